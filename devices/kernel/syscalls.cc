@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/kernel/syscalls.h"
+
+namespace passthru::kernel {
+
+Syscalls::~Syscalls() = default;
+
+}  // namespace passthru::kernel

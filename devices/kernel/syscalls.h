@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_KERNEL_SYSCALLS_H_
+#define PASSTHRU_DEVICES_KERNEL_SYSCALLS_H_
+
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace passthru::kernel {
+
+// What a system call answered: `error` is the errno value, 0 on success;
+// `value` is meaningful only on success.
+template <typename T>
+struct SyscallResult {
+  T value{};
+  int error = 0;
+
+  bool ok() const { return error == 0; }
+};
+
+// The one seam between this code base and the kernel. Each method is one
+// system call, with its errno and nothing else: no retries, no policy, no
+// logging. Whoever needs the kernel takes a Syscalls* in its constructor; the
+// object must outlive everything built on it.
+//
+// Thread-safe. Calls that block (Ioctl(KVM_RUN), EpollWait, Poll) must not
+// hold up calls made by other threads.
+class Syscalls {
+ public:
+  Syscalls() = default;
+  Syscalls(const Syscalls&) = delete;
+  Syscalls& operator=(const Syscalls&) = delete;
+  virtual ~Syscalls();
+
+  virtual SyscallResult<int> Open(const char* path, int flags) = 0;
+  virtual SyscallResult<int> Close(int fd) = 0;
+
+  // `value` is the ioctl's return value, which some requests use for an
+  // answer (KVM_CHECK_EXTENSION, VFIO_DEVICE_SET_IRQS). Every request used
+  // here takes a pointer or an integer in `arg`. EINTR and EAGAIN of KVM_RUN
+  // are visible to the caller.
+  virtual SyscallResult<int> Ioctl(int fd, unsigned long request,
+                                   void* arg) = 0;
+
+  // For requests whose argument is an integer (VFIO_SET_IOMMU, KVM_RUN, ...).
+  SyscallResult<int> IoctlInt(int fd, unsigned long request, uintptr_t arg) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): that is ioctl(2)'s own ABI.
+    return Ioctl(fd, request, reinterpret_cast<void*>(arg));
+  }
+
+  virtual SyscallResult<size_t> Read(int fd, void* buffer, size_t count) = 0;
+  virtual SyscallResult<size_t> Write(int fd, const void* buffer,
+                                      size_t count) = 0;
+  virtual SyscallResult<size_t> Pread(int fd, void* buffer, size_t count,
+                                      uint64_t offset) = 0;
+  virtual SyscallResult<size_t> Pwrite(int fd, const void* buffer, size_t count,
+                                       uint64_t offset) = 0;
+
+  virtual SyscallResult<void*> Mmap(void* address, size_t length,
+                                    int protection, int flags, int fd,
+                                    uint64_t offset) = 0;
+  virtual SyscallResult<int> Munmap(void* address, size_t length) = 0;
+
+  // eventfd(2); `flags` are EFD_*.
+  virtual SyscallResult<int> Eventfd(unsigned initial, int flags) = 0;
+
+  virtual SyscallResult<int> EpollCreate(int flags) = 0;
+  virtual SyscallResult<int> EpollCtl(int epoll_fd, int operation, int fd,
+                                      epoll_event* event) = 0;
+  virtual SyscallResult<int> EpollWait(int epoll_fd, epoll_event* events,
+                                       int max_events, int timeout_ms) = 0;
+  virtual SyscallResult<int> Poll(pollfd* fds, nfds_t count,
+                                  int timeout_ms) = 0;
+
+  // readlink(2): the link's text, never truncated.
+  virtual SyscallResult<std::string> Readlink(const char* path) = 0;
+
+  // opendir(3) and readdir(3): the entries' names, sorted, without "." and
+  // "..".
+  virtual SyscallResult<std::vector<std::string>> ReadDirectory(
+      const char* path) = 0;
+};
+
+}  // namespace passthru::kernel
+
+#endif  // PASSTHRU_DEVICES_KERNEL_SYSCALLS_H_
