@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/kernel/errors.h"
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace passthru::kernel {
+namespace {
+
+constexpr std::string_view kErrnoPayload = "passthru/errno";
+
+// absl::ErrnoToStatusCode() covers POSIX; these are the ones that VFIO and KVM
+// answer and that it leaves Unknown, or names in a way that would mislead.
+absl::StatusCode CodeOf(int error) {
+  switch (error) {
+    case EIO:  // Memory decode off, device in D3hot, or surprise removed.
+      return absl::StatusCode::kUnavailable;
+    case ENOMEM:
+      return absl::StatusCode::kResourceExhausted;
+    case EBADFD:
+      return absl::StatusCode::kInvalidArgument;
+    case ENOTTY:
+      return absl::StatusCode::kUnimplemented;
+    default:
+      return absl::ErrnoToStatusCode(error);
+  }
+}
+
+std::string Suffix(int error) {
+  // The *_np functions are thread-safe and independent of the locale.
+  const char* name = strerrorname_np(error);
+  return absl::StrCat(" (errno ", error, " / ",
+                      name == nullptr ? "unknown" : name, ")");
+}
+
+absl::Status Make(int error, std::string message) {
+  absl::Status status(CodeOf(error), message);
+  status.SetPayload(kErrnoPayload, absl::Cord(absl::StrCat(error)));
+  return status;
+}
+
+}  // namespace
+
+absl::Status ErrnoError(int error, std::string_view what) {
+  CHECK_NE(error, 0) << what;
+  const char* description = strerrordesc_np(error);
+  return Make(error, absl::StrCat(
+                         what, ": ",
+                         description == nullptr ? "Unknown error" : description,
+                         Suffix(error)));
+}
+
+absl::Status ExplainedErrnoError(int error, std::string_view sentence) {
+  CHECK_NE(error, 0) << sentence;
+  return Make(error, absl::StrCat(sentence, Suffix(error)));
+}
+
+int ErrnoOf(const absl::Status& status) {
+  const std::optional<absl::Cord> payload = status.GetPayload(kErrnoPayload);
+  int error = 0;
+  if (!payload.has_value() ||
+      !absl::SimpleAtoi(std::string(*payload), &error)) {
+    return 0;
+  }
+  return error;
+}
+
+absl::Status Annotate(const absl::Status& status, std::string_view context) {
+  if (status.ok()) return status;
+  absl::Status annotated(status.code(),
+                         absl::StrCat(context, ": ", status.message()));
+  status.ForEachPayload(
+      [&](std::string_view type_url, const absl::Cord& payload) {
+        annotated.SetPayload(type_url, payload);
+      });
+  return annotated;
+}
+
+}  // namespace passthru::kernel

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_KERNEL_MAPPED_REGION_H_
+#define PASSTHRU_DEVICES_KERNEL_MAPPED_REGION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "devices/kernel/syscalls.h"
+
+namespace passthru::kernel {
+
+// A mapping made by mmap(2), unmapped when it goes.
+//
+// Movable: data() stays where it is. Thread-compatible; what the memory behind
+// it allows is the mapped object's business.
+class MappedRegion {
+ public:
+  struct Options {
+    size_t length = 0;
+    int protection = 0;  // PROT_*
+    int flags = 0;       // MAP_*; MAP_FIXED is refused.
+    int fd = -1;
+    uint64_t offset = 0;
+    std::string name;  // For messages: "BAR 0 of 0000:01:00.0".
+  };
+  static absl::StatusOr<MappedRegion> Map(Syscalls* syscalls,
+                                          const Options& options);
+
+  MappedRegion() = default;
+  MappedRegion(MappedRegion&& other) noexcept;
+  MappedRegion& operator=(MappedRegion&& other) noexcept;
+  MappedRegion(const MappedRegion&) = delete;
+  MappedRegion& operator=(const MappedRegion&) = delete;
+  ~MappedRegion() { reset(); }
+
+  // nullptr and 0 if nothing is mapped.
+  void* data() const { return data_; }
+  size_t size() const { return size_; }
+
+  // Unmaps now.
+  void reset();
+
+ private:
+  MappedRegion(Syscalls* syscalls, void* data, size_t size)
+      : syscalls_(syscalls), data_(data), size_(size) {}
+
+  Syscalls* syscalls_ = nullptr;
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace passthru::kernel
+
+#endif  // PASSTHRU_DEVICES_KERNEL_MAPPED_REGION_H_
