@@ -1,0 +1,8 @@
+"""The names that others load from @rules_proto, bound to Bazel's native rules."""
+
+proto_lang_toolchain = native.proto_lang_toolchain
+proto_library = native.proto_library
+
+# ProtoInfo is a top-level name of Bazel's own; a plain assignment to itself
+# would shadow it.
+_ProtoInfo = ProtoInfo
