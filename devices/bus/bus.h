@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef PASSTHRU_DEVICES_BUS_BUS_H_
+#define PASSTHRU_DEVICES_BUS_BUS_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "devices/bus/address_space.h"
+#include "devices/bus/bus_device.h"
+#include "devices/bus/call_gate.h"
+#include "devices/bus/flat_view.h"
+
+namespace passthru::bus {
+
+// What has gone through a Bus. Reads and writes count guest accesses; misses
+// and failures count pieces of them, for an access may be cut in several.
+struct BusStats {
+  uint64_t reads = 0;
+  uint64_t writes = 0;
+  uint64_t misses = 0;
+  uint64_t failures = 0;
+
+  friend bool operator==(const BusStats&, const BusStats&) = default;
+};
+
+// An address space of the guest: where an access that left guest mode
+// (KVM_EXIT_MMIO, KVM_EXIT_IO) finds its device. One for memory, one for
+// ports.
+//
+// It alone turns failures into what a PCI bus does with an access that nobody
+// claims: a read is all ones, a write is dropped. Both are counted and logged,
+// the log rate-limited, since a guest can cause them at will.
+//
+// Thread-safe. No lock is held while a device is called; several threads may
+// be in one device at once.
+class Bus final : public AddressSpace {
+ public:
+  // `name` appears in log and error messages.
+  explicit Bus(std::string name);
+  // No call may be in flight.
+  ~Bus() override;
+
+  Bus(const Bus&) = delete;
+  Bus& operator=(const Bus&) = delete;
+
+  // A guest access of any length. Bytes that no range covers read all ones;
+  // an access that crosses from one range into another is cut there, lower
+  // addresses first. Addresses do not wrap: bytes beyond 2^64 - 1 miss.
+  void Read(uint64_t address, absl::Span<uint8_t> data);
+  void Write(uint64_t address, absl::Span<const uint8_t> data);
+
+  absl::StatusOr<RangeHandle> Add(uint64_t base, uint64_t size,
+                                  std::shared_ptr<BusDevice> device,
+                                  int priority) override;
+  void Remove(RangeHandle handle) override;
+
+  const std::string& name() const { return name_; }
+  BusStats stats() const;
+
+ private:
+  struct Range;
+  struct Piece;
+
+  Piece Enter(uint64_t address, size_t length);
+  void CountFailure(const absl::Status& status, const char* what,
+                    const BusDevice& device, uint64_t offset, size_t length);
+  void CountMiss(const char* what, uint64_t address, size_t length);
+  void Rebuild() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::string name_;
+
+  mutable absl::Mutex mutex_;
+  uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
+  absl::btree_map<RangeHandle, std::shared_ptr<Range>> ranges_
+      ABSL_GUARDED_BY(mutex_);
+  FlatView view_ ABSL_GUARDED_BY(mutex_);
+
+  std::atomic<uint64_t> reads_ = 0;
+  std::atomic<uint64_t> writes_ = 0;
+  std::atomic<uint64_t> misses_ = 0;
+  std::atomic<uint64_t> failures_ = 0;
+};
+
+}  // namespace passthru::bus
+
+#endif  // PASSTHRU_DEVICES_BUS_BUS_H_

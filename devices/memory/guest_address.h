@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef PASSTHRU_DEVICES_MEMORY_GUEST_ADDRESS_H_
+#define PASSTHRU_DEVICES_MEMORY_GUEST_ADDRESS_H_
+
+#include <compare>
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+
+namespace passthru::memory {
+
+// A guest physical address: what the guest's page tables lead to, and what KVM
+// slots and exits are counted in. Not an Iova, though a VMM without a virtual
+// IOMMU maps the two one to one.
+//
+// Arithmetic is modulo 2^64; who adds a size first checks that it fits.
+class GuestAddress {
+ public:
+  constexpr GuestAddress() = default;
+  constexpr explicit GuestAddress(uint64_t value) : value_(value) {}
+
+  constexpr uint64_t value() const { return value_; }
+
+  friend constexpr auto operator<=>(GuestAddress, GuestAddress) = default;
+  friend constexpr GuestAddress operator+(GuestAddress a, uint64_t offset) {
+    return GuestAddress(a.value_ + offset);
+  }
+  // The distance from `b` up to `a`.
+  friend constexpr uint64_t operator-(GuestAddress a, GuestAddress b) {
+    return a.value_ - b.value_;
+  }
+
+  template <typename H>
+  friend H AbslHashValue(H h, GuestAddress address) {
+    return H::combine(std::move(h), address.value_);
+  }
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, GuestAddress address) {
+    absl::Format(&sink, "%#x", address.value_);
+  }
+
+ private:
+  uint64_t value_ = 0;
+};
+
+}  // namespace passthru::memory
+
+#endif  // PASSTHRU_DEVICES_MEMORY_GUEST_ADDRESS_H_

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_H_
+#define PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_H_
+
+#include <compare>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "devices/memory/memory_area.h"
+
+namespace passthru::memory {
+
+// Names one area that was added to a GuestMemory. Never used again after its
+// removal. A default id names nothing.
+class AreaId {
+ public:
+  constexpr AreaId() = default;
+  constexpr explicit AreaId(uint64_t value) : value_(value) {}
+
+  constexpr uint64_t value() const { return value_; }
+
+  friend constexpr auto operator<=>(AreaId, AreaId) = default;
+
+ private:
+  uint64_t value_ = 0;
+};
+
+// Where a device puts memory that the guest is to reach directly. Narrow, so
+// that a VMM that has a memory map of its own can implement it;
+// GuestMemoryMap is ours.
+//
+// Implementations are thread-safe.
+class GuestMemory {
+ public:
+  virtual ~GuestMemory() = default;
+
+  // All or nothing: after a failure the guest does not reach any of `area`.
+  // kInvalidArgument for an area that is malformed, kAlreadyExists for one
+  // that overlaps another, else what the kernel refused.
+  virtual absl::StatusOr<AreaId> Add(const MemoryArea& area) = 0;
+
+  // Once this returns OK, neither the guest nor a device reaches the area, and
+  // its host memory may go. After a failure it must stay, and the removal may
+  // be tried again. kNotFound for an id that names nothing.
+  virtual absl::Status Remove(AreaId id) = 0;
+};
+
+}  // namespace passthru::memory
+
+#endif  // PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_H_

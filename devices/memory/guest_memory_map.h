@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_MAP_H_
+#define PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_MAP_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "devices/memory/guest_address.h"
+#include "devices/memory/guest_memory.h"
+#include "devices/memory/memory_area.h"
+#include "devices/memory/memory_listener.h"
+
+namespace passthru::memory {
+
+// What the VMM is about to do with guest memory.
+enum class Access : uint8_t { kRead, kWrite };
+
+// The guest's memory as a set of areas that do not overlap, and the listeners
+// that keep the kernel's tables (slots, DMA mappings) the same as this set.
+//
+// Order: an area is told to the listeners in the order of their registration
+// and then becomes visible to Translate() and Areas(); at removal it first
+// becomes invisible and is then told in the reverse order.
+//
+// An addition is all or nothing: when a listener refuses, those before it are
+// told to remove the area again, the last one first. A removal only goes
+// forward: every listener is told even if one fails; the area then stays
+// reserved, invisible, until a later Remove() has persuaded the rest.
+//
+// Thread-safe. Listeners are called under a lock of their own, which excludes
+// other changes but not Translate() and Areas(): mapping much memory for DMA
+// takes seconds, during which vCPUs and device models go on.
+class GuestMemoryMap final : public GuestMemory {
+ public:
+  GuestMemoryMap();
+  // Listeners that are still registered are not told: they may be gone. Who
+  // wants them told calls RemoveListener() first.
+  ~GuestMemoryMap() override;
+
+  GuestMemoryMap(const GuestMemoryMap&) = delete;
+  GuestMemoryMap& operator=(const GuestMemoryMap&) = delete;
+
+  absl::StatusOr<AreaId> Add(const MemoryArea& area) override;
+  absl::Status Remove(AreaId id) override;
+
+  // Tells `listener` of every area there is, in address order, and of every
+  // change from now on, until RemoveListener(). If it refuses one, it is told
+  // to remove the others again and is not registered.
+  absl::Status AddListener(MemoryListener* listener);
+
+  // Tells `listener` to remove every area that it holds, from the last to the
+  // first. Returns the first failure, but the listener is unregistered in any
+  // case, and may be destroyed.
+  absl::Status RemoveListener(MemoryListener* listener);
+
+  // The host address of [address, address + size), which must lie in one RAM
+  // area that the guest may access in this way. It is valid until that area is
+  // removed: the caller sees to it that this does not happen meanwhile.
+  absl::StatusOr<void*> Translate(GuestAddress address, uint64_t size,
+                                  Access access = Access::kWrite) const;
+
+  // Visible areas in address order.
+  std::vector<MemoryArea> Areas() const;
+
+ private:
+  struct Entry;
+
+  mutable absl::Mutex change_mutex_;
+  mutable absl::Mutex map_mutex_ ABSL_ACQUIRED_AFTER(change_mutex_);
+};
+
+}  // namespace passthru::memory
+
+#endif  // PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_MAP_H_

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef PASSTHRU_DEVICES_MEMORY_MEMORY_AREA_H_
+#define PASSTHRU_DEVICES_MEMORY_MEMORY_AREA_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/str_format.h"
+#include "devices/memory/guest_address.h"
+
+namespace passthru::memory {
+
+// Guest addresses [guest, guest + size) that are backed by host memory at
+// `host`, so that the guest reaches them without an exit. The memory belongs
+// to who adds the area to a GuestMemory, and stays mapped until it has been
+// removed there.
+struct MemoryArea {
+  enum class Kind : uint8_t {
+    // Ordinary memory: devices may do DMA to it, the VMM may follow guest
+    // pointers into it.
+    kRam,
+    // The mapped part of a passed-through device's BAR. Only the guest
+    // touches it: an access has side effects, and raises SIGBUS while the
+    // device does not decode memory.
+    kDeviceBar,
+  };
+
+  // Guest address, size and host address are multiples of the page size.
+  GuestAddress guest;
+  uint64_t size = 0;
+  void* host = nullptr;
+  // The guest may not write it: a write exits (KVM_MEM_READONLY).
+  bool read_only = false;
+  Kind kind = Kind::kRam;
+  // For messages, e.g. "ram-low" or "0000:01:00.0 BAR 0 +0x0".
+  std::string name;
+
+  friend bool operator==(const MemoryArea&, const MemoryArea&) = default;
+
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const MemoryArea& area) {
+    absl::Format(&sink, "%s [%#x, +%#x) %s%s", area.name, area.guest.value(),
+                 area.size, area.kind == Kind::kRam ? "RAM" : "device BAR",
+                 area.read_only ? " read-only" : "");
+  }
+};
+
+}  // namespace passthru::memory
+
+#endif  // PASSTHRU_DEVICES_MEMORY_MEMORY_AREA_H_

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef PASSTHRU_DEVICES_PCI_HOST_PCI_CONFIG_IO_H_
+#define PASSTHRU_DEVICES_PCI_HOST_PCI_CONFIG_IO_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "devices/bus/bus_device.h"
+#include "devices/pci_host/pci_segment.h"
+
+namespace passthru::pci_host {
+
+// Configuration mechanism #1 (PCI 3.0, 3.2.2.3.2): the ports 0xCF8 to 0xCFF.
+// A dword written to CONFIG_ADDRESS selects a register, CONFIG_DATA is that
+// register's dword, at any width. It reaches the first 256 bytes of each
+// function of segment 0.
+//
+// CONFIG_ADDRESS takes part in full dword accesses only; narrower ones are
+// ordinary I/O, here to nobody: they read all ones and change nothing. (A
+// chipset has other registers there: the reset control at 0xCF9. A VMM adds
+// those to its bus with a higher priority.)
+//
+// Thread-safe; that nobody else writes CONFIG_ADDRESS in between is the
+// guest's to see to, as on hardware.
+class PciConfigIo final : public bus::BusDevice {
+ public:
+  static constexpr uint64_t kPort = 0xcf8;
+  static constexpr uint64_t kPortCount = 8;
+
+  explicit PciConfigIo(std::shared_ptr<PciSegment> segment);
+
+  std::string_view name() const override { return "PCI config ports"; }
+  absl::Status Read(uint64_t offset, absl::Span<uint8_t> data) override;
+  absl::Status Write(uint64_t offset, absl::Span<const uint8_t> data) override;
+
+ private:
+  const std::shared_ptr<PciSegment> segment_;
+  std::atomic<uint32_t> address_ = 0;
+};
+
+}  // namespace passthru::pci_host
+
+#endif  // PASSTHRU_DEVICES_PCI_HOST_PCI_CONFIG_IO_H_
