@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/kernel/event_loop.h"
+
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/log/check.h"
+#include "absl/log/log.h"
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/event_fd.h"
+#include "devices/kernel/file_descriptor.h"
+#include "devices/kernel/syscalls.h"
+
+namespace passthru::kernel {
+namespace {
+
+constexpr uint64_t kWakeId = 0;
+constexpr int kMaxEvents = 64;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create(
+    Syscalls* syscalls) {
+  const SyscallResult<int> epoll = syscalls->EpollCreate(EPOLL_CLOEXEC);
+  if (!epoll.ok()) return ErrnoError(epoll.error, "epoll_create1");
+  FileDescriptor descriptor(syscalls, epoll.value);
+
+  absl::StatusOr<EventFd> wake = EventFd::Create(syscalls);
+  if (!wake.ok()) return wake.status();
+  epoll_event event = {.events = EPOLLIN, .data = {.u64 = kWakeId}};
+  const SyscallResult<int> added =
+      syscalls->EpollCtl(descriptor.get(), EPOLL_CTL_ADD, wake->fd(), &event);
+  if (!added.ok()) {
+    return ErrnoError(added.error, "epoll_ctl(ADD) of the wake-up eventfd");
+  }
+  return absl::WrapUnique(
+      new EventLoop(syscalls, std::move(descriptor), *std::move(wake)));
+}
+
+EventLoop::EventLoop(Syscalls* syscalls, FileDescriptor epoll, EventFd wake)
+    : syscalls_(syscalls), epoll_(std::move(epoll)), wake_(std::move(wake)) {}
+
+EventLoop::~EventLoop() {
+  Stop();
+  absl::MutexLock lock(&mutex_);
+  CHECK(!runner_.has_value()) << "EventLoop destroyed while it runs";
+}
+
+absl::Status EventLoop::Add(int fd, bool edge_triggered,
+                            std::function<void()> callback) {
+  absl::MutexLock lock(&mutex_);
+  if (ids_.contains(fd)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("descriptor ", fd, " is already watched"));
+  }
+  const uint64_t id = next_id_++;
+  epoll_event event = {
+      .events = EPOLLIN | (edge_triggered ? static_cast<uint32_t>(EPOLLET) : 0),
+      .data = {.u64 = id}};
+  // Under the lock: an event for `id` finds its handler only after this.
+  const SyscallResult<int> added =
+      syscalls_->EpollCtl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+  if (!added.ok()) {
+    return ErrnoError(added.error,
+                      absl::StrCat("epoll_ctl(ADD) of descriptor ", fd));
+  }
+  ids_[fd] = id;
+  handlers_[id] = std::make_unique<Handler>(
+      Handler{.fd = fd, .id = id, .callback = std::move(callback)});
+  return absl::OkStatus();
+}
+
+absl::Status EventLoop::Remove(int fd) {
+  std::unique_ptr<Handler> handler;  // Destroyed without the lock.
+  absl::Status status;
+  absl::MutexLock lock(&mutex_);
+  const auto id = ids_.find(fd);
+  if (id == ids_.end()) {
+    status =
+        absl::NotFoundError(absl::StrCat("descriptor ", fd, " is not watched"));
+  } else {
+    handler = std::move(handlers_.extract(id->second).mapped());
+    ids_.erase(id);
+    epoll_event unused = {};  // Linux before 2.6.9 dereferenced it.
+    const SyscallResult<int> removed =
+        syscalls_->EpollCtl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);
+    if (!removed.ok()) {
+      status = ErrnoError(removed.error,
+                          absl::StrCat("epoll_ctl(DEL) of descriptor ", fd));
+    }
+  }
+  if (running_id_ == 0 || running_fd_ != fd) return status;
+  if (runner_ == std::this_thread::get_id()) {
+    if (handler != nullptr && handler->id == running_id_) {
+      removed_while_running_ = std::move(handler);
+    }
+    return status;
+  }
+  // No callback of this handler can start any more, so one wait suffices. It
+  // is also right when somebody else's Remove() was first: that nothing runs
+  // is promised to both.
+  const uint64_t awaited = running_id_;
+  const auto finished = [this, awaited]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(
+                            mutex_) { return running_id_ != awaited; };
+  mutex_.Await(absl::Condition(&finished));
+  return status;
+}
+
+absl::StatusOr<int> EventLoop::WaitForEvents(int timeout_ms,
+                                             epoll_event* events,
+                                             int max_events) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point deadline =
+      Clock::now() + std::chrono::milliseconds(std::max(timeout_ms, 0));
+  for (;;) {
+    const SyscallResult<int> ready =
+        syscalls_->EpollWait(epoll_.get(), events, max_events, timeout_ms);
+    if (ready.ok()) return ready.value;
+    if (ready.error != EINTR) return ErrnoError(ready.error, "epoll_wait");
+    if (timeout_ms > 0) {
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+      timeout_ms = std::max(static_cast<int>(left.count()), 0);
+    }
+  }
+}
+
+absl::StatusOr<int> EventLoop::RunOnce(int timeout_ms) {
+  return Run(timeout_ms, /*own_thread=*/false);
+}
+
+absl::StatusOr<int> EventLoop::Run(int timeout_ms, bool own_thread) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (runner_.has_value() || has_thread_ != own_thread) {
+      return absl::FailedPreconditionError("the event loop is already running");
+    }
+    runner_ = std::this_thread::get_id();
+  }
+  absl::Cleanup leave = [this] {
+    absl::MutexLock lock(&mutex_);
+    runner_.reset();
+  };
+
+  std::array<epoll_event, kMaxEvents> events;
+  const absl::StatusOr<int> count =
+      WaitForEvents(timeout_ms, events.data(), kMaxEvents);
+  if (!count.ok()) return count.status();
+  int ran = 0;
+  for (int i = 0; i < *count; ++i) {
+    const uint64_t id = events[static_cast<size_t>(i)].data.u64;
+    if (id == kWakeId) {
+      const absl::StatusOr<uint64_t> drained = wake_.Read();
+      if (!drained.ok()) return drained.status();
+    } else if (Dispatch(id)) {
+      ++ran;
+    }
+  }
+  return ran;
+}
+
+bool EventLoop::Dispatch(uint64_t id) {
+  const Handler* handler = nullptr;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = handlers_.find(id);
+    if (found == handlers_.end()) return false;  // Removed since epoll_wait.
+    handler = found->second.get();
+    running_id_ = id;
+    running_fd_ = handler->fd;
+  }
+  // Remove() of this handler waits for `running_id_` to change, so the handler
+  // stays where it is without the lock.
+  handler->callback();
+
+  std::unique_ptr<Handler> removed;  // Destroyed without the lock.
+  absl::MutexLock lock(&mutex_);
+  removed = std::move(removed_while_running_);
+  running_id_ = 0;
+  running_fd_ = -1;
+  return true;
+}
+
+absl::Status EventLoop::Wake() { return wake_.Signal(); }
+
+absl::Status EventLoop::Start() {
+  absl::MutexLock thread_lock(&thread_mutex_);
+  if (thread_.joinable()) {
+    return absl::FailedPreconditionError(
+        "the event loop's thread is already started");
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    if (runner_.has_value()) {
+      return absl::FailedPreconditionError("the event loop is already running");
+    }
+    stop_requested_ = false;
+    has_thread_ = true;
+  }
+  thread_ = std::thread(&EventLoop::ThreadMain, this);
+  return absl::OkStatus();
+}
+
+void EventLoop::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stop_requested_ = true;
+    if (runner_ == std::this_thread::get_id()) return;
+  }
+  absl::MutexLock thread_lock(&thread_mutex_);
+  if (!thread_.joinable()) return;
+  const absl::Status woken = Wake();
+  // The counter is ours alone and drained at each wake-up.
+  CHECK_OK(woken);
+  thread_.join();
+  absl::MutexLock lock(&mutex_);
+  has_thread_ = false;
+}
+
+bool EventLoop::StopRequested() {
+  absl::MutexLock lock(&mutex_);
+  return stop_requested_;
+}
+
+void EventLoop::ThreadMain() {
+  while (!StopRequested()) {
+    const absl::StatusOr<int> ran = Run(-1, /*own_thread=*/true);
+    if (!ran.ok()) {
+      LOG(ERROR) << "The event loop's thread ends: " << ran.status();
+      return;
+    }
+  }
+}
+
+}  // namespace passthru::kernel
