@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_PCI_BDF_H_
+#define PASSTHRU_PCI_BDF_H_
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace passthru::pci {
+
+// The address of a PCI function: segment (Linux calls it the domain), bus,
+// device and function number. An immutable value; device is always below 32
+// and function below 8.
+class Bdf {
+public:
+  static constexpr unsigned kDevicesPerBus = 32;
+  static constexpr unsigned kFunctionsPerDevice = 8;
+
+  constexpr Bdf() = default;
+  // For numbers that the program chose itself; for text see Parse().
+  constexpr Bdf(uint16_t segment, uint8_t bus, uint8_t device, uint8_t function)
+      : segment_(segment), bus_(bus),
+        device_(device < kDevicesPerBus ? device : Invalid("device", device)),
+        function_(function < kFunctionsPerDevice
+                      ? function
+                      : Invalid("function", function)) {}
+
+  // Reads "0000:01:00.0" or, for segment 0, "01:00.0", as sysfs and lspci
+  // print them. Numbers are hexadecimal.
+  static absl::StatusOr<Bdf> Parse(absl::string_view text);
+
+  // The 16-bit Routing ID (PCIe 6.0 2.2.4.2): bus 15:8, device 7:3, function
+  // 2:0.
+  static constexpr Bdf FromRoutingId(uint16_t segment, uint16_t routing_id) {
+    return Bdf(segment, static_cast<uint8_t>(routing_id >> 8),
+               static_cast<uint8_t>((routing_id >> 3) & 0x1f),
+               static_cast<uint8_t>(routing_id & 7));
+  }
+  constexpr uint16_t routing_id() const {
+    return static_cast<uint16_t>(bus_ << 8 | device_ << 3 | function_);
+  }
+
+  constexpr uint16_t segment() const { return segment_; }
+  constexpr uint8_t bus() const { return bus_; }
+  constexpr uint8_t device() const { return device_; }
+  constexpr uint8_t function() const { return function_; }
+
+  // "0000:01:00.0", the name of the device's folder in sysfs.
+  std::string ToString() const;
+
+  friend constexpr auto operator<=>(const Bdf &, const Bdf &) = default;
+
+  template <typename H> friend H AbslHashValue(H h, const Bdf &bdf) {
+    return H::combine(std::move(h), bdf.segment_, bdf.routing_id());
+  }
+
+  template <typename Sink>
+  friend void AbslStringify(Sink &sink, const Bdf &bdf) {
+    sink.Append(bdf.ToString());
+  }
+
+private:
+  // Not constexpr, so that a wrong constant does not compile. Dies at run time.
+  [[noreturn]] static uint8_t Invalid(const char *what, uint8_t value);
+
+  uint16_t segment_ = 0;
+  uint8_t bus_ = 0;
+  uint8_t device_ = 0;
+  uint8_t function_ = 0;
+};
+
+} // namespace passthru::pci
+
+#endif // PASSTHRU_PCI_BDF_H_

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_PCI_CLASS_CODE_H_
+#define PASSTHRU_PCI_CLASS_CODE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/types/span.h"
+
+namespace passthru::pci {
+
+// The class of a function, PCI 3.0 6.2.1 and appendix D. A plain value.
+struct ClassCode {
+  uint8_t base = 0;
+  uint8_t sub = 0;
+  uint8_t interface = 0;
+
+  // `config` is an image of the configuration space.
+  static ClassCode Read(absl::Span<const uint8_t> config);
+
+  friend constexpr bool operator==(ClassCode, ClassCode) = default;
+
+  // The six digits "010802".
+  std::string ToString() const;
+  template <typename Sink>
+  friend void AbslStringify(Sink &sink, ClassCode code) {
+    sink.Append(code.ToString());
+  }
+};
+
+// What the well-known classes are called, as precisely as the code says:
+// "NVMe controller", else the sub-class, else the base class ("Mass storage
+// controller"), else "Unknown class".
+std::string Name(ClassCode code);
+
+} // namespace passthru::pci
+
+#endif // PASSTHRU_PCI_CLASS_CODE_H_

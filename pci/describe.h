@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_PCI_DESCRIBE_H_
+#define PASSTHRU_PCI_DESCRIBE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "pci/capabilities.h"
+
+namespace passthru::pci {
+
+// A function's configuration space for human eyes, in the manner of lspci: one
+// line of identity, one a BAR, one a capability with its decoded essentials,
+// one for each list that is broken. For example
+//
+//   1b36:0010 rev 02  NVMe controller [010802]  subsystem 1af4:1100
+//   BAR0: 64-bit memory, 16 KiB at 0xfebf0000
+//   40: MSI-X  Enable- Count=65 Masked-  Table BAR0+0x2000  PBA BAR0+0x3000
+//
+// `config` is an image from the start of the configuration space, of any length
+// and contents. `bar_sizes` are seven sizes in order of BarIndex, or empty: an
+// image alone does not tell them, and then BARs whose register is zero are left
+// out.
+std::vector<std::string>
+DescribeDevice(absl::Span<const uint8_t> config,
+               absl::Span<const uint64_t> bar_sizes = {});
+
+// One line for one capability, "40: MSI-X  Enable- Count=65 …".
+std::string DescribeCapability(absl::Span<const uint8_t> config,
+                               const Capability &capability);
+std::string DescribeExtendedCapability(absl::Span<const uint8_t> config,
+                                       const ExtendedCapability &capability);
+
+} // namespace passthru::pci
+
+#endif // PASSTHRU_PCI_DESCRIBE_H_

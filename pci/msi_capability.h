@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_PCI_MSI_CAPABILITY_H_
+#define PASSTHRU_PCI_MSI_CAPABILITY_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "pci/config_reg.h"
+#include "pci/field.h"
+#include "pci/msi_message.h"
+#include "pci/vector_index.h"
+
+// The MSI capability: PCI 3.0 6.8.1, PCIe 6.0 7.7.1.
+
+namespace passthru::pci {
+
+// Message Control for MSI, PCI 3.0 6.8.1.3; bits 10 and 9: PCIe 6.0 7.7.1.2.
+struct MsiControl {
+  using Raw = uint16_t;
+  Raw raw = 0;
+  static constexpr Field<MsiControl, 10> kExtendedDataEnable{};
+  static constexpr Field<MsiControl, 9> kExtendedDataCapable{};
+  static constexpr Field<MsiControl, 8> kPerVectorMasking{};
+  static constexpr Field<MsiControl, 7> k64Bit{};
+  static constexpr Field<MsiControl, 6, 4> kMultipleMessageEnable{};  // log2
+  static constexpr Field<MsiControl, 3, 1> kMultipleMessageCapable{}; // log2
+  static constexpr Field<MsiControl, 0> kEnable{};
+  friend constexpr bool operator==(MsiControl, MsiControl) = default;
+};
+
+// What the registers of an MSI capability say at one moment. A plain value.
+struct MsiState {
+  bool enabled = false;
+  // How many vectors software allotted: a power of two, at most what the
+  // function is capable of. Not 0 when disabled.
+  uint16_t vector_count = 1;
+  // The message as programmed: that of vector 0 when the low bits are 0.
+  MsiMessage programmed;
+  // Bit n: vector n is masked, or has an interrupt pending. 0 without
+  // per-vector masking.
+  uint32_t mask_bits = 0;
+  uint32_t pending_bits = 0;
+
+  // The message of one vector: the low log2(vector_count) bits of the data are
+  // the vector's number, whatever software left in them (PCI 3.0 6.8.3.4).
+  MsiMessage message(VectorIndex vector) const;
+  // Can `vector` not be sent: masked, or beyond those allotted?
+  bool masked(VectorIndex vector) const;
+
+  friend bool operator==(const MsiState &, const MsiState &) = default;
+};
+
+// The layout of one function's MSI capability, one of four. The layout never
+// changes; its registers' contents do, see Decode().
+//
+// Message data has 16 bits here. Extended Message Data (PCIe 6.0 7.7.1.2) is
+// decoded in the control register only; who shows the capability to a guest
+// leaves "capable" clear.
+//
+// Immutable after Parse().
+class MsiCapability {
+public:
+  static constexpr uint16_t kMaxSize = 24;
+  static constexpr uint16_t kMaxVectors = 32;
+
+  // Relative to the capability.
+  static constexpr ConfigReg<MsiControl> kControl{0x02};
+  static constexpr ConfigReg<uint32_t> kAddress{0x04};
+  static constexpr ConfigReg<uint32_t> kAddressHigh{0x08}; // 64-bit only.
+
+  // Reads the layout from an image of the configuration space. Fails when there
+  // is no MSI capability at `offset`, when it crosses 0x100 or the end of the
+  // image, or when it declares a reserved number of vectors.
+  static absl::StatusOr<MsiCapability> Parse(absl::Span<const uint8_t> config,
+                                             uint8_t offset);
+
+  uint8_t offset() const { return offset_; }
+  // 10, 14 (64-bit), 20 (per-vector masking) or 24 (both).
+  uint8_t size() const;
+  bool is_64bit() const { return is_64bit_; }
+  bool per_vector_masking() const { return per_vector_masking_; }
+  // 1 to 32.
+  uint16_t max_vectors() const { return max_vectors_; }
+
+  // Relative to the capability.
+  ConfigReg<uint16_t> data() const;
+  std::optional<ConfigReg<uint32_t>> mask() const;
+  std::optional<ConfigReg<uint32_t>> pending() const;
+
+  // `bytes` are the capability's size() bytes, from its ID on. More vectors
+  // enabled than capable, and the reserved encodings, count as max_vectors().
+  MsiState Decode(absl::Span<const uint8_t> bytes) const;
+
+  // The bits that software can write, of which the first size() bytes count:
+  // enable, multiple message enable, address, data, mask bits of existing
+  // vectors.
+  std::array<uint8_t, kMaxSize> WriteMask() const;
+
+private:
+  MsiCapability(uint8_t offset, bool is_64bit, bool per_vector_masking,
+                uint16_t max_vectors)
+      : offset_(offset), is_64bit_(is_64bit),
+        per_vector_masking_(per_vector_masking), max_vectors_(max_vectors) {}
+
+  uint8_t offset_;
+  bool is_64bit_;
+  bool per_vector_masking_;
+  uint16_t max_vectors_;
+};
+
+} // namespace passthru::pci
+
+#endif // PASSTHRU_PCI_MSI_CAPABILITY_H_
