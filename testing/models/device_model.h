@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "pci/bar.h"
+#include "pci/bar_index.h"
 #include "testing/models/device_host.h"
 
 namespace passthru::fake {

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_MODELS_EDU_MODEL_H_
+#define PASSTHRU_TESTING_MODELS_EDU_MODEL_H_
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "pci/bar_index.h"
+#include "testing/models/device_model.h"
+
+namespace passthru::fake {
+
+// QEMU's educational device, as its docs/specs/edu describes it and its
+// hw/misc/edu.c behaves: an identification and a liveness register, a factorial
+// engine, an interrupt register that software can raise itself, and a DMA
+// engine between system memory and an internal 4 KiB buffer.
+//
+// All of BAR 0 is registers. Offsets below 0x80 take 4-byte accesses, the rest
+// 4- and 8-byte ones; anything else reads all ones and writes nothing. The
+// internal buffer is at 0x40000 in the DMA engine's own address space, not in
+// the BAR.
+//
+// Signals by MSI message 0 where MSI is enabled, by its pin otherwise.
+//
+// Where QEMU aborts the machine, on a DMA range outside the internal buffer,
+// this model transfers nothing and completes the command: so does QEMU when the
+// IOMMU refuses the transfer.
+//
+// Thread-compatible, as DeviceModel says.
+class EduModel final : public DeviceModel {
+ public:
+  static constexpr uint32_t kIdentification = 0x010000ed;
+  static constexpr uint64_t kBufferAddress = 0x40000;
+  static constexpr uint64_t kBufferSize = 4096;
+  // 28 bits: the default of QEMU's dma_mask property.
+  static constexpr uint64_t kDmaMask = (uint64_t{1} << 28) - 1;
+
+  struct Counters {
+    uint64_t factorials = 0;
+    uint64_t transfers = 0;
+    // Commands whose range was outside the buffer or whose DMA was refused.
+    uint64_t failed_transfers = 0;
+    uint64_t interrupts = 0;
+  };
+
+  EduModel() = default;
+
+  std::string_view name() const override { return "edu"; }
+  bool HandlesBar(pci::BarIndex bar, uint64_t offset) const override;
+  uint64_t ReadBar(pci::BarIndex bar, uint64_t offset, unsigned width) override;
+  void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
+                uint64_t value) override;
+  // One factorial or one transfer.
+  bool Step() override;
+  void Reset(ResetKind kind) override;
+
+  const Counters& counters() const { return counters_; }
+
+ private:
+  struct Dma {
+    uint64_t source = 0;
+    uint64_t destination = 0;
+    uint64_t count = 0;
+    uint64_t command = 0;
+  };
+
+  uint64_t* DmaRegister(uint64_t offset);
+  void WriteDma(uint64_t offset, unsigned width, uint64_t value);
+  void RaiseInterrupt(uint32_t bits);
+  void LowerInterrupt(uint32_t bits);
+  void ComputeFactorial();
+  void Transfer();
+  bool TransferBytes();
+
+  uint32_t liveness_ = 0;
+  uint32_t factorial_ = 0;
+  uint32_t status_ = 0;
+  uint32_t interrupt_status_ = 0;
+  Dma dma_;
+  std::array<uint8_t, kBufferSize> buffer_{};
+  Counters counters_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_MODELS_EDU_MODEL_H_
