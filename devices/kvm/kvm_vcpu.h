@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_KVM_KVM_VCPU_H_
+#define PASSTHRU_DEVICES_KVM_KVM_VCPU_H_
+
+#include <linux/kvm.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "devices/kernel/file_descriptor.h"
+#include "devices/kernel/mapped_region.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/kvm/kvm_vm.h"
+#include "devices/kvm/vcpu_exit.h"
+
+namespace passthru::kvm {
+
+// One virtual CPU: its descriptor and the `struct kvm_run` that is shared with
+// the kernel.
+//
+// Thread-compatible: KVM wants a vCPU's ioctls from one thread at a time. Only
+// RequestImmediateExit() may be called from any thread, or a signal handler.
+class KvmVcpu {
+ public:
+  // `vm` must outlive it.
+  static absl::StatusOr<std::unique_ptr<KvmVcpu>> Create(KvmVm* vm,
+                                                         unsigned id);
+
+  // KVM_RUN: the guest, until it needs the VMM. A failure is one of the
+  // kernel's (kernel::ErrnoOf()); EFAULT means that the guest touched a slot
+  // with nothing behind it.
+  absl::StatusOr<VcpuExit> Run();
+
+  // Makes the next Run() return InterruptedExit without entering the guest,
+  // after it has completed the access of the last exit. A Run() that is in the
+  // guest already notices only if a signal interrupts its thread as well.
+  void RequestImmediateExit();
+
+  absl::StatusOr<kvm_regs> GetRegs() const;
+  absl::Status SetRegs(const kvm_regs& regs);
+  absl::StatusOr<kvm_sregs> GetSregs() const;
+  absl::Status SetSregs(const kvm_sregs& sregs);
+
+  unsigned id() const { return id_; }
+  int fd() const { return vcpu_.get(); }
+
+ private:
+  KvmVcpu(kernel::Syscalls* syscalls, unsigned id, kernel::FileDescriptor vcpu,
+          kernel::MappedRegion run)
+      : syscalls_(syscalls),
+        id_(id),
+        vcpu_(std::move(vcpu)),
+        run_(std::move(run)) {}
+
+  kvm_run& run() const { return *static_cast<kvm_run*>(run_.data()); }
+
+  absl::StatusOr<VcpuExit> DecodeIo() const;
+  absl::StatusOr<VcpuExit> DecodeMmio() const;
+  absl::Status Call(unsigned long request, void* arg, const char* what) const;
+
+  kernel::Syscalls* const syscalls_;
+  const unsigned id_;
+  const kernel::FileDescriptor vcpu_;
+  const kernel::MappedRegion run_;
+};
+
+}  // namespace passthru::kvm
+
+#endif  // PASSTHRU_DEVICES_KVM_KVM_VCPU_H_
