@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_FAKE_SYSFS_H_
+#define PASSTHRU_TESTING_FAKE_SYSFS_H_
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "devices/kernel/syscalls.h"
+#include "testing/fake_file.h"
+
+namespace passthru::fake {
+
+// A PCI function as sysfs shows it.
+struct SysfsPciDevice {
+  std::string bdf;  // "0000:01:00.0".
+  uint16_t vendor = 0;
+  uint16_t device = 0;
+  uint16_t subsystem_vendor = 0;
+  uint16_t subsystem_device = 0;
+  uint32_t class_code = 0;              // 24 bits.
+  std::optional<uint32_t> iommu_group;  // None: no IOMMU.
+  std::string driver;                   // Empty: none bound.
+};
+
+// The part of the file system that belongs to the fake kernel: /dev/vfio,
+// /dev/kvm and the PCI and IOMMU parts of /sys, with links, directories and
+// text files. Paths outside of these are the real kernel's (Owns()).
+//
+// Guarded by the fake kernel's mutex (Thread-compatible).
+class FakeSysfs {
+ public:
+  // Opens a character device; `flags` are open(2)'s.
+  using Opener =
+      std::function<kernel::SyscallResult<std::shared_ptr<FakeFile>>(int)>;
+
+  FakeSysfs();
+  FakeSysfs(const FakeSysfs&) = delete;
+  FakeSysfs& operator=(const FakeSysfs&) = delete;
+  ~FakeSysfs();
+
+  // Whether this path is answered here, existing or not.
+  static bool Owns(std::string_view path);
+
+  // Building. Missing parents are made; an existing node is replaced.
+  void AddDirectory(std::string_view path);
+  void AddFile(std::string_view path, std::string contents);
+  void AddLink(std::string_view path, std::string target);
+  void AddCharacterDevice(std::string_view path, Opener opener);
+  void Remove(std::string_view path);  // With everything below it.
+
+  // /sys/devices/pci<segment>:<bus>/<bdf> with its attributes, the links
+  // /sys/bus/pci/devices/<bdf>, .../iommu_group, .../driver, .../subsystem, and
+  // /sys/kernel/iommu_groups/<n>/devices/<bdf>. Does not make /dev/vfio/<n>.
+  void AddPciDevice(const SysfsPciDevice& device);
+  // What unbinding and binding do to the links. Empty: unbound.
+  void SetDriver(std::string_view bdf, std::string driver);
+  void RemovePciDevice(std::string_view bdf);
+
+  // From now on open(2) of that node answers `error`: EACCES for a device node
+  // that this user may not open. 0 takes it back.
+  void SetOpenError(std::string_view path, int error);
+
+  // The calls. Intermediate links are followed; readlink does not follow the
+  // last, the others do.
+  kernel::SyscallResult<std::shared_ptr<FakeFile>> Open(std::string_view path,
+                                                        int flags);
+  kernel::SyscallResult<std::string> Readlink(std::string_view path) const;
+  kernel::SyscallResult<std::vector<std::string>> ReadDirectory(
+      std::string_view path) const;
+
+ private:
+  struct Node;
+
+  kernel::SyscallResult<Node*> Resolve(std::string_view path,
+                                       bool follow_last) const;
+  Node* MakeNode(std::string_view path);
+
+  std::unique_ptr<Node> root_;
+  std::map<std::string, SysfsPciDevice, std::less<>> pci_devices_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_FAKE_SYSFS_H_

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_JOURNAL_H_
+#define PASSTHRU_TESTING_JOURNAL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <map>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "testing/call.h"
+
+namespace passthru::fake {
+
+// One line of the journal: a system call with what it answered, or an event,
+// something that the kernel or the hardware did without being called (an
+// interrupt delivered, a DMA refused).
+struct JournalEntry {
+  enum class Kind { kCall, kEvent };
+
+  uint64_t sequence = 0;
+  Kind kind = Kind::kCall;
+  Call call;
+  int64_t result = 0;  // Of a call that succeeded.
+  int error = 0;       // errno, 0 on success.
+
+  // The field's number, or `otherwise` when there is no such field.
+  int64_t Number(std::string_view field, int64_t otherwise = -1) const;
+  // The field's text, or empty.
+  std::string_view Text(std::string_view field) const;
+
+  // "KVM_IRQFD(vm, fd=7, gsi=24, flags=0x0) = 0".
+  std::string ToString() const;
+};
+
+std::ostream& operator<<(std::ostream& out, const JournalEntry& entry);
+
+// Everything the code under test asked of the kernel, in order. Calls made by
+// several threads are in the order in which the fake carried them out; a call
+// that blocks is recorded when it returns.
+//
+// Thread-safe.
+class Journal {
+ public:
+  using Predicate = std::function<bool(const JournalEntry&)>;
+
+  Journal() = default;
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  void RecordCall(Call call, int64_t result, int error);
+  void RecordEvent(Call event);
+
+  std::vector<JournalEntry> Entries() const;
+  // Only those whose name is one of `names`, in order.
+  std::vector<JournalEntry> EntriesNamed(
+      std::initializer_list<std::string_view> names) const;
+  std::vector<JournalEntry> EntriesWhere(const Predicate& predicate) const;
+
+  // How many calls and events of that name, kept or only counted.
+  size_t Count(std::string_view name) const;
+  size_t CountWhere(const Predicate& predicate) const;
+  // By name, calls and events apart.
+  std::map<std::string, size_t> CallCounts() const;
+  std::map<std::string, size_t> EventCounts() const;
+
+  // Forgets the entries and the counts; sequence numbers go on.
+  void Clear();
+
+  // Off: entries are only counted (storms of millions of calls).
+  void set_keep_entries(bool keep);
+
+  // One entry a line with run-dependent values renamed in order of appearance:
+  // descriptors to fd#1, fd#2, host addresses to addr#1. Two runs that did the
+  // same give the same text.
+  std::string NormalizedText() const;
+  static std::string NormalizedText(const std::vector<JournalEntry>& entries);
+
+ private:
+  void Record(JournalEntry entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  mutable absl::Mutex mutex_;
+  std::vector<JournalEntry> entries_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, size_t> call_counts_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, size_t> event_counts_ ABSL_GUARDED_BY(mutex_);
+  uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
+  bool keep_entries_ ABSL_GUARDED_BY(mutex_) = true;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_JOURNAL_H_

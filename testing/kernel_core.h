@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_KERNEL_CORE_H_
+#define PASSTHRU_TESTING_KERNEL_CORE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "testing/eventfd_table.h"
+#include "testing/fake_sysfs.h"
+#include "testing/fault_injector.h"
+#include "testing/file_table.h"
+#include "testing/journal.h"
+#include "testing/kernel_version.h"
+#include "testing/mapping_table.h"
+
+namespace passthru::fake {
+
+// What all parts of one fake kernel share, and the mutex that serializes them.
+// FakeKernel owns it and takes the mutex around every call of a FakeFile; so
+// the parts run as if on a single-CPU kernel, interrupts included: a device
+// that signals, the irqfd that drains and the vCPU that receives are one step.
+//
+// Methods of FakeFile, EventfdWaiter and DeviceHost run with the mutex held.
+// Public methods that a test calls take it themselves.
+struct KernelCore {
+  explicit KernelCore(KernelVersion kernel_version) : version(kernel_version) {}
+  KernelCore(const KernelCore&) = delete;
+  KernelCore& operator=(const KernelCore&) = delete;
+
+  const KernelVersion version;
+
+  // Leaf mutexes of their own: may be used with or without `mutex`.
+  Journal journal;
+  FaultInjector faults;
+
+  absl::Mutex mutex;
+  FileTable files ABSL_GUARDED_BY(mutex);
+  MappingTable mappings ABSL_GUARDED_BY(mutex);
+  EventfdTable eventfds ABSL_GUARDED_BY(mutex);
+  FakeSysfs paths ABSL_GUARDED_BY(mutex);
+
+  // Signalled when device models may have work to do: after every call into
+  // the fake and every guest access that a model saw.
+  absl::CondVar device_work;
+};
+
+// A part of the fake kernel: VFIO, KVM. All called with the mutex held.
+class Subsystem {
+ public:
+  virtual ~Subsystem() = default;
+
+  // Does one bounded piece of asynchronous hardware work; false when idle.
+  virtual bool Step() { return false; }
+
+  // One line for each thing that user space created and did not destroy yet,
+  // descriptors and mappings apart: "vm 1: slot 3 [0xe0000000, +0x1000)".
+  virtual void AppendResources(std::vector<std::string>& resources) const = 0;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_KERNEL_CORE_H_

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_USER_MEMORY_H_
+#define PASSTHRU_TESTING_USER_MEMORY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <type_traits>
+
+namespace passthru::fake {
+
+// The kernel's copy_from_user() and copy_to_user(): access to this process's
+// memory at an address that may be anything. False where the kernel would
+// answer EFAULT: unmapped, not permitted, or beyond the end of the file behind
+// the mapping (where a plain load raises SIGBUS). Part of a refused range may
+// have been copied. Thread-safe.
+bool CopyFromUser(void* destination, const void* user, size_t size);
+bool CopyToUser(void* user, const void* source, size_t size);
+
+// The struct an ioctl points to, nullopt for EFAULT.
+template <typename T>
+std::optional<T> CopyFromUser(const void* user) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  T value{};
+  if (!CopyFromUser(&value, user, sizeof(value))) return std::nullopt;
+  return value;
+}
+
+template <typename T>
+bool CopyToUser(void* user, const T& value) {
+  static_assert(std::is_trivially_copyable_v<T>);
+  return CopyToUser(user, &value, sizeof(value));
+}
+
+// An address that came as an integer inside a struct.
+inline void* UserPointer(uint64_t address) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): the UAPI carries it so.
+  return reinterpret_cast<void*>(address);
+}
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_USER_MEMORY_H_
