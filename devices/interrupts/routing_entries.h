@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_INTERRUPTS_ROUTING_ENTRIES_H_
+#define PASSTHRU_DEVICES_INTERRUPTS_ROUTING_ENTRIES_H_
+
+#include <linux/kvm.h>
+
+#include <vector>
+
+#include "allocator/gsi.h"
+#include "pci/msi_message.h"
+
+namespace passthru::interrupts {
+
+// GSIs below this are pins of the PIC and the IOAPIC on x86.
+inline constexpr allocator::Gsi kFirstMsiGsi{24};
+
+// The table that KVM_CREATE_IRQCHIP installs (arch/x86/kvm/irq_comm.c,
+// default_routing): GSI 0 to 15 to the PICs and the IOAPIC, 16 to 23 to the
+// IOAPIC. KVM_SET_GSI_ROUTING replaces the whole table, so whoever calls it
+// carries these along.
+std::vector<kvm_irq_routing_entry> DefaultIrqchipRoutes();
+
+// struct kvm_irq_routing_entry of type KVM_IRQ_ROUTING_MSI.
+kvm_irq_routing_entry MsiRoutingEntry(allocator::Gsi gsi,
+                                      const pci::MsiMessage& message);
+
+}  // namespace passthru::interrupts
+
+#endif  // PASSTHRU_DEVICES_INTERRUPTS_ROUTING_ENTRIES_H_
