@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_VFIO_DMA_LISTENER_H_
+#define PASSTHRU_DEVICES_VFIO_DMA_LISTENER_H_
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "devices/memory/memory_area.h"
+#include "devices/memory/memory_listener.h"
+#include "devices/vfio/vfio_container.h"
+
+namespace passthru::vfio {
+
+// Lets the devices of a container do DMA to the guest's memory: maps every
+// area at the IOVA that equals its guest address.
+//
+// An area that does not lie in one of the IOMMU's address ranges is refused as
+// a whole: a device that reaches half of the RAM corrupts silently.
+//
+// Thread-safe. Add it to a map while the container has a group; remove it
+// before the last group goes.
+class DmaListener final : public memory::MemoryListener {
+ public:
+  struct Options {
+    // Map the BARs of passed-through devices too, so that devices can do DMA
+    // to one another.
+    bool device_bars = false;
+  };
+
+  explicit DmaListener(std::shared_ptr<VfioContainer> container)
+      : DmaListener(std::move(container), Options()) {}
+  DmaListener(std::shared_ptr<VfioContainer> container, Options options)
+      : container_(std::move(container)), options_(options) {}
+
+  absl::Status OnAdd(const memory::MemoryArea& area) override;
+  absl::Status OnRemove(const memory::MemoryArea& area) override;
+
+ private:
+  bool Concerns(const memory::MemoryArea& area) const {
+    return area.kind == memory::MemoryArea::Kind::kRam || options_.device_bars;
+  }
+
+  const std::shared_ptr<VfioContainer> container_;
+  const Options options_;
+};
+
+}  // namespace passthru::vfio
+
+#endif  // PASSTHRU_DEVICES_VFIO_DMA_LISTENER_H_

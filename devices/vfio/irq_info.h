@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_VFIO_IRQ_INFO_H_
+#define PASSTHRU_DEVICES_VFIO_IRQ_INFO_H_
+
+#include <linux/vfio.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "devices/kernel/syscalls.h"
+
+namespace passthru::vfio {
+
+// One interrupt type of a device (struct vfio_irq_info): INTx, MSI, MSI-X,
+// error or device request. A value.
+struct VfioIrqInfo {
+  uint32_t index = 0;  // VFIO_PCI_*_IRQ_INDEX
+  uint32_t flags = 0;  // VFIO_IRQ_INFO_*
+  uint32_t count = 0;  // 0: the device does not have it.
+  // Why the kernel did not say (vfio-pci refuses ERR on a device that is not
+  // PCI Express); count is 0 then.
+  absl::Status status;
+
+  bool exists() const { return count != 0; }
+  bool eventfd() const { return (flags & VFIO_IRQ_INFO_EVENTFD) != 0; }
+  bool maskable() const { return (flags & VFIO_IRQ_INFO_MASKABLE) != 0; }
+  // Vectors cannot be added while it is enabled.
+  bool noresize() const { return (flags & VFIO_IRQ_INFO_NORESIZE) != 0; }
+};
+
+// VFIO_DEVICE_GET_IRQ_INFO. As with regions, a failure keeps its place.
+VfioIrqInfo QueryIrqInfo(kernel::Syscalls* syscalls, int device_fd,
+                         uint32_t index, std::string_view device);
+
+// "INTx", "MSI", "MSI-X", "ERR", "REQ", "irq 7".
+std::string IrqName(uint32_t index);
+
+}  // namespace passthru::vfio
+
+#endif  // PASSTHRU_DEVICES_VFIO_IRQ_INFO_H_

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_VFIO_VFIO_GROUP_SET_H_
+#define PASSTHRU_DEVICES_VFIO_VFIO_GROUP_SET_H_
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "devices/vfio/vfio_container.h"
+#include "devices/vfio/vfio_group.h"
+#include "devices/vfio/vfio_paths.h"
+
+namespace passthru::vfio {
+
+// The open groups of a container. A group can be opened once but may hold
+// several devices that are attached and detached on their own: this hands out
+// the same VfioGroup as long as somebody holds it.
+//
+// Thread-safe.
+class VfioGroupSet {
+ public:
+  explicit VfioGroupSet(std::shared_ptr<VfioContainer> container,
+                        VfioPaths paths = {})
+      : container_(std::move(container)), paths_(std::move(paths)) {}
+
+  absl::StatusOr<std::shared_ptr<VfioGroup>> Get(uint32_t number);
+
+  const std::shared_ptr<VfioContainer>& container() const { return container_; }
+
+ private:
+  const std::shared_ptr<VfioContainer> container_;
+  const VfioPaths paths_;
+
+  absl::Mutex mutex_;
+  absl::flat_hash_map<uint32_t, std::weak_ptr<VfioGroup>> groups_
+      ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace passthru::vfio
+
+#endif  // PASSTHRU_DEVICES_VFIO_VFIO_GROUP_SET_H_
