@@ -31,6 +31,8 @@ struct Call {
   // ("vfio-device 0000:01:00.0"). Empty where there is none.
   std::string subject;
   std::vector<CallField> fields;
+  // What the result is, when the call succeeds.
+  CallField::Kind result_kind = CallField::Kind::kNumber;
 
   Call& Number(std::string_view field, int64_t value) {
     return Add(field, CallField::Kind::kNumber, value);

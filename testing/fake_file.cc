@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/fake_file.h"
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/call.h"
+
+namespace passthru::fake {
+
+using kernel::SyscallResult;
+
+Call FakeFile::DescribeIoctl(unsigned long request, const void* arg) const {
+  Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
+  call.HostAddress("arg", reinterpret_cast<uintptr_t>(arg));
+  return call;
+}
+
+// vfs_ioctl() without an unlocked_ioctl.
+SyscallResult<int> FakeFile::Ioctl(unsigned long, void*) {
+  return {.error = ENOTTY};
+}
+
+bool FakeFile::RunsUnlocked(unsigned long) const { return false; }
+
+// vfs_read() and vfs_write() without FMODE_CAN_READ, FMODE_CAN_WRITE.
+SyscallResult<size_t> FakeFile::Read(void*, size_t) {
+  return {.error = EINVAL};
+}
+
+SyscallResult<size_t> FakeFile::Write(const void*, size_t) {
+  return {.error = EINVAL};
+}
+
+SyscallResult<size_t> FakeFile::Pread(void*, size_t, uint64_t) {
+  return {.error = EINVAL};
+}
+
+SyscallResult<size_t> FakeFile::Pwrite(const void*, size_t, uint64_t) {
+  return {.error = EINVAL};
+}
+
+// do_mmap() without an mmap operation.
+SyscallResult<void*> FakeFile::Mmap(void*, size_t, int, int, uint64_t) {
+  return {.error = ENODEV};
+}
+
+MappedAccess FakeFile::MappedLoad(uint64_t, absl::Span<uint8_t>) {
+  return MappedAccess::kPlainMemory;
+}
+
+MappedAccess FakeFile::MappedStore(uint64_t, absl::Span<const uint8_t>) {
+  return MappedAccess::kPlainMemory;
+}
+
+bool FakeFile::IsVfioFile() const { return false; }
+
+}  // namespace passthru::fake

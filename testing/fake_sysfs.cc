@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/fake_sysfs.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/fake_file.h"
+#include "testing/user_memory.h"
+
+namespace passthru::fake {
+namespace {
+
+using kernel::SyscallResult;
+
+// MAXSYMLINKS.
+constexpr int kMaxLinks = 40;
+
+// A sysfs attribute, opened.
+class TextFile final : public FakeFile {
+ public:
+  TextFile(std::string path, std::string contents)
+      : path_(std::move(path)), contents_(std::move(contents)) {}
+
+  std::string Describe() const override { return path_; }
+
+  SyscallResult<size_t> Read(void* buffer, size_t count) override {
+    const SyscallResult<size_t> result = Pread(buffer, count, position_);
+    if (result.ok()) position_ += result.value;
+    return result;
+  }
+
+  SyscallResult<size_t> Pread(void* buffer, size_t count,
+                              uint64_t offset) override {
+    if (offset >= contents_.size()) return {.value = 0};
+    const size_t length = std::min<size_t>(count, contents_.size() - offset);
+    if (!CopyToUser(buffer, contents_.data() + offset, length)) {
+      return {.error = EFAULT};
+    }
+    return {.value = length};
+  }
+
+  // Attributes are opened for reading only.
+  SyscallResult<size_t> Write(const void*, size_t) override {
+    return {.error = EBADF};
+  }
+  SyscallResult<size_t> Pwrite(const void*, size_t, uint64_t) override {
+    return {.error = EBADF};
+  }
+
+ private:
+  const std::string path_;
+  const std::string contents_;
+  uint64_t position_ = 0;
+};
+
+std::deque<std::string> Components(std::string_view path) {
+  return absl::StrSplit(path, '/', absl::SkipEmpty());
+}
+
+std::string DevicesPath(std::string_view bdf) {
+  // "0000:01:00.0" is below the host bridge's root bus "pci0000:01" here:
+  // bridges between are not shown.
+  return absl::StrCat("/sys/devices/pci", bdf.substr(0, bdf.rfind(':')), "/",
+                      bdf);
+}
+
+}  // namespace
+
+struct FakeSysfs::Node {
+  enum class Type { kDirectory, kLink, kText, kCharacterDevice };
+  Type type = Type::kDirectory;
+  std::string path;  // Absolute, without links.
+  Node* parent = nullptr;
+  std::map<std::string, std::unique_ptr<Node>, std::less<>> children;
+  std::string text;  // Of a link: its target.
+  Opener opener;
+  int open_error = 0;
+};
+
+FakeSysfs::FakeSysfs() : root_(std::make_unique<Node>()) {
+  root_->path = "";
+  root_->parent = root_.get();
+  AddDirectory("/sys/bus/pci/devices");
+  AddDirectory("/sys/bus/pci/drivers/vfio-pci");
+  AddDirectory("/sys/kernel/iommu_groups");
+  AddDirectory("/dev");
+}
+
+FakeSysfs::~FakeSysfs() = default;
+
+bool FakeSysfs::Owns(std::string_view path) {
+  static constexpr std::array<std::string_view, 6> kPrefixes = {
+      "/dev/vfio",
+      "/dev/kvm",
+      "/dev/iommu",
+      "/sys/bus/pci",
+      "/sys/kernel/iommu_groups",
+      "/sys/devices/pci"};
+  return std::any_of(
+      kPrefixes.begin(), kPrefixes.end(), [path](std::string_view prefix) {
+        if (!absl::StartsWith(path, prefix)) return false;
+        if (prefix == "/sys/devices/pci") return true;  // "pci0000:00".
+        return path.size() == prefix.size() || path[prefix.size()] == '/';
+      });
+}
+
+FakeSysfs::Node* FakeSysfs::MakeNode(std::string_view path) {
+  Node* node = root_.get();
+  for (const std::string& name : Components(path)) {
+    std::unique_ptr<Node>& child = node->children[name];
+    if (child == nullptr) {
+      child = std::make_unique<Node>();
+      child->path = absl::StrCat(node->path, "/", name);
+      child->parent = node;
+    }
+    node = child.get();
+  }
+  return node;
+}
+
+void FakeSysfs::AddDirectory(std::string_view path) {
+  MakeNode(path)->type = Node::Type::kDirectory;
+}
+
+void FakeSysfs::AddFile(std::string_view path, std::string contents) {
+  Node* const node = MakeNode(path);
+  node->type = Node::Type::kText;
+  node->text = std::move(contents);
+}
+
+void FakeSysfs::AddLink(std::string_view path, std::string target) {
+  Node* const node = MakeNode(path);
+  node->type = Node::Type::kLink;
+  node->text = std::move(target);
+}
+
+void FakeSysfs::AddCharacterDevice(std::string_view path, Opener opener) {
+  Node* const node = MakeNode(path);
+  node->type = Node::Type::kCharacterDevice;
+  node->opener = std::move(opener);
+}
+
+void FakeSysfs::Remove(std::string_view path) {
+  const SyscallResult<Node*> found = Resolve(path, /*follow_last=*/false);
+  if (!found.ok() || found.value == root_.get()) return;
+  Node* const parent = found.value->parent;
+  parent->children.erase(
+      found.value->path.substr(found.value->path.rfind('/') + 1));
+}
+
+void FakeSysfs::SetOpenError(std::string_view path, int error) {
+  const SyscallResult<Node*> found = Resolve(path, /*follow_last=*/true);
+  if (found.ok()) found.value->open_error = error;
+}
+
+// path_lookupat(): links on the way are followed, at most kMaxLinks of them.
+SyscallResult<FakeSysfs::Node*> FakeSysfs::Resolve(std::string_view path,
+                                                   bool follow_last) const {
+  std::deque<std::string> rest = Components(path);
+  if (path.empty()) return {.error = ENOENT};
+  Node* node = root_.get();
+  int links = 0;
+  while (!rest.empty()) {
+    const std::string name = rest.front();
+    rest.pop_front();
+    if (node->type != Node::Type::kDirectory) return {.error = ENOTDIR};
+    if (name == ".") continue;
+    if (name == "..") {
+      node = node->parent;
+      continue;
+    }
+    const auto child = node->children.find(name);
+    if (child == node->children.end()) return {.error = ENOENT};
+    Node* const next = child->second.get();
+    if (next->type == Node::Type::kLink && (!rest.empty() || follow_last)) {
+      if (++links > kMaxLinks) return {.error = ELOOP};
+      if (absl::StartsWith(next->text, "/")) node = root_.get();
+      const std::deque<std::string> target = Components(next->text);
+      rest.insert(rest.begin(), target.begin(), target.end());
+      continue;
+    }
+    node = next;
+  }
+  return {.value = node};
+}
+
+SyscallResult<std::shared_ptr<FakeFile>> FakeSysfs::Open(std::string_view path,
+                                                         int flags) {
+  const SyscallResult<Node*> found = Resolve(path, (flags & O_NOFOLLOW) == 0);
+  if (!found.ok()) return {.error = found.error};
+  Node* const node = found.value;
+  if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+    return {.error = EEXIST};
+  }
+  if (node->type == Node::Type::kLink) return {.error = ELOOP};
+  if ((flags & O_DIRECTORY) != 0 && node->type != Node::Type::kDirectory) {
+    return {.error = ENOTDIR};
+  }
+  if (node->open_error != 0) return {.error = node->open_error};
+  const bool writes = (flags & O_ACCMODE) != O_RDONLY;
+  switch (node->type) {
+    case Node::Type::kDirectory:
+      if (writes) return {.error = EISDIR};
+      return {.value = std::make_shared<TextFile>(node->path, "")};
+    case Node::Type::kText:
+      if (writes) return {.error = EACCES};
+      return {.value = std::make_shared<TextFile>(node->path, node->text)};
+    case Node::Type::kCharacterDevice:
+      return node->opener(flags);
+    case Node::Type::kLink:
+      break;
+  }
+  return {.error = ELOOP};
+}
+
+SyscallResult<std::string> FakeSysfs::Readlink(std::string_view path) const {
+  const SyscallResult<Node*> found = Resolve(path, /*follow_last=*/false);
+  if (!found.ok()) return {.error = found.error};
+  if (found.value->type != Node::Type::kLink) return {.error = EINVAL};
+  return {.value = found.value->text};
+}
+
+SyscallResult<std::vector<std::string>> FakeSysfs::ReadDirectory(
+    std::string_view path) const {
+  const SyscallResult<Node*> found = Resolve(path, /*follow_last=*/true);
+  if (!found.ok()) return {.error = found.error};
+  if (found.value->type != Node::Type::kDirectory) return {.error = ENOTDIR};
+  std::vector<std::string> names;
+  for (const auto& [name, child] : found.value->children) {
+    names.push_back(name);
+  }
+  return {.value = std::move(names)};
+}
+
+void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
+  RemovePciDevice(device.bdf);
+  const std::string base = DevicesPath(device.bdf);
+  AddDirectory(base);
+  const auto hex = [&](std::string_view name, uint32_t value, int digits) {
+    AddFile(absl::StrCat(base, "/", name),
+            absl::StrFormat("0x%0*x\n", digits, value));
+  };
+  hex("vendor", device.vendor, 4);
+  hex("device", device.device, 4);
+  hex("subsystem_vendor", device.subsystem_vendor, 4);
+  hex("subsystem_device", device.subsystem_device, 4);
+  hex("class", device.class_code, 6);
+  AddLink(absl::StrCat(base, "/subsystem"), "../../../bus/pci");
+  AddLink(absl::StrCat("/sys/bus/pci/devices/", device.bdf),
+          absl::StrCat("../../..", base.substr(std::strlen("/sys"))));
+  if (device.iommu_group.has_value()) {
+    const std::string group =
+        absl::StrCat("/kernel/iommu_groups/", *device.iommu_group);
+    AddLink(absl::StrCat(base, "/iommu_group"),
+            absl::StrCat("../../..", group));
+    AddLink(absl::StrCat("/sys", group, "/devices/", device.bdf),
+            absl::StrCat("../../../..", base.substr(std::strlen("/sys"))));
+  }
+  pci_devices_[device.bdf] = device;
+  SetDriver(device.bdf, device.driver);
+}
+
+void FakeSysfs::SetDriver(std::string_view bdf, std::string driver) {
+  const auto device = pci_devices_.find(bdf);
+  if (device == pci_devices_.end()) return;
+  const std::string link = absl::StrCat(DevicesPath(bdf), "/driver");
+  Remove(link);
+  const std::string old = std::exchange(device->second.driver, driver);
+  if (!old.empty()) {
+    Remove(absl::StrCat("/sys/bus/pci/drivers/", old, "/", bdf));
+  }
+  if (driver.empty()) return;
+  AddLink(link, absl::StrCat("../../../bus/pci/drivers/", driver));
+  AddLink(absl::StrCat("/sys/bus/pci/drivers/", driver, "/", bdf),
+          absl::StrCat("../../../..",
+                       DevicesPath(bdf).substr(std::strlen("/sys"))));
+}
+
+void FakeSysfs::RemovePciDevice(std::string_view bdf) {
+  const auto device = pci_devices_.find(bdf);
+  if (device == pci_devices_.end()) return;
+  SetDriver(bdf, "");
+  if (device->second.iommu_group.has_value()) {
+    const std::string group =
+        absl::StrCat("/sys/kernel/iommu_groups/", *device->second.iommu_group);
+    Remove(absl::StrCat(group, "/devices/", bdf));
+    const auto left = ReadDirectory(absl::StrCat(group, "/devices"));
+    if (left.ok() && left.value.empty()) Remove(group);
+  }
+  Remove(absl::StrCat("/sys/bus/pci/devices/", bdf));
+  Remove(DevicesPath(bdf));
+  pci_devices_.erase(device);
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/fake_sysfs.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/fake_file.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr char kDevice[] = "/sys/bus/pci/devices/0000:01:00.0";
+
+class NamedFile final : public FakeFile {
+ public:
+  std::string Describe() const override { return "opened"; }
+};
+
+class FakeSysfsTest : public ::testing::Test {
+ protected:
+  FakeSysfsTest() {
+    sysfs_.AddPciDevice({.bdf = "0000:01:00.0",
+                         .vendor = 0x1b36,
+                         .device = 0x0010,
+                         .class_code = 0x010802,
+                         .iommu_group = 6,
+                         .driver = "vfio-pci"});
+    sysfs_.AddCharacterDevice("/dev/vfio/6", [this](int flags) {
+      flags_ = flags;
+      return kernel::SyscallResult<std::shared_ptr<FakeFile>>{
+          .value = std::make_shared<NamedFile>()};
+    });
+  }
+
+  std::string Contents(const std::string& path) {
+    auto file = sysfs_.Open(path, O_RDONLY);
+    EXPECT_EQ(file.error, 0) << path;
+    if (!file.ok()) return "";
+    char text[64];
+    const auto length = file.value->Read(text, sizeof(text));
+    EXPECT_EQ(file.value->Read(text + 32, 1).value, 0u) << "not at the end";
+    return std::string(text, length.value);
+  }
+
+  FakeSysfs sysfs_;
+  int flags_ = 0;
+};
+
+TEST_F(FakeSysfsTest, OwnsItsPathsOnly) {
+  for (const char* path :
+       {"/dev/kvm", "/dev/vfio", "/dev/vfio/26", "/sys/bus/pci/devices",
+        "/sys/kernel/iommu_groups/1", "/sys/devices/pci0000:00"}) {
+    EXPECT_TRUE(FakeSysfs::Owns(path)) << path;
+  }
+  for (const char* path : {"/dev/kvmx", "/dev/null", "/sys/bus/pcix", "/sys",
+                           "/proc/self/maps", "vfio", ""}) {
+    EXPECT_FALSE(FakeSysfs::Owns(path)) << path;
+  }
+}
+
+TEST_F(FakeSysfsTest, DeviceLinksToItsGroupAndDriver) {
+  EXPECT_EQ(sysfs_.Readlink(std::string(kDevice) + "/iommu_group").value,
+            "../../../kernel/iommu_groups/6");
+  EXPECT_EQ(sysfs_.Readlink(std::string(kDevice) + "/driver").value,
+            "../../../bus/pci/drivers/vfio-pci");
+}
+
+TEST_F(FakeSysfsTest, LinksLeadToWhatTheyName) {
+  EXPECT_THAT(
+      sysfs_.ReadDirectory(std::string(kDevice) + "/iommu_group/devices").value,
+      ElementsAre("0000:01:00.0"));
+  EXPECT_EQ(Contents("/sys/kernel/iommu_groups/6/devices/0000:01:00.0/vendor"),
+            "0x1b36\n");
+  EXPECT_EQ(
+      Contents("/sys/bus/pci/drivers/vfio-pci/0000:01:00.0/subsystem/devices/"
+               "0000:01:00.0/class"),
+      "0x010802\n");
+}
+
+TEST_F(FakeSysfsTest, AbsentDeviceIsEnoent) {
+  EXPECT_EQ(
+      sysfs_.Readlink("/sys/bus/pci/devices/0000:02:00.0/iommu_group").error,
+      ENOENT);
+  EXPECT_EQ(sysfs_.Open("/dev/vfio/7", O_RDWR).error, ENOENT);
+}
+
+TEST_F(FakeSysfsTest, DeviceWithoutIommuHasNoGroup) {
+  sysfs_.AddPciDevice({.bdf = "0000:02:00.0"});
+  EXPECT_EQ(
+      sysfs_.Readlink("/sys/bus/pci/devices/0000:02:00.0/iommu_group").error,
+      ENOENT);
+}
+
+TEST_F(FakeSysfsTest, UnboundDeviceHasNoDriver) {
+  sysfs_.SetDriver("0000:01:00.0", "");
+  EXPECT_EQ(sysfs_.Readlink(std::string(kDevice) + "/driver").error, ENOENT);
+  EXPECT_THAT(sysfs_.ReadDirectory("/sys/bus/pci/drivers/vfio-pci").value,
+              IsEmpty());
+}
+
+TEST_F(FakeSysfsTest, RebindingMovesTheDevice) {
+  sysfs_.SetDriver("0000:01:00.0", "nvme");
+  EXPECT_EQ(sysfs_.Readlink(std::string(kDevice) + "/driver").value,
+            "../../../bus/pci/drivers/nvme");
+  EXPECT_THAT(sysfs_.ReadDirectory("/sys/bus/pci/drivers/nvme").value,
+              ElementsAre("0000:01:00.0"));
+}
+
+TEST_F(FakeSysfsTest, RemovedDeviceLeavesNothing) {
+  sysfs_.RemovePciDevice("0000:01:00.0");
+  EXPECT_THAT(sysfs_.ReadDirectory("/sys/bus/pci/devices").value, IsEmpty());
+  EXPECT_THAT(sysfs_.ReadDirectory("/sys/kernel/iommu_groups").value,
+              IsEmpty());
+}
+
+TEST_F(FakeSysfsTest, ReadlinkOfADirectoryIsEinval) {
+  EXPECT_EQ(sysfs_.Readlink("/sys/bus/pci/devices").error, EINVAL);
+}
+
+TEST_F(FakeSysfsTest, DirectoryOfAFileIsEnotdir) {
+  EXPECT_EQ(sysfs_.ReadDirectory(std::string(kDevice) + "/vendor").error,
+            ENOTDIR);
+  EXPECT_EQ(sysfs_.Open(std::string(kDevice) + "/vendor/x", O_RDONLY).error,
+            ENOTDIR);
+  EXPECT_EQ(sysfs_.Open("/dev/vfio/6", O_RDONLY | O_DIRECTORY).error, ENOTDIR);
+}
+
+TEST_F(FakeSysfsTest, LinkLoopIsEloop) {
+  sysfs_.AddLink("/sys/bus/pci/loop", "loop");
+  EXPECT_EQ(sysfs_.Open("/sys/bus/pci/loop", O_RDONLY).error, ELOOP);
+}
+
+TEST_F(FakeSysfsTest, LinkIsNotOpenedWithNofollow) {
+  EXPECT_EQ(sysfs_.Open(kDevice, O_RDONLY | O_NOFOLLOW).error, ELOOP);
+}
+
+TEST_F(FakeSysfsTest, CharacterDeviceGetsTheOpenFlags) {
+  EXPECT_EQ(sysfs_.Open("/dev/vfio/6", O_RDWR | O_CLOEXEC).error, 0);
+  EXPECT_EQ(flags_, O_RDWR | O_CLOEXEC);
+  EXPECT_THAT(sysfs_.ReadDirectory("/dev/vfio").value, ElementsAre("6"));
+}
+
+TEST_F(FakeSysfsTest, ExclusiveCreationOfWhatExistsIsEexist) {
+  EXPECT_EQ(sysfs_.Open("/dev/vfio/6", O_RDWR | O_CREAT | O_EXCL).error,
+            EEXIST);
+}
+
+TEST_F(FakeSysfsTest, NodeThatMayNotBeOpened) {
+  sysfs_.SetOpenError("/dev/vfio/6", EACCES);
+  EXPECT_EQ(sysfs_.Open("/dev/vfio/6", O_RDWR).error, EACCES);
+  sysfs_.SetOpenError("/dev/vfio/6", 0);
+  EXPECT_EQ(sysfs_.Open("/dev/vfio/6", O_RDWR).error, 0);
+}
+
+TEST_F(FakeSysfsTest, AttributesAreNotWritable) {
+  EXPECT_EQ(sysfs_.Open(std::string(kDevice) + "/vendor", O_RDWR).error,
+            EACCES);
+  EXPECT_EQ(sysfs_.Open("/sys/bus/pci/devices", O_RDWR).error, EISDIR);
+}
+
+}  // namespace
+}  // namespace passthru::fake

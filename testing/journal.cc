@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/journal.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <iterator>
+#include <map>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "testing/call.h"
+
+namespace passthru::fake {
+namespace {
+
+// Names for values that differ from run to run, in order of appearance.
+class Renamer {
+ public:
+  explicit Renamer(std::string_view prefix) : prefix_(prefix) {}
+
+  std::string Rename(int64_t value) {
+    const auto [found, inserted] = names_.try_emplace(value);
+    if (inserted) found->second = absl::StrCat(prefix_, "#", names_.size());
+    return found->second;
+  }
+
+ private:
+  const std::string prefix_;
+  std::map<int64_t, std::string> names_;
+};
+
+struct Renamers {
+  Renamer fds{"fd"};
+  Renamer addresses{"addr"};
+};
+
+// Null renamers: the values as they are. -1 and null mean something and stay.
+std::string Format(CallField::Kind kind, int64_t number, Renamers* renamers) {
+  switch (kind) {
+    case CallField::Kind::kFd:
+      if (renamers != nullptr && number >= 0) {
+        return renamers->fds.Rename(number);
+      }
+      return absl::StrCat(number);
+    case CallField::Kind::kHostAddress:
+      if (renamers != nullptr && number != 0) {
+        return renamers->addresses.Rename(number);
+      }
+      return absl::StrFormat("0x%x", static_cast<uint64_t>(number));
+    case CallField::Kind::kHex:
+      return absl::StrFormat("0x%x", static_cast<uint64_t>(number));
+    case CallField::Kind::kNumber:
+    case CallField::Kind::kText:
+      break;
+  }
+  return absl::StrCat(number);
+}
+
+std::string Format(const CallField& field, Renamers* renamers) {
+  return field.kind == CallField::Kind::kText
+             ? field.text
+             : Format(field.kind, field.number, renamers);
+}
+
+std::string FormatResult(const JournalEntry& entry, Renamers* renamers) {
+  if (entry.error == 0) {
+    return Format(entry.call.result_kind, entry.result, renamers);
+  }
+  const char* const name = ::strerrorname_np(entry.error);
+  return name == nullptr ? absl::StrCat("errno ", entry.error) : name;
+}
+
+std::string Format(const JournalEntry& entry, Renamers* renamers) {
+  std::string text = entry.kind == JournalEntry::Kind::kEvent
+                         ? absl::StrCat("* ", entry.call.name)
+                         : entry.call.name;
+  std::string separator = "(";
+  if (!entry.call.subject.empty()) {
+    absl::StrAppend(&text, separator, entry.call.subject);
+    separator = ", ";
+  }
+  for (const CallField& field : entry.call.fields) {
+    absl::StrAppend(&text, separator, field.name, "=", Format(field, renamers));
+    separator = ", ";
+  }
+  absl::StrAppend(&text, separator == "(" ? "()" : ")");
+  if (entry.kind == JournalEntry::Kind::kCall) {
+    absl::StrAppend(&text, " = ", FormatResult(entry, renamers));
+  }
+  return text;
+}
+
+}  // namespace
+
+int64_t JournalEntry::Number(std::string_view field, int64_t otherwise) const {
+  const CallField* const found = call.Find(field);
+  return found == nullptr || found->kind == CallField::Kind::kText
+             ? otherwise
+             : found->number;
+}
+
+std::string_view JournalEntry::Text(std::string_view field) const {
+  const CallField* const found = call.Find(field);
+  return found == nullptr ? std::string_view() : found->text;
+}
+
+std::string JournalEntry::ToString() const { return Format(*this, nullptr); }
+
+std::ostream& operator<<(std::ostream& out, const JournalEntry& entry) {
+  return out << '#' << entry.sequence << ' ' << entry.ToString();
+}
+
+void Journal::RecordCall(Call call, int64_t result, int error) {
+  const absl::MutexLock lock(&mutex_);
+  ++call_counts_[call.name];
+  Record({.kind = JournalEntry::Kind::kCall,
+          .call = std::move(call),
+          .result = result,
+          .error = error});
+}
+
+void Journal::RecordEvent(Call event) {
+  const absl::MutexLock lock(&mutex_);
+  ++event_counts_[event.name];
+  Record({.kind = JournalEntry::Kind::kEvent, .call = std::move(event)});
+}
+
+void Journal::Record(JournalEntry entry) {
+  entry.sequence = next_sequence_++;
+  if (keep_entries_) entries_.push_back(std::move(entry));
+}
+
+std::vector<JournalEntry> Journal::Entries() const {
+  const absl::MutexLock lock(&mutex_);
+  return entries_;
+}
+
+std::vector<JournalEntry> Journal::EntriesNamed(
+    std::initializer_list<std::string_view> names) const {
+  const std::vector<std::string_view> wanted(names);
+  return EntriesWhere([&wanted](const JournalEntry& entry) {
+    return std::find(wanted.begin(), wanted.end(), entry.call.name) !=
+           wanted.end();
+  });
+}
+
+std::vector<JournalEntry> Journal::EntriesWhere(
+    const Predicate& predicate) const {
+  const absl::MutexLock lock(&mutex_);
+  std::vector<JournalEntry> found;
+  std::copy_if(entries_.begin(), entries_.end(), std::back_inserter(found),
+               predicate);
+  return found;
+}
+
+size_t Journal::Count(std::string_view name) const {
+  const absl::MutexLock lock(&mutex_);
+  size_t count = 0;
+  for (const auto* counts : {&call_counts_, &event_counts_}) {
+    const auto found = counts->find(std::string(name));
+    if (found != counts->end()) count += found->second;
+  }
+  return count;
+}
+
+size_t Journal::CountWhere(const Predicate& predicate) const {
+  const absl::MutexLock lock(&mutex_);
+  return static_cast<size_t>(
+      std::count_if(entries_.begin(), entries_.end(), predicate));
+}
+
+std::map<std::string, size_t> Journal::CallCounts() const {
+  const absl::MutexLock lock(&mutex_);
+  return call_counts_;
+}
+
+std::map<std::string, size_t> Journal::EventCounts() const {
+  const absl::MutexLock lock(&mutex_);
+  return event_counts_;
+}
+
+void Journal::Clear() {
+  const absl::MutexLock lock(&mutex_);
+  entries_.clear();
+  call_counts_.clear();
+  event_counts_.clear();
+}
+
+void Journal::set_keep_entries(bool keep) {
+  const absl::MutexLock lock(&mutex_);
+  keep_entries_ = keep;
+}
+
+std::string Journal::NormalizedText() const {
+  return NormalizedText(Entries());
+}
+
+std::string Journal::NormalizedText(const std::vector<JournalEntry>& entries) {
+  Renamers renamers;
+  std::string text;
+  for (const JournalEntry& entry : entries) {
+    absl::StrAppend(&text, Format(entry, &renamers), "\n");
+  }
+  return text;
+}
+
+}  // namespace passthru::fake
