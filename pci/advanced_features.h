@@ -27,7 +27,7 @@ struct AfCapabilities {
 struct AfControl {
   using Raw = uint8_t;
   Raw raw = 0;
-  static constexpr Field<AfControl, 0> kInitiateFlr{}; // Reads as zero.
+  static constexpr Field<AfControl, 0> kInitiateFlr{};  // Reads as zero.
   friend constexpr bool operator==(AfControl, AfControl) = default;
 };
 
@@ -41,7 +41,7 @@ struct AfStatus {
 
 // Immutable after Parse().
 class AfCapability {
-public:
+ public:
   static constexpr uint16_t kSize = 6;
 
   // Relative to the capability.
@@ -63,7 +63,7 @@ public:
            AfCapabilities::kTransactionsPending.Get(capabilities_);
   }
 
-private:
+ private:
   AfCapability(uint8_t offset, AfCapabilities capabilities)
       : offset_(offset), capabilities_(capabilities) {}
 
@@ -71,6 +71,6 @@ private:
   AfCapabilities capabilities_;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_ADVANCED_FEATURES_H_
+#endif  // PASSTHRU_PCI_ADVANCED_FEATURES_H_

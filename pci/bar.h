@@ -27,7 +27,7 @@ absl::string_view Name(BarType type);
 // for a mask of their bits.
 struct BarRegister {
   uint32_t low = 0;
-  uint32_t high = 0; // Zero and unused unless the BAR is 64 bits wide.
+  uint32_t high = 0;  // Zero and unused unless the BAR is 64 bits wide.
   friend constexpr bool operator==(BarRegister, BarRegister) = default;
 };
 
@@ -35,10 +35,10 @@ struct BarRegister {
 struct Bar {
   BarIndex index;
   BarType type = BarType::kMemory32;
-  uint64_t size = 0; // In bytes: a power of two, never 0.
+  uint64_t size = 0;  // In bytes: a power of two, never 0.
   bool prefetchable = false;
-  uint64_t address = 0;     // What the register holds, flags removed.
-  bool rom_enabled = false; // The ROM's own decode enable, bit 0.
+  uint64_t address = 0;      // What the register holds, flags removed.
+  bool rom_enabled = false;  // The ROM's own decode enable, bit 0.
 
   bool is_io() const { return type == BarType::kIo; }
   bool is_64bit() const { return type == BarType::kMemory64; }
@@ -80,9 +80,8 @@ absl::StatusOr<std::vector<Bar>> DecodeBars(absl::Span<const uint8_t> config,
 
 // The same from registers as they read back after all ones (`read_back`: seven,
 // in order of index).
-absl::StatusOr<std::vector<Bar>>
-DecodeBarsFromMasks(absl::Span<const uint8_t> config,
-                    absl::Span<const uint32_t> read_back);
+absl::StatusOr<std::vector<Bar>> DecodeBarsFromMasks(
+    absl::Span<const uint8_t> config, absl::Span<const uint32_t> read_back);
 
 // What the register reads: the address and the flags.
 BarRegister EncodeBar(const Bar &bar);
@@ -95,12 +94,13 @@ BarRegister BarWriteMask(const Bar &bar);
 // `bar` after its register came to hold `value` (address, ROM enable).
 Bar WithRegister(Bar bar, BarRegister value);
 
-// Can `bar` decode at `address`? Not at 0 (which stands for "not assigned"),
-// not misaligned, not beyond what its register or, for I/O, the x86 port space
-// can express, not across the end of the address space. Software passes through
-// such values while it sizes a BAR or writes the halves of a 64-bit one.
+// Can `bar` decode at `address`? Not where it is misaligned or beyond what its
+// register or, for I/O, the x86 port space can express. Nor at two places that
+// software passes through without meaning them: 0, which stands for "not
+// assigned", and for memory the highest place, which is what a register holds
+// while all ones are written to find its size.
 absl::Status ValidateBarAddress(const Bar &bar, uint64_t address);
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_BAR_H_
+#endif  // PASSTHRU_PCI_BAR_H_

@@ -16,4 +16,4 @@ uint8_t BarIndex::Invalid(uint8_t value) {
   LOG(FATAL) << "BAR index " << int{value} << " is not one of 0 to 6";
 }
 
-} // namespace passthru::pci
+}  // namespace passthru::pci

@@ -14,9 +14,9 @@ namespace passthru::pci {
 // which the kernel's VFIO interface counts as the seventh. An immutable value;
 // no other number can be held.
 class BarIndex {
-public:
+ public:
   static constexpr uint8_t kRomValue = 6;
-  static constexpr uint8_t kCount = 7; // BAR 0 to 5 and the ROM.
+  static constexpr uint8_t kCount = 7;  // BAR 0 to 5 and the ROM.
 
   constexpr BarIndex() = default;
   // `value` is below kCount. For a number that a device, a guest or a file
@@ -26,8 +26,7 @@ public:
 
   // Nothing unless `number` is one of BAR 0 to 5 or the ROM.
   static constexpr std::optional<BarIndex> FromNumber(uint64_t number) {
-    if (number >= kCount)
-      return std::nullopt;
+    if (number >= kCount) return std::nullopt;
     return BarIndex(static_cast<uint8_t>(number));
   }
 
@@ -38,7 +37,8 @@ public:
 
   friend constexpr auto operator<=>(BarIndex, BarIndex) = default;
 
-  template <typename H> friend H AbslHashValue(H h, BarIndex index) {
+  template <typename H>
+  friend H AbslHashValue(H h, BarIndex index) {
     return H::combine(std::move(h), index.value_);
   }
 
@@ -49,13 +49,13 @@ public:
   }
   std::string ToString() const;
 
-private:
+ private:
   // Not constexpr, so that a wrong constant does not compile. Dies at run time.
   [[noreturn]] static uint8_t Invalid(uint8_t value);
 
   uint8_t value_ = 0;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_BAR_INDEX_H_
+#endif  // PASSTHRU_PCI_BAR_INDEX_H_

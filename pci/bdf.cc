@@ -20,16 +20,14 @@ namespace {
 // Takes 1 to `max_digits` hexadecimal digits and nothing else: no sign, no
 // "0x", no blanks, all of which SimpleHexAtoi would let pass.
 std::optional<uint32_t> ParseHex(absl::string_view text, size_t max_digits) {
-  if (text.empty() || text.size() > max_digits)
-    return std::nullopt;
+  if (text.empty() || text.size() > max_digits) return std::nullopt;
   for (const char c : text) {
     if (!absl::ascii_isxdigit(static_cast<unsigned char>(c))) {
       return std::nullopt;
     }
   }
   uint32_t value = 0;
-  if (!absl::SimpleHexAtoi(text, &value))
-    return std::nullopt;
+  if (!absl::SimpleHexAtoi(text, &value)) return std::nullopt;
   return value;
 }
 
@@ -38,7 +36,7 @@ absl::Status Malformed(absl::string_view text, absl::string_view why) {
       "\"", text, "\" is not a PCI address such as 0000:01:00.0: ", why));
 }
 
-} // namespace
+}  // namespace
 
 absl::StatusOr<Bdf> Bdf::Parse(absl::string_view text) {
   const size_t dot = text.rfind('.');
@@ -87,4 +85,4 @@ uint8_t Bdf::Invalid(const char *what, uint8_t value) {
              << " is out of range";
 }
 
-} // namespace passthru::pci
+}  // namespace passthru::pci

@@ -16,14 +16,15 @@ namespace passthru::pci {
 // device and function number. An immutable value; device is always below 32
 // and function below 8.
 class Bdf {
-public:
+ public:
   static constexpr unsigned kDevicesPerBus = 32;
   static constexpr unsigned kFunctionsPerDevice = 8;
 
   constexpr Bdf() = default;
   // For numbers that the program chose itself; for text see Parse().
   constexpr Bdf(uint16_t segment, uint8_t bus, uint8_t device, uint8_t function)
-      : segment_(segment), bus_(bus),
+      : segment_(segment),
+        bus_(bus),
         device_(device < kDevicesPerBus ? device : Invalid("device", device)),
         function_(function < kFunctionsPerDevice
                       ? function
@@ -54,7 +55,8 @@ public:
 
   friend constexpr auto operator<=>(const Bdf &, const Bdf &) = default;
 
-  template <typename H> friend H AbslHashValue(H h, const Bdf &bdf) {
+  template <typename H>
+  friend H AbslHashValue(H h, const Bdf &bdf) {
     return H::combine(std::move(h), bdf.segment_, bdf.routing_id());
   }
 
@@ -63,7 +65,7 @@ public:
     sink.Append(bdf.ToString());
   }
 
-private:
+ private:
   // Not constexpr, so that a wrong constant does not compile. Dies at run time.
   [[noreturn]] static uint8_t Invalid(const char *what, uint8_t value);
 
@@ -73,6 +75,6 @@ private:
   uint8_t function_ = 0;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_BDF_H_
+#endif  // PASSTHRU_PCI_BDF_H_

@@ -19,7 +19,7 @@ namespace passthru::pci {
 struct Capability {
   CapabilityId id = CapabilityId::kNull;
   uint8_t offset = 0;
-  uint8_t next = 0; // Reserved bits removed; 0 at the end.
+  uint8_t next = 0;  // Reserved bits removed; 0 at the end.
   friend constexpr bool operator==(const Capability &,
                                    const Capability &) = default;
 };
@@ -28,22 +28,22 @@ struct ExtendedCapability {
   ExtendedCapabilityId id = ExtendedCapabilityId::kNull;
   uint8_t version = 0;
   uint16_t offset = 0;
-  uint16_t next = 0; // Reserved bits removed; 0 at the end.
+  uint16_t next = 0;  // Reserved bits removed; 0 at the end.
   friend constexpr bool operator==(const ExtendedCapability &,
                                    const ExtendedCapability &) = default;
 };
 
 // What a walk found, in the order of the list. Where the list is broken, the
 // entries before that place are kept, and `malformed` says what is wrong.
-template <typename Entry> struct BasicCapabilityList {
+template <typename Entry>
+struct BasicCapabilityList {
   std::vector<Entry> entries;
-  std::string malformed; // Empty: the list is well formed.
+  std::string malformed;  // Empty: the list is well formed.
 
   // The first entry of that ID, or null.
   const Entry *Find(decltype(Entry::id) id) const {
     for (const Entry &entry : entries) {
-      if (entry.id == id)
-        return &entry;
+      if (entry.id == id) return &entry;
     }
     return nullptr;
   }
@@ -57,9 +57,9 @@ CapabilityList WalkCapabilities(absl::Span<const uint8_t> config);
 
 // The list of PCIe 6.0 7.6.3, in 0x100 to 0xfff. Empty and well formed for an
 // image that ends at 0x100 or earlier and for a function that has none.
-ExtendedCapabilityList
-WalkExtendedCapabilities(absl::Span<const uint8_t> config);
+ExtendedCapabilityList WalkExtendedCapabilities(
+    absl::Span<const uint8_t> config);
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_CAPABILITIES_H_
+#endif  // PASSTHRU_PCI_CAPABILITIES_H_

@@ -96,6 +96,6 @@ enum class ExtendedCapabilityId : uint16_t {
 absl::string_view Name(CapabilityId id);
 absl::string_view Name(ExtendedCapabilityId id);
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_CAPABILITY_ID_H_
+#endif  // PASSTHRU_PCI_CAPABILITY_ID_H_

@@ -18,17 +18,15 @@ namespace passthru::pci {
 // The length is what the layout says; it may reach into the next capability or
 // past the end of `config` when the device is wrong: the caller clamps.
 //
-// For the IDs that Linux's vfio-pci shows to user space these are the lengths
-// it works with (drivers/vfio/pci/vfio_pci_config.c: pci_cap_length,
-// pci_ext_cap_length, vfio_cap_len, vfio_ext_cap_len). Which IDs it hides is
-// its own policy and no property of PCI.
-std::optional<uint16_t>
-StandardCapabilityLength(absl::Span<const uint8_t> config,
-                         const Capability &capability);
-std::optional<uint16_t>
-ExtendedCapabilityLength(absl::Span<const uint8_t> config,
-                         const ExtendedCapability &capability);
+// For an endpoint, and the IDs that Linux's vfio-pci shows to user space, these
+// are the lengths it works with (drivers/vfio/pci/vfio_pci_config.c:
+// pci_cap_length, pci_ext_cap_length, vfio_cap_len, vfio_ext_cap_len). Which
+// IDs it hides is its own policy and no property of PCI.
+std::optional<uint16_t> StandardCapabilityLength(
+    absl::Span<const uint8_t> config, const Capability &capability);
+std::optional<uint16_t> ExtendedCapabilityLength(
+    absl::Span<const uint8_t> config, const ExtendedCapability &capability);
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_CAPABILITY_LENGTH_H_
+#endif  // PASSTHRU_PCI_CAPABILITY_LENGTH_H_

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace passthru::pci {
@@ -31,8 +32,8 @@ struct ClassCode {
 // What the well-known classes are called, as precisely as the code says:
 // "NVMe controller", else the sub-class, else the base class ("Mass storage
 // controller"), else "Unknown class".
-std::string Name(ClassCode code);
+absl::string_view Name(ClassCode code);
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_CLASS_CODE_H_
+#endif  // PASSTHRU_PCI_CLASS_CODE_H_

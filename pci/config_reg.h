@@ -12,13 +12,19 @@ namespace passthru::pci {
 
 // The unsigned integer that holds a register of type T: T itself, or T::Raw
 // for a struct of fields (field.h).
-template <typename T, typename = void> struct RawOfRegister { using Type = T; };
-template <typename T> struct RawOfRegister<T, std::void_t<typename T::Raw>> {
+template <typename T, typename = void>
+struct RawOfRegister {
+  using Type = T;
+};
+template <typename T>
+struct RawOfRegister<T, std::void_t<typename T::Raw>> {
   using Type = typename T::Raw;
 };
-template <typename T> using RawOf = typename RawOfRegister<T>::Type;
+template <typename T>
+using RawOf = typename RawOfRegister<T>::Type;
 
-template <typename T> constexpr T RegisterFromRaw(RawOf<T> raw) {
+template <typename T>
+constexpr T RegisterFromRaw(RawOf<T> raw) {
   if constexpr (std::is_same_v<T, RawOf<T>>) {
     return raw;
   } else {
@@ -28,7 +34,8 @@ template <typename T> constexpr T RegisterFromRaw(RawOf<T> raw) {
   }
 }
 
-template <typename T> constexpr RawOf<T> RawFromRegister(T value) {
+template <typename T>
+constexpr RawOf<T> RawFromRegister(T value) {
   if constexpr (std::is_same_v<T, RawOf<T>>) {
     return value;
   } else {
@@ -38,7 +45,8 @@ template <typename T> constexpr RawOf<T> RawFromRegister(T value) {
 
 // Where a register of type T lives in configuration space: its offset cannot
 // be taken for a value, nor be read with the wrong width. An immutable value.
-template <typename T> struct ConfigReg {
+template <typename T>
+struct ConfigReg {
   uint16_t offset = 0;
 
   static constexpr uint16_t size() { return sizeof(RawOf<T>); }
@@ -64,6 +72,6 @@ constexpr void WriteRegister(absl::Span<uint8_t> config, ConfigReg<T> reg,
   StoreLittleEndian<RawOf<T>>(config, reg.offset, RawFromRegister(value));
 }
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_CONFIG_REG_H_
+#endif  // PASSTHRU_PCI_CONFIG_REG_H_

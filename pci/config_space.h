@@ -16,7 +16,7 @@ namespace passthru::pci {
 // Which bytes a write changed. A write that stores what was there already
 // changes nothing, whatever its width.
 class ConfigWriteResult {
-public:
+ public:
   struct Range {
     uint16_t offset = 0;
     uint16_t size = 0;
@@ -25,7 +25,8 @@ public:
 
   // Did any byte of the register (of [offset, offset + size)) change? This,
   // and never the offset and width of the write, is what a device asks.
-  template <typename T> bool Changed(ConfigReg<T> reg) const {
+  template <typename T>
+  bool Changed(ConfigReg<T> reg) const {
     return Changed(reg.offset, reg.size());
   }
   bool Changed(uint32_t offset, uint32_t size) const;
@@ -34,7 +35,7 @@ public:
   // Ascending, not empty each, not adjacent to each other.
   absl::Span<const Range> ranges() const { return ranges_; }
 
-private:
+ private:
   friend class ConfigSpace;
   void AddByte(uint16_t offset);
 
@@ -52,7 +53,7 @@ private:
 //
 // Thread-compatible.
 class ConfigSpace {
-public:
+ public:
   // `size` is 256 or 4096. All values and masks are zero.
   explicit ConfigSpace(size_t size);
 
@@ -69,20 +70,24 @@ public:
   // A guest's write: byte by byte, through the masks.
   ConfigWriteResult Write(uint32_t offset, absl::Span<const uint8_t> bytes);
 
-  template <typename T> T Get(ConfigReg<T> reg) const {
+  template <typename T>
+  T Get(ConfigReg<T> reg) const {
     return ReadRegister(bytes(), reg);
   }
-  template <typename T> void Set(ConfigReg<T> reg, T value) {
+  template <typename T>
+  void Set(ConfigReg<T> reg, T value) {
     WriteRegister(absl::MakeSpan(values_), reg, value);
   }
   void SetBytes(uint32_t offset, absl::Span<const uint8_t> bytes);
 
   // Ones are the bits that a guest may write.
-  template <typename T> void SetMask(ConfigReg<T> reg, RawOf<T> mask) {
+  template <typename T>
+  void SetMask(ConfigReg<T> reg, RawOf<T> mask) {
     StoreLittleEndian(absl::MakeSpan(write_masks_), reg.offset, mask);
   }
   void SetMaskBytes(uint32_t offset, absl::Span<const uint8_t> masks);
-  template <typename T> RawOf<T> GetMask(ConfigReg<T> reg) const {
+  template <typename T>
+  RawOf<T> GetMask(ConfigReg<T> reg) const {
     return LoadLittleEndian<RawOf<T>>(write_masks_, reg.offset);
   }
   absl::Span<const uint8_t> masks() const { return write_masks_; }
@@ -94,12 +99,12 @@ public:
     StoreLittleEndian(absl::MakeSpan(clear_masks_), reg.offset, mask);
   }
 
-private:
+ private:
   std::vector<uint8_t> values_;
   std::vector<uint8_t> write_masks_;
   std::vector<uint8_t> clear_masks_;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_CONFIG_SPACE_H_
+#endif  // PASSTHRU_PCI_CONFIG_SPACE_H_

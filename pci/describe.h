@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "pci/capabilities.h"
 
 namespace passthru::pci {
 
@@ -23,16 +22,10 @@ namespace passthru::pci {
 // and contents. `bar_sizes` are seven sizes in order of BarIndex, or empty: an
 // image alone does not tell them, and then BARs whose register is zero are left
 // out.
-std::vector<std::string>
-DescribeDevice(absl::Span<const uint8_t> config,
-               absl::Span<const uint64_t> bar_sizes = {});
+std::vector<std::string> DescribeDevice(
+    absl::Span<const uint8_t> config,
+    absl::Span<const uint64_t> bar_sizes = {});
 
-// One line for one capability, "40: MSI-X  Enable- Count=65 …".
-std::string DescribeCapability(absl::Span<const uint8_t> config,
-                               const Capability &capability);
-std::string DescribeExtendedCapability(absl::Span<const uint8_t> config,
-                                       const ExtendedCapability &capability);
+}  // namespace passthru::pci
 
-} // namespace passthru::pci
-
-#endif // PASSTHRU_PCI_DESCRIBE_H_
+#endif  // PASSTHRU_PCI_DESCRIBE_H_

@@ -56,10 +56,10 @@ struct Field {
     return reg;
   }
 
-private:
+ private:
   static constexpr uint64_t kValueMask = ~uint64_t{0} >> (64 - kWidth);
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_FIELD_H_
+#endif  // PASSTHRU_PCI_FIELD_H_

@@ -38,6 +38,6 @@ constexpr void StoreLittleEndian(absl::Span<uint8_t> bytes, size_t offset,
   }
 }
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_LITTLE_ENDIAN_H_
+#endif  // PASSTHRU_PCI_LITTLE_ENDIAN_H_

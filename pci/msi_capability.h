@@ -25,8 +25,8 @@ struct MsiControl {
   static constexpr Field<MsiControl, 9> kExtendedDataCapable{};
   static constexpr Field<MsiControl, 8> kPerVectorMasking{};
   static constexpr Field<MsiControl, 7> k64Bit{};
-  static constexpr Field<MsiControl, 6, 4> kMultipleMessageEnable{};  // log2
-  static constexpr Field<MsiControl, 3, 1> kMultipleMessageCapable{}; // log2
+  static constexpr Field<MsiControl, 6, 4> kMultipleMessageEnable{};   // log2
+  static constexpr Field<MsiControl, 3, 1> kMultipleMessageCapable{};  // log2
   static constexpr Field<MsiControl, 0> kEnable{};
   friend constexpr bool operator==(MsiControl, MsiControl) = default;
 };
@@ -62,14 +62,14 @@ struct MsiState {
 //
 // Immutable after Parse().
 class MsiCapability {
-public:
+ public:
   static constexpr uint16_t kMaxSize = 24;
   static constexpr uint16_t kMaxVectors = 32;
 
   // Relative to the capability.
   static constexpr ConfigReg<MsiControl> kControl{0x02};
   static constexpr ConfigReg<uint32_t> kAddress{0x04};
-  static constexpr ConfigReg<uint32_t> kAddressHigh{0x08}; // 64-bit only.
+  static constexpr ConfigReg<uint32_t> kAddressHigh{0x08};  // 64-bit only.
 
   // Reads the layout from an image of the configuration space. Fails when there
   // is no MSI capability at `offset`, when it crosses 0x100 or the end of the
@@ -79,6 +79,7 @@ public:
 
   uint8_t offset() const { return offset_; }
   // 10, 14 (64-bit), 20 (per-vector masking) or 24 (both).
+  static uint8_t SizeOf(MsiControl control);
   uint8_t size() const;
   bool is_64bit() const { return is_64bit_; }
   bool per_vector_masking() const { return per_vector_masking_; }
@@ -99,11 +100,13 @@ public:
   // vectors.
   std::array<uint8_t, kMaxSize> WriteMask() const;
 
-private:
+ private:
   MsiCapability(uint8_t offset, bool is_64bit, bool per_vector_masking,
                 uint16_t max_vectors)
-      : offset_(offset), is_64bit_(is_64bit),
-        per_vector_masking_(per_vector_masking), max_vectors_(max_vectors) {}
+      : offset_(offset),
+        is_64bit_(is_64bit),
+        per_vector_masking_(per_vector_masking),
+        max_vectors_(max_vectors) {}
 
   uint8_t offset_;
   bool is_64bit_;
@@ -111,6 +114,6 @@ private:
   uint16_t max_vectors_;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_MSI_CAPABILITY_H_
+#endif  // PASSTHRU_PCI_MSI_CAPABILITY_H_

@@ -19,7 +19,8 @@ struct MsiMessage {
   friend constexpr bool operator==(const MsiMessage &,
                                    const MsiMessage &) = default;
 
-  template <typename H> friend H AbslHashValue(H h, const MsiMessage &message) {
+  template <typename H>
+  friend H AbslHashValue(H h, const MsiMessage &message) {
     return H::combine(std::move(h), message.address, message.data);
   }
 
@@ -43,6 +44,6 @@ struct MsiMessage {
 //   16, which no local APIC accepts.
 absl::Status ValidateMsiMessage(const MsiMessage &message);
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_MSI_MESSAGE_H_
+#endif  // PASSTHRU_PCI_MSI_MESSAGE_H_

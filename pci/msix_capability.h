@@ -45,7 +45,7 @@ struct MsixLocation {
 //
 // Immutable after Parse().
 class MsixCapability {
-public:
+ public:
   static constexpr uint16_t kSize = 12;
   static constexpr uint16_t kMaxVectors = 2048;
   static constexpr uint32_t kEntrySize = 16;
@@ -83,11 +83,14 @@ public:
   // The bits that software can write: enable and function mask.
   static std::array<uint8_t, kSize> WriteMask();
 
-private:
+ private:
   MsixCapability(uint8_t offset, uint16_t table_size, BarIndex table_bar,
                  uint32_t table_offset, BarIndex pba_bar, uint32_t pba_offset)
-      : offset_(offset), table_size_(table_size), table_bar_(table_bar),
-        table_offset_(table_offset), pba_bar_(pba_bar),
+      : offset_(offset),
+        table_size_(table_size),
+        table_bar_(table_bar),
+        table_offset_(table_offset),
+        pba_bar_(pba_bar),
         pba_offset_(pba_offset) {}
 
   uint8_t offset_;
@@ -98,6 +101,6 @@ private:
   uint32_t pba_offset_;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_MSIX_CAPABILITY_H_
+#endif  // PASSTHRU_PCI_MSIX_CAPABILITY_H_

@@ -16,7 +16,7 @@ namespace passthru::pci {
 //
 // Immutable.
 class MsixPba {
-public:
+ public:
   // `vectors` is 1 to 2048.
   explicit MsixPba(uint16_t vectors);
 
@@ -28,10 +28,10 @@ public:
   void Read(uint32_t offset, absl::Span<uint8_t> out,
             absl::FunctionRef<bool(VectorIndex)> pending) const;
 
-private:
+ private:
   uint16_t vectors_;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_MSIX_PBA_H_
+#endif  // PASSTHRU_PCI_MSIX_PBA_H_

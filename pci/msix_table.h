@@ -16,7 +16,7 @@ namespace passthru::pci {
 // ascending order. A write that stores what was there changes nothing.
 struct MsixVectorChange {
   VectorIndex vector;
-  bool message = false; // Address or data.
+  bool message = false;  // Address or data.
   bool mask = false;
   friend constexpr bool operator==(const MsixVectorChange &,
                                    const MsixVectorChange &) = default;
@@ -34,7 +34,7 @@ using MsixTableChange = absl::InlinedVector<MsixVectorChange, 2>;
 //
 // Thread-compatible.
 class MsixTable {
-public:
+ public:
   static constexpr uint32_t kEntrySize = 16;
 
   // `vectors` is 1 to 2048.
@@ -52,12 +52,12 @@ public:
   MsiMessage message(VectorIndex vector) const;
   bool masked(VectorIndex vector) const;
 
-private:
+ private:
   uint32_t EntryOffset(VectorIndex vector) const;
 
   std::vector<uint8_t> bytes_;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_MSIX_TABLE_H_
+#endif  // PASSTHRU_PCI_MSIX_TABLE_H_

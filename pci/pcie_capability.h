@@ -100,7 +100,7 @@ struct PcieLinkStatus {
 
 // What kind of PCI Express function this is. Immutable after Parse().
 class PcieCapability {
-public:
+ public:
   // Relative to the capability.
   static constexpr ConfigReg<PcieFlags> kFlags{0x02};
   static constexpr ConfigReg<PcieDeviceCapabilities> kDeviceCapabilities{0x04};
@@ -123,12 +123,14 @@ public:
   static constexpr ConfigReg<uint16_t> kLinkStatus2{0x32};
 
   // Reads the capability from an image of the configuration space. Fails when
-  // there is no PCI Express capability at `offset`, when its registers common
-  // to all functions cross 0x100 or the end of the image, or at version 0.
+  // there is no PCI Express capability at `offset`, or its registers common
+  // to all functions cross 0x100 or the end of the image.
   static absl::StatusOr<PcieCapability> Parse(absl::Span<const uint8_t> config,
                                               uint8_t offset);
 
   uint8_t offset() const { return offset_; }
+  // 1 or 2; broken functions report 0 (the VFs of Intel 82599 do) and have the
+  // registers of 2.
   uint8_t version() const { return version_; }
   PciePortType port_type() const { return port_type_; }
   bool slot_implemented() const { return slot_implemented_; }
@@ -139,7 +141,7 @@ public:
   // In bytes, up to the last register that applies to this version and type.
   uint8_t size() const;
 
-private:
+ private:
   PcieCapability() = default;
 
   uint8_t offset_ = 0;
@@ -149,6 +151,6 @@ private:
   bool function_level_reset_ = false;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_PCIE_CAPABILITY_H_
+#endif  // PASSTHRU_PCI_PCIE_CAPABILITY_H_

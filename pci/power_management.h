@@ -37,7 +37,7 @@ struct PmCapabilities {
 struct PmControlStatus {
   using Raw = uint16_t;
   Raw raw = 0;
-  static constexpr Field<PmControlStatus, 15> kPmeStatus{}; // RW1C
+  static constexpr Field<PmControlStatus, 15> kPmeStatus{};  // RW1C
   static constexpr Field<PmControlStatus, 14, 13> kDataScale{};
   static constexpr Field<PmControlStatus, 12, 9> kDataSelect{};
   static constexpr Field<PmControlStatus, 8> kPmeEnable{};
@@ -53,7 +53,7 @@ struct PmControlStatus {
 
 // What a function's power management can do. Immutable after Parse().
 class PowerManagementCapability {
-public:
+ public:
   static constexpr uint16_t kSize = 8;
 
   // Relative to the capability.
@@ -65,8 +65,8 @@ public:
   // Reads the capability from an image of the configuration space. Fails when
   // there is no Power Management capability at `offset`, or when it crosses
   // 0x100 or the end of the image.
-  static absl::StatusOr<PowerManagementCapability>
-  Parse(absl::Span<const uint8_t> config, uint8_t offset);
+  static absl::StatusOr<PowerManagementCapability> Parse(
+      absl::Span<const uint8_t> config, uint8_t offset);
 
   uint8_t offset() const { return offset_; }
   uint8_t version() const;
@@ -80,10 +80,11 @@ public:
     return ReadRegister(bytes, kControlStatus).power_state();
   }
 
-private:
+ private:
   PowerManagementCapability(uint8_t offset, PmCapabilities capabilities,
                             bool no_soft_reset)
-      : offset_(offset), capabilities_(capabilities),
+      : offset_(offset),
+        capabilities_(capabilities),
         no_soft_reset_(no_soft_reset) {}
 
   uint8_t offset_;
@@ -91,6 +92,6 @@ private:
   bool no_soft_reset_;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_POWER_MANAGEMENT_H_
+#endif  // PASSTHRU_PCI_POWER_MANAGEMENT_H_

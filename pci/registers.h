@@ -60,9 +60,9 @@ struct HeaderType {
   Raw raw = 0;
   static constexpr Field<HeaderType, 7> kMultiFunction{};
   static constexpr Field<HeaderType, 6, 0> kLayout{};
-  static constexpr uint32_t kLayoutNormal = 0;  // Type 0
-  static constexpr uint32_t kLayoutBridge = 1;  // Type 1
-  static constexpr uint32_t kLayoutCardbus = 2; // Type 2
+  static constexpr uint32_t kLayoutNormal = 0;   // Type 0
+  static constexpr uint32_t kLayoutBridge = 1;   // Type 1
+  static constexpr uint32_t kLayoutCardbus = 2;  // Type 2
   friend constexpr bool operator==(HeaderType, HeaderType) = default;
 };
 
@@ -134,6 +134,6 @@ inline constexpr ConfigReg<uint16_t> kBridgeControl{0x3e};
 // Standard, Volume 7).
 inline constexpr ConfigReg<uint8_t> kCardbusCapabilitiesPointer{0x14};
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_REGISTERS_H_
+#endif  // PASSTHRU_PCI_REGISTERS_H_

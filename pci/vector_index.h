@@ -13,7 +13,7 @@ namespace passthru::pci {
 // MSI-X table, or what an MSI function puts into the low bits of its data. Not
 // the interrupt vector of a CPU. An immutable value.
 class VectorIndex {
-public:
+ public:
   constexpr VectorIndex() = default;
   constexpr explicit VectorIndex(uint16_t value) : value_(value) {}
 
@@ -21,7 +21,8 @@ public:
 
   friend constexpr auto operator<=>(VectorIndex, VectorIndex) = default;
 
-  template <typename H> friend H AbslHashValue(H h, VectorIndex index) {
+  template <typename H>
+  friend H AbslHashValue(H h, VectorIndex index) {
     return H::combine(std::move(h), index.value_);
   }
 
@@ -30,10 +31,10 @@ public:
     sink.Append(std::to_string(index.value_));
   }
 
-private:
+ private:
   uint16_t value_ = 0;
 };
 
-} // namespace passthru::pci
+}  // namespace passthru::pci
 
-#endif // PASSTHRU_PCI_VECTOR_INDEX_H_
+#endif  // PASSTHRU_PCI_VECTOR_INDEX_H_

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_PCI_CAPABILITY_CHECK_H_
+#define PASSTHRU_PCI_CAPABILITY_CHECK_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "pci/capability_id.h"
+
+namespace passthru::pci {
+
+// What every parser of a capability asks first: is there a capability `id` at
+// `offset`, and do its first `size` bytes lie behind the header, below 0x100
+// and inside of the image?
+absl::Status CheckCapability(absl::Span<const uint8_t> config, uint8_t offset,
+                             CapabilityId id, size_t size);
+
+}  // namespace passthru::pci
+
+#endif  // PASSTHRU_PCI_CAPABILITY_CHECK_H_

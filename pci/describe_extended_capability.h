@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_PCI_DESCRIBE_EXTENDED_CAPABILITY_H_
+#define PASSTHRU_PCI_DESCRIBE_EXTENDED_CAPABILITY_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/types/span.h"
+#include "pci/capabilities.h"
+
+namespace passthru::pci {
+
+// One line for human eyes: offset, name and the essentials of one extended
+// capability, for example
+//
+//   100: SR-IOV v1  Enable- VFs=0/64  FirstVF+0x80 Stride=2
+//
+// `config` is an image from the start of the configuration space, of any
+// contents; a capability that makes no sense is called malformed, with the
+// reason.
+std::string DescribeExtendedCapability(absl::Span<const uint8_t> config,
+                                       const ExtendedCapability &capability);
+
+}  // namespace passthru::pci
+
+#endif  // PASSTHRU_PCI_DESCRIBE_EXTENDED_CAPABILITY_H_
