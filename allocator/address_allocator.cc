@@ -38,7 +38,7 @@ struct AddressAllocation::State {
         gaps(window_base, window_base + (window_size - 1)) {}
 
   std::string Room() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    return absl::StrFormat("largest gap %#x, %#x of %#x bytes free",
+    return absl::StrFormat("largest gap 0x%x, 0x%x of 0x%x bytes free",
                            gaps.largest(), available, size);
   }
 
@@ -88,11 +88,11 @@ absl::StatusOr<std::unique_ptr<AddressAllocator>> AddressAllocator::Create(
     uint64_t base, uint64_t size, std::string name) {
   if (size == 0) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("%s: window at %#x has size 0", name, base));
+        absl::StrFormat("%s: window at 0x%x has size 0", name, base));
   }
   if (size - 1 > kMax - base) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "%s: window [%#x, +%#x) ends beyond 2^64", name, base, size));
+        "%s: window [0x%x, +0x%x) ends beyond 2^64", name, base, size));
   }
   return absl::WrapUnique(new AddressAllocator(
       std::make_shared<AddressAllocation::State>(base, size, std::move(name))));
@@ -112,13 +112,13 @@ absl::StatusOr<AddressAllocation> AddressAllocator::Allocate(
   }
   if (alignment == 0 && size > kLargestAlignment) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("%s: %#x bytes have no natural alignment below 2^64",
+        absl::StrFormat("%s: 0x%x bytes have no natural alignment below 2^64",
                         state_->name, size));
   }
   if (alignment == 0) alignment = std::bit_ceil(size);
   if (!std::has_single_bit(alignment)) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("%s: alignment %#x for %#x bytes is not a power of two",
+        absl::StrFormat("%s: alignment 0x%x for 0x%x bytes is not a power of two",
                         state_->name, alignment, size));
   }
   absl::MutexLock lock(&state_->mutex);
@@ -126,7 +126,7 @@ absl::StatusOr<AddressAllocation> AddressAllocator::Allocate(
       state_->gaps.Take(size, std::countr_zero(alignment));
   if (!address.has_value()) {
     return absl::ResourceExhaustedError(
-        absl::StrFormat("%s: no room for %#x bytes aligned to %#x: %s",
+        absl::StrFormat("%s: no room for 0x%x bytes aligned to 0x%x: %s",
                         state_->name, size, alignment, state_->Room()));
   }
   state_->available -= size;
@@ -137,18 +137,18 @@ absl::StatusOr<AddressAllocation> AddressAllocator::AllocateAt(uint64_t address,
                                                                uint64_t size) {
   if (size == 0) {
     return absl::InvalidArgumentError(
-        absl::StrFormat("%s: allocation of size 0 at %#x", name(), address));
+        absl::StrFormat("%s: allocation of size 0 at 0x%x", name(), address));
   }
   if (address < base() || address - base() > this->size() - 1 ||
       size > this->size() - (address - base())) {
     return absl::OutOfRangeError(
-        absl::StrFormat("%s: [%#x, +%#x) is not inside the window [%#x, +%#x)",
+        absl::StrFormat("%s: [0x%x, +0x%x) is not inside the window [0x%x, +0x%x)",
                         name(), address, size, base(), this->size()));
   }
   absl::MutexLock lock(&state_->mutex);
   if (!state_->gaps.TakeAt(address, address + (size - 1))) {
     return absl::AlreadyExistsError(
-        absl::StrFormat("%s: [%#x, +%#x) is not free: %s", state_->name,
+        absl::StrFormat("%s: [0x%x, +0x%x) is not free: %s", state_->name,
                         address, size, state_->Room()));
   }
   state_->available -= size;

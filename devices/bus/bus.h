@@ -8,16 +8,16 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/btree_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "devices/bus/address_space.h"
 #include "devices/bus/bus_device.h"
-#include "devices/bus/call_gate.h"
 #include "devices/bus/flat_view.h"
 
 namespace passthru::bus {
@@ -71,18 +71,24 @@ class Bus final : public AddressSpace {
   struct Range;
   struct Piece;
 
-  Piece Enter(uint64_t address, size_t length);
-  void CountFailure(const absl::Status& status, const char* what,
-                    const BusDevice& device, uint64_t offset, size_t length);
-  void CountMiss(const char* what, uint64_t address, size_t length);
-  void Rebuild() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The part of an access at `address` that can be handled in one go, and the
+  // range for it, entered.
+  void Enter(uint64_t address, size_t length, Piece& piece);
+  // Calls visit(range or null, address, position in the access, length).
+  template <typename Visitor>
+  void ForEachPiece(uint64_t address, size_t length, Visitor visit);
+  void Missed(std::string_view access, uint64_t address, size_t length);
+  void Failed(std::string_view access, const Range& range, uint64_t address,
+              size_t length, const absl::Status& status);
+  void RebuildView() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string name_;
 
   mutable absl::Mutex mutex_;
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  absl::btree_map<RangeHandle, std::shared_ptr<Range>> ranges_
-      ABSL_GUARDED_BY(mutex_);
+  // In the order of their handles.
+  std::vector<std::shared_ptr<Range>> ranges_ ABSL_GUARDED_BY(mutex_);
+  // Of ranges_, by position.
   FlatView view_ ABSL_GUARDED_BY(mutex_);
 
   std::atomic<uint64_t> reads_ = 0;

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "devices/bus/bus.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/log/log.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "devices/bus/address_space.h"
+#include "devices/bus/bus_device.h"
+#include "devices/bus/call_gate.h"
+#include "devices/bus/flat_view.h"
+
+namespace passthru::bus {
+namespace {
+
+constexpr uint64_t kLastAddress = std::numeric_limits<uint64_t>::max();
+
+// A guest can cause these as often as it likes.
+constexpr double kSecondsBetweenMessages = 5;
+
+void Increment(std::atomic<uint64_t>& counter) {
+  counter.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+// One range that was added. Shared with the calls that are in it, so that the
+// gate lives until the last one has left.
+struct Bus::Range {
+  Range(RangeHandle range_handle, FlatView::Range range_span,
+        std::shared_ptr<BusDevice> range_device)
+      : handle(range_handle),
+        span(range_span),
+        device(std::move(range_device)) {}
+
+  const RangeHandle handle;
+  const FlatView::Range span;
+  // Read inside the gate only; reset when nobody is or will be inside.
+  std::shared_ptr<BusDevice> device;
+  CallGate gate;
+};
+
+// A part of an access that one range answers, or none. The call, declared
+// last, ends before the range is let go.
+struct Bus::Piece {
+  std::shared_ptr<Range> range;
+  size_t length = 0;
+  CallGate::Call call;
+};
+
+Bus::Bus(std::string name) : name_(std::move(name)) {}
+
+Bus::~Bus() = default;
+
+absl::StatusOr<RangeHandle> Bus::Add(uint64_t base, uint64_t size,
+                                     std::shared_ptr<BusDevice> device,
+                                     int priority) {
+  if (device == nullptr) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s: no device for range [0x%x, +0x%x)", name_, base, size));
+  }
+  if (size == 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s: range of %s at 0x%x has size 0", name_, device->name(), base));
+  }
+  if (size - 1 > kLastAddress - base) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%s: range [0x%x, +0x%x) of %s ends beyond 2^64", name_,
+                        base, size, device->name()));
+  }
+  absl::MutexLock lock(&mutex_);
+  const RangeHandle handle(next_id_++);
+  ranges_.push_back(std::make_shared<Range>(
+      handle,
+      FlatView::Range{
+          .first = base, .last = base + (size - 1), .priority = priority},
+      std::move(device)));
+  RebuildView();
+  return handle;
+}
+
+void Bus::Remove(RangeHandle handle) {
+  std::shared_ptr<Range> removed;
+  {
+    absl::MutexLock lock(&mutex_);
+    // Handles ascend.
+    const auto found = std::lower_bound(
+        ranges_.begin(), ranges_.end(), handle,
+        [](const auto& range, RangeHandle h) { return range->handle < h; });
+    if (found == ranges_.end() || (*found)->handle != handle) return;
+    removed = std::move(*found);
+    ranges_.erase(found);
+    RebuildView();
+  }
+  // A thread on its way out of the gate may still hold the range for a moment.
+  // The device must not die with it, on a thread of its choosing: if it dies
+  // now, it does so here.
+  if (removed->gate.WaitForOthers() == 0) removed->device.reset();
+}
+
+void Bus::RebuildView() {
+  std::vector<FlatView::Range> spans;
+  spans.reserve(ranges_.size());
+  for (const std::shared_ptr<Range>& range : ranges_)
+    spans.push_back(range->span);
+  view_ = FlatView::Build(spans);
+}
+
+void Bus::Enter(uint64_t address, size_t length, Piece& piece) {
+  absl::ReaderMutexLock lock(&mutex_);
+  piece.length = length;
+  const FlatView::Segment* segment = view_.Find(address);
+  if (segment == nullptr) return;
+  if (segment->first > address) {
+    piece.length = static_cast<size_t>(
+        std::min<uint64_t>(length, segment->first - address));
+    return;
+  }
+  // By the last address, since a segment's size may be 2^64.
+  if (segment->last - address < length - 1)
+    piece.length = static_cast<size_t>(segment->last - address + 1);
+  piece.range = ranges_[segment->range];
+  piece.call.Enter(piece.range->gate);
+}
+
+template <typename Visitor>
+void Bus::ForEachPiece(uint64_t address, size_t length, Visitor visit) {
+  size_t done = 0;
+  while (done < length) {
+    const uint64_t at = address + done;
+    if (at < address) {
+      visit(nullptr, at, done, length - done);
+      return;
+    }
+    Piece piece;
+    Enter(at, length - done, piece);
+    visit(piece.range.get(), at, done, piece.length);
+    done += piece.length;
+  }
+}
+
+void Bus::Read(uint64_t address, absl::Span<uint8_t> data) {
+  Increment(reads_);
+  ForEachPiece(
+      address, data.size(),
+      [&](const Range* range, uint64_t at, size_t done, size_t length) {
+        const absl::Span<uint8_t> part = data.subspan(done, length);
+        if (range == nullptr) {
+          Missed("read", at, length);
+        } else {
+          const absl::Status status =
+              range->device->Read(at - range->span.first, part);
+          if (status.ok()) return;
+          Failed("read", *range, at, length, status);
+        }
+        std::fill(part.begin(), part.end(), 0xff);
+      });
+}
+
+void Bus::Write(uint64_t address, absl::Span<const uint8_t> data) {
+  Increment(writes_);
+  ForEachPiece(
+      address, data.size(),
+      [&](const Range* range, uint64_t at, size_t done, size_t length) {
+        if (range == nullptr) {
+          Missed("write", at, length);
+          return;
+        }
+        const absl::Status status = range->device->Write(
+            at - range->span.first, data.subspan(done, length));
+        if (!status.ok()) Failed("write", *range, at, length, status);
+      });
+}
+
+void Bus::Missed(std::string_view access, uint64_t address, size_t length) {
+  Increment(misses_);
+  LOG_EVERY_N_SEC(INFO, kSecondsBetweenMessages)
+      << absl::StreamFormat("%s: %s of %u bytes at 0x%x: nothing there", name_,
+                            access, length, address);
+}
+
+void Bus::Failed(std::string_view access, const Range& range, uint64_t address,
+                 size_t length, const absl::Status& status) {
+  Increment(failures_);
+  LOG_EVERY_N_SEC(WARNING, kSecondsBetweenMessages)
+      << absl::StreamFormat("%s: %s of %u bytes at 0x%x (%s +0x%x): %s", name_,
+                            access, length, address, range.device->name(),
+                            address - range.span.first, status.ToString());
+}
+
+BusStats Bus::stats() const {
+  return {.reads = reads_.load(std::memory_order_relaxed),
+          .writes = writes_.load(std::memory_order_relaxed),
+          .misses = misses_.load(std::memory_order_relaxed),
+          .failures = failures_.load(std::memory_order_relaxed)};
+}
+
+}  // namespace passthru::bus

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "devices/bus/call_gate.h"
+
+#include <optional>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "gtest/gtest.h"
+
+namespace passthru::bus {
+namespace {
+
+TEST(CallGateTest, AnEmptyGateIsNotWaitedFor) {
+  CallGate gate;
+  EXPECT_EQ(gate.WaitForOthers(), 0);
+}
+
+TEST(CallGateTest, ACallThatEndedIsNotWaitedFor) {
+  CallGate gate;
+  {
+    CallGate::Call call;
+    call.Enter(gate);
+  }
+  EXPECT_EQ(gate.WaitForOthers(), 0);
+}
+
+TEST(CallGateTest, ACallThatNeverEnteredIsNone) {
+  CallGate gate;
+  { CallGate::Call call; }
+  EXPECT_EQ(gate.WaitForOthers(), 0);
+}
+
+TEST(CallGateTest, TheCallersOwnCallsAreNotWaitedFor) {
+  CallGate gate;
+  CallGate other;
+  CallGate::Call outermost;
+  outermost.Enter(gate);
+  CallGate::Call between;
+  between.Enter(other);
+  CallGate::Call innermost;
+  innermost.Enter(gate);
+  EXPECT_EQ(gate.WaitForOthers(), 2);
+  EXPECT_EQ(other.WaitForOthers(), 1);
+}
+
+TEST(CallGateTest, OnlyTheCallsStillOpenAreOwn) {
+  CallGate gate;
+  CallGate::Call outer;
+  outer.Enter(gate);
+  {
+    CallGate::Call inner;
+    inner.Enter(gate);
+  }
+  EXPECT_EQ(gate.WaitForOthers(), 1);
+}
+
+// The variable is not atomic: a gate that does not order the end of the call
+// before the return of the wait is a data race, too.
+TEST(CallGateTest, WaitsForTheCallsOfOtherThreads) {
+  for (int round = 0; round < 200; ++round) {
+    CallGate gate;
+    bool left = false;
+    absl::Notification entered;
+    absl::Notification waiting;
+    std::thread caller([&] {
+      CallGate::Call call;
+      call.Enter(gate);
+      entered.Notify();
+      waiting.WaitForNotification();
+      left = true;
+    });
+    entered.WaitForNotification();
+    waiting.Notify();
+    EXPECT_EQ(gate.WaitForOthers(), 0);
+    EXPECT_TRUE(left);
+    caller.join();
+  }
+}
+
+TEST(CallGateTest, WaitsForOthersFromWithinACallOfItsOwn) {
+  for (int round = 0; round < 200; ++round) {
+    CallGate gate;
+    bool left = false;
+    absl::Notification entered;
+    absl::Notification waiting;
+    std::thread caller([&] {
+      CallGate::Call call;
+      call.Enter(gate);
+      entered.Notify();
+      waiting.WaitForNotification();
+      left = true;
+    });
+    entered.WaitForNotification();
+    CallGate::Call own;
+    own.Enter(gate);
+    waiting.Notify();
+    EXPECT_EQ(gate.WaitForOthers(), 1);
+    EXPECT_TRUE(left);
+    caller.join();
+  }
+}
+
+TEST(CallGateDeathTest, ACallEntersOneGate) {
+  CallGate gate;
+  CallGate::Call call;
+  call.Enter(gate);
+  EXPECT_DEATH(call.Enter(gate), "enters one gate");
+}
+
+}  // namespace
+}  // namespace passthru::bus
