@@ -77,8 +77,7 @@ class VfioDevice {
                                                  uint64_t offset,
                                                  uint64_t size) const;
 
-  // The configuration space. T is uint8_t, uint16_t or uint32_t; values are
-  // the host's byte order.
+  // The configuration space. T is uint8_t, uint16_t or uint32_t.
   uint64_t config_size() const;
   template <typename T>
   absl::StatusOr<T> ReadConfig(uint16_t offset) const;
@@ -133,13 +132,17 @@ class VfioDevice {
   absl::Status Query();
   // "VFIO_DEVICE_RESET on 0000:01:00.0".
   std::string What(const char* call) const;
-  absl::Status CheckAccess(const VfioRegionInfo& region, const char* verb,
-                           uint64_t offset, uint64_t size) const;
-  absl::Status SetIrqs(uint32_t index, uint32_t flags, uint32_t start,
-                       uint32_t count, absl::Span<const int32_t> fds) const;
-  absl::StatusOr<int> CallSetIrqs(uint32_t index, uint32_t flags,
-                                  uint32_t start, uint32_t count,
-                                  absl::Span<const int32_t> fds) const;
+  absl::Status CheckAccess(uint32_t index, const char* verb, uint64_t offset,
+                           uint64_t size) const;
+  // One VFIO_DEVICE_SET_IRQS. `data` follows struct vfio_irq_set when `flags`
+  // say that eventfds do. Returns the ioctl's value.
+  absl::StatusOr<int> SetIrqs(uint32_t index, uint32_t flags, uint32_t start,
+                              uint32_t count,
+                              absl::Span<const int32_t> data) const;
+  absl::Status SetIrqsNone(uint32_t index, uint32_t action, uint32_t start,
+                           uint32_t count) const;
+  absl::Status SetOneEventFd(uint32_t index, uint32_t action,
+                             int event_fd) const;
 
   // Before device_: the kernel wants the group open as long as the device is.
   const std::shared_ptr<VfioGroup> group_;

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// KvmVm: interrupts::InterruptController.
+
+#include <linux/kvm.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "allocator/gsi.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/flex_array.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/kvm/kvm_vm.h"
+#include "pci/msi_message.h"
+
+namespace passthru::kvm {
+
+using kernel::ErrnoError;
+using kernel::SyscallResult;
+
+absl::Status KvmVm::SetIrqfd(const kvm_irqfd& irqfd, std::string_view what) {
+  kvm_irqfd argument = irqfd;
+  const SyscallResult<int> result =
+      syscalls_->Ioctl(fd(), KVM_IRQFD, &argument);
+  if (!result.ok()) {
+    return ErrnoError(result.error,
+                      absl::StrFormat("KVM_IRQFD(%s, eventfd=%d, gsi=%d)", what,
+                                      irqfd.fd, irqfd.gsi));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KvmVm::AssignIrqfd(int event_fd, allocator::Gsi gsi) {
+  kvm_irqfd irqfd = {};
+  irqfd.fd = static_cast<uint32_t>(event_fd);
+  irqfd.gsi = gsi.value();
+  return SetIrqfd(irqfd, "assign");
+}
+
+absl::Status KvmVm::AssignResampleIrqfd(int event_fd, int resample_fd,
+                                        allocator::Gsi gsi) {
+  kvm_irqfd irqfd = {};
+  irqfd.fd = static_cast<uint32_t>(event_fd);
+  irqfd.gsi = gsi.value();
+  irqfd.flags = KVM_IRQFD_FLAG_RESAMPLE;
+  irqfd.resamplefd = static_cast<uint32_t>(resample_fd);
+  return SetIrqfd(irqfd, "assign with resample");
+}
+
+absl::Status KvmVm::DeassignIrqfd(int event_fd, allocator::Gsi gsi) {
+  kvm_irqfd irqfd = {};
+  irqfd.fd = static_cast<uint32_t>(event_fd);
+  irqfd.gsi = gsi.value();
+  irqfd.flags = KVM_IRQFD_FLAG_DEASSIGN;
+  return SetIrqfd(irqfd, "deassign");
+}
+
+absl::Status KvmVm::SetGsiRouting(
+    absl::Span<const kvm_irq_routing_entry> entries) {
+  if (entries.size() > max_routes_) {
+    return absl::ResourceExhaustedError(absl::StrFormat(
+        "KVM_SET_GSI_ROUTING: %d routes; this host's KVM takes %d",
+        entries.size(), max_routes_));
+  }
+  kernel::FlexArray<kvm_irq_routing, kvm_irq_routing_entry> table(
+      entries.size());
+  table.header().nr = static_cast<uint32_t>(entries.size());
+  std::copy(entries.begin(), entries.end(), table.elements().begin());
+  const SyscallResult<int> result =
+      syscalls_->Ioctl(fd(), KVM_SET_GSI_ROUTING, table.data());
+  if (!result.ok()) {
+    return ErrnoError(result.error, absl::StrCat("KVM_SET_GSI_ROUTING(",
+                                                 entries.size(), " routes)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KvmVm::SignalMsi(const pci::MsiMessage& message) {
+  kvm_msi msi = {};
+  msi.address_lo = static_cast<uint32_t>(message.address);
+  msi.address_hi = static_cast<uint32_t>(message.address >> 32);
+  msi.data = message.data;
+  const SyscallResult<int> result =
+      syscalls_->Ioctl(fd(), KVM_SIGNAL_MSI, &msi);
+  if (!result.ok()) {
+    return ErrnoError(result.error,
+                      absl::StrFormat("KVM_SIGNAL_MSI(address=0x%x, data=0x%x)",
+                                      message.address, message.data));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace passthru::kvm

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/kvm/slot_listener.h"
+
+#include <cstddef>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "allocator/memory_slot_allocator.h"
+#include "devices/kernel/errors.h"
+#include "devices/memory/memory_area.h"
+
+namespace passthru::kvm {
+
+absl::Status KvmSlotListener::OnAdd(const memory::MemoryArea& area) {
+  absl::StatusOr<allocator::MemorySlotAllocation> slot = slots_->Allocate();
+  if (!slot.ok()) {
+    return kernel::Annotate(slot.status(), absl::StrCat("a slot for ", area));
+  }
+  const absl::Status set = vm_->SetMemorySlot(
+      slot->slot(), area.guest, area.size, area.host, area.read_only);
+  if (!set.ok()) return kernel::Annotate(set, absl::StrCat(area));
+  absl::MutexLock lock(&mutex_);
+  used_[area.guest] = *std::move(slot);
+  return absl::OkStatus();
+}
+
+absl::Status KvmSlotListener::OnRemove(const memory::MemoryArea& area) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = used_.find(area.guest);
+  if (found == used_.end()) {
+    return absl::NotFoundError(absl::StrCat("no slot holds ", area));
+  }
+  // The number goes back to the allocator only once the kernel is done with
+  // it.
+  const absl::Status deleted = vm_->DeleteMemorySlot(found->second.slot());
+  if (!deleted.ok()) return kernel::Annotate(deleted, absl::StrCat(area));
+  used_.erase(found);
+  return absl::OkStatus();
+}
+
+size_t KvmSlotListener::slot_count() const {
+  absl::MutexLock lock(&mutex_);
+  return used_.size();
+}
+
+}  // namespace passthru::kvm

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio/dma_listener.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "devices/kernel/errors.h"
+#include "devices/memory/iova.h"
+#include "devices/memory/memory_area.h"
+#include "devices/vfio/iommu_info.h"
+#include "devices/vfio/vfio_container.h"
+
+namespace passthru::vfio {
+
+absl::Status DmaListener::OnAdd(const memory::MemoryArea& area) {
+  if (!Concerns(area)) return absl::OkStatus();
+  const memory::Iova iova(area.guest.value());
+  const IommuInfo info = container_->info();
+  if (!info.Allows(iova, area.size)) {
+    return absl::OutOfRangeError(absl::StrCat(
+        area,
+        " does not lie in one of the address ranges that the devices' "
+        "IOMMU translates, ",
+        info.RangesToString(), ": place it elsewhere"));
+  }
+  return kernel::Annotate(
+      container_->MapDma(iova, area.size, area.host, /*read=*/true,
+                         /*write=*/!area.read_only),
+      absl::StrCat("DMA to ", area));
+}
+
+absl::Status DmaListener::OnRemove(const memory::MemoryArea& area) {
+  if (!Concerns(area)) return absl::OkStatus();
+  return kernel::Annotate(
+      container_->UnmapDma(memory::Iova(area.guest.value()), area.size),
+      absl::StrCat("DMA to ", area));
+}
+
+}  // namespace passthru::vfio

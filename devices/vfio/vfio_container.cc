@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio/vfio_container.h"
+
+#include <fcntl.h>
+#include <linux/vfio.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/log/log.h"
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/file_descriptor.h"
+#include "devices/kernel/flex_array.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/memory/iova.h"
+#include "devices/vfio/explain.h"
+#include "devices/vfio/iommu_info.h"
+#include "devices/vfio/vfio_paths.h"
+
+namespace passthru::vfio {
+
+using kernel::ErrnoError;
+using kernel::SyscallResult;
+
+absl::StatusOr<std::shared_ptr<VfioContainer>> VfioContainer::Create(
+    kernel::Syscalls* syscalls, const VfioPaths& paths) {
+  const std::string path = absl::StrCat(paths.dev_vfio, "/vfio");
+  const SyscallResult<int> opened =
+      syscalls->Open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (!opened.ok()) return ExplainContainerOpen(opened.error, path);
+  kernel::FileDescriptor container(syscalls, opened.value);
+
+  const SyscallResult<int> version =
+      syscalls->IoctlInt(container.get(), VFIO_GET_API_VERSION, 0);
+  if (!version.ok()) {
+    return ErrnoError(version.error,
+                      absl::StrCat("VFIO_GET_API_VERSION on ", path));
+  }
+  if (version.value != VFIO_API_VERSION) {
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s speaks version %d of VFIO's interface; this program needs %d", path,
+        version.value, VFIO_API_VERSION));
+  }
+  const SyscallResult<int> type1v2 = syscalls->IoctlInt(
+      container.get(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU);
+  if (!type1v2.ok()) {
+    return ErrnoError(
+        type1v2.error,
+        absl::StrCat("VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU) on ", path));
+  }
+  if (type1v2.value == 0) return ExplainNoType1v2(path);
+  return absl::WrapUnique(new VfioContainer(syscalls, std::move(container)));
+}
+
+absl::Status VfioContainer::CheckHasIommu() const {
+  absl::MutexLock lock(&mutex_);
+  if (groups_ == 0) {
+    return absl::FailedPreconditionError(
+        "the VFIO container has no group, and so no IOMMU");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<IommuInfo> VfioContainer::QueryInfo() const {
+  const absl::Status ready = CheckHasIommu();
+  if (!ready.ok()) return ready;
+  return QueryIommuInfo(syscalls_, container_.get());
+}
+
+IommuInfo VfioContainer::info() const {
+  absl::MutexLock lock(&mutex_);
+  return info_;
+}
+
+absl::Status VfioContainer::MapDma(memory::Iova iova, uint64_t size, void* host,
+                                   bool read, bool write) {
+  const absl::Status ready = CheckHasIommu();
+  if (!ready.ok()) return ready;
+  vfio_iommu_type1_dma_map map = {};
+  map.argsz = sizeof(map);
+  map.flags = (read ? VFIO_DMA_MAP_FLAG_READ : 0u) |
+              (write ? VFIO_DMA_MAP_FLAG_WRITE : 0u);
+  map.vaddr = reinterpret_cast<uintptr_t>(host);
+  map.iova = iova.value();
+  map.size = size;
+  const SyscallResult<int> mapped =
+      syscalls_->Ioctl(container_.get(), VFIO_IOMMU_MAP_DMA, &map);
+  if (!mapped.ok()) {
+    return ExplainMapDma(
+        mapped.error,
+        absl::StrFormat("VFIO_IOMMU_MAP_DMA(iova=0x%x, size=0x%x, %s%s)",
+                        iova.value(), size, read ? "R" : "-",
+                        write ? "W" : "-"),
+        size, syscalls_);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VfioContainer::UnmapDma(memory::Iova iova, uint64_t size) {
+  const absl::Status ready = CheckHasIommu();
+  if (!ready.ok()) return ready;
+  kernel::FlexArray<vfio_iommu_type1_dma_unmap, uint8_t> unmap(0);
+  unmap.header().argsz = static_cast<uint32_t>(unmap.size_bytes());
+  unmap.header().iova = iova.value();
+  unmap.header().size = size;
+  const std::string what = absl::StrFormat(
+      "VFIO_IOMMU_UNMAP_DMA(iova=0x%x, size=0x%x)", iova.value(), size);
+  const SyscallResult<int> unmapped =
+      syscalls_->Ioctl(container_.get(), VFIO_IOMMU_UNMAP_DMA, unmap.data());
+  if (!unmapped.ok()) return ErrnoError(unmapped.error, what);
+  // A hole is a success with fewer bytes: what the caller believes mapped and
+  // what is are no longer the same.
+  if (unmap.header().size != size) {
+    return absl::DataLossError(
+        absl::StrFormat("%s: only 0x%x bytes were mapped", what,
+                        static_cast<uint64_t>(unmap.header().size)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VfioContainer::AttachGroup(int group_fd, uint32_t group) {
+  absl::MutexLock attach_lock(&attach_mutex_);
+  int fd = container_.get();
+  const SyscallResult<int> attached =
+      syscalls_->Ioctl(group_fd, VFIO_GROUP_SET_CONTAINER, &fd);
+  if (!attached.ok()) {
+    return ErrnoError(
+        attached.error,
+        absl::StrCat("VFIO_GROUP_SET_CONTAINER of group ", group));
+  }
+  bool first = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    first = groups_ == 0;
+  }
+  absl::Status status;
+  if (first) {
+    const SyscallResult<int> set = syscalls_->IoctlInt(
+        container_.get(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
+    if (!set.ok()) status = ExplainSetIommu(set.error, group);
+  }
+  if (status.ok()) {
+    const absl::StatusOr<IommuInfo> info =
+        QueryIommuInfo(syscalls_, container_.get());
+    if (info.ok()) {
+      absl::MutexLock lock(&mutex_);
+      info_ = *info;
+      ++groups_;
+      return absl::OkStatus();
+    }
+    status = info.status();
+  }
+  const SyscallResult<int> undone =
+      syscalls_->Ioctl(group_fd, VFIO_GROUP_UNSET_CONTAINER, nullptr);
+  if (!undone.ok()) {
+    LOG(ERROR) << ErrnoError(
+        undone.error,
+        absl::StrCat("VFIO_GROUP_UNSET_CONTAINER of group ", group));
+  }
+  return status;
+}
+
+absl::Status VfioContainer::DetachGroup(int group_fd, uint32_t group) {
+  absl::MutexLock attach_lock(&attach_mutex_);
+  const SyscallResult<int> detached =
+      syscalls_->Ioctl(group_fd, VFIO_GROUP_UNSET_CONTAINER, nullptr);
+  // The descriptor is closed next, which detaches for certain.
+  {
+    absl::MutexLock lock(&mutex_);
+    --groups_;
+  }
+  if (!detached.ok()) {
+    return ErrnoError(
+        detached.error,
+        absl::StrCat("VFIO_GROUP_UNSET_CONTAINER of group ", group));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace passthru::vfio

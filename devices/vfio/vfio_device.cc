@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio/vfio_device.h"
+
+#include <linux/vfio.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/no_destructor.h"
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/file_descriptor.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/vfio/explain.h"
+#include "devices/vfio/hot_reset.h"
+#include "devices/vfio/info_query.h"
+#include "devices/vfio/irq_info.h"
+#include "devices/vfio/region_info.h"
+#include "devices/vfio/vfio_group.h"
+#include "pci/bdf.h"
+
+namespace passthru::vfio {
+namespace {
+
+// vfio-pci has 9 regions and 5 interrupt types, drivers add a few.
+constexpr uint32_t kMinRegions = VFIO_PCI_CONFIG_REGION_INDEX + 1;
+constexpr uint32_t kMaxRegions = 256;
+constexpr uint32_t kMinIrqs = VFIO_PCI_MSIX_IRQ_INDEX + 1;
+constexpr uint32_t kMaxIrqs = 64;
+
+// A conventional PCI device has 256 bytes, PCI Express 4096.
+constexpr uint64_t kMinConfigSize = 256;
+
+}  // namespace
+
+VfioDevice::VfioDevice(std::shared_ptr<VfioGroup> group, pci::Bdf address,
+                       kernel::FileDescriptor device)
+    : group_(std::move(group)),
+      syscalls_(group_->syscalls()),
+      address_(address),
+      name_(address.ToString()),
+      device_(std::move(device)) {}
+
+absl::StatusOr<std::unique_ptr<VfioDevice>> VfioDevice::Open(
+    std::shared_ptr<VfioGroup> group, pci::Bdf address) {
+  kernel::Syscalls* const syscalls = group->syscalls();
+  std::string name = address.ToString();
+  const kernel::SyscallResult<int> opened =
+      syscalls->Ioctl(group->fd(), VFIO_GROUP_GET_DEVICE_FD, name.data());
+  if (!opened.ok()) {
+    return ExplainDeviceOpen(opened.error, name, group->number());
+  }
+  std::unique_ptr<VfioDevice> device = absl::WrapUnique(
+      new VfioDevice(std::move(group), address,
+                     kernel::FileDescriptor(syscalls, opened.value)));
+  const absl::Status queried = device->Query();
+  if (!queried.ok()) return queried;
+  return device;
+}
+
+absl::Status VfioDevice::Query() {
+  const std::string what = What("VFIO_DEVICE_GET_INFO");
+  const absl::StatusOr<InfoAnswer<vfio_device_info>> answer = QueryInfo(
+      syscalls_, fd(), VFIO_DEVICE_GET_INFO, vfio_device_info{}, what);
+  if (!answer.ok()) return answer.status();
+  const vfio_device_info& info = answer->info;
+  if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s: not a PCI device (flags 0x%x)", what, info.flags));
+  }
+  if (info.num_regions < kMinRegions || info.num_regions > kMaxRegions) {
+    return absl::DataLossError(
+        absl::StrFormat("%s: %d regions; from %d to %d are accepted", what,
+                        info.num_regions, kMinRegions, kMaxRegions));
+  }
+  if (info.num_irqs < kMinIrqs || info.num_irqs > kMaxIrqs) {
+    return absl::DataLossError(
+        absl::StrFormat("%s: %d interrupt types; from %d to %d are accepted",
+                        what, info.num_irqs, kMinIrqs, kMaxIrqs));
+  }
+  flags_ = info.flags;
+  for (uint32_t i = 0; i < info.num_regions; ++i) {
+    regions_.push_back(QueryRegionInfo(syscalls_, fd(), i, name_));
+  }
+  for (uint32_t i = 0; i < info.num_irqs; ++i) {
+    irqs_.push_back(QueryIrqInfo(syscalls_, fd(), i, name_));
+  }
+  const VfioRegionInfo& config = regions_[VFIO_PCI_CONFIG_REGION_INDEX];
+  if (!config.status.ok()) return config.status;
+  if (config.size < kMinConfigSize) {
+    return absl::DataLossError(
+        absl::StrFormat("%s has %d bytes of configuration space; a PCI "
+                        "function has at least %d",
+                        name_, config.size, kMinConfigSize));
+  }
+  return absl::OkStatus();
+}
+
+const VfioRegionInfo& VfioDevice::region(uint32_t index) const {
+  static const absl::NoDestructor<VfioRegionInfo> kAbsent;
+  return index < regions_.size() ? regions_[index] : *kAbsent;
+}
+
+const VfioIrqInfo& VfioDevice::irq(uint32_t index) const {
+  static const absl::NoDestructor<VfioIrqInfo> kAbsent;
+  return index < irqs_.size() ? irqs_[index] : *kAbsent;
+}
+
+uint64_t VfioDevice::config_size() const {
+  return region(VFIO_PCI_CONFIG_REGION_INDEX).size;
+}
+
+absl::Status VfioDevice::Reset() const {
+  const std::string what = What("VFIO_DEVICE_RESET");
+  if (!can_reset()) {
+    return absl::UnimplementedError(absl::StrCat(
+        what, ": the device has no reset of its own (no FLR, no PM reset)"));
+  }
+  const kernel::SyscallResult<int> result =
+      syscalls_->Ioctl(fd(), VFIO_DEVICE_RESET, nullptr);
+  if (!result.ok()) return kernel::ErrnoError(result.error, what);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<HotResetDevice>> VfioDevice::GetHotResetDevices()
+    const {
+  return QueryHotResetDevices(syscalls_, fd(), name_);
+}
+
+absl::Status VfioDevice::HotReset(absl::Span<const int> group_fds) const {
+  return vfio::HotReset(syscalls_, fd(), name_, group_fds);
+}
+
+std::string VfioDevice::What(const char* call) const {
+  return absl::StrCat(call, " on ", name_);
+}
+
+}  // namespace passthru::vfio

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// VfioDevice: access to regions.
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/mapped_region.h"
+#include "devices/kernel/page_size.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/vfio/region_info.h"
+#include "devices/vfio/vfio_device.h"
+
+namespace passthru::vfio {
+namespace {
+
+using kernel::SyscallResult;
+
+// "read of BAR 0 of 0000:01:00.0 at 0x1000 (4 bytes)".
+std::string DescribeAccess(const VfioDevice& device, uint32_t index,
+                           const char* verb, uint64_t offset, uint64_t size) {
+  return absl::StrFormat("%s of %s of %s at 0x%x (0x%x bytes)", verb,
+                         RegionName(index), device.name(), offset, size);
+}
+
+absl::Status AccessError(int error, const std::string& what) {
+  if (error == EIO) {
+    return kernel::ExplainedErrnoError(
+        error, absl::StrCat(what,
+                            ": the device does not decode memory (COMMAND, "
+                            "D3hot), or is gone"));
+  }
+  return kernel::ErrnoError(error, what);
+}
+
+// Calls `transfer(done)`, which moves bytes from position `done` on, until all
+// `size` are moved. A short count is rare but legal; the rest was not touched,
+// so asking for it is not a second access to the same register.
+template <typename Transfer>
+absl::Status TransferAll(size_t size, const std::string& what,
+                         Transfer transfer) {
+  size_t done = 0;
+  while (done < size) {
+    const SyscallResult<size_t> part = transfer(done);
+    if (part.error == EINTR) continue;
+    if (!part.ok()) return AccessError(part.error, what);
+    if (part.value == 0 || part.value > size - done) {
+      return absl::DataLossError(absl::StrFormat(
+          "%s: ended after %d bytes (%d)", what, done, part.value));
+    }
+    done += part.value;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status VfioDevice::CheckAccess(uint32_t index, const char* verb,
+                                     uint64_t offset, uint64_t size) const {
+  const uint64_t region_size = region(index).size;
+  if (offset > region_size || size > region_size - offset) {
+    return absl::OutOfRangeError(
+        absl::StrFormat("%s: the region has 0x%x bytes",
+                        DescribeAccess(*this, index, verb, offset, size),
+                        region_size));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VfioDevice::ReadRegion(uint32_t index, uint64_t offset,
+                                    absl::Span<uint8_t> data) const {
+  const VfioRegionInfo& region = this->region(index);
+  const absl::Status inside = CheckAccess(index, "read", offset, data.size());
+  if (!inside.ok()) return inside;
+  if (!region.readable()) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(DescribeAccess(*this, index, "read", offset, data.size()),
+                     ": the region cannot be read"));
+  }
+  return TransferAll(
+      data.size(), DescribeAccess(*this, index, "read", offset, data.size()),
+      [&](size_t done) {
+        return syscalls_->Pread(fd(), data.data() + done, data.size() - done,
+                                region.offset + offset + done);
+      });
+}
+
+absl::Status VfioDevice::WriteRegion(uint32_t index, uint64_t offset,
+                                     absl::Span<const uint8_t> data) const {
+  const VfioRegionInfo& region = this->region(index);
+  const absl::Status inside = CheckAccess(index, "write", offset, data.size());
+  if (!inside.ok()) return inside;
+  if (!region.writable()) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(DescribeAccess(*this, index, "write", offset, data.size()),
+                     ": the region cannot be written"));
+  }
+  return TransferAll(
+      data.size(), DescribeAccess(*this, index, "write", offset, data.size()),
+      [&](size_t done) {
+        return syscalls_->Pwrite(fd(), data.data() + done, data.size() - done,
+                                 region.offset + offset + done);
+      });
+}
+
+absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
+    uint32_t index, uint64_t offset, uint64_t size) const {
+  const VfioRegionInfo& region = this->region(index);
+  const absl::Status inside = CheckAccess(index, "mmap", offset, size);
+  if (!inside.ok()) return inside;
+  const std::string what = DescribeAccess(*this, index, "mmap", offset, size);
+  if (size == 0 || !kernel::IsPageAligned(offset)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, ": not one or more whole pages"));
+  }
+  const std::vector<RegionArea> areas = region.MapAreas();
+  const bool allowed =
+      std::any_of(areas.begin(), areas.end(), [&](const RegionArea& area) {
+        return offset >= area.offset &&
+               offset + size <= area.offset + area.size;
+      });
+  if (!allowed) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(what, ": the region cannot be mapped there"));
+  }
+  return kernel::MappedRegion::Map(
+      syscalls_, {.length = size,
+                  .protection = (region.readable() ? PROT_READ : PROT_NONE) |
+                                (region.writable() ? PROT_WRITE : PROT_NONE),
+                  .flags = MAP_SHARED,
+                  .fd = fd(),
+                  .offset = region.offset + offset,
+                  .name = absl::StrCat(RegionName(index), " of ", name_)});
+}
+
+}  // namespace passthru::vfio

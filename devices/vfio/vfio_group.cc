@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio/vfio_group.h"
+
+#include <fcntl.h>
+#include <linux/vfio.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/log/log.h"
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/file_descriptor.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/vfio/explain.h"
+#include "devices/vfio/find_group.h"
+#include "devices/vfio/vfio_container.h"
+#include "devices/vfio/vfio_paths.h"
+
+namespace passthru::vfio {
+
+absl::StatusOr<std::shared_ptr<VfioGroup>> VfioGroup::Open(
+    std::shared_ptr<VfioContainer> container, uint32_t number,
+    const VfioPaths& paths) {
+  kernel::Syscalls* const syscalls = container->syscalls();
+  const std::string path = absl::StrCat(paths.dev_vfio, "/", number);
+  const kernel::SyscallResult<int> opened =
+      syscalls->Open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (!opened.ok()) return ExplainGroupOpen(opened.error, path);
+
+  std::shared_ptr<VfioGroup> group = absl::WrapUnique(
+      new VfioGroup(std::move(container), number,
+                    kernel::FileDescriptor(syscalls, opened.value)));
+  const absl::StatusOr<uint32_t> status = group->GetStatus();
+  if (!status.ok()) return status.status();
+  if ((*status & VFIO_GROUP_FLAGS_VIABLE) == 0) {
+    return ExplainNotViable(number,
+                            FindBlockingDevices(syscalls, number, paths));
+  }
+  const absl::Status attached =
+      group->container_->AttachGroup(group->fd(), number);
+  if (!attached.ok()) return attached;
+  group->attached_ = true;
+  return group;
+}
+
+VfioGroup::~VfioGroup() {
+  if (!attached_) return;
+  const absl::Status detached = container_->DetachGroup(fd(), number_);
+  if (!detached.ok()) LOG(ERROR) << detached;
+}
+
+absl::StatusOr<uint32_t> VfioGroup::GetStatus() const {
+  vfio_group_status status = {};
+  status.argsz = sizeof(status);
+  const kernel::SyscallResult<int> result =
+      syscalls()->Ioctl(fd(), VFIO_GROUP_GET_STATUS, &status);
+  if (!result.ok()) {
+    return kernel::ErrnoError(
+        result.error, absl::StrCat("VFIO_GROUP_GET_STATUS of group ", number_));
+  }
+  return status.flags;
+}
+
+}  // namespace passthru::vfio
