@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Fetches what the lab runs on: QEMU 10 with everything it needs, and Debian's
+# cloud kernels 6.1 and 6.12. Unpacked into a folder, nothing is installed and
+# no root is needed; the system's apt configuration only tells which mirror to
+# use. On any Debian 12 or newer.
+#
+#   fetch.sh DIR [qemu | 6.1 | 6.12]...
+set -euo pipefail
+
+die() { echo "lab: $*" >&2; exit 125; }
+
+[[ $# -ge 1 ]] || die "usage: fetch.sh DIR [qemu | 6.1 | 6.12]..."
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
+shift
+[[ $# -ge 1 ]] || set -- qemu 6.1 6.12
+
+# Loadable in this order; vfio_virqfd is a module of its own only in 6.1.
+modules=(irqbypass vfio vfio_virqfd vfio_iommu_type1 vfio-pci-core vfio-pci
+         kvm kvm-amd)
+
+missing=()
+for what in "$@"; do
+  [[ -e $dir/$what/complete ]] || missing+=("$what")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+for tool in apt-get dpkg-deb xz; do
+  command -v "$tool" >/dev/null ||
+    die "the lab's QEMU and kernels come from Debian's packages, and" \
+        "there is no $tool here; put them into $dir by hand (see README.md)"
+done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work"/{sources,state/lists/partial,cache/archives/partial,debs}
+# An empty list of installed packages, so that apt names every library.
+: >"$work/status"
+
+mirror=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null |
+  sed -n 's/^URIs:[[:space:]]*\([^[:space:]]*\).*/\1/p' |
+  grep -v security | head -n 1 || true)
+[[ -n $mirror ]] || mirror=$(cat /etc/apt/sources.list \
+  /etc/apt/sources.list.d/*.list 2>/dev/null |
+  sed -n 's/^deb[[:space:]]\+\(\[[^]]*\][[:space:]]*\)\?\([^[:space:]]*\).*/\2/p' |
+  grep -v security | head -n 1 || true)
+[[ -n $mirror ]] || die "no Debian mirror in /etc/apt"
+
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+printf 'Types: deb\nURIs: %s\nSuites: bookworm bookworm-backports\nComponents: main\nSigned-By: %s\n' \
+  "$mirror" "$keyring" >"$work/sources/lab.sources"
+cat >"$work/apt.conf" <<CONF
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "$work/sources";
+Dir::State "$work/state";
+Dir::State::status "$work/status";
+Dir::Cache "$work/cache";
+APT::Sandbox::User "";
+Debug::NoLocking "true";
+CONF
+export APT_CONFIG=$work/apt.conf
+apt-get -qq update || die "apt-get update failed for $mirror"
+
+fetch_qemu() {
+  apt-get -qq install -y --no-install-recommends --download-only \
+    -t bookworm-backports qemu-system-x86 >/dev/null ||
+    die "cannot download qemu-system-x86 10"
+  mkdir -p "$1"
+  for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
+}
+
+# fetch_kernel DIR RELEASE
+fetch_kernel() {
+  local package
+  package=$(apt-cache depends "linux-image-cloud-amd64/$2" |
+    sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1)
+  [[ -n $package ]] || die "$2 has no linux-image-cloud-amd64"
+  (cd "$work/debs" && apt-get -qq download "$package") ||
+    die "cannot download $package"
+  dpkg-deb -x "$work/debs/$package"_*.deb "$work/$2"
+  mkdir -p "$1"
+  cp "$work/$2"/boot/vmlinuz-* "$1/vmlinuz"
+  local module file
+  for module in "${modules[@]}"; do
+    file=$(find "$work/$2" -name "$module.ko*" | head -n 1)
+    [[ -n $file ]] || continue
+    case $file in
+      *.xz) xz -dc "$file" >"$1/$module.ko" ;;
+      *) cp "$file" "$1/$module.ko" ;;
+    esac
+    echo "$module.ko" >>"$1/modules"
+  done
+}
+
+for what in "${missing[@]}"; do
+  echo "lab: fetching $what" >&2
+  rm -rf "${dir:?}/$what" "$dir/$what.partial"
+  case $what in
+    qemu) fetch_qemu "$dir/$what.partial" ;;
+    6.1) fetch_kernel "$dir/$what.partial" bookworm ;;
+    6.12) fetch_kernel "$dir/$what.partial" bookworm-backports ;;
+    *) die "unknown '$what': qemu, 6.1 or 6.12" ;;
+  esac
+  touch "$dir/$what.partial/complete"
+  mv "$dir/$what.partial" "$dir/$what"
+done

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The lab's /init: what runs as process 1 of the machine that lab.sh boots.
+// Mounts what is needed, loads the modules of /lab/modules in order, gives the
+// devices of /lab/bind to vfio-pci, runs the command of /lab/command, reports
+// its exit status on the console and switches the machine off.
+//
+// Any failure is printed and reported as status 125: the lab is broken, not
+// what it tests.
+
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr int kLabBroken = 125;
+
+// The last words: lab.sh shows what is between LAB-BEGIN and this line.
+[[noreturn]] void Finish(int status) {
+  std::fflush(stdout);
+  std::printf("\nLAB-EXIT %d\n", status);
+  std::fflush(stdout);
+  sync();
+  reboot(RB_POWER_OFF);
+  // Without CAP_SYS_BOOT nothing is left to do; process 1 ending is a panic,
+  // which ends the machine as well.
+  std::exit(status);
+}
+
+[[noreturn]] void Fail(const std::string& what) {
+  std::printf("lab: %s: %s\n", what.c_str(), std::strerror(errno));
+  Finish(kLabBroken);
+}
+
+void Mount(const char* type, const char* where) {
+  mkdir(where, 0755);
+  if (mount(type, where, type, 0, nullptr) != 0 && errno != EBUSY) {
+    Fail(std::string("mount ") + where);
+  }
+}
+
+// The lines of a file, which may be absent.
+std::vector<std::string> Lines(const char* path) {
+  std::vector<std::string> lines;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    if (!line.empty()) lines.push_back(line);
+  }
+  return lines;
+}
+
+// "vfio_iommu_type1.ko allow_unsafe_interrupts=1": a file of /lab and its
+// parameters.
+void LoadModule(const std::string& line) {
+  const size_t space = line.find(' ');
+  const std::string path = "/lab/" + line.substr(0, space);
+  const std::string parameters =
+      space == std::string::npos ? "" : line.substr(space + 1);
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) Fail("open " + path);
+  if (syscall(SYS_finit_module, fd, parameters.c_str(), 0) != 0 &&
+      errno != EEXIST) {
+    Fail("finit_module " + path);
+  }
+  close(fd);
+}
+
+void WriteFile(const std::string& path, const std::string& text) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) Fail("open " + path);
+  if (write(fd, text.data(), text.size()) !=
+      static_cast<ssize_t>(text.size())) {
+    Fail("write '" + text + "' to " + path);
+  }
+  close(fd);
+}
+
+// Documentation/ABI/testing/sysfs-bus-pci: driver_override.
+void BindToVfio(const std::string& bdf) {
+  const std::string device = "/sys/bus/pci/devices/" + bdf;
+  if (access(device.c_str(), F_OK) != 0) Fail("no device " + bdf);
+  if (access((device + "/driver").c_str(), F_OK) == 0) {
+    WriteFile(device + "/driver/unbind", bdf);
+  }
+  WriteFile(device + "/driver_override", "vfio-pci");
+  WriteFile("/sys/bus/pci/drivers_probe", bdf);
+  if (access((device + "/driver").c_str(), F_OK) != 0) {
+    Fail("vfio-pci does not take " + bdf);
+  }
+}
+
+int Run(const std::vector<std::string>& command) {
+  const pid_t child = fork();
+  if (child < 0) Fail("fork");
+  if (child == 0) {
+    std::vector<char*> argv;
+    for (const std::string& word : command) {
+      argv.push_back(const_cast<char*>(word.c_str()));
+    }
+    argv.push_back(nullptr);
+    execv(argv[0], argv.data());
+    std::printf("lab: exec %s: %s\n", argv[0], std::strerror(errno));
+    std::fflush(stdout);
+    _exit(kLabBroken);
+  }
+  // Process 1 inherits every orphan; wait for ours.
+  int status = 0;
+  for (;;) {
+    const pid_t ended = wait(&status);
+    if (ended == child) break;
+    if (ended < 0 && errno != EINTR) Fail("wait");
+  }
+  if (WIFSIGNALED(status)) {
+    std::printf("lab: %s died of signal %d (%s)\n", command[0].c_str(),
+                WTERMSIG(status), strsignal(WTERMSIG(status)));
+    return 128 + WTERMSIG(status);
+  }
+  return WEXITSTATUS(status);
+}
+
+}  // namespace
+
+int main() {
+  // What the firmware left on the line is not ours.
+  std::printf("\nLAB-BEGIN\n");
+  std::fflush(stdout);
+  setenv("PATH", "/bin:/lab", 1);
+  setenv("HOME", "/", 1);
+  setenv("TMPDIR", "/tmp", 1);
+  mkdir("/tmp", 01777);
+  Mount("proc", "/proc");
+  Mount("sysfs", "/sys");
+  Mount("devtmpfs", "/dev");
+  for (const std::string& line : Lines("/lab/modules")) LoadModule(line);
+  for (const std::string& bdf : Lines("/lab/bind")) BindToVfio(bdf);
+  const std::vector<std::string> command = Lines("/lab/command");
+  if (command.empty()) {
+    errno = ENOENT;
+    Fail("/lab/command");
+  }
+  Finish(Run(command));
+}

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Boots a machine with a real /dev/vfio and /dev/kvm and runs a static program
+# in it: QEMU's software emulation of a q35 with an Intel IOMMU, a Debian kernel
+# and our own init. No hardware, no root, seconds.
+#
+#   lab.sh [--kernel=6.12|6.1|DIR] [--device=QEMU-DEVICE]... [--bind=BDF]...
+#          [--drive=QEMU-DRIVE]... [--file=NAME=FILE]... [--timeout=SECONDS]
+#          PROGRAM [ARGUMENT]...
+#
+# Prints what the program prints and exits with its status; with 125 when the
+# lab itself failed: QEMU or the kernel missing, a panic, no end in time.
+set -euo pipefail
+
+die() { echo "lab: $*" >&2; exit 125; }
+
+# Under `bazel run` the tools are in the runfiles, and paths on the command line
+# are relative to where the user stands.
+if [[ -d $0.runfiles ]]; then
+  here=$(echo "$0".runfiles/*/testing/lab)
+else
+  here=$(cd "$(dirname "$0")" && pwd)
+fi
+cd "${BUILD_WORKING_DIRECTORY:-.}"
+cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru-lab}
+kernel=6.12
+timeout=120
+qemu_arguments=()
+files=()
+bind=()
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --kernel=*) kernel=${1#*=} ;;
+    --device=*) qemu_arguments+=(-device "${1#*=}") ;;
+    --drive=*) qemu_arguments+=(-drive "${1#*=}") ;;
+    --bind=*) bind+=("${1#*=}") ;;
+    --file=*) files+=("${1#*=}") ;;
+    --timeout=*) timeout=${1#*=} ;;
+    --) shift; break ;;
+    --*) die "unknown flag $1" ;;
+    *) break ;;
+  esac
+  shift
+done
+[[ $# -ge 1 ]] || die "no program; see the head of $0"
+program=$1
+shift
+[[ -x $program ]] || die "no program $program"
+
+if [[ $kernel == */* ]]; then
+  kernel_dir=$kernel
+  "$here/fetch.sh" "$cache" qemu
+else
+  kernel_dir=$cache/$kernel
+  "$here/fetch.sh" "$cache" qemu "$kernel"
+fi
+[[ -e $kernel_dir/vmlinuz && -e $kernel_dir/modules ]] ||
+  die "$kernel_dir has no vmlinuz and modules"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+printf '%s\n' "${bind[@]}" >"$work/bind"
+printf '%s\n' "/lab/program" "$@" >"$work/command"
+initramfs=(init="$here/init" lab/program="$program" lab/modules="$kernel_dir/modules"
+           lab/bind="$work/bind" lab/command="$work/command")
+for module in "$kernel_dir"/*.ko; do
+  initramfs+=("lab/${module##*/}=$module")
+done
+"$here/make_initramfs" "$work/initramfs" "${initramfs[@]}" "${files[@]}" ||
+  die "cannot make the initramfs"
+
+root=$cache/qemu
+libraries=$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu
+libraries+=:$root/usr/lib/x86_64-linux-gnu/pulseaudio
+status=0
+timeout --kill-after=5 "$timeout" \
+  "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
+  --library-path "$libraries" "$root/usr/bin/qemu-system-x86_64" \
+  -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" \
+  -accel tcg,thread=multi -M q35 -cpu EPYC -m 1G -smp 1 \
+  -nodefaults -nographic -no-reboot -serial "file:$work/console" -monitor none \
+  -net none -kernel "$kernel_dir/vmlinuz" -initrd "$work/initramfs" \
+  -append "console=ttyS0 intel_iommu=on quiet panic=-1" \
+  -device intel-iommu,intremap=on "${qemu_arguments[@]}" \
+  </dev/null >"$work/qemu" 2>&1 || status=$?
+
+# What the firmware printed, and the kernel's last line, are not the program's.
+tr -d '\r' <"$work/console" >"$work/text"
+sed -e '1,/^LAB-BEGIN$/d' -e '/^LAB-EXIT /,$d' "$work/text"
+exit_line=$(sed -n 's/^LAB-EXIT \([0-9]*\)$/\1/p' "$work/text" | tail -n 1)
+if [[ -n $exit_line ]]; then
+  exit "$exit_line"
+fi
+grep -v "TCG doesn't support" "$work/qemu" >&2 || true
+if [[ $status == 124 || $status == 137 ]]; then
+  die "no end after $timeout s: the program hangs, or this machine is too slow" \
+      "(--timeout)"
+fi
+die "the lab's machine ended without the program's end (QEMU status $status):" \
+    "a panic of its kernel, or QEMU refused its arguments"

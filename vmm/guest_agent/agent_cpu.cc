@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/guest_agent/agent_cpu.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/log/log.h"
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "devices/kvm/cpuid.h"
+#include "vmm/guest_agent/agent_image.h"
+#include "vmm/guest_layout.h"
+
+namespace passthru::vmm {
+namespace {
+
+// The messages of this machine's one local APIC: Intel SDM vol. 3, 11.11.1,
+// physical destination 0, edge-triggered, fixed.
+constexpr uint64_t kMsiAddress = 0xfee00000;
+
+}  // namespace
+
+// The agent's two ports: kAgentCommandPort and kAgentExceptionPort.
+class AgentCpu::Port final : public bus::BusDevice {
+ public:
+  static constexpr uint64_t kSize = kAgentExceptionPort + 1 - kAgentCommandPort;
+
+  explicit Port(AgentCpu* agent) : agent_(agent) {}
+
+  std::string_view name() const override { return "guest agent"; }
+  absl::Status Read(uint64_t, absl::Span<uint8_t>) override {
+    return absl::UnimplementedError("the guest agent's ports are written");
+  }
+  absl::Status Write(uint64_t offset, absl::Span<const uint8_t> data) override {
+    if (offset == 0) {
+      agent_->OnCommandPort();
+    } else if (offset == kAgentExceptionPort - kAgentCommandPort) {
+      agent_->OnExceptionPort(data[0]);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  AgentCpu* const agent_;
+};
+
+absl::StatusOr<std::unique_ptr<AgentCpu>> AgentCpu::Create(Machine* machine) {
+  auto agent = absl::WrapUnique(new AgentCpu(machine));
+  if (absl::Status status = WriteAgentImage(
+          machine->ram(), {.base = kMmio64Base, .size = kMmio64Size});
+      !status.ok()) {
+    return status;
+  }
+  kvm::KvmVcpu& vcpu = machine->vcpu(0);
+  if (absl::Status status =
+          kvm::SetSupportedCpuid(machine->syscalls(), vcpu);
+      !status.ok()) {
+    return status;
+  }
+  auto sregs = vcpu.GetSregs();
+  if (!sregs.ok()) return sregs.status();
+  kvm_regs regs = {};
+  SetAgentRegisters(regs, *sregs);
+  if (absl::Status status = vcpu.SetSregs(*sregs); !status.ok()) return status;
+  if (absl::Status status = vcpu.SetRegs(regs); !status.ok()) return status;
+  auto port = machine->pio().Add(kAgentCommandPort, Port::kSize,
+                                 std::make_shared<Port>(agent.get()),
+                                 bus::AddressSpace::kPlatformPriority);
+  if (!port.ok()) return port.status();
+  agent->port_ = *port;
+  return agent;
+}
+
+AgentCpu::~AgentCpu() {
+  Stop();
+  if (thread_.joinable()) thread_.join();
+  machine_->pio().Remove(port_);
+}
+
+void AgentCpu::Start(fake::GuestProgram program) {
+  thread_ = std::thread([this, program = std::move(program)] {
+    absl::Status status = program(*this);
+    {
+      absl::MutexLock lock(&mutex_);
+      program_status_ = std::move(status);
+    }
+    Execute({.op = AgentOp::kStop});
+  });
+}
+
+absl::Status AgentCpu::Join() {
+  if (thread_.joinable()) thread_.join();
+  absl::MutexLock lock(&mutex_);
+  return agent_status_.ok() ? program_status_ : agent_status_;
+}
+
+void AgentCpu::Stop() {
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+}
+
+uint64_t AgentCpu::commands() const {
+  absl::MutexLock lock(&mutex_);
+  return commands_;
+}
+
+bool AgentCpu::Stopping() const {
+  absl::MutexLock lock(&mutex_);
+  return stopping_;
+}
+
+uint64_t AgentCpu::Load(uint64_t address, unsigned width) {
+  return Execute({.op = AgentOp::kLoad, .width = width, .address = address})
+      .value_or(~uint64_t{0});
+}
+
+void AgentCpu::Store(uint64_t address, unsigned width, uint64_t value) {
+  Execute({.op = AgentOp::kStore,
+           .width = width,
+           .address = address,
+           .value = value});
+}
+
+uint32_t AgentCpu::In(uint16_t port, unsigned width) {
+  return static_cast<uint32_t>(
+      Execute({.op = AgentOp::kIn, .width = width, .address = port})
+          .value_or(~uint64_t{0}));
+}
+
+void AgentCpu::Out(uint16_t port, unsigned width, uint32_t value) {
+  Execute(
+      {.op = AgentOp::kOut, .width = width, .address = port, .value = value});
+}
+
+std::optional<fake::GuestInterrupt> AgentCpu::WaitForInterrupt() {
+  const auto vector = Execute({.op = AgentOp::kWait});
+  if (!vector.has_value() || *vector == kTimeoutVector) return std::nullopt;
+  return fake::GuestInterrupt{.address = kMsiAddress,
+                              .data = static_cast<uint32_t>(*vector)};
+}
+
+AgentMailbox& AgentCpu::mailbox() const {
+  return *reinterpret_cast<AgentMailbox*>(machine_->ram().data() +
+                                          kAgentMailbox);
+}
+
+std::optional<uint64_t> AgentCpu::Execute(const Command& command) {
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(this, &AgentCpu::AskingOrGone));
+  if (stopping_) return std::nullopt;
+  command_ = command;
+  has_command_ = true;
+  asking_ = false;
+  if (command.op == AgentOp::kStop) return std::nullopt;
+  // The next time the agent asks, this command is done.
+  const absl::Condition done(this, &AgentCpu::AskingOrGone);
+  if (!mutex_.AwaitWithTimeout(done, kWaitLimit)) {
+    if (command.op == AgentOp::kWait) {
+      if (absl::Status status = machine_->vm().SignalMsi(
+              {.address = kMsiAddress, .data = kTimeoutVector});
+          !status.ok()) {
+        LOG(ERROR) << "cannot end the guest's wait: " << status;
+      }
+    }
+    if (!mutex_.AwaitWithTimeout(done, kWaitLimit)) {
+      stopping_ = true;
+      agent_status_ = absl::DeadlineExceededError(absl::StrCat(
+          "the guest agent did not finish command ",
+          static_cast<uint32_t>(command.op), " at ",
+          absl::Hex(command.address)));
+    }
+  }
+  if (stopping_) return std::nullopt;
+  return mailbox().value;
+}
+
+void AgentCpu::OnCommandPort() {
+  absl::MutexLock lock(&mutex_);
+  ++commands_;
+  asking_ = true;
+  mutex_.Await(absl::Condition(this, &AgentCpu::CommandOrGone));
+  if (!has_command_) command_ = {.op = AgentOp::kStop};
+  has_command_ = false;
+  AgentMailbox& box = mailbox();
+  box.op = static_cast<uint32_t>(command_.op);
+  box.width = command_.width;
+  box.address = command_.address;
+  box.value = command_.value;
+}
+
+void AgentCpu::OnExceptionPort(uint8_t vector) {
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+  agent_status_ = absl::InternalError(absl::StrCat(
+      "the guest agent took exception ", static_cast<int>(vector), " at ",
+      absl::Hex(mailbox().address)));
+}
+
+}  // namespace passthru::vmm

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_VMM_GUEST_AGENT_AGENT_LAYOUT_H_
+#define PASSTHRU_VMM_GUEST_AGENT_AGENT_LAYOUT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace passthru::vmm {
+
+// The contract between agent.S, which runs in the guest, and AgentCpu, which
+// tells it what to do. Addresses are guest-physical and all below
+// kAgentReserved, which guest programs leave alone.
+
+inline constexpr uint64_t kAgentMailbox = 0x1000;
+inline constexpr uint64_t kAgentGdt = 0x2000;
+inline constexpr uint64_t kAgentIdt = 0x3000;
+inline constexpr uint64_t kAgentCode = 0x4000;
+inline constexpr uint64_t kAgentStackTop = 0x8000;
+inline constexpr uint64_t kAgentPageTables = 0x10000;
+inline constexpr uint64_t kAgentReserved = 0x200000;
+
+// Ports on which the agent asks for its next command, and reports an exception
+// (whose vector it writes) that it cannot survive.
+inline constexpr uint16_t kAgentCommandPort = 0x510;
+inline constexpr uint16_t kAgentExceptionPort = 0x514;
+
+enum class AgentOp : uint32_t {
+  kLoad = 1,
+  kStore = 2,
+  kIn = 3,
+  kOut = 4,
+  // Halts until an interrupt has arrived; the answer is its vector.
+  kWait = 5,
+  // Triple-faults: KVM_RUN returns KVM_EXIT_SHUTDOWN.
+  kStop = 6,
+};
+
+// One command and its answer, and the ring of vectors taken. The host writes
+// it only while the agent stands in its OUT to kAgentCommandPort.
+struct AgentMailbox {
+  static constexpr size_t kRingSize = 256;
+
+  uint32_t op = 0;
+  uint32_t width = 0;  // Bytes: 1, 2, 4, or (memory only) 8.
+  uint64_t address = 0;
+  uint64_t value = 0;
+  uint32_t ring_head = 0;  // Counts vectors taken; the slot is head % size.
+  uint32_t ring_tail = 0;  // Counts vectors answered to kWait.
+  uint8_t reserved[0xe0] = {};
+  uint8_t ring[kRingSize] = {};
+};
+static_assert(offsetof(AgentMailbox, address) == 0x08);
+static_assert(offsetof(AgentMailbox, value) == 0x10);
+static_assert(offsetof(AgentMailbox, ring_head) == 0x18);
+static_assert(offsetof(AgentMailbox, ring_tail) == 0x1c);
+static_assert(offsetof(AgentMailbox, ring) == 0x100);
+
+}  // namespace passthru::vmm
+
+#endif  // PASSTHRU_VMM_GUEST_AGENT_AGENT_LAYOUT_H_

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/machine.h"
+
+#include <sys/mman.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/log/log.h"
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "devices/kernel/page_size.h"
+#include "devices/pci_host/host_bridge.h"
+#include "devices/pci_host/pci_config_io.h"
+#include "devices/pci_host/pci_config_mmio.h"
+#include "vmm/guest_layout.h"
+
+namespace passthru::vmm {
+
+absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
+    const Options& options) {
+  auto machine = absl::WrapUnique(new Machine(options.syscalls));
+  if (absl::Status status = machine->CreateVm(); !status.ok()) return status;
+  if (absl::Status status = machine->CreateMemory(options.ram_size);
+      !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = machine->CreateVcpus(options.vcpu_count);
+      !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = machine->CreatePciHost(); !status.ok()) {
+    return status;
+  }
+  auto loop = kernel::EventLoop::Create(options.syscalls);
+  if (!loop.ok()) return loop.status();
+  machine->loop_ = *std::move(loop);
+  if (absl::Status status = machine->loop_->Start(); !status.ok()) {
+    return status;
+  }
+  return machine;
+}
+
+Machine::Machine(kernel::Syscalls* syscalls) : syscalls_(syscalls) {}
+
+Machine::~Machine() {
+  // A slot is gone before the memory behind it is unmapped.
+  if (ram_area_ != memory::AreaId()) {
+    if (absl::Status status = memory_.Remove(ram_area_); !status.ok()) {
+      LOG(ERROR) << "guest RAM stays mapped in KVM: " << status;
+    }
+  }
+  if (listening_) {
+    if (absl::Status status = memory_.RemoveListener(slot_listener_.get());
+        !status.ok()) {
+      LOG(ERROR) << "memory slots are left: " << status;
+    }
+  }
+}
+
+absl::Status Machine::CreateVm() {
+  auto vm = kvm::KvmVm::Create(syscalls_);
+  if (!vm.ok()) return vm.status();
+  vm_ = *std::move(vm);
+  // Before the interrupt controllers and the first vCPU, as KVM wants it.
+  if (absl::Status status =
+          vm_->SetTssAddress(memory::GuestAddress(kTssAddress));
+      !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = vm_->SetIdentityMapAddress(
+          memory::GuestAddress(kIdentityMapAddress));
+      !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = vm_->CreateIrqchip(); !status.ok()) return status;
+  if (absl::Status status = vm_->CreatePit(); !status.ok()) return status;
+
+  auto router = interrupts::GsiRouter::Create(
+      {.controller = vm_.get(), .max_entries = vm_->MaxRoutes()});
+  if (!router.ok()) return router.status();
+  router_ = *std::move(router);
+  return absl::OkStatus();
+}
+
+absl::Status Machine::CreateMemory(uint64_t size) {
+  if (size == 0 || size % kernel::PageSize() != 0 || size > kMaxRamSize) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "guest RAM of ", size, " bytes: it must be a positive multiple of ",
+        kernel::PageSize(), " and at most ", kMaxRamSize));
+  }
+  auto slots = allocator::MemorySlotAllocator::Create(vm_->MaxSlots());
+  if (!slots.ok()) return slots.status();
+  slots_ = *std::move(slots);
+  slot_listener_ =
+      std::make_unique<kvm::KvmSlotListener>(vm_.get(), slots_.get());
+  if (absl::Status status = memory_.AddListener(slot_listener_.get());
+      !status.ok()) {
+    return status;
+  }
+  listening_ = true;
+
+  auto ram = kernel::MappedRegion::Map(
+      syscalls_, {.length = size,
+                  .protection = PROT_READ | PROT_WRITE,
+                  .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                  .name = "guest RAM"});
+  if (!ram.ok()) return ram.status();
+  ram_ = *std::move(ram);
+  auto area = memory_.Add({.guest = memory::GuestAddress(kRamBase),
+                           .size = size,
+                           .host = ram_.data(),
+                           .kind = memory::MemoryArea::Kind::kRam,
+                           .name = "ram"});
+  if (!area.ok()) return area.status();
+  ram_area_ = *area;
+  return absl::OkStatus();
+}
+
+absl::Status Machine::CreateVcpus(unsigned count) {
+  for (unsigned id = 0; id < count; ++id) {
+    auto vcpu = kvm::KvmVcpu::Create(vm_.get(), id);
+    if (!vcpu.ok()) return vcpu.status();
+    vcpus_.push_back(*std::move(vcpu));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Machine::CreatePciHost() {
+  segment_ = std::make_shared<pci_host::PciSegment>();
+  if (absl::Status status =
+          segment_->Add(pci::Bdf(), std::make_shared<pci_host::HostBridge>());
+      !status.ok()) {
+    return status;
+  }
+  auto ports = pio_.Add(kPciConfigPort, kPciConfigPortSize,
+                        std::make_shared<pci_host::PciConfigIo>(segment_),
+                        bus::AddressSpace::kPlatformPriority);
+  if (!ports.ok()) return ports.status();
+  auto ecam = mmio_.Add(
+      kEcamBase, kEcamSize,
+      std::make_shared<pci_host::PciConfigMmio>(
+          segment_, kEcamSize / pci_host::PciConfigMmio::kBytesPerBus),
+      bus::AddressSpace::kPlatformPriority);
+  return ecam.status();
+}
+
+}  // namespace passthru::vmm

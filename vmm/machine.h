@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_VMM_MACHINE_H_
+#define PASSTHRU_VMM_MACHINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "allocator/memory_slot_allocator.h"
+#include "devices/bus/bus.h"
+#include "devices/interrupts/gsi_router.h"
+#include "devices/kernel/event_loop.h"
+#include "devices/kernel/mapped_region.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/kvm/kvm_vcpu.h"
+#include "devices/kvm/kvm_vm.h"
+#include "devices/kvm/slot_listener.h"
+#include "devices/memory/guest_memory_map.h"
+#include "devices/pci_host/pci_segment.h"
+
+namespace passthru::vmm {
+
+// A virtual machine without devices of its own but a host bridge: the VM with
+// its in-kernel interrupt controllers and vCPUs, RAM, the two address spaces,
+// the PCI segment behind both of its doors, the routing table and the event
+// loop. It is what VfioPciDevice needs from a VMM, put together from the parts
+// in devices/; a VMM that has some of them brings its own.
+//
+// Immutable after Create(); the parts state their own thread contracts. The
+// event loop runs on a thread of its own until destruction. Guest memory
+// outlives everything but must not be in use by a running vCPU any more when
+// the machine goes.
+class Machine {
+ public:
+  struct Options {
+    kernel::Syscalls* syscalls = nullptr;  // Outlives the machine.
+    uint64_t ram_size = uint64_t{64} << 20;
+    unsigned vcpu_count = 1;
+  };
+  static absl::StatusOr<std::unique_ptr<Machine>> Create(
+      const Options& options);
+  ~Machine();
+
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  kernel::Syscalls* syscalls() const { return syscalls_; }
+  kvm::KvmVm& vm() { return *vm_; }
+  kvm::KvmVcpu& vcpu(unsigned index) { return *vcpus_[index]; }
+  unsigned vcpu_count() const { return static_cast<unsigned>(vcpus_.size()); }
+
+  bus::Bus& mmio() { return mmio_; }
+  bus::Bus& pio() { return pio_; }
+  pci_host::PciSegment& segment() { return *segment_; }
+  memory::GuestMemoryMap& memory() { return memory_; }
+  interrupts::GsiRouter& router() { return *router_; }
+  kernel::EventLoop& loop() { return *loop_; }
+
+  // Guest RAM, from guest-physical 0 on.
+  absl::Span<uint8_t> ram() {
+    return {static_cast<uint8_t*>(ram_.data()), ram_.size()};
+  }
+
+  // Serializes changes of what is where in the guest: the outermost lock.
+  absl::Mutex& topology_mutex() { return topology_mutex_; }
+
+ private:
+  explicit Machine(kernel::Syscalls* syscalls);
+
+  absl::Status CreateVm();
+  absl::Status CreateMemory(uint64_t size);
+  absl::Status CreateVcpus(unsigned count);
+  absl::Status CreatePciHost();
+
+  kernel::Syscalls* const syscalls_;
+  absl::Mutex topology_mutex_;
+  bus::Bus mmio_{"memory"};
+  bus::Bus pio_{"ports"};
+
+  std::unique_ptr<kvm::KvmVm> vm_;
+  std::unique_ptr<allocator::MemorySlotAllocator> slots_;
+  kernel::MappedRegion ram_;
+  std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
+  memory::GuestMemoryMap memory_;
+  std::shared_ptr<pci_host::PciSegment> segment_;
+  std::unique_ptr<interrupts::GsiRouter> router_;
+  std::unique_ptr<kernel::EventLoop> loop_;
+  std::vector<std::unique_ptr<kvm::KvmVcpu>> vcpus_;
+  memory::AreaId ram_area_;
+  bool listening_ = false;
+};
+
+}  // namespace passthru::vmm
+
+#endif  // PASSTHRU_VMM_MACHINE_H_

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/vcpu_runner.h"
+
+#include <cerrno>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "devices/kernel/errors.h"
+
+namespace passthru::vmm {
+
+VcpuRunner::VcpuRunner(Options options) : options_(std::move(options)) {}
+
+absl::Status VcpuRunner::Run() {
+  // One more EFAULT without anything in between: taking slots away did not
+  // help, and trying for ever would hang the guest.
+  bool faulted = false;
+  while (!stop_.load(std::memory_order_acquire)) {
+    auto exit = options_.vcpu->Run();
+    if (!exit.ok()) {
+      if (kernel::ErrnoOf(exit.status()) != EFAULT || faulted ||
+          options_.on_memory_fault == nullptr) {
+        return exit.status();
+      }
+      faulted = true;
+      counts_.faults.fetch_add(1, std::memory_order_relaxed);
+      options_.on_memory_fault();
+      continue;
+    }
+    faulted = false;
+    auto go_on = Handle(*exit);
+    if (!go_on.ok()) return go_on.status();
+    if (!*go_on) return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+void VcpuRunner::Stop() {
+  stop_.store(true, std::memory_order_release);
+  options_.vcpu->RequestImmediateExit();
+}
+
+ExitCounts VcpuRunner::counts() const {
+  return {.io_reads = counts_.io_reads.load(std::memory_order_relaxed),
+          .io_writes = counts_.io_writes.load(std::memory_order_relaxed),
+          .mmio_reads = counts_.mmio_reads.load(std::memory_order_relaxed),
+          .mmio_writes = counts_.mmio_writes.load(std::memory_order_relaxed),
+          .interrupted = counts_.interrupted.load(std::memory_order_relaxed),
+          .faults = counts_.faults.load(std::memory_order_relaxed)};
+}
+
+absl::StatusOr<bool> VcpuRunner::Handle(const kvm::VcpuExit& exit) {
+  const auto failed = [this](auto... what) {
+    return absl::InternalError(
+        absl::StrCat("vCPU ", options_.vcpu->id(), ": ", what...));
+  };
+  if (const auto* io = std::get_if<kvm::IoExit>(&exit)) {
+    HandleIo(*io);
+    return true;
+  }
+  if (const auto* mmio = std::get_if<kvm::MmioExit>(&exit)) {
+    HandleMmio(*mmio);
+    return true;
+  }
+  if (std::holds_alternative<kvm::InterruptedExit>(exit)) {
+    counts_.interrupted.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+  if (std::holds_alternative<kvm::ShutdownExit>(exit)) return false;
+  if (std::holds_alternative<kvm::HaltExit>(exit)) {
+    // With the interrupt controllers in the kernel, KVM waits there.
+    return failed("halted in user space");
+  }
+  if (const auto* event = std::get_if<kvm::SystemEventExit>(&exit)) {
+    return failed("unexpected system event ", event->type);
+  }
+  if (const auto* entry = std::get_if<kvm::FailEntryExit>(&exit)) {
+    return failed("the CPU refused to enter the guest, reason ",
+                  absl::Hex(entry->hardware_reason));
+  }
+  if (const auto* error = std::get_if<kvm::InternalErrorExit>(&exit)) {
+    return failed("KVM_EXIT_INTERNAL_ERROR, suberror ", error->suberror);
+  }
+  return failed("unexpected exit reason ",
+                std::get<kvm::UnknownExit>(exit).reason);
+}
+
+void VcpuRunner::HandleIo(const kvm::IoExit& exit) {
+  (exit.is_write ? counts_.io_writes : counts_.io_reads)
+      .fetch_add(1, std::memory_order_relaxed);
+  // REP INS/OUTS: the same port, one item after the other.
+  for (uint32_t i = 0; i < exit.count; ++i) {
+    const absl::Span<uint8_t> item =
+        exit.data.subspan(size_t{i} * exit.width, exit.width);
+    if (exit.is_write) {
+      options_.pio->Write(exit.port, item);
+    } else {
+      options_.pio->Read(exit.port, item);
+    }
+  }
+}
+
+void VcpuRunner::HandleMmio(const kvm::MmioExit& exit) {
+  (exit.is_write ? counts_.mmio_writes : counts_.mmio_reads)
+      .fetch_add(1, std::memory_order_relaxed);
+  if (exit.is_write) {
+    options_.mmio->Write(exit.address.value(), exit.data);
+  } else {
+    options_.mmio->Read(exit.address.value(), exit.data);
+  }
+}
+
+}  // namespace passthru::vmm
