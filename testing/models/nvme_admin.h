@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_MODELS_NVME_ADMIN_H_
+#define PASSTHRU_TESTING_MODELS_NVME_ADMIN_H_
+
+#include <cstdint>
+#include <map>
+
+#include "testing/models/nvme_command_outcome.h"
+#include "testing/models/nvme_identify.h"
+#include "testing/models/nvme_queue.h"
+#include "testing/models/nvme_spec.h"
+
+namespace passthru::fake::nvme {
+
+// The admin command set (NVMe 1.4, 5): Identify, I/O queue management,
+// features, log pages, Abort and Asynchronous Event Request. Everything else is
+// an invalid opcode.
+//
+// Thread-compatible. Does not own the queue table.
+class AdminCommands {
+ public:
+  AdminCommands(Identity identity, uint16_t max_io_queues, QueueTable* queues);
+
+  Outcome Execute(const CommandContext& context, const Command& command);
+
+  // Controller reset: features back to their defaults, held requests dropped.
+  void Reset();
+
+  unsigned parked_event_requests() const { return event_requests_; }
+
+ private:
+  Outcome Identify(const CommandContext& context, const Command& command);
+  Outcome GetLogPage(const CommandContext& context, const Command& command);
+  Outcome SetFeatures(const Command& command);
+  Outcome GetFeatures(const Command& command);
+  Outcome SetNumberOfQueues(uint32_t requested);
+  Outcome Abort(const Command& command);
+  Outcome AsyncEventRequest();
+
+  const Identity identity_;
+  const uint16_t max_io_queues_;
+  QueueTable* const queues_;
+  std::map<uint8_t, uint32_t> features_;
+  unsigned event_requests_ = 0;
+};
+
+}  // namespace passthru::fake::nvme
+
+#endif  // PASSTHRU_TESTING_MODELS_NVME_ADMIN_H_

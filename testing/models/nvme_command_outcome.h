@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_MODELS_NVME_COMMAND_OUTCOME_H_
+#define PASSTHRU_TESTING_MODELS_NVME_COMMAND_OUTCOME_H_
+
+#include <cstdint>
+
+#include "testing/models/device_host.h"
+#include "testing/models/nvme_spec.h"
+
+namespace passthru::fake::nvme {
+
+// What became of a command.
+struct Outcome {
+  Status status;
+  uint32_t result = 0;
+  // Held by the controller: completes only when there is an event to report.
+  bool parked = false;
+};
+
+// What a command may use beside its own bytes.
+struct CommandContext {
+  DeviceHost& host;
+  uint64_t page_size;      // CC.MPS.
+  bool message_signalled;  // MSI-X or MSI is enabled.
+};
+
+}  // namespace passthru::fake::nvme
+
+#endif  // PASSTHRU_TESTING_MODELS_NVME_COMMAND_OUTCOME_H_

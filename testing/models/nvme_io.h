@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_MODELS_NVME_IO_H_
+#define PASSTHRU_TESTING_MODELS_NVME_IO_H_
+
+#include <cstdint>
+
+#include "testing/models/block_store.h"
+#include "testing/models/nvme_command_outcome.h"
+#include "testing/models/nvme_spec.h"
+
+namespace passthru::fake::nvme {
+
+// The NVM command set (NVMe 1.4, 6) over one namespace: Flush, Write, Read.
+//
+// Thread-compatible. Does not own the store.
+class IoCommands {
+ public:
+  struct Counters {
+    uint64_t flushes = 0;
+    uint64_t blocks_written = 0;
+    uint64_t blocks_read = 0;
+  };
+
+  IoCommands(BlockStore* store, uint64_t max_transfer)
+      : store_(store), max_transfer_(max_transfer) {}
+
+  Outcome Execute(const CommandContext& context, const Command& command);
+
+  const Counters& counters() const { return counters_; }
+
+ private:
+  Status Transfer(const CommandContext& context, const Command& command,
+                  IoOpcode opcode);
+
+  BlockStore* const store_;
+  const uint64_t max_transfer_;
+  Counters counters_;
+};
+
+}  // namespace passthru::fake::nvme
+
+#endif  // PASSTHRU_TESTING_MODELS_NVME_IO_H_

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/models/nvme_model.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "testing/models/device_host.h"
+#include "testing/models/nvme_identify.h"
+
+namespace passthru::fake {
+namespace {
+
+constexpr uint64_t kMinimumPageSize = 4096;
+constexpr pci::BarIndex kRegisterBar(0);
+
+// CAP.MPSMAX of kCapabilities.
+constexpr uint32_t kMaxPageSizeShift = 16;
+
+// The command sets that CC.CSS may select with these capabilities, 3.1.5: NVM,
+// all supported I/O command sets, admin only.
+constexpr bool CommandSetAllowed(uint32_t selection) {
+  return selection == 0 || selection == 6 || selection == 7;
+}
+
+// One 32-bit half of a 64-bit register.
+uint32_t Half(uint64_t value, bool high) {
+  return static_cast<uint32_t>(high ? value >> 32 : value);
+}
+void SetHalf(uint64_t& value, bool high, uint32_t half) {
+  const uint64_t kept =
+      high ? value & 0xffffffff : value & ~uint64_t{0xffffffff};
+  value = kept | (high ? uint64_t{half} << 32 : uint64_t{half});
+}
+
+nvme::Identity MakeIdentity(const NvmeModel::Options& options) {
+  nvme::Identity identity;
+  identity.serial_number = options.serial_number;
+  identity.namespace_blocks = options.blocks;
+  identity.max_transfer_shift = options.max_transfer_shift;
+  identity.abort_limit = 3;
+  identity.async_event_limit = 3;
+  return identity;
+}
+
+absl::Status CheckRange(const char* name, uint64_t value, uint64_t min,
+                        uint64_t max) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "nvme model: ", name, " is ", value, ", not ", min, " to ", max));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<NvmeModel>> NvmeModel::Create(Options options) {
+  // More blocks than this would be a mistake of the test's rather than a disk.
+  constexpr uint64_t kMaxBlocks = (uint64_t{1} << 30) / BlockStore::kBlockSize;
+  // Two doorbells of four bytes for each queue pair and the admin queue.
+  constexpr uint64_t kMaxQueues =
+      (kRegisterBytes - nvme::kRegDoorbells) / 8 - 1;
+  for (const absl::Status& status :
+       {CheckRange("blocks", options.blocks, 1, kMaxBlocks),
+        CheckRange("max_io_queues", options.max_io_queues, 1, kMaxQueues),
+        CheckRange("vectors", options.vectors, 1, 2048),
+        CheckRange("max_transfer_shift", options.max_transfer_shift, 1, 10),
+        CheckRange("length of serial_number", options.serial_number.size(), 0,
+                   20)}) {
+    if (!status.ok()) return status;
+  }
+  return absl::WrapUnique(new NvmeModel(std::move(options)));
+}
+
+NvmeModel::NvmeModel(Options options)
+    : options_(std::move(options)),
+      store_(options_.blocks),
+      queues_({.io_queues = options_.max_io_queues,
+               .max_entries = kMaxQueueEntries,
+               .vectors = options_.vectors}),
+      admin_(MakeIdentity(options_), options_.max_io_queues, &queues_),
+      io_(&store_, kMinimumPageSize << options_.max_transfer_shift) {}
+
+bool NvmeModel::HandlesBar(pci::BarIndex bar, uint64_t offset) const {
+  return bar == kRegisterBar && offset < kRegisterBytes;
+}
+
+uint64_t NvmeModel::PageSize() const {
+  return uint64_t{1} << nvme::CcPageSizeShift(configuration_);
+}
+
+// Registers are read and written as their naturally aligned dwords (3.1 allows
+// no other access but that of a 64-bit register as a whole). A narrower read
+// gets its bytes all the same, a narrower or unaligned write is dropped.
+uint64_t NvmeModel::ReadBar(pci::BarIndex bar, uint64_t offset,
+                            unsigned width) {
+  uint64_t value = 0;
+  for (unsigned done = 0; done < width;) {
+    const uint64_t at = offset + done;
+    const unsigned shift = static_cast<unsigned>(at % 4);
+    const unsigned part = std::min(4 - shift, width - done);
+    const uint64_t dword =
+        HandlesBar(bar, at) ? ReadDword(at - shift) : 0xffffffff;
+    const uint64_t mask = (uint64_t{1} << (8 * part)) - 1;
+    value |= ((dword >> (8 * shift)) & mask) << (8 * done);
+    done += part;
+  }
+  return value;
+}
+
+void NvmeModel::WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
+                         uint64_t value) {
+  if (offset % 4 != 0 || width < 4) return;
+  for (unsigned done = 0; done < width; done += 4) {
+    if (!HandlesBar(bar, offset + done)) return;
+    WriteDword(offset + done, Half(value, done != 0));
+  }
+}
+
+uint32_t NvmeModel::ReadDword(uint64_t offset) {
+  switch (offset) {
+    case nvme::kRegCap:
+    case nvme::kRegCap + 4:
+      return Half(kCapabilities, offset != nvme::kRegCap);
+    case nvme::kRegVs:
+      return kVersion;
+    case nvme::kRegIntms:
+    case nvme::kRegIntmc:
+      return interrupt_mask_;
+    case nvme::kRegCc:
+      return configuration_;
+    case nvme::kRegCsts: {
+      const uint32_t seen = status_;
+      SettleState();
+      return seen;
+    }
+    case nvme::kRegAqa:
+      return admin_queue_attributes_;
+    case nvme::kRegAsq:
+    case nvme::kRegAsq + 4:
+      return Half(admin_submission_base_, offset != nvme::kRegAsq);
+    case nvme::kRegAcq:
+    case nvme::kRegAcq + 4:
+      return Half(admin_completion_base_, offset != nvme::kRegAcq);
+    default:
+      return 0;  // Reserved, absent, or a doorbell: "returns 0h".
+  }
+}
+
+void NvmeModel::WriteDword(uint64_t offset, uint32_t value) {
+  if (offset >= nvme::kRegDoorbells) {
+    WriteDoorbell(offset, value);
+    return;
+  }
+  switch (offset) {
+    case nvme::kRegIntms:
+      interrupt_mask_ |= value;
+      UpdatePin();
+      break;
+    case nvme::kRegIntmc:
+      interrupt_mask_ &= ~value;
+      UpdatePin();
+      break;
+    case nvme::kRegCc:
+      WriteConfiguration(value);
+      break;
+    case nvme::kRegAqa:
+      admin_queue_attributes_ = value & 0x0fff0fff;
+      break;
+    case nvme::kRegAsq:
+    case nvme::kRegAsq + 4:
+      // Bits 11:0 are reserved.
+      SetHalf(admin_submission_base_, offset != nvme::kRegAsq,
+              offset == nvme::kRegAsq ? value & 0xfffff000 : value);
+      break;
+    case nvme::kRegAcq:
+    case nvme::kRegAcq + 4:
+      SetHalf(admin_completion_base_, offset != nvme::kRegAcq,
+              offset == nvme::kRegAcq ? value & 0xfffff000 : value);
+      break;
+    default:
+      break;  // Read-only or reserved. NSSR: CAP.NSSRS is 0.
+  }
+}
+
+void NvmeModel::WriteConfiguration(uint32_t value) {
+  // A change under way is over by the time that software writes again.
+  SettleState();
+  const uint32_t before = configuration_;
+  configuration_ = value & 0x00fffff1;
+  const bool was_enabled = (before & nvme::kCcEnable) != 0;
+  const bool enabled = (configuration_ & nvme::kCcEnable) != 0;
+  if (!was_enabled && enabled) Enable();
+  if (was_enabled && !enabled) Disable();
+
+  const bool was_shutting_down = (before & nvme::kCcShutdownMask) != 0;
+  const bool shutting_down = (configuration_ & nvme::kCcShutdownMask) != 0;
+  if (!was_shutting_down && shutting_down) {
+    // Ready stays as it is, 3.1.6; queues are kept but no longer served.
+    const uint32_t target =
+        next_status_.value_or(status_) & ~nvme::kCstsShutdownMask;
+    status_ =
+        (status_ & ~nvme::kCstsShutdownMask) | nvme::kCstsShutdownOccurring;
+    next_status_ = target | nvme::kCstsShutdownComplete;
+  } else if (was_shutting_down && !shutting_down) {
+    status_ &= ~nvme::kCstsShutdownMask;
+    if (next_status_.has_value()) *next_status_ &= ~nvme::kCstsShutdownMask;
+  }
+}
+
+bool NvmeModel::ConfigurationIsValid() const {
+  const uint32_t submission_entries = (admin_queue_attributes_ & 0xfff) + 1;
+  const uint32_t completion_entries = (admin_queue_attributes_ >> 16) + 1;
+  return CommandSetAllowed(nvme::CcCommandSet(configuration_)) &&
+         nvme::CcPageSizeShift(configuration_) <= kMaxPageSizeShift &&
+         nvme::CcSubmissionEntryShift(configuration_) ==
+             nvme::Command::kSizeShift &&
+         nvme::CcCompletionEntryShift(configuration_) ==
+             nvme::Completion::kSizeShift &&
+         submission_entries >= 2 && completion_entries >= 2 &&
+         admin_submission_base_ != 0 && admin_completion_base_ != 0 &&
+         admin_submission_base_ % PageSize() == 0 &&
+         admin_completion_base_ % PageSize() == 0;
+}
+
+void NvmeModel::Enable() {
+  if (!ConfigurationIsValid()) {
+    Fail();
+    return;
+  }
+  queues_.CreateAdminQueues(
+      admin_submission_base_, (admin_queue_attributes_ & 0xfff) + 1,
+      admin_completion_base_, (admin_queue_attributes_ >> 16) + 1);
+  next_status_ = nvme::kCstsReady;
+}
+
+// Controller Reset, 7.3.2: everything but AQA, ASQ and ACQ.
+void NvmeModel::Disable() {
+  queues_.Clear();
+  admin_.Reset();
+  interrupt_mask_ = 0;
+  last_served_ = 0xffff;
+  UpdatePin();
+  status_ &= nvme::kCstsReady;
+  next_status_ = 0;
+}
+
+void NvmeModel::Reset(ResetKind) {
+  Disable();
+  configuration_ = 0;
+  status_ = 0;
+  next_status_.reset();
+  admin_queue_attributes_ = 0;
+  admin_submission_base_ = 0;
+  admin_completion_base_ = 0;
+  pin_ = false;
+  host().SetIntx(false);
+}
+
+void NvmeModel::SettleState() {
+  if (!next_status_.has_value()) return;
+  status_ = *next_status_;
+  next_status_.reset();
+}
+
+void NvmeModel::Fail() {
+  status_ |= nvme::kCstsFatal;
+  next_status_.reset();
+}
+
+bool NvmeModel::Running() const {
+  return (status_ & nvme::kCstsReady) != 0 &&
+         (status_ & (nvme::kCstsFatal | nvme::kCstsShutdownMask)) == 0;
+}
+
+// 3.1.25 and 3.1.26 with CAP.DSTRD = 0: submission tails and completion heads
+// alternate.
+void NvmeModel::WriteDoorbell(uint64_t offset, uint32_t value) {
+  const uint16_t index =
+      static_cast<uint16_t>((offset - nvme::kRegDoorbells) / 4);
+  const uint16_t id = index / 2;
+  // The upper half is reserved.
+  value &= 0xffff;
+  bool valid = false;
+  if (index % 2 == 0) {
+    nvme::SubmissionQueue* queue = queues_.FindSubmission(id);
+    valid = queue != nullptr && queue->SetTail(value);
+  } else {
+    nvme::CompletionQueue* queue = queues_.FindCompletion(id);
+    valid = queue != nullptr && queue->SetHead(value);
+    UpdatePin();
+  }
+  if (!valid) ++counters_.invalid_doorbells;
+}
+
+bool NvmeModel::Step() {
+  if (next_status_.has_value()) {
+    SettleState();
+    return true;
+  }
+  if (!Running()) return false;
+  nvme::SubmissionQueue* queue = queues_.NextWithWork(last_served_);
+  if (queue == nullptr) return false;
+  last_served_ = queue->id();
+  ExecuteNext(*queue);
+  return true;
+}
+
+void NvmeModel::ExecuteNext(nvme::SubmissionQueue& queue) {
+  nvme::Command command;
+  if (!host().DmaRead(queue.HeadAddress(), command.mutable_bytes()).ok()) {
+    Fail();
+    return;
+  }
+  queue.Pop();
+  nvme::Completion completion;
+  completion.submission_head = queue.head();
+  completion.submission_queue = queue.id();
+  completion.command_id = command.command_id();
+
+  const nvme::CommandContext context = {
+      host(), PageSize(), host().ReadInterruptMode() != InterruptMode::kIntx};
+  nvme::Outcome outcome;
+  if (queue.id() == 0) {
+    ++counters_.admin_commands;
+    outcome = admin_.Execute(context, command);
+  } else {
+    ++counters_.io_commands;
+    outcome = io_.Execute(context, command);
+  }
+  if (outcome.parked) return;
+  if (!outcome.status.ok()) ++counters_.failed_commands;
+  completion.status = outcome.status;
+  completion.result = outcome.result;
+  // Both queues are still there: no command deletes the admin queue, or a
+  // completion queue in use.
+  Complete(*queues_.FindCompletion(queue.completion_queue()), completion);
+}
+
+void NvmeModel::Complete(nvme::CompletionQueue& queue,
+                         const nvme::Completion& completion) {
+  nvme::Completion posted = completion;
+  posted.phase = queue.phase();
+  if (!host().DmaWrite(queue.TailAddress(), posted.Encode()).ok()) {
+    Fail();
+    return;
+  }
+  queue.Push();
+  ++counters_.completions;
+  if (!queue.interrupts_enabled()) return;
+  switch (host().ReadInterruptMode()) {
+    case InterruptMode::kMsix:
+      ++counters_.interrupts;
+      host().RaiseMsix(queue.vector());
+      break;
+    case InterruptMode::kMsi:
+      ++counters_.interrupts;
+      host().RaiseMsi(queue.vector());
+      break;
+    case InterruptMode::kIntx:
+      UpdatePin();
+      break;
+  }
+}
+
+// 7.5.1: the pin is asserted while a completion queue of an unmasked vector has
+// entries that software has not consumed. Messages leave it deasserted.
+void NvmeModel::UpdatePin() {
+  bool asserted = false;
+  for (const auto& [id, queue] : queues_.completion_queues()) {
+    const bool masked = ((interrupt_mask_ >> (queue.vector() % 32)) & 1) != 0;
+    asserted |= queue.interrupts_enabled() && !queue.empty() && !masked;
+  }
+  if (asserted && host().ReadInterruptMode() != InterruptMode::kIntx) {
+    asserted = false;
+  }
+  if (asserted == pin_) return;
+  pin_ = asserted;
+  if (asserted) ++counters_.interrupts;
+  host().SetIntx(asserted);
+}
+
+}  // namespace passthru::fake

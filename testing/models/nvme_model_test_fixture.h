@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_MODELS_NVME_MODEL_TEST_FIXTURE_H_
+#define PASSTHRU_TESTING_MODELS_NVME_MODEL_TEST_FIXTURE_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "gtest/gtest.h"
+#include "pci/bar_index.h"
+#include "testing/models/flat_memory_host.h"
+#include "testing/models/nvme_model.h"
+#include "testing/models/nvme_spec.h"
+
+namespace passthru::fake {
+
+// An NvmeModel over flat memory, with a minimal driver that knows where its
+// rings are: they all have 16 entries. Registers are named by number here, so
+// that the model's own constants are not checked against themselves.
+class NvmeModelTestFixture : public ::testing::Test {
+ public:
+  static constexpr pci::BarIndex kBar0{0};
+  static constexpr uint64_t kMemory = 0x100000;
+  static constexpr uint64_t kAdminSq = 0x100000;
+  static constexpr uint64_t kAdminCq = 0x101000;
+  static constexpr uint64_t kIoQueues = 0x102000;
+  static constexpr uint64_t kData = 0x140000;
+  static constexpr uint64_t kNowhere = 0x40000000;
+  static constexpr uint16_t kEntries = 16;
+  // IOCQES 4, IOSQES 6, EN.
+  static constexpr uint32_t kEnable = 0x00460001;
+
+ protected:
+  NvmeModelTestFixture();
+
+  uint64_t Read(uint64_t offset, unsigned width = 4) {
+    return nvme_->ReadBar(kBar0, offset, width);
+  }
+  void Write(uint64_t offset, uint64_t value, unsigned width = 4) {
+    nvme_->WriteBar(kBar0, offset, width, value);
+  }
+
+  void ProgramAdminQueues();
+  // Programs the admin queues and waits for CSTS.RDY.
+  void Enable();
+  // Creates completion queue and submission queue `id`.
+  void CreateIoQueues(uint16_t id, uint16_t vector, bool interrupts = true);
+
+  // Puts the command into the ring and rings the doorbell.
+  void SubmitAdmin(const nvme::Command& command) { Submit(0, command); }
+  void SubmitIo(uint16_t id, const nvme::Command& command) {
+    Submit(id, command);
+  }
+  // Submits, steps until idle, and consumes the one completion.
+  nvme::Completion RunAdmin(const nvme::Command& command) {
+    return Run(0, command);
+  }
+  nvme::Completion RunIo(uint16_t id, const nvme::Command& command) {
+    return Run(id, command);
+  }
+
+  FlatMemoryHost host_;
+  std::unique_ptr<NvmeModel> nvme_;
+
+ private:
+  struct Ring {
+    uint16_t submission_tail = 0;
+    uint16_t completion_head = 0;
+    bool phase = true;
+  };
+
+  void Submit(uint16_t id, const nvme::Command& command);
+  nvme::Completion Run(uint16_t id, const nvme::Command& command);
+
+  std::map<uint16_t, Ring> rings_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_MODELS_NVME_MODEL_TEST_FIXTURE_H_
