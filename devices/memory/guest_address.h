@@ -38,7 +38,7 @@ class GuestAddress {
   }
   template <typename Sink>
   friend void AbslStringify(Sink& sink, GuestAddress address) {
-    absl::Format(&sink, "%#x", address.value_);
+    absl::Format(&sink, "0x%x", address.value_);
   }
 
  private:

@@ -5,6 +5,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,6 +23,11 @@ class AreaId {
   constexpr uint64_t value() const { return value_; }
 
   friend constexpr auto operator<=>(AreaId, AreaId) = default;
+
+  template <typename H>
+  friend H AbslHashValue(H h, AreaId id) {
+    return H::combine(std::move(h), id.value_);
+  }
 
  private:
   uint64_t value_ = 0;

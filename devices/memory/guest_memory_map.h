@@ -8,6 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -38,10 +39,10 @@ enum class Access : uint8_t { kRead, kWrite };
 // takes seconds, during which vCPUs and device models go on.
 class GuestMemoryMap final : public GuestMemory {
  public:
-  GuestMemoryMap();
+  GuestMemoryMap() = default;
   // Listeners that are still registered are not told: they may be gone. Who
   // wants them told calls RemoveListener() first.
-  ~GuestMemoryMap() override;
+  ~GuestMemoryMap() override = default;
 
   GuestMemoryMap(const GuestMemoryMap&) = delete;
   GuestMemoryMap& operator=(const GuestMemoryMap&) = delete;
@@ -69,10 +70,30 @@ class GuestMemoryMap final : public GuestMemory {
   std::vector<MemoryArea> Areas() const;
 
  private:
-  struct Entry;
+  // An area that was added, and who holds it.
+  struct Entry {
+    AreaId id;
+    MemoryArea area;
+    // In the order in which they accepted it.
+    std::vector<MemoryListener*> holders;
+    // A Remove() has failed: invisible, but the addresses are not free.
+    bool half_removed = false;
+  };
+
+  absl::Status CheckRoom(const MemoryArea& area) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mutex_);
 
   mutable absl::Mutex change_mutex_;
-  mutable absl::Mutex map_mutex_ ABSL_ACQUIRED_AFTER(change_mutex_);
+  mutable absl::Mutex visible_mutex_ ABSL_ACQUIRED_AFTER(change_mutex_);
+
+  uint64_t next_id_ ABSL_GUARDED_BY(change_mutex_) = 1;
+  std::vector<MemoryListener*> listeners_ ABSL_GUARDED_BY(change_mutex_);
+  absl::btree_map<GuestAddress, Entry> entries_ ABSL_GUARDED_BY(change_mutex_);
+  absl::flat_hash_map<AreaId, GuestAddress> address_of_
+      ABSL_GUARDED_BY(change_mutex_);
+
+  absl::btree_map<GuestAddress, MemoryArea> visible_
+      ABSL_GUARDED_BY(visible_mutex_);
 };
 
 }  // namespace passthru::memory

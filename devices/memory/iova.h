@@ -37,7 +37,7 @@ class Iova {
   }
   template <typename Sink>
   friend void AbslStringify(Sink& sink, Iova iova) {
-    absl::Format(&sink, "%#x", iova.value_);
+    absl::Format(&sink, "0x%x", iova.value_);
   }
 
  private:

@@ -40,7 +40,7 @@ struct MemoryArea {
 
   template <typename Sink>
   friend void AbslStringify(Sink& sink, const MemoryArea& area) {
-    absl::Format(&sink, "%s [%#x, +%#x) %s%s", area.name, area.guest.value(),
+    absl::Format(&sink, "%s [0x%x, +0x%x) %s%s", area.name, area.guest.value(),
                  area.size, area.kind == Kind::kRam ? "RAM" : "device BAR",
                  area.read_only ? " read-only" : "");
   }
