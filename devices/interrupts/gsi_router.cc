@@ -36,8 +36,7 @@ absl::StatusOr<std::unique_ptr<GsiRouter>> GsiRouter::Create(Options options) {
   auto gsis = allocator::GsiAllocator::Create(
       options.first_gsi, options.max_entries - options.first_gsi.value());
   if (!gsis.ok()) return gsis.status();
-  return absl::WrapUnique(
-      new GsiRouter(std::move(options), *std::move(gsis)));
+  return absl::WrapUnique(new GsiRouter(std::move(options), *std::move(gsis)));
 }
 
 GsiRouter::GsiRouter(Options options,
@@ -153,13 +152,12 @@ absl::Status GsiRouter::CommitLocked() {
   ++stats_.routing_calls;
   stats_.entries_copied += entries.size();
   repeated_deliveries_ = 0;
-  if (absl::Status status = controller_->SetGsiRouting(entries);
-      !status.ok()) {
+  if (absl::Status status = controller_->SetGsiRouting(entries); !status.ok()) {
     ++stats_.failed_commits;
     dirty_at_failure_ = dirty_;
     return kernel::Annotate(
-        status, absl::StrFormat("GSI routing: committing %u entries",
-                                entries.size()));
+        status,
+        absl::StrFormat("GSI routing: committing %u entries", entries.size()));
   }
   for (auto it = routes_.begin(); it != routes_.end();) {
     Route& route = it->second;

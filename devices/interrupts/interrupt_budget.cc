@@ -50,7 +50,8 @@ absl::StatusOr<InterruptBudget::Reservation> InterruptBudget::Reserve(
   absl::MutexLock lock(&mutex_);
   const uint64_t host =
       Left(limits_.host_vectors, limits_.cost.host_vectors, vectors_);
-  const uint64_t fds = Left(limits_.event_fds, limits_.cost.event_fds, vectors_);
+  const uint64_t fds =
+      Left(limits_.event_fds, limits_.cost.event_fds, vectors_);
   const uint64_t routes = Left(limits_.routes, limits_.cost.routes, routed_);
   const uint64_t granted = std::min<uint64_t>({wanted, host, fds});
   const char* scarce = host <= fds ? "host vectors" : "eventfds";

@@ -9,9 +9,9 @@
 
 namespace passthru::interrupts {
 
-// The routes from GSIs to MSI messages that the devices of one VM share: narrow,
-// so that a VMM which owns its routing table can implement it; GsiRouter is
-// ours.
+// The routes from GSIs to MSI messages that the devices of one VM share:
+// narrow, so that a VMM which owns its routing table can implement it;
+// GsiRouter is ours.
 //
 // A message is first staged, which costs no system call, and reaches the kernel
 // with the next commit, together with whatever else was staged by then. An

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 #include "allocator/gsi.h"
 #include "devices/interrupts/host_vectors.h"
 #include "devices/interrupts/interrupt_controller.h"
@@ -149,14 +150,13 @@ class MsixVectorGroup {
     bool user_space_only = false;
     uint64_t user_space_signals = 0;
 
-    bool programmed() const {
-      return !masked || message != pci::MsiMessage();
-    }
+    bool programmed() const { return !masked || message != pci::MsiMessage(); }
   };
 
   // Arming: host vectors and eventfds (msix_vector_arming.cc).
   absl::Status EnableHost() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status EnableHostVectors(uint32_t count)
+  absl::StatusOr<uint32_t> SetHost(uint32_t first,
+                                   absl::Span<const int> event_fds)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ArmProgrammed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status ArmForUse(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -171,6 +171,7 @@ class MsixVectorGroup {
   void Mask(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ChangeMessage(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StageMessage(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DeliverAndPromote(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Deliver(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AssignIrqfd(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DeassignIrqfd(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -194,6 +195,7 @@ class MsixVectorGroup {
   // asked for all (not dynamic).
   uint32_t host_limit_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t armed_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool used_routes_ ABSL_GUARDED_BY(mutex_) = false;
   mutable MsixVectorGroupStats stats_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/interrupts/host_vector_probe.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace passthru::interrupts {
+
+absl::StatusOr<uint32_t> ProbeHostVectors(HostVectors& host) {
+  const uint32_t count = host.count();
+  if (count <= 1 || host.dynamic()) return count;
+  const std::vector<int> unsignalled(count, HostVectors::kNoEventFd);
+  const absl::StatusOr<uint32_t> available = host.Set(0, unsignalled);
+  if (!available.ok()) return available.status();
+  // A positive answer: nothing was enabled.
+  if (*available != 0) return std::min(*available, count);
+  if (absl::Status status = host.Disable(); !status.ok()) return status;
+  return count;
+}
+
+}  // namespace passthru::interrupts

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MsixVectorGroup's way from a vector that the guest uses to one that the host
+// signals: eventfds and VFIO_DEVICE_SET_IRQS, in as few calls as possible.
+//
+// A vector that is armed is never part of a later call: the kernel would free
+// and request its interrupt again (vfio_msi_set_vector_signal() in
+// drivers/vfio/pci/vfio_pci_intrs.c) and an edge in between would be lost. For
+// the same reason the type is never disabled in order to grow.
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "devices/interrupts/msix_vector_group.h"
+#include "devices/kernel/event_fd.h"
+
+namespace passthru::interrupts {
+
+absl::Status MsixVectorGroup::EnableHost() {
+  if (options_.kind == Kind::kMsi) {
+    host_limit_ = count_;
+    return Arm(0, count_, /*programmed_only=*/false);
+  }
+  // Where vectors can be added later, one suffices to turn MSI-X on. Where
+  // not, the first call decides how many there will ever be. Either way they
+  // signal nothing yet.
+  const std::vector<int> unsignalled(options_.host->dynamic() ? 1 : count_,
+                                     HostVectors::kNoEventFd);
+  host_limit_ = count_;
+  absl::StatusOr<uint32_t> available = SetHost(0, unsignalled);
+  if (!available.ok()) return available.status();
+  if (*available == 0) return absl::OkStatus();
+  // Fewer than when the device was attached. What there is, is used.
+  host_limit_ = std::min<uint32_t>(*available, count_);
+  available = SetHost(0, absl::MakeSpan(unsignalled).first(host_limit_));
+  if (!available.ok()) return available.status();
+  if (*available == 0) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "%s: the host has only %u vectors available", options_.name, *available));
+}
+
+absl::StatusOr<uint32_t> MsixVectorGroup::SetHost(
+    uint32_t first, absl::Span<const int> event_fds) {
+  ++stats_.set_irqs_calls;
+  absl::StatusOr<uint32_t> available = options_.host->Set(first, event_fds);
+  if (available.ok() && *available == 0) host_enabled_ = true;
+  return available;
+}
+
+// One call for each run of programmed vectors; entries between them that are
+// not programmed are part of the run, unsignalled, and cost no host vector.
+void MsixVectorGroup::ArmProgrammed() {
+  if (!host_enabled_) return;
+  const uint32_t end = std::min(count_, host_limit_);
+  uint32_t i = 0;
+  while (i < end) {
+    if (vectors_[i].state != VectorState::kOff || !vectors_[i].programmed()) {
+      ++i;
+      continue;
+    }
+    uint32_t last = i;
+    uint32_t next = i + 1;
+    for (; next < end && vectors_[next].state == VectorState::kOff; ++next) {
+      if (vectors_[next].programmed()) last = next;
+    }
+    // A failure is met again, and reported, when a vector is unmasked.
+    Arm(i, last - i + 1, /*programmed_only=*/true).IgnoreError();
+    i = next;
+  }
+}
+
+absl::Status MsixVectorGroup::ArmForUse(uint32_t index) {
+  if (!host_enabled_) {
+    if (absl::Status status = EnableHost(); !status.ok()) return status;
+    if (vectors_[index].state != VectorState::kOff) return absl::OkStatus();
+  }
+  if (index >= host_limit_) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("the host has only %u vectors", host_limit_));
+  }
+  // As many more as there are already: a guest that unmasks its vectors one by
+  // one costs a logarithmic number of calls.
+  uint32_t count = 1;
+  while (count < armed_ && index + count < host_limit_ &&
+         vectors_[index + count].state == VectorState::kOff) {
+    ++count;
+  }
+  absl::Status status = Arm(index, count, /*programmed_only=*/false);
+  if (!status.ok() && count > 1) {
+    status = Arm(index, 1, /*programmed_only=*/false);
+  }
+  return status;
+}
+
+absl::Status MsixVectorGroup::Arm(uint32_t first, uint32_t count,
+                                  bool programmed_only) {
+  std::vector<int> fds;
+  fds.reserve(count);
+  for (uint32_t i = first; i < first + count; ++i) {
+    if (programmed_only && !vectors_[i].programmed()) {
+      fds.push_back(HostVectors::kNoEventFd);
+      continue;
+    }
+    if (absl::Status status = EnsureEvent(i); !status.ok()) {
+      if (fds.empty()) return status;
+      break;  // Those before can be armed.
+    }
+    fds.push_back(vectors_[i].event->fd());
+  }
+  absl::StatusOr<uint32_t> available = SetHost(first, fds);
+  if (!available.ok()) return available.status();
+  if (*available != 0) {
+    const bool fewer = first == 0 && !host_enabled_ && *available < fds.size();
+    if (!fewer) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "the host has only %u vectors available", *available));
+    }
+    host_limit_ = *available;
+    return Arm(0, host_limit_, programmed_only);
+  }
+  for (uint32_t i = 0; i < fds.size(); ++i) {
+    if (fds[i] == HostVectors::kNoEventFd) continue;
+    vectors_[first + i].state = VectorState::kMasked;
+    ++armed_;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MsixVectorGroup::EnsureEvent(uint32_t index) {
+  Vector& vector = vectors_[index];
+  if (vector.event.has_value()) return absl::OkStatus();
+  absl::StatusOr<kernel::EventFd> event =
+      kernel::EventFd::Create(options_.syscalls);
+  if (!event.ok()) return event.status();
+  // Watched for as long as it lives, whatever state the vector is in: edges
+  // that do not concern the watcher cost one wake-up each, adding and removing
+  // it at every mask would cost two system calls.
+  if (absl::Status status =
+          options_.loop->Add(event->fd(), /*edge_triggered=*/true,
+                             [this, index] { OnEvent(index); });
+      !status.ok()) {
+    return status;
+  }
+  vector.event = *std::move(event);
+  return absl::OkStatus();
+}
+
+}  // namespace passthru::interrupts

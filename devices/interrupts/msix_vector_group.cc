@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/interrupts/msix_vector_group.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/log/log.h"
+#include "absl/strings/str_format.h"
+
+namespace passthru::interrupts {
+
+std::string_view Name(VectorState state) {
+  switch (state) {
+    case VectorState::kOff:
+      return "Off";
+    case VectorState::kMasked:
+      return "Masked";
+    case VectorState::kWatched:
+      return "Watched";
+    case VectorState::kActive:
+      return "Active";
+  }
+  return "?";
+}
+
+MsixVectorGroup::MsixVectorGroup(Options options)
+    : options_(std::move(options)), vectors_(options_.vectors) {
+  CHECK_GT(options_.vectors, 0u);
+  CHECK(options_.host != nullptr && options_.router != nullptr &&
+        options_.controller != nullptr && options_.loop != nullptr &&
+        options_.syscalls != nullptr);
+}
+
+MsixVectorGroup::~MsixVectorGroup() { Shutdown(); }
+
+absl::Status MsixVectorGroup::Enable(uint16_t count, bool function_masked) {
+  absl::MutexLock lock(&mutex_);
+  if (shut_down_ || enabled_) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("%s is %s", options_.name,
+                        shut_down_ ? "shut down" : "enabled already"));
+  }
+  enabled_ = true;
+  function_masked_ = function_masked;
+  count_ = std::min<uint32_t>(count, vectors_.size());
+  absl::Status status = EnableHost();
+  if (!status.ok()) {
+    ++stats_.failed_arms;
+    LOG(ERROR) << options_.name << " cannot be enabled: " << status;
+  }
+  if (!function_masked_) UnmaskAll();
+  return status;
+}
+
+absl::Status MsixVectorGroup::Disable() {
+  absl::MutexLock lock(&mutex_);
+  return DisableLocked();
+}
+
+absl::Status MsixVectorGroup::DisableLocked() {
+  if (!enabled_) return absl::OkStatus();
+  for (Vector& vector : vectors_) {
+    if (vector.state == VectorState::kActive) DeassignIrqfd(vector);
+    vector.state = VectorState::kOff;
+    vector.user_space_only = false;
+    vector.staged = false;
+    if (vector.gsi.has_value()) {
+      options_.router->Release(*vector.gsi);
+      vector.gsi.reset();
+    }
+  }
+  absl::Status status;
+  if (host_enabled_) {
+    ++stats_.set_irqs_calls;
+    status = options_.host->Disable();
+    if (!status.ok()) {
+      ++stats_.failed_calls;
+      LOG(ERROR) << options_.name << " cannot be disabled: " << status;
+    }
+  }
+  host_enabled_ = false;
+  armed_ = 0;
+  // Nothing signals any more. What came before belongs to the life that ends
+  // here; left in the counter, it would be a spurious interrupt of the next.
+  for (Vector& vector : vectors_) {
+    if (vector.event.has_value()) vector.event->Read().IgnoreError();
+  }
+  enabled_ = false;
+  return status;
+}
+
+void MsixVectorGroup::SetFunctionMask(bool masked) {
+  absl::MutexLock lock(&mutex_);
+  if (function_masked_ == masked) return;
+  function_masked_ = masked;
+  if (!enabled_) return;
+  if (!masked) {
+    UnmaskAll();
+    return;
+  }
+  for (uint32_t i = 0; i < count_; ++i) Mask(i);
+}
+
+void MsixVectorGroup::UnmaskAll() {
+  ArmProgrammed();
+  for (uint32_t i = 0; i < count_; ++i) {
+    if (!vectors_[i].masked) Unmask(i);
+  }
+}
+
+void MsixVectorGroup::SetVector(pci::VectorIndex index,
+                                const pci::MsiMessage& message, bool masked) {
+  absl::MutexLock lock(&mutex_);
+  CHECK_LT(index.value(), vectors_.size());
+  Vector& vector = vectors_[index.value()];
+  const bool message_changed = vector.message != message;
+  const bool mask_changed = vector.masked != masked;
+  vector.message = message;
+  vector.masked = masked;
+  if (message_changed) vector.staged = false;
+  if (!enabled_ || function_masked_ || index.value() >= count_) return;
+  if (mask_changed) {
+    masked ? Mask(index.value()) : Unmask(index.value());
+  } else if (message_changed && !masked) {
+    ChangeMessage(index.value());
+  }
+}
+
+void MsixVectorGroup::Unmask(uint32_t index) {
+  Vector& vector = vectors_[index];
+  if (vector.state == VectorState::kWatched ||
+      vector.state == VectorState::kActive) {
+    return;
+  }
+  if (vector.state == VectorState::kOff) {
+    if (absl::Status status = ArmForUse(index); !status.ok()) {
+      ++stats_.failed_arms;
+      LOG_EVERY_N_SEC(ERROR, 1)
+          << options_.name << " vector " << index
+          << " has no interrupts: it cannot be armed: " << status;
+      return;
+    }
+  }
+  vector.state = VectorState::kWatched;
+  StageMessage(vector);
+  if (vector.staged &&
+      options_.router->IsCommitted(*vector.gsi, vector.message)) {
+    // A pending count triggers the new irqfd at once.
+    AssignIrqfd(vector);
+  }
+  if (vector.state == VectorState::kWatched) DeliverAndPromote(vector);
+}
+
+void MsixVectorGroup::Mask(uint32_t index) {
+  Vector& vector = vectors_[index];
+  if (vector.state == VectorState::kOff) return;
+  if (vector.state == VectorState::kActive) DeassignIrqfd(vector);
+  vector.state = VectorState::kMasked;
+}
+
+void MsixVectorGroup::ChangeMessage(uint32_t index) {
+  Vector& vector = vectors_[index];
+  switch (vector.state) {
+    case VectorState::kOff:
+      // Could not be armed when it was unmasked; this is another occasion.
+      Unmask(index);
+      return;
+    case VectorState::kMasked:
+      return;
+    case VectorState::kWatched:
+      StageMessage(vector);
+      return;
+    case VectorState::kActive:
+      // First the irqfd: a commit by another device must not change the
+      // message of an interrupt that is on its way.
+      DeassignIrqfd(vector);
+      vector.state = VectorState::kWatched;
+      StageMessage(vector);
+      DeliverAndPromote(vector);
+      return;
+  }
+}
+
+void MsixVectorGroup::OnEvent(uint32_t index) {
+  absl::MutexLock lock(&mutex_);
+  Vector& vector = vectors_[index];
+  // Masked: the count stays, it is the pending bit. Active: the kernel has
+  // delivered it.
+  if (vector.state == VectorState::kWatched) DeliverAndPromote(vector);
+}
+
+void MsixVectorGroup::DeliverAndPromote(Vector& vector) {
+  if (!Deliver(vector) || !vector.staged) return;
+  absl::StatusOr<bool> committed =
+      options_.router->OnUserSpaceDelivery(*vector.gsi);
+  if (!committed.ok()) {
+    FailPromotion(vector, committed.status());
+  } else if (*committed) {
+    AssignIrqfd(vector);
+  }
+}
+
+bool MsixVectorGroup::Deliver(Vector& vector) {
+  const absl::StatusOr<uint64_t> count = vector.event->Read();
+  if (!count.ok()) {
+    ++stats_.failed_calls;
+    LOG_EVERY_N_SEC(ERROR, 1) << options_.name << " vector " << IndexOf(vector)
+                              << ": " << count.status();
+    return false;
+  }
+  if (*count == 0) return false;
+  absl::Status status = pci::ValidateMsiMessage(vector.message);
+  if (!status.ok()) {
+    ++stats_.dropped;
+    LOG_EVERY_N_SEC(WARNING, 1)
+        << options_.name << " vector " << IndexOf(vector)
+        << ": interrupt dropped, the guest programmed no message for it: "
+        << status;
+    return false;
+  }
+  status = options_.controller->SignalMsi(vector.message);
+  if (!status.ok()) {
+    ++stats_.failed_calls;
+    LOG_EVERY_N_SEC(ERROR, 1) << options_.name << " vector " << IndexOf(vector)
+                              << ": interrupt lost: " << status;
+    return false;
+  }
+  ++stats_.user_space_signals;
+  ++vector.user_space_signals;
+  return true;
+}
+
+void MsixVectorGroup::StageMessage(Vector& vector) {
+  if (vector.staged || vector.user_space_only) return;
+  if (!vector.gsi.has_value()) {
+    absl::StatusOr<allocator::Gsi> gsi = options_.router->Allocate();
+    if (!gsi.ok()) {
+      FailPromotion(vector, gsi.status());
+      return;
+    }
+    vector.gsi = *gsi;
+    used_routes_ = true;
+  }
+  if (absl::Status status = options_.router->Stage(*vector.gsi, vector.message);
+      !status.ok()) {
+    // Guests pass through such messages while they write one piece by piece.
+    VLOG(1) << options_.name << " vector " << IndexOf(vector) << ": " << status;
+    return;
+  }
+  vector.staged = true;
+}
+
+void MsixVectorGroup::AssignIrqfd(Vector& vector) {
+  ++stats_.irqfd_assigns;
+  if (absl::Status status =
+          options_.controller->AssignIrqfd(vector.event->fd(), *vector.gsi);
+      !status.ok()) {
+    FailPromotion(vector, status);
+    return;
+  }
+  vector.state = VectorState::kActive;
+}
+
+void MsixVectorGroup::DeassignIrqfd(Vector& vector) {
+  ++stats_.irqfd_deassigns;
+  if (absl::Status status =
+          options_.controller->DeassignIrqfd(vector.event->fd(), *vector.gsi);
+      !status.ok()) {
+    ++stats_.failed_calls;
+    LOG_EVERY_N_SEC(ERROR, 1)
+        << options_.name << " vector " << IndexOf(vector) << ": " << status;
+  }
+}
+
+void MsixVectorGroup::FailPromotion(Vector& vector, const absl::Status& why) {
+  ++stats_.failed_promotions;
+  vector.user_space_only = true;
+  vector.staged = false;
+  if (vector.gsi.has_value()) {
+    options_.router->Release(*vector.gsi);
+    vector.gsi.reset();
+  }
+  LOG_EVERY_N_SEC(WARNING, 1) << options_.name << " vector " << IndexOf(vector)
+                              << " will be delivered from user space: " << why;
+}
+
+std::vector<bool> MsixVectorGroup::Pending(pci::VectorIndex first,
+                                           uint32_t count) const {
+  std::vector<bool> pending(count);
+  std::vector<pollfd> polls;
+  std::vector<uint32_t> positions;
+  absl::MutexLock lock(&mutex_);
+  for (uint32_t i = 0; i < count; ++i) {
+    const size_t index = size_t{first.value()} + i;
+    if (index >= vectors_.size()) break;
+    const Vector& vector = vectors_[index];
+    if (vector.state != VectorState::kMasked) continue;
+    polls.push_back({.fd = vector.event->fd(), .events = POLLIN, .revents = 0});
+    positions.push_back(i);
+  }
+  if (polls.empty()) return pending;
+  const kernel::SyscallResult<int> result =
+      options_.syscalls->Poll(polls.data(), polls.size(), /*timeout_ms=*/0);
+  if (!result.ok()) {
+    ++stats_.failed_calls;
+    return pending;
+  }
+  for (size_t i = 0; i < polls.size(); ++i) {
+    pending[positions[i]] = (polls[i].revents & POLLIN) != 0;
+  }
+  return pending;
+}
+
+void MsixVectorGroup::Shutdown() {
+  std::vector<int> fds;
+  bool flush = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (shut_down_) return;
+    DisableLocked().IgnoreError();  // Logged.
+    shut_down_ = true;
+    flush = used_routes_;
+    for (const Vector& vector : vectors_) {
+      if (vector.event.has_value()) fds.push_back(vector.event->fd());
+    }
+  }
+  // A callback may be waiting for the mutex, so not under it.
+  for (const int fd : fds) {
+    if (absl::Status status = options_.loop->Remove(fd); !status.ok()) {
+      LOG(ERROR) << options_.name << ": " << status;
+    }
+  }
+  // The routes leave the kernel's table. After a failure they stay, unused,
+  // until the next commit.
+  if (flush) options_.router->Commit().IgnoreError();
+  absl::MutexLock lock(&mutex_);
+  for (Vector& vector : vectors_) vector.event.reset();
+}
+
+uint32_t MsixVectorGroup::IndexOf(const Vector& vector) const {
+  return static_cast<uint32_t>(&vector - vectors_.data());
+}
+
+VectorState MsixVectorGroup::state(pci::VectorIndex vector) const {
+  absl::MutexLock lock(&mutex_);
+  CHECK_LT(vector.value(), vectors_.size());
+  return vectors_[vector.value()].state;
+}
+
+std::vector<VectorReport> MsixVectorGroup::Describe() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<VectorReport> reports;
+  reports.reserve(vectors_.size());
+  for (const Vector& vector : vectors_) {
+    reports.push_back(
+        {.vector = pci::VectorIndex(static_cast<uint16_t>(reports.size())),
+         .state = vector.state,
+         .masked = vector.masked,
+         .message = vector.message,
+         .gsi = vector.gsi,
+         .user_space_only = vector.user_space_only,
+         .user_space_signals = vector.user_space_signals});
+  }
+  return reports;
+}
+
+MsixVectorGroupStats MsixVectorGroup::stats() const {
+  absl::MutexLock lock(&mutex_);
+  return stats_;
+}
+
+}  // namespace passthru::interrupts

@@ -1,0 +1,586 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/interrupts/msix_vector_group.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
+#include "devices/interrupts/fake_interrupts.h"
+#include "devices/interrupts/gsi_router.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/event_loop.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::interrupts {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+using Kind = MsixVectorGroup::Kind;
+
+pci::MsiMessage Message(uint32_t data) {
+  return {.address = 0xfee01000, .data = data};
+}
+
+class MsixVectorGroupTest : public ::testing::Test {
+ protected:
+  static constexpr uint16_t kVectors = 8;
+
+  MsixVectorGroupTest() { Create(Kind::kMsix, /*dynamic=*/true); }
+
+  void Create(Kind kind, bool dynamic, uint32_t max_entries = 4096) {
+    group_.reset();
+    loop_ = *kernel::EventLoop::Create(&syscalls_);
+    router_ = *GsiRouter::Create(
+        {.controller = &controller_, .max_entries = max_entries});
+    host_ = std::make_unique<FakeHostVectors>(&controller_, kVectors, dynamic,
+                                              &log_);
+    group_ = std::make_unique<MsixVectorGroup>(
+        MsixVectorGroup::Options{.kind = kind,
+                                 .vectors = kVectors,
+                                 .syscalls = &syscalls_,
+                                 .host = host_.get(),
+                                 .router = router_.get(),
+                                 .controller = &controller_,
+                                 .loop = loop_.get(),
+                                 .name = "test MSI-X"});
+    log_.clear();
+  }
+
+  void Set(uint16_t vector, uint32_t data, bool masked) {
+    group_->SetVector(pci::VectorIndex(vector), Message(data), masked);
+  }
+  VectorState State(uint16_t vector) const {
+    return group_->state(pci::VectorIndex(vector));
+  }
+  bool Pending(uint16_t vector) const {
+    return group_->Pending(pci::VectorIndex(vector), 1)[0];
+  }
+  // Runs what the event loop's thread would run.
+  void RunLoop() {
+    for (;;) {
+      const absl::StatusOr<int> ran = loop_->RunOnce(/*timeout_ms=*/0);
+      ASSERT_THAT(ran, IsOk());
+      if (*ran == 0) return;
+    }
+  }
+  void Fire(uint16_t vector) {
+    ASSERT_TRUE(host_->Fire(vector)) << "vector is not armed";
+    RunLoop();
+  }
+  // Brings `vector` to kActive with message `data`.
+  void Activate(uint16_t vector, uint32_t data) {
+    Set(vector, data, /*masked=*/false);
+    Fire(vector);
+    ASSERT_EQ(State(vector), VectorState::kActive);
+    ASSERT_THAT(controller_.TakeDelivered(), ElementsAre(Message(data)));
+    log_.clear();
+  }
+  std::vector<pci::MsiMessage> Delivered() {
+    return controller_.TakeDelivered();
+  }
+
+  kernel::LinuxSyscalls syscalls_;
+  CallLog log_;
+  FakeInterruptController controller_{&log_};
+  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<GsiRouter> router_;
+  std::unique_ptr<FakeHostVectors> host_;
+  std::unique_ptr<MsixVectorGroup> group_;
+};
+
+// --- Off and arming.
+
+TEST_F(MsixVectorGroupTest, ADynamicHostIsEnabledWithOneUnsignalledVector) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/true), IsOk());
+  EXPECT_THAT(log_, ElementsAre("set 0+1"));
+  EXPECT_EQ(State(0), VectorState::kOff);
+}
+
+TEST_F(MsixVectorGroupTest, AFixedHostIsEnabledWithAllVectors) {
+  Create(Kind::kMsix, /*dynamic=*/false);
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/true), IsOk());
+  EXPECT_THAT(log_, ElementsAre("set 0+8"));
+  EXPECT_EQ(host_->allocated(), 8u);
+}
+
+TEST_F(MsixVectorGroupTest, ProgrammedVectorsAreArmedAtOnceAtFunctionUnmask) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/true), IsOk());
+  for (uint16_t i = 0; i < 5; ++i) Set(i, 0x30 + i, /*masked=*/true);
+  log_.clear();
+  group_->SetFunctionMask(false);
+  EXPECT_THAT(log_, ElementsAre("set 0+5"));
+  EXPECT_EQ(State(4), VectorState::kMasked);
+  EXPECT_EQ(State(5), VectorState::kOff);
+  EXPECT_EQ(host_->allocated(), 5u);
+}
+
+TEST_F(MsixVectorGroupTest, UnprogrammedVectorsInBetweenCostNoHostVector) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/true), IsOk());
+  Set(1, 0x31, /*masked=*/true);
+  Set(6, 0x36, /*masked=*/true);
+  log_.clear();
+  group_->SetFunctionMask(false);
+  EXPECT_THAT(log_, ElementsAre("set 1+6"));
+  EXPECT_EQ(host_->allocated(), 3u);  // 0 came with enabling.
+}
+
+TEST_F(MsixVectorGroupTest, VectorsUnmaskedOneByOneAreArmedInDoublingBlocks) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  log_.clear();
+  for (uint16_t i = 0; i < kVectors; ++i) Set(i, 0x30 + i, /*masked=*/false);
+  EXPECT_THAT(log_, ElementsAre("set 0+1", "set 1+1", "set 2+2", "set 4+4"));
+}
+
+TEST_F(MsixVectorGroupTest, ArmedVectorsAreNeverSetAgain) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/true), IsOk());
+  Set(2, 0x32, /*masked=*/true);
+  group_->SetFunctionMask(false);
+  group_->SetFunctionMask(true);
+  Set(1, 0x31, /*masked=*/true);
+  Set(3, 0x33, /*masked=*/true);
+  log_.clear();
+  group_->SetFunctionMask(false);  // The fake checks that 2 is left alone.
+  EXPECT_THAT(log_, ElementsAre("set 1+1", "set 3+1"));
+}
+
+TEST_F(MsixVectorGroupTest, AVectorWithoutAHostVectorWorksWhenOneIsFree) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  host_->FailSet(1, ENOSPC);
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_EQ(State(0), VectorState::kOff);
+  EXPECT_EQ(group_->stats().failed_arms, 1u);
+  Set(0, 0x30, /*masked=*/true);
+  Set(0, 0x30, /*masked=*/false);
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+TEST_F(MsixVectorGroupTest, ABlockThatIsTooLargeIsCutToTheVectorInUse) {
+  host_->LimitVectors(3);
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  for (uint16_t i = 0; i < 3; ++i) Set(i, 0x30 + i, /*masked=*/false);
+  EXPECT_EQ(State(2), VectorState::kWatched);
+  Set(3, 0x33, /*masked=*/false);
+  EXPECT_EQ(State(3), VectorState::kOff);
+  Fire(2);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x32)));
+}
+
+TEST_F(MsixVectorGroupTest, AFixedHostWithFewerVectorsGivesWhatItHas) {
+  Create(Kind::kMsix, /*dynamic=*/false);
+  host_->LimitVectors(3);
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  EXPECT_THAT(log_, ElementsAre("set 0+8", "set 0+3"));
+  Set(2, 0x32, /*masked=*/false);
+  EXPECT_EQ(State(2), VectorState::kWatched);
+  Set(3, 0x33, /*masked=*/false);
+  EXPECT_EQ(State(3), VectorState::kOff);
+  EXPECT_EQ(group_->stats().failed_arms, 1u);
+}
+
+TEST_F(MsixVectorGroupTest, EnableThatFailsIsTriedAgainAtUnmask) {
+  host_->FailSet(1, EBUSY);
+  EXPECT_EQ(kernel::ErrnoOf(group_->Enable(kVectors, false)), EBUSY);
+  Set(0, 0x30, /*masked=*/false);
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+TEST_F(MsixVectorGroupTest, EnablingTwiceIsRefused) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  EXPECT_THAT(group_->Enable(kVectors, false),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(MsixVectorGroupTest, VectorsUnmaskedBeforeEnableWorkFromThenOn) {
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_THAT(log_, IsEmpty());
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+// --- Masked.
+
+TEST_F(MsixVectorGroupTest, AMaskedVectorKeepsItsInterruptPending) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x30, /*masked=*/true);
+  EXPECT_FALSE(Pending(0));
+  Fire(0);
+  EXPECT_TRUE(Pending(0));
+  EXPECT_TRUE(Pending(0)) << "reading the PBA consumed the interrupt";
+  EXPECT_THAT(Delivered(), IsEmpty());
+
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_FALSE(Pending(0));
+}
+
+TEST_F(MsixVectorGroupTest, TheFunctionMaskHoldsInterruptsAsWell) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(1, 0x31, /*masked=*/false);
+  group_->SetFunctionMask(true);
+  Fire(0);
+  Fire(1);
+  EXPECT_THAT(Delivered(), IsEmpty());
+  EXPECT_THAT(group_->Pending(pci::VectorIndex(0), 64),
+              Contains(true).Times(2));
+  group_->SetFunctionMask(false);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30), Message(0x31)));
+}
+
+TEST_F(MsixVectorGroupTest, InterruptsOfAMaskedVectorCoalesce) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x30, /*masked=*/true);
+  Fire(0);
+  Fire(0);
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  RunLoop();
+  EXPECT_THAT(Delivered(), IsEmpty());
+}
+
+TEST_F(MsixVectorGroupTest, ACountThatTriggeredAnIrqfdIsNotPendingLater) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x30, /*masked=*/true);
+  Fire(0);
+  Set(0, 0x30, /*masked=*/false);  // The irqfd triggers, and does not drain.
+  ASSERT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  Set(0, 0x30, /*masked=*/true);
+  EXPECT_FALSE(Pending(0));
+  Set(0, 0x30, /*masked=*/false);
+  RunLoop();
+  EXPECT_THAT(Delivered(), IsEmpty());
+}
+
+TEST_F(MsixVectorGroupTest, UnmaskOfACommittedVectorIsOneIrqfdAndNothingElse) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x30, /*masked=*/true);
+  EXPECT_THAT(log_, ElementsAre("irqfd off 24"));
+  log_.clear();
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_THAT(log_, ElementsAre("irqfd on 24"));
+  EXPECT_EQ(State(0), VectorState::kActive);
+}
+
+TEST_F(MsixVectorGroupTest, MessageWritesWhileMaskedMakeNoCall) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x30, /*masked=*/true);
+  log_.clear();
+  for (uint32_t data = 0x40; data < 0x50; ++data) Set(0, data, true);
+  EXPECT_THAT(log_, IsEmpty());
+}
+
+TEST_F(MsixVectorGroupTest, NothingIsPendingOutsideOfTheTable) {
+  EXPECT_THAT(group_->Pending(pci::VectorIndex(0), 64), Not(Contains(true)));
+  EXPECT_EQ(group_->Pending(pci::VectorIndex(2047), 64).size(), 64u);
+}
+
+// --- Watched.
+
+TEST_F(MsixVectorGroupTest, UnmaskWithoutARouteMakesNoRoutingCall) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  log_.clear();
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_EQ(State(0), VectorState::kWatched);
+  EXPECT_THAT(log_, ElementsAre("set 0+1"));
+}
+
+TEST_F(MsixVectorGroupTest, TheFirstInterruptIsSignalledAndThenPromotes) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  log_.clear();
+  Fire(0);
+  // The route first: an irqfd without one loses interrupts.
+  EXPECT_THAT(log_, ElementsAre("signal 48", "route 41", "irqfd on 24"));
+  EXPECT_EQ(State(0), VectorState::kActive);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+TEST_F(MsixVectorGroupTest, OtherVectorsAssignAtTheirOwnNextEvent) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  Set(1, 0x31, /*masked=*/false);
+  Fire(0);
+  EXPECT_EQ(State(1), VectorState::kWatched);
+  log_.clear();
+  Fire(1);
+  EXPECT_THAT(log_, ElementsAre("signal 49", "irqfd on 25"));
+  EXPECT_EQ(State(1), VectorState::kActive);
+}
+
+TEST_F(MsixVectorGroupTest, MaskOfAWatchedVectorMakesNoCall) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  log_.clear();
+  Set(0, 0x30, /*masked=*/true);
+  EXPECT_THAT(log_, IsEmpty());
+  EXPECT_EQ(State(0), VectorState::kMasked);
+  Fire(0);
+  EXPECT_TRUE(Pending(0));
+  EXPECT_THAT(Delivered(), IsEmpty());
+}
+
+TEST_F(MsixVectorGroupTest, AMessageChangedWhileWatchedIsTheOneDelivered) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  Set(0, 0x77, /*masked=*/false);
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x77)));
+  EXPECT_EQ(State(0), VectorState::kActive);
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x77)));
+}
+
+TEST_F(MsixVectorGroupTest, AnInterruptWithoutAMessageIsDroppedAndCounted) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  group_->SetVector(pci::VectorIndex(0), {.address = 0x1000, .data = 0x40},
+                    /*masked=*/false);
+  Fire(0);
+  EXPECT_THAT(Delivered(), IsEmpty());
+  EXPECT_EQ(group_->stats().dropped, 1u);
+  EXPECT_EQ(router_->stats().routing_calls, 0u);
+  Set(0, 0x30, /*masked=*/false);
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+TEST_F(MsixVectorGroupTest, ASignalThatTheKernelRefusesIsCounted) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  controller_.FailSignal(1, EINVAL);
+  Fire(0);
+  EXPECT_EQ(group_->stats().failed_calls, 1u);
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+// --- Promotion that fails.
+
+TEST_F(MsixVectorGroupTest, AFailedCommitLeavesTheVectorToUserSpaceForGood) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  controller_.FailRouting(1, ENOMEM);
+  Fire(0);
+  EXPECT_EQ(State(0), VectorState::kWatched);
+  EXPECT_EQ(group_->stats().failed_promotions, 1u);
+  log_.clear();
+  for (int i = 0; i < 100; ++i) Fire(0);
+  Set(0, 0x30, /*masked=*/true);
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_EQ(Delivered().size(), 101u);
+  EXPECT_THAT(log_, Each("signal 48"));
+  EXPECT_TRUE(group_->Describe()[0].user_space_only);
+  EXPECT_EQ(group_->Describe()[0].user_space_signals, 101u);
+}
+
+TEST_F(MsixVectorGroupTest, AFailedIrqfdLeavesTheVectorToUserSpaceForGood) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  controller_.FailAssign(1, EBUSY);
+  Fire(0);
+  Fire(0);
+  EXPECT_EQ(State(0), VectorState::kWatched);
+  EXPECT_EQ(Delivered().size(), 2u);
+  EXPECT_EQ(group_->stats().irqfd_assigns, 1u);
+}
+
+TEST_F(MsixVectorGroupTest, AFailedIrqfdAtUnmaskDeliversWhatIsPending) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x30, /*masked=*/true);
+  Fire(0);
+  controller_.FailAssign(1, ENOMEM);
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_EQ(State(0), VectorState::kWatched);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+TEST_F(MsixVectorGroupTest, VectorsBeyondTheRouteLimitWorkThroughUserSpace) {
+  Create(Kind::kMsix, /*dynamic=*/true, /*max_entries=*/42);
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  for (uint16_t i = 0; i < 4; ++i) Set(i, 0x30 + i, /*masked=*/false);
+  for (int round = 0; round < 2; ++round) {
+    for (uint16_t i = 0; i < 4; ++i) Fire(i);
+  }
+  EXPECT_EQ(Delivered().size(), 8u);
+  EXPECT_EQ(State(1), VectorState::kActive);
+  EXPECT_EQ(State(2), VectorState::kWatched);
+  EXPECT_EQ(State(3), VectorState::kWatched);
+  EXPECT_EQ(group_->stats().failed_promotions, 2u);
+}
+
+TEST_F(MsixVectorGroupTest, DisableForgetsAFailedPromotion) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  controller_.FailAssign(1, EBUSY);
+  Fire(0);
+  ASSERT_THAT(group_->Disable(), IsOk());
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Fire(0);
+  EXPECT_EQ(State(0), VectorState::kActive);
+}
+
+// --- Active.
+
+TEST_F(MsixVectorGroupTest, AnActiveVectorNeedsNoUserSpace) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Fire(0);
+  EXPECT_THAT(log_, IsEmpty());
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+TEST_F(MsixVectorGroupTest, TheIrqfdIsOffBeforeAMessageChanges) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x44, /*masked=*/false);
+  EXPECT_THAT(log_, ElementsAre("irqfd off 24"));
+  EXPECT_EQ(State(0), VectorState::kWatched);
+  log_.clear();
+  Fire(0);
+  EXPECT_THAT(log_, ElementsAre("signal 68", "route 41", "irqfd on 24"));
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x44)));
+}
+
+TEST_F(MsixVectorGroupTest, TheSameMessageWrittenAgainMakesNoCall) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x30, /*masked=*/false);
+  EXPECT_THAT(log_, IsEmpty());
+}
+
+TEST_F(MsixVectorGroupTest, MaskAndMessageInOneWriteLeaveItMasked) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(0, 0x44, /*masked=*/true);
+  EXPECT_EQ(State(0), VectorState::kMasked);
+  Fire(0);
+  Set(0, 0x44, /*masked=*/false);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x44)));
+}
+
+// --- Disable.
+
+TEST_F(MsixVectorGroupTest, DisableTurnsIrqfdsOffBeforeHostVectors) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Activate(1, 0x31);
+  ASSERT_THAT(group_->Disable(), IsOk());
+  EXPECT_THAT(log_, ElementsAre("irqfd off 24", "irqfd off 25", "set off"));
+  EXPECT_EQ(State(0), VectorState::kOff);
+  EXPECT_EQ(controller_.irqfds(), 0u);
+  EXPECT_FALSE(host_->enabled());
+}
+
+TEST_F(MsixVectorGroupTest, DisableLeavesNoStaleInterrupt) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  Set(0, 0x30, /*masked=*/true);
+  Fire(0);
+  ASSERT_TRUE(Pending(0));
+  ASSERT_THAT(group_->Disable(), IsOk());
+  EXPECT_FALSE(Pending(0));
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  RunLoop();
+  EXPECT_THAT(Delivered(), IsEmpty());
+}
+
+TEST_F(MsixVectorGroupTest, ReenabledVectorsFindTheirRoutesCommitted) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  ASSERT_THAT(group_->Disable(), IsOk());
+  log_.clear();
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  EXPECT_EQ(State(0), VectorState::kActive);
+  EXPECT_THAT(log_, ElementsAre("set 0+1", "set 0+1", "irqfd on 24"));
+}
+
+TEST_F(MsixVectorGroupTest, DisableWhenOffMakesNoCall) {
+  EXPECT_THAT(group_->Disable(), IsOk());
+  EXPECT_THAT(log_, IsEmpty());
+}
+
+TEST_F(MsixVectorGroupTest, DisableAfterAFailedEnableMakesNoCall) {
+  host_->FailSet(1, EBUSY);
+  EXPECT_THAT(group_->Enable(kVectors, true), Not(IsOk()));
+  log_.clear();
+  EXPECT_THAT(group_->Disable(), IsOk());
+  EXPECT_THAT(log_, IsEmpty());
+}
+
+TEST_F(MsixVectorGroupTest, ShutdownLeavesNothing) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  Set(1, 0x31, /*masked=*/false);
+  group_->Shutdown();
+  EXPECT_EQ(controller_.irqfds(), 0u);
+  EXPECT_EQ(controller_.table().size(), 40u);
+  EXPECT_EQ(router_->stats().routes, 0u);
+  EXPECT_FALSE(host_->enabled());
+  EXPECT_THAT(group_->Enable(kVectors, false),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  group_->Shutdown();
+}
+
+TEST_F(MsixVectorGroupTest, ShutdownThatNeverHadARouteMakesNoRoutingCall) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  group_->Shutdown();
+  EXPECT_EQ(router_->stats().routing_calls, 0u);
+}
+
+// --- MSI.
+
+TEST_F(MsixVectorGroupTest, MsiArmsAllItsVectorsWithOneCall) {
+  Create(Kind::kMsi, /*dynamic=*/false);
+  for (uint16_t i = 0; i < 4; ++i) Set(i, 0x40 + i, /*masked=*/false);
+  ASSERT_THAT(group_->Enable(4, /*function_masked=*/false), IsOk());
+  EXPECT_THAT(log_, ElementsAre("set 0+4"));
+  EXPECT_EQ(host_->allocated(), 4u);
+  for (uint16_t i = 0; i < 4; ++i) Fire(i);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x40), Message(0x41),
+                                       Message(0x42), Message(0x43)));
+}
+
+TEST_F(MsixVectorGroupTest, MsiVectorsBeyondTheEnabledCountStayOff) {
+  Create(Kind::kMsi, /*dynamic=*/false);
+  for (uint16_t i = 0; i < kVectors; ++i) Set(i, 0x40 + i, /*masked=*/false);
+  ASSERT_THAT(group_->Enable(2, /*function_masked=*/false), IsOk());
+  EXPECT_EQ(State(1), VectorState::kWatched);
+  EXPECT_EQ(State(2), VectorState::kOff);
+}
+
+TEST_F(MsixVectorGroupTest, MsiTakesWhatTheHostHas) {
+  Create(Kind::kMsi, /*dynamic=*/false);
+  host_->LimitVectors(1);
+  for (uint16_t i = 0; i < 4; ++i) Set(i, 0x40 + i, /*masked=*/false);
+  EXPECT_THAT(group_->Enable(4, /*function_masked=*/false), IsOk());
+  EXPECT_EQ(State(0), VectorState::kWatched);
+  EXPECT_EQ(State(1), VectorState::kOff);
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x40)));
+}
+
+}  // namespace
+}  // namespace passthru::interrupts

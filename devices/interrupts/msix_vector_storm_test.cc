@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Interrupts against masks, message changes and function masks on other
+// threads, with the event loop on its own: none is lost, none is doubled.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "devices/interrupts/fake_interrupts.h"
+#include "devices/interrupts/gsi_router.h"
+#include "devices/interrupts/msix_vector_group.h"
+#include "devices/kernel/event_loop.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "gtest/gtest.h"
+
+namespace passthru::interrupts {
+namespace {
+
+constexpr uint16_t kVectors = 4;
+constexpr uint64_t kInterruptsPerVector = 1000;
+constexpr uint32_t kCpus = 4;
+
+// Vector and CPU are in the data, so that deliveries are counted per vector
+// whichever message they were sent with.
+pci::MsiMessage Message(uint16_t vector, uint32_t cpu) {
+  return {.address = 0xfee00000 | cpu << 12,
+          .data = 0x20u + vector * kCpus + cpu};
+}
+
+class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
+ protected:
+  MsixVectorStormTest()
+      : loop_(*kernel::EventLoop::Create(&syscalls_)),
+        router_(*GsiRouter::Create({.controller = &controller_})),
+        host_(&controller_, kVectors, /*dynamic=*/GetParam()),
+        group_(MsixVectorGroup::Options{.vectors = kVectors,
+                                        .syscalls = &syscalls_,
+                                        .host = &host_,
+                                        .router = router_.get(),
+                                        .controller = &controller_,
+                                        .loop = loop_.get(),
+                                        .name = "storm"}) {}
+
+  uint64_t DeliveredTo(uint16_t vector) const {
+    uint64_t count = 0;
+    for (uint32_t cpu = 0; cpu < kCpus; ++cpu) {
+      count += controller_.delivered_with(Message(vector, cpu).data);
+    }
+    return count;
+  }
+
+  // A device that raises an interrupt only after the last one was taken, so
+  // that none may coalesce with another: each must arrive, once.
+  void RunDevice(uint16_t vector) {
+    for (uint64_t fired = 1; fired <= kInterruptsPerVector; ++fired) {
+      CHECK(host_.Fire(vector));
+      while (DeliveredTo(vector) < fired) std::this_thread::yield();
+    }
+    --devices_running_;
+  }
+
+  void RunGuest(uint16_t vector) {
+    std::minstd_rand random(vector + 1);
+    uint32_t cpu = 0;
+    while (devices_running_ > 0) {
+      switch (random() % 4) {
+        case 0:  // An affinity change, as Linux makes it.
+          Set(vector, cpu, /*masked=*/true);
+          cpu = random() % kCpus;
+          Set(vector, cpu, /*masked=*/true);
+          Set(vector, cpu, /*masked=*/false);
+          break;
+        case 1:  // And one while unmasked.
+          cpu = random() % kCpus;
+          Set(vector, cpu, /*masked=*/false);
+          break;
+        case 2:
+          Set(vector, cpu, /*masked=*/true);
+          group_.Pending(pci::VectorIndex(0), kVectors);
+          Set(vector, cpu, /*masked=*/false);
+          break;
+        case 3:
+          std::this_thread::yield();
+          break;
+      }
+    }
+  }
+
+  void Set(uint16_t vector, uint32_t cpu, bool masked) {
+    group_.SetVector(pci::VectorIndex(vector), Message(vector, cpu), masked);
+  }
+
+  kernel::LinuxSyscalls syscalls_;
+  FakeInterruptController controller_;
+  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<GsiRouter> router_;
+  FakeHostVectors host_;
+  MsixVectorGroup group_;
+  std::atomic<int> devices_running_ = kVectors;
+};
+
+TEST_P(MsixVectorStormTest, NoInterruptIsLostOrDoubled) {
+  ASSERT_TRUE(loop_->Start().ok());
+  ASSERT_TRUE(group_.Enable(kVectors, /*function_masked=*/false).ok());
+  for (uint16_t i = 0; i < kVectors; ++i) Set(i, 0, /*masked=*/false);
+
+  std::vector<std::thread> threads;
+  for (uint16_t i = 0; i < kVectors; ++i) {
+    threads.emplace_back([this, i] { RunDevice(i); });
+    threads.emplace_back([this, i] { RunGuest(i); });
+  }
+  threads.emplace_back([this] {
+    while (devices_running_ > 0) {
+      group_.SetFunctionMask(true);
+      std::this_thread::yield();
+      group_.SetFunctionMask(false);
+      std::this_thread::yield();
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  group_.Shutdown();
+  loop_->Stop();
+
+  for (uint16_t i = 0; i < kVectors; ++i) {
+    EXPECT_EQ(DeliveredTo(i), kInterruptsPerVector) << "vector " << i;
+  }
+  EXPECT_EQ(controller_.lost(), 0u);
+  EXPECT_EQ(controller_.irqfds(), 0u);
+}
+
+TEST_P(MsixVectorStormTest, DisableAndEnableInBetweenLoseNothingButThePast) {
+  ASSERT_TRUE(loop_->Start().ok());
+  for (uint16_t i = 0; i < kVectors; ++i) Set(i, 0, /*masked=*/false);
+  std::atomic<bool> stop = false;
+  std::thread device([&] {
+    // Interrupts of a device that is off go nowhere.
+    while (!stop) host_.Fire(0);
+  });
+  for (int round = 0; round < 200; ++round) {
+    ASSERT_TRUE(group_.Enable(kVectors, /*function_masked=*/false).ok());
+    const uint64_t before = controller_.delivered();
+    while (controller_.delivered() == before) std::this_thread::yield();
+    ASSERT_TRUE(group_.Disable().ok());
+    const uint64_t after = controller_.delivered();
+    ASSERT_EQ(controller_.delivered(), after);
+  }
+  stop = true;
+  device.join();
+  group_.Shutdown();
+  EXPECT_EQ(controller_.lost(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Hosts, MsixVectorStormTest, ::testing::Bool(),
+                         [](const auto& host) {
+                           return host.param ? "Dynamic" : "Fixed";
+                         });
+
+}  // namespace
+}  // namespace passthru::interrupts
