@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/kernel/mapped_region.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/forwarding_syscalls.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "devices/kernel/page_size.h"
+#include "devices/kernel/syscalls.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::kernel {
+namespace {
+
+using absl_testing::IsOk;
+using absl_testing::StatusIs;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Pair;
+
+class RecordingSyscalls : public ForwardingSyscalls {
+ public:
+  using ForwardingSyscalls::ForwardingSyscalls;
+  SyscallResult<int> Munmap(void* address, size_t length) override {
+    unmapped.emplace_back(address, length);
+    return ForwardingSyscalls::Munmap(address, length);
+  }
+  std::vector<std::pair<void*, size_t>> unmapped;
+};
+
+class MappedRegionTest : public testing::Test {
+ protected:
+  absl::StatusOr<MappedRegion> MapAnonymous(size_t length) {
+    return MappedRegion::Map(&syscalls_, {.length = length,
+                                          .protection = PROT_READ | PROT_WRITE,
+                                          .flags = MAP_PRIVATE | MAP_ANONYMOUS,
+                                          .name = "test memory"});
+  }
+
+  LinuxSyscalls linux_;
+  RecordingSyscalls syscalls_{&linux_};
+};
+
+TEST_F(MappedRegionTest, MemoryIsUsableAndUnmappedOnDestruction) {
+  void* data = nullptr;
+  {
+    absl::StatusOr<MappedRegion> region = MapAnonymous(2 * PageSize());
+    ASSERT_THAT(region, IsOk());
+    data = region->data();
+    EXPECT_EQ(region->size(), 2 * PageSize());
+    static_cast<uint8_t*>(data)[2 * PageSize() - 1] = 1;
+    EXPECT_THAT(syscalls_.unmapped, IsEmpty());
+  }
+  EXPECT_THAT(syscalls_.unmapped, ElementsAre(Pair(data, 2 * PageSize())));
+}
+
+TEST_F(MappedRegionTest, MovingKeepsTheAddressAndUnmapsOnce) {
+  {
+    absl::StatusOr<MappedRegion> region = MapAnonymous(PageSize());
+    ASSERT_THAT(region, IsOk());
+    void* const data = region->data();
+    MappedRegion moved = *std::move(region);
+    EXPECT_EQ(moved.data(), data);
+    EXPECT_EQ(moved.size(), PageSize());
+    EXPECT_EQ(region->data(), nullptr);
+    EXPECT_EQ(region->size(), 0u);
+  }
+  EXPECT_EQ(syscalls_.unmapped.size(), 1u);
+}
+
+TEST_F(MappedRegionTest, AssignmentUnmapsWhatWasHeld) {
+  absl::StatusOr<MappedRegion> first = MapAnonymous(PageSize());
+  ASSERT_THAT(first, IsOk());
+  absl::StatusOr<MappedRegion> second = MapAnonymous(PageSize());
+  ASSERT_THAT(second, IsOk());
+  void* const held = first->data();
+  *first = *std::move(second);
+  EXPECT_THAT(syscalls_.unmapped, ElementsAre(Pair(held, PageSize())));
+}
+
+TEST_F(MappedRegionTest, ResetUnmapsNowAndNotAgain) {
+  absl::StatusOr<MappedRegion> region = MapAnonymous(PageSize());
+  ASSERT_THAT(region, IsOk());
+  region->reset();
+  region->reset();
+  EXPECT_EQ(region->data(), nullptr);
+  EXPECT_EQ(syscalls_.unmapped.size(), 1u);
+}
+
+TEST_F(MappedRegionTest, FailureNamesWhatWasToBeMapped) {
+  const absl::StatusOr<MappedRegion> region =
+      MappedRegion::Map(&syscalls_, {.length = PageSize(),
+                                     .protection = PROT_READ,
+                                     .flags = MAP_SHARED,
+                                     .fd = -1,
+                                     .name = "BAR 0 of 0000:01:00.0"});
+  EXPECT_EQ(ErrnoOf(region.status()), EBADF);
+  EXPECT_THAT(region.status().message(), HasSubstr("BAR 0 of 0000:01:00.0"));
+}
+
+TEST_F(MappedRegionTest, FixedAddressIsRefused) {
+  EXPECT_THAT(MappedRegion::Map(
+                  &syscalls_, {.length = PageSize(),
+                               .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                               .name = "x"}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+}  // namespace
+}  // namespace passthru::kernel
