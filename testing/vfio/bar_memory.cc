@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/vfio/bar_memory.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "devices/kernel/page_size.h"
+
+namespace passthru::fake {
+namespace {
+
+// The part of an access at `offset` that is inside `size` bytes.
+size_t Inside(uint64_t size, uint64_t offset, size_t length) {
+  if (offset >= size) return 0;
+  return static_cast<size_t>(std::min<uint64_t>(length, size - offset));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<BarMemory>> BarMemory::Create(
+    uint64_t size, const std::string& name) {
+  const int memory_fd = memfd_create(name.c_str(), MFD_CLOEXEC);
+  const int empty_fd =
+      memfd_create(absl::StrCat(name, " (decode off)").c_str(), MFD_CLOEXEC);
+  const uint64_t page = kernel::PageSize();
+  const uint64_t length = (size + page - 1) / page * page;
+  if (memory_fd < 0 || empty_fd < 0 ||
+      ftruncate(memory_fd, static_cast<off_t>(length)) != 0) {
+    const int error = errno;
+    if (memory_fd >= 0) close(memory_fd);
+    if (empty_fd >= 0) close(empty_fd);
+    return absl::ErrnoToStatus(
+        error, absl::StrCat("memory of ", name, ", ", length, " bytes"));
+  }
+  return absl::WrapUnique(new BarMemory(size, memory_fd, empty_fd));
+}
+
+BarMemory::~BarMemory() {
+  close(memory_fd_);
+  close(empty_fd_);
+}
+
+// By system call, not through a mapping of our own: a guest thread may be
+// storing to the same bytes, which between plain accesses is a data race.
+void BarMemory::Read(uint64_t offset, absl::Span<uint8_t> data) const {
+  std::memset(data.data(), 0xff, data.size());
+  const size_t inside = Inside(size_, offset, data.size());
+  if (inside == 0) return;
+  const ssize_t got =
+      pread(memory_fd_, data.data(), inside, static_cast<off_t>(offset));
+  if (got != static_cast<ssize_t>(inside)) {
+    std::memset(data.data(), 0xff, data.size());
+  }
+}
+
+void BarMemory::Write(uint64_t offset, absl::Span<const uint8_t> data) {
+  const size_t inside = Inside(size_, offset, data.size());
+  if (inside == 0) return;
+  // Fails only when the machine has no memory left; then the store is lost, as
+  // one to a broken device is.
+  [[maybe_unused]] const ssize_t written =
+      pwrite(memory_fd_, data.data(), inside, static_cast<off_t>(offset));
+}
+
+kernel::SyscallResult<void*> BarMemory::Map(void* address, size_t length,
+                                            int protection, int flags,
+                                            uint64_t offset,
+                                            bool alive) const {
+  void* mapped = mmap(address, length, protection, flags,
+                      alive ? memory_fd_ : empty_fd_,
+                      static_cast<off_t>(offset));
+  if (mapped == MAP_FAILED) return {nullptr, errno};
+  return {mapped, 0};
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_VFIO_FAKE_CONFIG_H_
+#define PASSTHRU_TESTING_VFIO_FAKE_CONFIG_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/vfio/config_permissions.h"
+#include "testing/vfio/hardware_function.h"
+#include "testing/vfio/vfio_irqs.h"
+
+namespace passthru::fake {
+
+// An opened device's configuration space as user space reads and writes it
+// through VFIO: drivers/vfio/pci/vfio_pci_config.c over the hardware's
+// registers. Some bits are the kernel's own copy, some are the hardware's,
+// some cannot be written; see config_permissions.h for which.
+//
+// Guarded by the fake kernel's mutex (Thread-compatible).
+class FakeConfig {
+ public:
+  struct Options {
+    HardwareFunction* hardware = nullptr;
+    VfioIrqs* irqs = nullptr;
+    ConfigLayoutOptions layout;
+    // Sizes of the BARs 0 to 5 and the ROM as the host assigned them; 0: the
+    // host did not, and the user sees no BAR.
+    std::array<uint64_t, 7> bar_sizes = {};
+    // The registers 0x10 to 0x24 as the hardware has them.
+    std::array<uint32_t, 6> bar_types = {};
+    std::vector<uint8_t> vpd;
+    // A function-level reset by a write to a capability.
+    std::function<void()> reset_function;
+    // What vfio_msi_config_read() means to do and does not (the word it changes
+    // is not the control word): refresh Multiple Message Capable on each read.
+    // True: as Linux is, and a guest reads back what it wrote to those bits.
+    bool msi_control_reads_back = true;
+  };
+
+  explicit FakeConfig(Options options);
+  FakeConfig(const FakeConfig&) = delete;
+  FakeConfig& operator=(const FakeConfig&) = delete;
+
+  size_t size() const { return layout_.bytes.size(); }
+
+  // pread(2) and pwrite(2) of the region. EFAULT unless all bytes are inside.
+  kernel::SyscallResult<size_t> Read(uint64_t offset, absl::Span<uint8_t> data);
+  kernel::SyscallResult<size_t> Write(uint64_t offset,
+                                      absl::Span<const uint8_t> data);
+
+  // COMMAND.MEM as the user set it, and D0 to D2: whether memory BARs can be
+  // reached.
+  bool memory_enabled() const;
+  // The interrupt pin as shown.
+  uint8_t interrupt_pin() const;
+
+ private:
+  // A piece of an access: 1, 2 or 4 bytes, aligned, of one structure.
+  struct Piece {
+    uint16_t position = 0;
+    unsigned width = 1;
+    uint16_t offset = 0;  // In the structure.
+    const ConfigByte* byte = nullptr;
+  };
+  Piece NextPiece(uint64_t offset, size_t remaining) const;
+
+  uint32_t ReadPiece(const Piece& piece);
+  void WritePiece(const Piece& piece, uint32_t value);
+
+  // The three kinds of rules.
+  uint32_t ReadDirect(const Piece& piece) const;
+  uint32_t ReadMasked(const Piece& piece) const;
+  void WriteMasked(const Piece& piece, uint32_t value);
+
+  // The structures with behaviour.
+  void WriteHeader(const Piece& piece, uint32_t value);
+  void WritePowerManagement(const Piece& piece, uint32_t value);
+  void WriteVpd(const Piece& piece, uint32_t value);
+  void WriteMsi(const Piece& piece, uint32_t value);
+  void WriteExpress(const Piece& piece, uint32_t value);
+  void WriteAdvancedFeatures(const Piece& piece, uint32_t value);
+  void ReadMsi(const Piece& piece);
+
+  void FixUpBars();
+  bool BarsWereLost() const;
+  void RestoreBars();
+  void SetReadRequestSize(uint16_t control_offset);
+
+  uint32_t Virtual(uint16_t offset, unsigned width) const;
+  void SetVirtual(uint16_t offset, unsigned width, uint32_t value);
+
+  Options options_;
+  ConfigLayout layout_;
+  std::array<uint32_t, 7> real_bars_ = {};  // As at open; 6 is the ROM.
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_VFIO_FAKE_CONFIG_H_

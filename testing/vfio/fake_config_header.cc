@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The standard header: COMMAND and the BARs.
+#include <linux/pci_regs.h>
+
+#include "testing/vfio/fake_config.h"
+
+namespace passthru::fake {
+namespace {
+
+constexpr unsigned kRom = 6;
+constexpr unsigned kBars = 6;
+
+constexpr uint16_t BarOffset(unsigned bar) {
+  return bar == kRom ? uint16_t{PCI_ROM_ADDRESS}
+                     : static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar);
+}
+
+}  // namespace
+
+// vfio_basic_config_write().
+void FakeConfig::WriteHeader(const Piece& piece, uint32_t value) {
+  constexpr uint32_t kDecode = PCI_COMMAND_MEMORY | PCI_COMMAND_IO;
+  if (piece.offset == PCI_COMMAND) {
+    // Enabling what the user thinks is on while the hardware has it off means
+    // that the function was reset behind the kernel's back.
+    const uint32_t physical = options_.hardware->ReadConfig(PCI_COMMAND, 2);
+    const uint32_t seen = Virtual(PCI_COMMAND, 2);
+    if ((value & seen & ~physical & kDecode) != 0 || BarsWereLost()) {
+      RestoreBars();
+    }
+  }
+  WriteMasked(piece, value);
+  if (piece.offset == PCI_COMMAND) {
+    SetVirtual(PCI_COMMAND, 2,
+               (Virtual(PCI_COMMAND, 2) & ~kDecode) | (value & kDecode));
+  }
+  if (piece.offset == PCI_COMMAND || piece.offset == PCI_COMMAND + 1) {
+    options_.irqs->SetVirtualIntxDisable(
+        (Virtual(PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE) != 0);
+  }
+}
+
+// vfio_bar_fixup(): sizing is imposed on the kernel's copy.
+void FakeConfig::FixUpBars() {
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    const uint64_t size = options_.bar_sizes[bar];
+    const uint16_t offset = BarOffset(bar);
+    if (size == 0) {
+      SetVirtual(offset, 4, 0);
+      continue;
+    }
+    const uint64_t mask = ~(size - 1);
+    const uint32_t type = options_.bar_types[bar];
+    const bool io = (type & PCI_BASE_ADDRESS_SPACE_IO) != 0;
+    const uint32_t flags =
+        io ? uint32_t{PCI_BASE_ADDRESS_SPACE_IO}
+           : type & (PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH);
+    SetVirtual(offset, 4,
+               (Virtual(offset, 4) & static_cast<uint32_t>(mask)) | flags);
+    if (!io && (type & PCI_BASE_ADDRESS_MEM_TYPE_64) != 0 && bar + 1 < kBars) {
+      ++bar;
+      const uint16_t upper = BarOffset(bar);
+      SetVirtual(upper, 4,
+                 Virtual(upper, 4) & static_cast<uint32_t>(mask >> 32));
+    }
+  }
+  const uint64_t rom = options_.bar_sizes[kRom];
+  const uint32_t rom_mask =
+      rom == 0 ? 0 : static_cast<uint32_t>(~(rom - 1)) | PCI_ROM_ADDRESS_ENABLE;
+  SetVirtual(PCI_ROM_ADDRESS, 4, Virtual(PCI_ROM_ADDRESS, 4) & rom_mask);
+}
+
+bool FakeConfig::BarsWereLost() const {
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    if (real_bars_[bar] != 0 &&
+        options_.hardware->ReadConfig(BarOffset(bar), 4) != real_bars_[bar]) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void FakeConfig::RestoreBars() {
+  if (options_.layout.is_virtual_function) return;
+  for (unsigned bar = 0; bar <= kRom; ++bar) {
+    options_.hardware->WriteConfig(BarOffset(bar), 4, real_bars_[bar]);
+  }
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_VFIO_FAKE_VFIO_DEVICE_H_
+#define PASSTHRU_TESTING_VFIO_FAKE_VFIO_DEVICE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "devices/kernel/syscalls.h"
+#include "pci/bdf.h"
+#include "testing/fake_file.h"
+#include "testing/kernel_core.h"
+#include "testing/models/device_host.h"
+#include "testing/models/device_model.h"
+#include "testing/proto/device.pb.h"
+#include "testing/vfio/bar_memory.h"
+#include "testing/vfio/fake_config.h"
+#include "testing/vfio/fake_group.h"
+#include "testing/vfio/hardware_function.h"
+#include "testing/vfio/vfio_irqs.h"
+#include "testing/vfio/vfio_rules.h"
+
+namespace passthru::fake {
+
+// A DMA access that the platform refused. Linux tells user space nothing of it
+// (the host's log has a line), so neither does the fake: tests ask.
+struct DmaFault {
+  enum class Reason {
+    kBusMasterOff,  // COMMAND.BusMaster clear, or not in D0.
+    kNoDomain,      // The group is in no container with an IOMMU.
+    kUnmapped,
+    kPermission,
+    kUnpinned,  // Mapped, but the process has unmapped the memory since.
+  };
+  pci::Bdf bdf;
+  uint64_t iova = 0;
+  uint64_t size = 0;
+  bool is_write = false;
+  Reason reason = Reason::kUnmapped;
+};
+
+std::string_view Name(DmaFault::Reason reason);
+
+// One function bound to vfio-pci (struct vfio_pci_core_device): the hardware,
+// and, while a descriptor of it is open, the kernel's state of it. It is the
+// hardware's platform too: DMA goes through the container of its group,
+// interrupts through what SET_IRQS set up.
+//
+// Guarded by the fake kernel's mutex (Thread-compatible).
+class FakeVfioDevice final
+    : public DeviceHost,
+      public std::enable_shared_from_this<FakeVfioDevice> {
+ public:
+  struct Options {
+    KernelCore* core = nullptr;
+    PciDevice fixture;  // Has passed Validate().
+    std::unique_ptr<DeviceModel> model;
+    pci::Bdf bdf;
+    std::shared_ptr<FakeGroup> group;
+    VfioRules rules;
+    bool interrupt_remapping = true;
+    bool has_host_irq = true;
+    bool msi_control_reads_back = true;
+    uint32_t msi_vectors_available = 32;
+    uint32_t msix_vectors_available = 2048;
+    // Finds the devices that a hot reset affects.
+    std::function<FakeVfioDevice*(pci::Bdf)> find_device;
+    std::function<void(const DmaFault&)> on_dma_fault;
+  };
+
+  static absl::StatusOr<std::shared_ptr<FakeVfioDevice>> Create(
+      Options options);
+  ~FakeVfioDevice() override;
+
+  const pci::Bdf& bdf() const { return options_.bdf; }
+  const std::shared_ptr<FakeGroup>& group() const { return options_.group; }
+  std::string Describe() const;
+  HardwareFunction& hardware() { return *hardware_; }
+  bool Step() { return hardware_->Step(); }
+
+  // A new open file of the device, which the caller installs. The first open
+  // enables and resets the function, and makes the kernel's view of it.
+  std::shared_ptr<FakeFile> Open();
+  bool is_open() const { return !files_.empty(); }
+
+  // Calls of the device's files.
+  kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
+  kernel::SyscallResult<size_t> Read(void* buffer, size_t count,
+                                     uint64_t offset);
+  kernel::SyscallResult<size_t> Write(const void* buffer, size_t count,
+                                      uint64_t offset);
+  kernel::SyscallResult<void*> Mmap(void* address, size_t length,
+                                    int protection, int flags, uint64_t offset);
+  MappedAccess MappedLoad(uint64_t offset, absl::Span<uint8_t> data);
+  MappedAccess MappedStore(uint64_t offset, absl::Span<const uint8_t> data);
+  void OnFileReleased(const FakeFile* file);
+
+  // DeviceHost.
+  absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) override;
+  absl::Status DmaWrite(uint64_t iova,
+                        absl::Span<const uint8_t> data) override;
+  void RaiseMsix(uint16_t vector) override;
+  void RaiseMsi(uint16_t vector) override;
+  void SetIntx(bool asserted) override;
+  uint32_t ReadConfig(uint16_t offset, unsigned width) override;
+
+  // The driver is asked to let the device go, or an uncorrectable error was
+  // reported: the eventfds of these indices.
+  void RequestRelease();
+  void ReportError();
+
+  // A secondary bus reset that reached the function, as part of a hot reset.
+  void BusReset();
+
+  // For tests' invariants.
+  struct Snapshot {
+    size_t open_files = 0;
+    size_t mappings = 0;
+    bool mappings_alive = false;
+    bool bus_master = false;
+    unsigned power_state = 0;
+    uint64_t resets = 0;
+    // Guest accesses that went, through a mapping, to the MSI-X table: what a
+    // VMM must never let happen.
+    uint64_t mapped_msix_table_accesses = 0;
+    VfioIrqs::Snapshot irqs;
+    size_t ioeventfds = 0;
+  };
+  Snapshot GetSnapshot() const;
+
+ private:
+  class IoEventFd;
+  enum class MemoryGate { kChecked, kUnchecked };
+
+  explicit FakeVfioDevice(Options options);
+
+  // vfio_pci_core_enable() and vfio_pci_core_disable().
+  void Enable();
+  void Disable();
+
+  // Ioctls: an errno, 0 for success, unless said otherwise.
+  int GetInfo(void* arg) const;
+  int GetRegionInfo(void* arg);
+  int GetIrqInfo(void* arg) const;
+  kernel::SyscallResult<int> SetIrqs(const void* arg);
+  int Reset();
+  int GetHotResetInfo(void* arg) const;
+  int HotReset(const void* arg);
+  int Feature(const void* arg);
+  int FeatureOperation(uint32_t feature, uint32_t operation, size_t argsz,
+                       const void* data);
+  int SetIoEventFd(const void* arg);
+
+  const Region* FindRegion(uint32_t index) const;
+  uint32_t region_count() const;
+  // The BAR or ROM's readable size; 0: there is none.
+  uint64_t RegionSize(uint32_t index) const;
+  bool rom_is_readable() const;
+  std::vector<FakeVfioDevice*> HotResetSet(bool* all_known) const;
+
+  // vfio_pci_core_do_io_rw(): the pieces of an access and what each meets.
+  enum class PieceKind { kAccess, kExcluded };
+  struct IoPiece {
+    PieceKind kind = PieceKind::kAccess;
+    size_t size = 0;
+  };
+  IoPiece NextIoPiece(uint32_t index, uint64_t offset, size_t remaining) const;
+  kernel::SyscallResult<size_t> BarAccess(uint32_t index, uint64_t offset,
+                                          absl::Span<uint8_t> data,
+                                          bool is_write);
+  kernel::SyscallResult<size_t> RomRead(uint64_t offset,
+                                        absl::Span<uint8_t> data) const;
+  kernel::SyscallResult<size_t> ExtraRegionAccess(uint32_t index,
+                                                  uint64_t offset,
+                                                  absl::Span<uint8_t> data,
+                                                  bool is_write);
+
+  // pci_reset_function(): saves, resets, restores.
+  void ResetFunction(ResetKind kind);
+  ResetKind first_reset_kind() const;
+
+  // Whether a mapping of a BAR shows the device now.
+  bool MemoryIsReachable() const;
+  // Makes every mapping follow MemoryIsReachable().
+  void UpdateMappings();
+  void RemapAll(bool alive);
+  bool IsMsixTable(uint32_t bar, uint64_t offset, size_t size) const;
+
+  absl::Status Dma(uint64_t iova, uint64_t size, bool is_write,
+                   const std::function<Type1Iommu::Access(const Type1Iommu&)>&
+                       access);
+
+  Options options_;
+  std::unique_ptr<HardwareFunction> hardware_;
+  std::vector<uint8_t> rom_;
+  // Memory of device-specific regions, by index.
+  std::map<uint32_t, std::unique_ptr<BarMemory>> extra_regions_;
+  uint32_t msix_bar_ = ~uint32_t{0};
+  uint64_t msix_table_offset_ = 0;
+
+  // Only while open.
+  std::vector<const FakeFile*> files_;
+  std::unique_ptr<VfioIrqs> irqs_;
+  std::unique_ptr<FakeConfig> config_;
+  std::vector<uint8_t> saved_state_;
+  std::vector<std::unique_ptr<IoEventFd>> ioeventfds_;
+  bool low_power_ = false;  // VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY.
+  bool mappings_alive_ = false;
+
+  uint64_t resets_ = 0;
+  uint64_t mapped_msix_table_accesses_ = 0;
+};
+
+// An open device descriptor.
+class DeviceFile final : public FakeFile {
+ public:
+  explicit DeviceFile(std::shared_ptr<FakeVfioDevice> device)
+      : device_(std::move(device)) {}
+
+  const std::shared_ptr<FakeVfioDevice>& device() const { return device_; }
+
+  std::string Describe() const override { return device_->Describe(); }
+  Call DescribeIoctl(unsigned long request, const void* arg) const override;
+  kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
+  kernel::SyscallResult<size_t> Read(void* buffer, size_t count) override;
+  kernel::SyscallResult<size_t> Write(const void* buffer,
+                                      size_t count) override;
+  kernel::SyscallResult<size_t> Pread(void* buffer, size_t count,
+                                      uint64_t offset) override;
+  kernel::SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
+                                       uint64_t offset) override;
+  kernel::SyscallResult<void*> Mmap(void* address, size_t length,
+                                    int protection, int flags,
+                                    uint64_t offset) override;
+  MappedAccess MappedLoad(uint64_t offset, absl::Span<uint8_t> data) override;
+  MappedAccess MappedStore(uint64_t offset,
+                           absl::Span<const uint8_t> data) override;
+  bool IsVfioFile() const override { return true; }
+  void OnRelease() override { device_->OnFileReleased(this); }
+
+ private:
+  const std::shared_ptr<FakeVfioDevice> device_;
+  uint64_t position_ = 0;  // Of read(2) and write(2); there is no lseek(2).
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_VFIO_FAKE_VFIO_DEVICE_H_

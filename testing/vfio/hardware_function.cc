@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/vfio/hardware_function.h"
+
+#include <linux/pci_regs.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace passthru::fake {
+namespace {
+
+constexpr uint16_t kPendingEntries = 64;  // In each qword of the PBA.
+
+uint64_t FromLittleEndian(absl::Span<const uint8_t> data) {
+  uint64_t value = 0;
+  for (size_t i = 0; i < data.size(); ++i) {
+    value |= uint64_t{data[i]} << (8 * i);
+  }
+  return value;
+}
+
+void ToLittleEndian(uint64_t value, absl::Span<uint8_t> data) {
+  for (size_t i = 0; i < data.size(); ++i) {
+    data[i] = static_cast<uint8_t>(value >> (8 * i));
+  }
+}
+
+const Region* FindRegion(const PciDevice& device, unsigned index) {
+  for (const Region& region : device.regions()) {
+    if (region.index() == index && region.size() != 0) return &region;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HardwareFunction>> HardwareFunction::Create(
+    const PciDevice& device, std::unique_ptr<DeviceModel> model) {
+  auto function =
+      absl::WrapUnique(new HardwareFunction(device, std::move(model)));
+  if (absl::Status status = function->CreateBars(); !status.ok()) {
+    return status;
+  }
+  return function;
+}
+
+HardwareFunction::HardwareFunction(const PciDevice& device,
+                                   std::unique_ptr<DeviceModel> model)
+    : device_(device),
+      image_(ExpandConfig(device)),
+      config_(image_.bytes),
+      model_(std::move(model)) {
+  const auto find = [this](uint8_t id) {
+    return FindCapability(image_.bytes, id);
+  };
+  capabilities_ = {
+      .power_management = find(PCI_CAP_ID_PM),
+      .vpd = find(PCI_CAP_ID_VPD),
+      .msi = find(PCI_CAP_ID_MSI),
+      .express = find(PCI_CAP_ID_EXP),
+      .msix = find(PCI_CAP_ID_MSIX),
+      .advanced_features = find(PCI_CAP_ID_AF),
+  };
+  FillUnknownMasks();
+  can_disable_intx_ =
+      (ReadLe16(image_.writable, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE) != 0;
+  if (capabilities_.msix.has_value()) {
+    const size_t vectors =
+        (ReadLe16(config_, *capabilities_.msix + PCI_MSIX_FLAGS) &
+         PCI_MSIX_FLAGS_QSIZE) +
+        1u;
+    msix_masked_.assign(vectors, true);
+    msix_pending_.assign(vectors, false);
+  }
+}
+
+absl::Status HardwareFunction::CreateBars() {
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    const Region* region = FindRegion(device_, bar);
+    if (region == nullptr) continue;
+    absl::StatusOr<std::unique_ptr<BarMemory>> memory = BarMemory::Create(
+        region->size(), absl::StrCat(device_.name(), " BAR", bar));
+    if (!memory.ok()) return memory.status();
+    bars_[bar] = *std::move(memory);
+  }
+  FillBars();
+  return absl::OkStatus();
+}
+
+void HardwareFunction::FillBars() {
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    if (bars_[bar] == nullptr) continue;
+    for (const ByteRow& row : FindRegion(device_, bar)->contents()) {
+      bars_[bar]->Write(row.offset(), *ParseHexBytes(row.bytes()));
+    }
+  }
+}
+
+// Bits that nobody measured behave as the specification says for the register.
+void HardwareFunction::SetMaskDefault(size_t offset, uint32_t writable,
+                                      unsigned width,
+                                      uint32_t write_one_to_clear) {
+  for (unsigned i = 0; i < width && offset + i < image_.unknown.size(); ++i) {
+    const uint8_t unknown = image_.unknown[offset + i];
+    image_.writable[offset + i] |= (writable >> (8 * i)) & unknown;
+    image_.write_one_to_clear[offset + i] |=
+        (write_one_to_clear >> (8 * i)) & unknown;
+  }
+}
+
+void HardwareFunction::FillUnknownMasks() {
+  SetMaskDefault(PCI_COMMAND,
+                 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER |
+                     PCI_COMMAND_PARITY | PCI_COMMAND_SERR |
+                     PCI_COMMAND_INTX_DISABLE,
+                 2);
+  constexpr uint32_t kStatusErrors =
+      PCI_STATUS_PARITY | PCI_STATUS_SIG_TARGET_ABORT |
+      PCI_STATUS_REC_TARGET_ABORT | PCI_STATUS_REC_MASTER_ABORT |
+      PCI_STATUS_SIG_SYSTEM_ERROR | PCI_STATUS_DETECTED_PARITY;
+  SetMaskDefault(PCI_STATUS, 0, 2, kStatusErrors);
+  SetMaskDefault(PCI_CACHE_LINE_SIZE, 0xff, 1);
+  SetMaskDefault(PCI_INTERRUPT_LINE, 0xff, 1);
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    const Region* region = FindRegion(device_, bar);
+    if (region == nullptr) continue;
+    const size_t offset = PCI_BASE_ADDRESS_0 + 4 * bar;
+    const uint64_t address_bits = ~(region->size() - 1);
+    const uint32_t low = ReadLe32(image_.bytes, offset);
+    SetMaskDefault(offset, static_cast<uint32_t>(address_bits), 4);
+    if ((low & 7) == PCI_BASE_ADDRESS_MEM_TYPE_64) {
+      SetMaskDefault(offset + 4, static_cast<uint32_t>(address_bits >> 32), 4);
+    }
+  }
+  if (device_.has_expansion_rom()) {
+    SetMaskDefault(
+        PCI_ROM_ADDRESS,
+        static_cast<uint32_t>(~(device_.expansion_rom().bar_size() - 1)) |
+            PCI_ROM_ADDRESS_ENABLE,
+        4);
+  }
+  if (capabilities_.power_management.has_value()) {
+    SetMaskDefault(*capabilities_.power_management + PCI_PM_CTRL,
+                   PCI_PM_CTRL_STATE_MASK, 2);
+  }
+  if (capabilities_.msi.has_value()) {
+    const size_t at = *capabilities_.msi;
+    const uint16_t flags = ReadLe16(image_.bytes, at + PCI_MSI_FLAGS);
+    SetMaskDefault(at + PCI_MSI_FLAGS,
+                   PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE, 2);
+    SetMaskDefault(at + PCI_MSI_ADDRESS_LO, ~uint32_t{3}, 4);
+    if ((flags & PCI_MSI_FLAGS_64BIT) != 0) {
+      SetMaskDefault(at + PCI_MSI_ADDRESS_HI, ~uint32_t{0}, 4);
+      SetMaskDefault(at + PCI_MSI_DATA_64, 0xffff, 2);
+    } else {
+      SetMaskDefault(at + PCI_MSI_DATA_32, 0xffff, 2);
+    }
+    if ((flags & PCI_MSI_FLAGS_MASKBIT) != 0) {
+      SetMaskDefault(at + ((flags & PCI_MSI_FLAGS_64BIT) != 0
+                               ? PCI_MSI_MASK_64
+                               : PCI_MSI_MASK_32),
+                     ~uint32_t{0}, 4);
+    }
+  }
+  if (capabilities_.msix.has_value()) {
+    SetMaskDefault(*capabilities_.msix + PCI_MSIX_FLAGS,
+                   PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL, 2);
+  }
+  if (capabilities_.express.has_value()) {
+    // All of Device Control but Initiate FLR, which reads as 0.
+    SetMaskDefault(*capabilities_.express + PCI_EXP_DEVCTL, 0x7fff, 2);
+    SetMaskDefault(*capabilities_.express + PCI_EXP_DEVSTA, 0, 2, 0x000f);
+  }
+}
+
+uint32_t HardwareFunction::ReadConfig(uint16_t offset, unsigned width) const {
+  if (offset + width > config_.size()) return ~uint32_t{0} >> (32 - 8 * width);
+  return ReadLe32(config_, offset) & (~uint32_t{0} >> (32 - 8 * width));
+}
+
+void HardwareFunction::WriteConfig(uint16_t offset, unsigned width,
+                                   uint32_t value) {
+  if (offset + width > config_.size()) return;
+  const unsigned old_state = power_state();
+  for (unsigned i = 0; i < width; ++i) {
+    const uint8_t byte = static_cast<uint8_t>(value >> (8 * i));
+    const uint8_t mask = image_.writable[offset + i];
+    uint8_t& reg = config_[offset + i];
+    reg = static_cast<uint8_t>((reg & ~mask) | (byte & mask));
+    reg = static_cast<uint8_t>(
+        reg & ~(byte & image_.write_one_to_clear[offset + i]));
+  }
+  if (old_state == 3 && power_state() == 0) {
+    const uint16_t pmcsr = ReadLe16(
+        config_, *capabilities_.power_management + PCI_PM_CTRL);
+    if ((pmcsr & PCI_PM_CTRL_NO_SOFT_RESET) == 0) {
+      Reset(ResetKind::kPowerState);
+    }
+  }
+}
+
+bool HardwareFunction::bus_master() const {
+  return (ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_MASTER) != 0 &&
+         power_state() == 0;
+}
+
+bool HardwareFunction::memory_enabled() const {
+  // SR-IOV 3.4.1.3: a virtual function's own bit is not implemented.
+  return (device_.is_virtual_function() ||
+          (ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_MEMORY) != 0) &&
+         power_state() == 0;
+}
+
+bool HardwareFunction::intx_disabled() const {
+  return (ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE) != 0;
+}
+
+bool HardwareFunction::msi_enabled() const {
+  return capabilities_.msi.has_value() &&
+         (ReadLe16(config_, *capabilities_.msi + PCI_MSI_FLAGS) &
+          PCI_MSI_FLAGS_ENABLE) != 0;
+}
+
+bool HardwareFunction::msix_enabled() const {
+  return capabilities_.msix.has_value() &&
+         (ReadLe16(config_, *capabilities_.msix + PCI_MSIX_FLAGS) &
+          (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)) ==
+             PCI_MSIX_FLAGS_ENABLE;
+}
+
+unsigned HardwareFunction::power_state() const {
+  if (!capabilities_.power_management.has_value()) return 0;
+  return ReadLe16(config_, *capabilities_.power_management + PCI_PM_CTRL) &
+         PCI_PM_CTRL_STATE_MASK;
+}
+
+void HardwareFunction::SetPowerState(unsigned state) {
+  if (!capabilities_.power_management.has_value()) return;
+  const uint16_t at =
+      static_cast<uint16_t>(*capabilities_.power_management + PCI_PM_CTRL);
+  const uint32_t pmcsr = ReadConfig(at, 2);
+  WriteConfig(at, 2, (pmcsr & ~uint32_t{PCI_PM_CTRL_STATE_MASK}) | state);
+}
+
+void HardwareFunction::Reset(ResetKind kind) {
+  config_ = image_.bytes;
+  // The image was read from a function that a host was using.
+  const auto clear = [this](size_t offset, size_t size) {
+    for (size_t i = 0; i < size && offset + i < config_.size(); ++i) {
+      config_[offset + i] = static_cast<uint8_t>(config_[offset + i] &
+                                                 ~image_.writable[offset + i]);
+    }
+  };
+  clear(PCI_COMMAND, 2);
+  clear(PCI_CACHE_LINE_SIZE, 1);
+  clear(PCI_BASE_ADDRESS_0, 4 * kBars);
+  clear(PCI_ROM_ADDRESS, 4);
+  clear(PCI_INTERRUPT_LINE, 1);
+  if (capabilities_.msi.has_value()) {
+    clear(*capabilities_.msi + PCI_MSI_FLAGS, 2);
+  }
+  if (capabilities_.msix.has_value()) {
+    clear(*capabilities_.msix + PCI_MSIX_FLAGS, 2);
+  }
+  if (capabilities_.power_management.has_value()) {
+    clear(*capabilities_.power_management + PCI_PM_CTRL, 2);
+  }
+  SetIntxLevel(false);
+  for (uint16_t vector = 0; vector < msix_vectors(); ++vector) {
+    msix_masked_[vector] = true;
+    SetMsixPending(vector, false);
+  }
+  FillBars();
+  if (model_ != nullptr) model_->Reset(kind);
+}
+
+void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
+  const auto restore = [&](size_t offset, unsigned width) {
+    if (offset + width > saved.size()) return;
+    WriteConfig(static_cast<uint16_t>(offset), width,
+                ReadLe32(saved, offset) & (~uint32_t{0} >> (32 - 8 * width)));
+  };
+  if (capabilities_.express.has_value()) {
+    restore(*capabilities_.express + PCI_EXP_DEVCTL, 2);
+    restore(*capabilities_.express + PCI_EXP_LNKCTL, 2);
+    restore(*capabilities_.express + PCI_EXP_DEVCTL2, 2);
+  }
+  // From the end, so that decoding is not on before the BARs have addresses.
+  for (unsigned offset = PCI_STD_HEADER_SIZEOF - 4;
+       offset >= PCI_CLASS_REVISION; offset -= 4) {
+    restore(offset, 4);
+  }
+  restore(PCI_COMMAND, 2);
+  if (capabilities_.msi.has_value()) {
+    const size_t at = *capabilities_.msi;
+    restore(at + PCI_MSI_ADDRESS_LO, 4);
+    restore(at + PCI_MSI_ADDRESS_HI, 4);
+    restore(at + PCI_MSI_DATA_64, 2);
+    restore(at + PCI_MSI_FLAGS, 2);
+  }
+  if (capabilities_.msix.has_value()) {
+    restore(*capabilities_.msix + PCI_MSIX_FLAGS, 2);
+  }
+}
+
+uint64_t HardwareFunction::bar_size(unsigned bar) const {
+  return bar < kBars && bars_[bar] != nullptr ? bars_[bar]->size() : 0;
+}
+
+bool HardwareFunction::bar_is_io(unsigned bar) const {
+  return (ReadLe32(image_.bytes, PCI_BASE_ADDRESS_0 + 4 * bar) &
+          PCI_BASE_ADDRESS_SPACE_IO) != 0;
+}
+
+bool HardwareFunction::DecodesBar(unsigned bar) const {
+  // An I/O BAR is reached whatever COMMAND.IO says: Linux's own port accessors
+  // do not look at it, and neither does the hardware that was measured.
+  return bar_is_io(bar) ? power_state() == 0 : memory_enabled();
+}
+
+bool HardwareFunction::ModelHandles(unsigned bar, uint64_t offset) const {
+  if (model_ == nullptr || bar >= kBars) return false;
+  return model_->HandlesBar(pci::BarIndex(static_cast<uint8_t>(bar)), offset);
+}
+
+void HardwareFunction::ReadBar(unsigned bar, uint64_t offset,
+                               absl::Span<uint8_t> data) {
+  if (!DecodesBar(bar)) {
+    std::fill(data.begin(), data.end(), uint8_t{0xff});
+  } else if (ModelHandles(bar, offset)) {
+    ToLittleEndian(model_->ReadBar(pci::BarIndex(static_cast<uint8_t>(bar)),
+                                   offset, static_cast<unsigned>(data.size())),
+                   data);
+  } else {
+    bars_[bar]->Read(offset, data);
+  }
+}
+
+void HardwareFunction::WriteBar(unsigned bar, uint64_t offset,
+                                absl::Span<const uint8_t> data) {
+  if (!DecodesBar(bar)) return;
+  if (ModelHandles(bar, offset)) {
+    model_->WriteBar(pci::BarIndex(static_cast<uint8_t>(bar)), offset,
+                     static_cast<unsigned>(data.size()),
+                     FromLittleEndian(data));
+    return;
+  }
+  bars_[bar]->Write(offset, data);
+}
+
+void HardwareFunction::SetIntxLevel(bool asserted) {
+  intx_level_ = asserted;
+  uint8_t& status = config_[PCI_STATUS];
+  status = static_cast<uint8_t>(asserted ? status | PCI_STATUS_INTERRUPT
+                                         : status & ~PCI_STATUS_INTERRUPT);
+}
+
+bool HardwareFunction::SetMsixMasked(uint16_t vector, bool masked) {
+  msix_masked_[vector] = masked;
+  if (masked || !msix_pending_[vector]) return false;
+  SetMsixPending(vector, false);
+  return true;
+}
+
+void HardwareFunction::SetMsixPending(uint16_t vector, bool pending) {
+  msix_pending_[vector] = pending;
+  // The pending bit array is memory of the function that software may read.
+  const uint32_t pba = ReadConfig(
+      static_cast<uint16_t>(*capabilities_.msix + PCI_MSIX_PBA), 4);
+  const unsigned bar = pba & PCI_MSIX_PBA_BIR;
+  if (bar_size(bar) == 0) return;
+  const uint64_t offset =
+      (pba & PCI_MSIX_PBA_OFFSET) + vector / kPendingEntries * 8 +
+      vector % kPendingEntries / 8;
+  uint8_t bits = 0;
+  bars_[bar]->Read(offset, absl::MakeSpan(&bits, 1));
+  const uint8_t bit = static_cast<uint8_t>(1u << (vector % 8));
+  bits = static_cast<uint8_t>(pending ? bits | bit : bits & ~bit);
+  bars_[bar]->Write(offset, absl::MakeConstSpan(&bits, 1));
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_VFIO_HARDWARE_FUNCTION_H_
+#define PASSTHRU_TESTING_VFIO_HARDWARE_FUNCTION_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "pci/bar_index.h"
+#include "testing/models/device_model.h"
+#include "testing/proto/device.pb.h"
+#include "testing/vfio/bar_memory.h"
+#include "testing/vfio/fixture_bytes.h"
+
+namespace passthru::fake {
+
+// The silicon of one PCI function: its configuration registers, which a write
+// changes as the fixture measured it, its BARs' memory, its MSI-X mask and
+// pending bits, its power state and its reset. It knows nothing of VFIO; what
+// the host's kernel does to it goes through the same registers as on a bus.
+//
+// Behaviour of BARs is the model's, where it has one; all else is memory.
+//
+// Guarded by the fake kernel's mutex (Thread-compatible).
+class HardwareFunction {
+ public:
+  // `device` has passed Validate(); `model` may be null.
+  static absl::StatusOr<std::unique_ptr<HardwareFunction>> Create(
+      const PciDevice& device, std::unique_ptr<DeviceModel> model);
+  HardwareFunction(const HardwareFunction&) = delete;
+  HardwareFunction& operator=(const HardwareFunction&) = delete;
+
+  // The configuration space, physically. `width` is 1, 2 or 4. Outside: reads
+  // all ones, writes nothing.
+  size_t config_size() const { return config_.size(); }
+  uint32_t ReadConfig(uint16_t offset, unsigned width) const;
+  void WriteConfig(uint16_t offset, unsigned width, uint32_t value);
+
+  // Offsets of the capabilities that the simulation acts on.
+  struct Capabilities {
+    std::optional<uint8_t> power_management;
+    std::optional<uint8_t> vpd;
+    std::optional<uint8_t> msi;
+    std::optional<uint8_t> express;
+    std::optional<uint8_t> msix;
+    std::optional<uint8_t> advanced_features;
+  };
+  const Capabilities& capabilities() const { return capabilities_; }
+
+  bool bus_master() const;
+  bool memory_enabled() const;  // COMMAND.MEM and D0.
+  bool intx_disabled() const;   // COMMAND.InterruptDisable.
+  // Whether COMMAND.InterruptDisable can be set at all (PCI 2.3).
+  bool can_disable_intx() const { return can_disable_intx_; }
+  bool msi_enabled() const;
+  bool msix_enabled() const;  // And the function not masked.
+
+  // 0 to 3: D0 to D3hot.
+  unsigned power_state() const;
+  // Writes the power state field. D3hot to D0 resets the function unless
+  // No_Soft_Reset is set (PCI PM 1.2, 5.4.1).
+  void SetPowerState(unsigned state);
+
+  // Configuration and memory return to what they were at power-on, with
+  // decoding, mastering and interrupts off.
+  void Reset(ResetKind kind);
+  // pci_save_state() and pci_restore_state(): the standard header and the
+  // control registers of MSI, MSI-X and PCI Express.
+  std::vector<uint8_t> SaveState() const { return config_; }
+  void RestoreState(absl::Span<const uint8_t> saved);
+
+  // BARs, by number; 0 for one that does not exist.
+  uint64_t bar_size(unsigned bar) const;
+  bool bar_is_io(unsigned bar) const;
+  BarMemory* bar_memory(unsigned bar) { return bars_[bar].get(); }
+  // One access of `data.size()` 1, 2, 4 or 8, to the model or to memory.
+  void ReadBar(unsigned bar, uint64_t offset, absl::Span<uint8_t> data);
+  void WriteBar(unsigned bar, uint64_t offset, absl::Span<const uint8_t> data);
+  bool ModelHandles(unsigned bar, uint64_t offset) const;
+
+  // Level of the interrupt pin, seen in STATUS.
+  void SetIntxLevel(bool asserted);
+  bool intx_level() const { return intx_level_; }
+
+  // MSI-X, the device's own side of it (PCI 3.0, 6.8.2.9-10).
+  uint16_t msix_vectors() const {
+    return static_cast<uint16_t>(msix_masked_.size());
+  }
+  bool msix_masked(uint16_t vector) const { return msix_masked_[vector]; }
+  // Returns whether a pending message is sent by unmasking.
+  bool SetMsixMasked(uint16_t vector, bool masked);
+  void SetMsixPending(uint16_t vector, bool pending);
+  bool msix_pending(uint16_t vector) const { return msix_pending_[vector]; }
+
+  DeviceModel* model() { return model_.get(); }
+  bool Step() { return model_ != nullptr && model_->Step(); }
+
+ private:
+  static constexpr unsigned kBars = 6;
+
+  HardwareFunction(const PciDevice& device, std::unique_ptr<DeviceModel> model);
+
+  absl::Status CreateBars();
+  void FillBars();
+  void FillUnknownMasks();
+  void SetMaskDefault(size_t offset, uint32_t writable, unsigned width,
+                      uint32_t write_one_to_clear = 0);
+  bool DecodesBar(unsigned bar) const;
+
+  const PciDevice device_;
+  ConfigImage image_;  // Masks, and the bytes at power-on.
+  std::vector<uint8_t> config_;
+  Capabilities capabilities_;
+  bool can_disable_intx_ = false;
+  bool intx_level_ = false;
+  std::array<std::unique_ptr<BarMemory>, kBars> bars_;
+  std::vector<bool> msix_masked_;
+  std::vector<bool> msix_pending_;
+  std::unique_ptr<DeviceModel> model_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_VFIO_HARDWARE_FUNCTION_H_

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_VFIO_TYPE1_IOMMU_H_
+#define PASSTHRU_TESTING_VFIO_TYPE1_IOMMU_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "testing/vfio/vfio_rules.h"
+
+namespace passthru::fake {
+
+// Addresses first to last, both included.
+struct IovaRange {
+  uint64_t first = 0;
+  uint64_t last = 0;
+  friend bool operator==(const IovaRange&, const IovaRange&) = default;
+};
+
+// One VFIO_IOMMU_MAP_DMA that was not undone.
+struct DmaMapping {
+  uint64_t iova = 0;
+  uint64_t size = 0;
+  uint64_t vaddr = 0;
+  bool read = false;
+  bool write = false;
+  bool vaddr_invalid = false;  // Between UNMAP and MAP with the VADDR flag.
+
+  uint64_t last() const { return iova + size - 1; }
+  friend bool operator==(const DmaMapping&, const DmaMapping&) = default;
+};
+
+// The IOMMU domain behind one container: drivers/vfio/vfio_iommu_type1.c
+// without its ioctl copying, and the translation that hardware does. Methods
+// that stand for an ioctl return an errno, 0 for success.
+//
+// Pinning. Linux pins the pages when they are mapped: a device goes on reaching
+// them whatever the process does to the address afterwards. A process cannot
+// pin its own pages under another name, so the simulation keeps the address:
+// once the process unmaps it, DMA through it is refused (kUnpinned, never a
+// crash), and where it maps something else there, the device sees that. Code
+// that relies on pages staying pinned after munmap(2) is therefore reported
+// rather than served.
+//
+// Guarded by the fake kernel's mutex (Thread-compatible).
+class Type1Iommu {
+ public:
+  struct Options {
+    VfioRules rules;
+    // Bit n: pages of 1 << n bytes. The lowest is the granularity.
+    uint64_t page_sizes = 0x40201000;
+    // Ascending. By default what a 39-bit Intel IOMMU leaves: the window of
+    // message signalled interrupts is cut out.
+    std::vector<IovaRange> iova_ranges = {{0, 0xfedf'ffff},
+                                          {0xfef0'0000, 0x7f'ffff'ffff}};
+    // Module parameter dma_entry_limit.
+    uint32_t max_mappings = 65535;
+    // RLIMIT_MEMLOCK of a process without CAP_IPC_LOCK, in bytes.
+    uint64_t locked_memory_limit = ~uint64_t{0};
+    // VFIO_TYPE1v2_IOMMU; false: VFIO_TYPE1_IOMMU, whose unmap is laxer.
+    bool version2 = true;
+  };
+
+  explicit Type1Iommu(Options options) : options_(std::move(options)) {}
+  Type1Iommu(const Type1Iommu&) = delete;
+  Type1Iommu& operator=(const Type1Iommu&) = delete;
+
+  uint64_t page_sizes() const { return options_.page_sizes; }
+  const std::vector<IovaRange>& iova_ranges() const {
+    return options_.iova_ranges;
+  }
+  uint32_t available() const {
+    return options_.max_mappings - static_cast<uint32_t>(mappings_.size());
+  }
+  bool version2() const { return options_.version2; }
+  const VfioRules& rules() const { return options_.rules; }
+
+  // VFIO_IOMMU_MAP_DMA; `flags` as in the UAPI, known ones only.
+  int Map(uint32_t flags, uint64_t vaddr, uint64_t iova, uint64_t size);
+
+  // VFIO_IOMMU_UNMAP_DMA without a bitmap. `size` becomes how much was
+  // unmapped, on success only.
+  int Unmap(uint32_t flags, uint64_t iova, uint64_t* size);
+
+  // VFIO_IOMMU_DIRTY_PAGES.
+  void StartDirtyTracking() { dirty_tracking_ = true; }
+  void StopDirtyTracking() { dirty_tracking_ = false; }
+  bool dirty_tracking() const { return dirty_tracking_; }
+
+  std::vector<DmaMapping> Mappings() const;
+
+  // The access of a device. All of it or nothing.
+  enum class Access { kDone, kUnmapped, kPermission, kUnpinned };
+  Access Read(uint64_t iova, absl::Span<uint8_t> data) const;
+  Access Write(uint64_t iova, absl::Span<const uint8_t> data) const;
+
+ private:
+  uint64_t granularity() const {
+    return options_.page_sizes & (~options_.page_sizes + 1);
+  }
+  // The first mapping that overlaps [iova, iova + size), or end.
+  std::map<uint64_t, DmaMapping>::iterator FindFirst(uint64_t iova,
+                                                     uint64_t size);
+  int SetVaddr(uint64_t vaddr, uint64_t iova, uint64_t size);
+  int InvalidateVaddr(uint64_t iova, uint64_t last, uint64_t* unmapped);
+  bool InRange(uint64_t iova, uint64_t last) const;
+  bool Bisects(uint64_t iova, uint64_t size);
+
+  struct Piece {
+    uint64_t vaddr = 0;
+    uint64_t size = 0;
+  };
+  Access Translate(uint64_t iova, uint64_t size, bool write,
+                   std::vector<Piece>& pieces) const;
+
+  const Options options_;
+  std::map<uint64_t, DmaMapping> mappings_;  // By iova; disjoint.
+  uint64_t pinned_bytes_ = 0;
+  bool dirty_tracking_ = false;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_VFIO_TYPE1_IOMMU_H_

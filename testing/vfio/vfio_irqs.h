@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_VFIO_VFIO_IRQS_H_
+#define PASSTHRU_TESTING_VFIO_VFIO_IRQS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/types/span.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/eventfd_table.h"
+#include "testing/vfio/hardware_function.h"
+#include "testing/vfio/vfio_rules.h"
+
+namespace passthru::fake {
+
+// The interrupt state of one opened device, with the answers of
+// drivers/vfio/pci/vfio_pci_intrs.c: which mechanism is on, which vector has
+// which eventfd, whether INTx is masked. It programs the function's MSI and
+// MSI-X registers as the kernel's PCI core does, and passes on what the
+// function then signals, in the signaller's context.
+//
+// Guarded by the fake kernel's mutex (Thread-compatible).
+class VfioIrqs {
+ public:
+  struct Options {
+    HardwareFunction* hardware = nullptr;
+    EventfdTable* eventfds = nullptr;
+    VfioRules rules;
+    // The function shows an interrupt pin.
+    bool has_intx = false;
+    // The host has an interrupt line for it; without one, ENODEV.
+    bool has_host_irq = true;
+    bool is_pcie = false;
+    // MSI-X vectors may be added while it is on (rules.dynamic_msix and
+    // interrupt remapping).
+    bool dynamic_msix = false;
+    // How many vectors the host can spare. Less than asked: SET_IRQS returns
+    // this number, and enables nothing.
+    uint32_t msi_vectors_available = 32;
+    uint32_t msix_vectors_available = 2048;
+  };
+
+  explicit VfioIrqs(Options options);
+  ~VfioIrqs();
+  VfioIrqs(const VfioIrqs&) = delete;
+  VfioIrqs& operator=(const VfioIrqs&) = delete;
+
+  // VFIO_DEVICE_GET_IRQ_INFO; EINVAL.
+  struct Info {
+    uint32_t flags = 0;
+    uint32_t count = 0;
+  };
+  kernel::SyscallResult<Info> GetInfo(uint32_t index) const;
+
+  // VFIO_DEVICE_SET_IRQS after the header was read: `data` holds what follows
+  // it in the caller's struct.
+  struct Request {
+    uint32_t flags = 0;
+    uint32_t index = 0;
+    uint32_t start = 0;
+    uint32_t count = 0;
+  };
+  // How many bytes of data the request has; EINVAL.
+  kernel::SyscallResult<size_t> DataSize(const Request& request,
+                                         uint32_t argsz) const;
+  kernel::SyscallResult<int> Set(const Request& request,
+                                 absl::Span<const uint8_t> data);
+
+  // What the function signals, as DeviceHost has it.
+  void OnMsi(uint16_t vector);
+  void OnMsix(uint16_t vector);
+  void OnIntx(bool asserted);
+
+  // COMMAND.InterruptDisable as the user set it.
+  void SetVirtualIntxDisable(bool disabled);
+  bool msi_is_on() const { return type_ == Type::kMsi; }
+  // Log2 of the number of vectors that MSI was last enabled with.
+  unsigned msi_queue_max() const { return msi_queue_max_; }
+
+  // Programs the function again after it lost its registers in a reset, as
+  // pci_restore_msi_state() does.
+  void RestoreAfterReset();
+
+  // Last close of the device: everything off.
+  void DisableAll();
+
+  // The ERR and REQ eventfds, signalled if there is one.
+  void SignalError();
+  void SignalRequest();
+
+  // For tests' invariants.
+  enum class Type { kNone, kIntx, kMsi, kMsix };
+  struct Snapshot {
+    Type type = Type::kNone;
+    bool intx_masked = false;
+    bool has_unmask_eventfd = false;
+    // Which eventfd each vector signals; INTx is vector 0. Only those that
+    // have one.
+    std::map<uint32_t, std::string> triggers;
+    uint64_t delivered = 0;  // Interrupts that reached an eventfd.
+    uint64_t dropped = 0;    // Raised while their mechanism could not deliver.
+  };
+  Snapshot GetSnapshot() const;
+
+ private:
+  class UnmaskWaiter;
+  using Trigger = std::shared_ptr<FakeEventfd>;
+
+  // The `index`th of an array of descriptors.
+  static int ReadFd(absl::Span<const uint8_t> data, size_t index) {
+    int32_t fd = -1;
+    std::memcpy(&fd, data.data() + index * sizeof(fd), sizeof(fd));
+    return fd;
+  }
+
+  uint32_t CountOf(uint32_t index) const;
+  kernel::SyscallResult<int> SetIntx(const Request& request,
+                                     absl::Span<const uint8_t> data);
+  kernel::SyscallResult<int> TriggerIntx(const Request& request,
+                                         absl::Span<const uint8_t> data);
+  kernel::SyscallResult<int> UnmaskIntx(const Request& request,
+                                        absl::Span<const uint8_t> data);
+  kernel::SyscallResult<int> SetMessages(const Request& request,
+                                         absl::Span<const uint8_t> data);
+  kernel::SyscallResult<int> SetSingle(Trigger& trigger, const Request& request,
+                                       absl::Span<const uint8_t> data);
+
+  // Positive: only so many vectors there are.
+  int EnableMessages(uint32_t vectors, Type type);
+  void DisableMessages();
+  int SetBlock(uint32_t start, uint32_t count, absl::Span<const uint8_t> data);
+  int SetVector(uint32_t vector, int fd);
+  void WriteMsiEnable(bool enable, uint32_t vectors);
+  void WriteMsixEnable(bool enable);
+
+  void MaskIntx();
+  void UnmaskIntxAndSignal();
+  // True if the line is asserted still, so that it stays masked and must be
+  // signalled again.
+  bool TryUnmaskIntx();
+  void SignalIntx();
+  // Takes the pending interrupt of an unmasked line.
+  void HandleIntx();
+  void DisableIntx();
+  void DropUnmaskEventfd();
+  void WriteIntxDisable(bool disable);
+  void Signal(const Trigger& trigger);
+
+  const Options options_;
+  Type type_ = Type::kNone;
+  // INTx.
+  bool virtual_intx_disable_ = false;
+  bool intx_masked_ = false;
+  Trigger intx_trigger_;
+  Trigger unmask_eventfd_;
+  std::unique_ptr<UnmaskWaiter> unmask_waiter_;
+  // MSI and MSI-X.
+  uint32_t vectors_allocated_ = 0;  // Contiguous from 0, at enable.
+  std::map<uint32_t, Trigger> triggers_;
+  unsigned msi_queue_max_ = 0;
+  // ERR and REQ.
+  Trigger error_trigger_;
+  Trigger request_trigger_;
+  uint64_t delivered_ = 0;
+  uint64_t dropped_ = 0;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_VFIO_VFIO_IRQS_H_

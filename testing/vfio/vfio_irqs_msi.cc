@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// MSI and MSI-X: enabling, vectors, signals.
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+
+#include <bit>
+#include <cerrno>
+#include <utility>
+
+#include "testing/vfio/vfio_irqs.h"
+
+namespace passthru::fake {
+namespace {
+
+using kernel::SyscallResult;
+
+SyscallResult<int> Error(int error) { return {-1, error}; }
+
+}  // namespace
+
+// vfio_pci_set_msi_trigger().
+SyscallResult<int> VfioIrqs::SetMessages(const Request& request,
+                                         absl::Span<const uint8_t> data) {
+  const Type type = request.index == VFIO_PCI_MSIX_IRQ_INDEX ? Type::kMsix
+                                                             : Type::kMsi;
+  const bool none = (request.flags & VFIO_IRQ_SET_DATA_NONE) != 0;
+  if (type_ == type && request.count == 0 && none) {
+    DisableMessages();
+    return {0, 0};
+  }
+  if (type_ != type && type_ != Type::kNone) return Error(EINVAL);
+
+  if ((request.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0) {
+    if (type_ == type) {
+      const int error = SetBlock(request.start, request.count, data);
+      return error == 0 ? SyscallResult<int>{0, 0} : Error(error);
+    }
+    const uint32_t vectors = request.start + request.count;
+    // pci_alloc_irq_vectors(min 1, max 0).
+    if (vectors == 0) return Error(ERANGE);
+    if (const int available = EnableMessages(vectors, type); available != 0) {
+      return {available, 0};
+    }
+    const int error = SetBlock(request.start, request.count, data);
+    if (error == 0) return {0, 0};
+    DisableMessages();
+    return Error(error);
+  }
+
+  if (type_ != type) return Error(EINVAL);
+  if (options_.rules.irq_block_checked_first &&
+      request.start + request.count > vectors_allocated_) {
+    return Error(EINVAL);
+  }
+  for (uint32_t i = 0; i < request.count; ++i) {
+    const auto found = triggers_.find(request.start + i);
+    if (found == triggers_.end()) continue;
+    if (none || data[i] != 0) Signal(found->second);
+  }
+  return {0, 0};
+}
+
+int VfioIrqs::EnableMessages(uint32_t vectors, Type type) {
+  const uint32_t available = type == Type::kMsix
+                                 ? options_.msix_vectors_available
+                                 : options_.msi_vectors_available;
+  if (available < vectors) return static_cast<int>(available);
+  type_ = type;
+  vectors_allocated_ = vectors;
+  if (type == Type::kMsi) {
+    msi_queue_max_ = static_cast<unsigned>(std::bit_width(vectors * 2 - 1) - 1);
+    WriteMsiEnable(true, vectors);
+  } else {
+    WriteMsixEnable(true);
+  }
+  return 0;
+}
+
+void VfioIrqs::DisableMessages() {
+  for (const auto& [vector, trigger] : triggers_) {
+    if (type_ == Type::kMsix) {
+      options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector), true);
+    }
+  }
+  triggers_.clear();
+  if (type_ == Type::kMsi) WriteMsiEnable(false, vectors_allocated_);
+  if (type_ == Type::kMsix) WriteMsixEnable(false);
+  vectors_allocated_ = 0;
+  type_ = Type::kNone;
+}
+
+// vfio_msi_set_block(): on a failure the vectors before it are taken back, and
+// with them what they had before.
+int VfioIrqs::SetBlock(uint32_t start, uint32_t count,
+                       absl::Span<const uint8_t> data) {
+  if (options_.rules.irq_block_checked_first &&
+      (start >= vectors_allocated_ || start + count > vectors_allocated_)) {
+    return EINVAL;
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    const int error = SetVector(start + i, ReadFd(data, i));
+    if (error == 0) continue;
+    for (uint32_t undo = 0; undo <= i; ++undo) SetVector(start + undo, -1);
+    return error;
+  }
+  return 0;
+}
+
+int VfioIrqs::SetVector(uint32_t vector, int fd) {
+  const bool msix = type_ == Type::kMsix;
+  if (triggers_.erase(vector) != 0 && msix) {
+    options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector), true);
+  }
+  if (fd < 0) return 0;
+  if (vector >= vectors_allocated_) {
+    if (!msix || !options_.dynamic_msix) return EINVAL;
+    if (vector >= options_.msix_vectors_available) return ENOSPC;
+  }
+  auto eventfd = options_.eventfds->Lookup(fd);
+  if (!eventfd.ok()) return eventfd.error;
+  triggers_[vector] = std::move(eventfd.value);
+  // request_irq() unmasks the entry, which sends what was pending.
+  if (msix && options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector),
+                                               false)) {
+    OnMsix(static_cast<uint16_t>(vector));
+  }
+  return 0;
+}
+
+// The kernel writes the whole control word: Multiple Message Enable, then the
+// enable bit. COMMAND is left as it was, though pci_intx_for_msi() changes it:
+// vfio_pci_memory_unlock_and_restore() writes the old value back.
+void VfioIrqs::WriteMsiEnable(bool enable, uint32_t vectors) {
+  const uint16_t at = static_cast<uint16_t>(
+      *options_.hardware->capabilities().msi + PCI_MSI_FLAGS);
+  uint32_t flags = options_.hardware->ReadConfig(at, 2);
+  flags &= ~uint32_t{PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE};
+  if (enable) {
+    flags |= PCI_MSI_FLAGS_ENABLE |
+             static_cast<uint32_t>(std::bit_width(vectors - 1)) << 4;
+  }
+  options_.hardware->WriteConfig(at, 2, flags);
+}
+
+void VfioIrqs::WriteMsixEnable(bool enable) {
+  const uint16_t at = static_cast<uint16_t>(
+      *options_.hardware->capabilities().msix + PCI_MSIX_FLAGS);
+  uint32_t flags = options_.hardware->ReadConfig(at, 2);
+  flags &= ~uint32_t{PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL};
+  if (enable) flags |= PCI_MSIX_FLAGS_ENABLE;
+  options_.hardware->WriteConfig(at, 2, flags);
+}
+
+void VfioIrqs::OnMsi(uint16_t vector) {
+  // A message is a memory write: without bus mastering it goes nowhere.
+  const auto found = triggers_.find(vector);
+  if (type_ != Type::kMsi || !options_.hardware->msi_enabled() ||
+      !options_.hardware->bus_master() || found == triggers_.end()) {
+    ++dropped_;
+    return;
+  }
+  Signal(found->second);
+}
+
+void VfioIrqs::OnMsix(uint16_t vector) {
+  HardwareFunction& hardware = *options_.hardware;
+  if (vector >= hardware.msix_vectors()) {
+    ++dropped_;
+    return;
+  }
+  // A masked vector pends, whatever else is off; it is sent once unmasked.
+  if (!hardware.msix_enabled() || hardware.msix_masked(vector)) {
+    hardware.SetMsixPending(vector, true);
+    return;
+  }
+  const auto found = triggers_.find(vector);
+  if (!hardware.bus_master() || found == triggers_.end()) {
+    ++dropped_;
+    return;
+  }
+  Signal(found->second);
+}
+
+}  // namespace passthru::fake
