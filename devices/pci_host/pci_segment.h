@@ -9,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
@@ -52,9 +53,9 @@ class PciSegment {
   // that is empty.
   absl::Status Remove(pci::Bdf bdf);
 
-  // A guest access to `bus`:`device`.`function` of any length and alignment,
-  // cut into naturally aligned pieces of at most 4 bytes, low addresses first.
-  // What is absent, or beyond kConfigSize, reads as all ones.
+  // A guest access of any length and alignment to one function's space, cut
+  // into naturally aligned pieces of at most 4 bytes, low addresses first. What
+  // is absent, or beyond kConfigSize, reads as all ones.
   void ConfigRead(pci::Bdf bdf, uint16_t offset, absl::Span<uint8_t> data);
   void ConfigWrite(pci::Bdf bdf, uint16_t offset,
                    absl::Span<const uint8_t> data);
@@ -64,9 +65,18 @@ class PciSegment {
 
  private:
   struct Entry;
+  struct Access;
+
+  // Finds the function and enters its gate.
+  void Enter(pci::Bdf bdf, Access& access);
 
   const uint16_t number_;
+
   mutable absl::Mutex mutex_;
+  absl::btree_map<pci::Bdf, std::shared_ptr<Entry>> entries_
+      ABSL_GUARDED_BY(mutex_);
+  // By routing ID without the function number.
+  absl::flat_hash_map<uint16_t, int> functions_in_slot_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace passthru::pci_host

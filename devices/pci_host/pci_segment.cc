@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "devices/pci_host/pci_segment.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "devices/bus/call_gate.h"
+#include "devices/pci_host/config_pieces.h"
+#include "devices/pci_host/pci_function.h"
+#include "pci/bdf.h"
+#include "pci/registers.h"
+
+namespace passthru::pci_host {
+namespace {
+
+constexpr uint8_t kAbsent = 0xff;
+
+// The device that a function belongs to: its routing ID without bits 2:0.
+uint16_t SlotOf(pci::Bdf bdf) { return bdf.routing_id() >> 3; }
+
+// Corrects the header type, if it is within the `width` bytes at `offset`. A
+// header type of all ones is that of a function that does not answer, and
+// stays.
+uint32_t WithMultiFunctionBit(uint32_t value, uint16_t offset, unsigned width,
+                              bool multi_function) {
+  constexpr uint16_t kRegister = pci::kHeaderType.offset;
+  if (kRegister < offset || kRegister >= offset + width) return value;
+  const unsigned shift = 8 * (kRegister - offset);
+  pci::HeaderType type{.raw = static_cast<uint8_t>(value >> shift)};
+  if (type.raw == kAbsent) return value;
+  pci::HeaderType::kMultiFunction.Set(type, multi_function);
+  return (value & ~(uint32_t{0xff} << shift)) | uint32_t{type.raw} << shift;
+}
+
+}  // namespace
+
+// One function. Shared with the calls that are in it, so that the gate lives
+// until the last one has left.
+struct PciSegment::Entry {
+  // Read inside the gate only; reset when nobody is or will be inside.
+  std::shared_ptr<PciFunction> function;
+  bus::CallGate gate;
+};
+
+// A call to a function that is there, or entry is null. The call, declared
+// last, ends before the entry is let go.
+struct PciSegment::Access {
+  std::shared_ptr<Entry> entry;
+  bool multi_function = false;
+  bus::CallGate::Call call;
+};
+
+PciSegment::PciSegment(uint16_t number) : number_(number) {}
+
+PciSegment::~PciSegment() = default;
+
+absl::Status PciSegment::Add(pci::Bdf bdf,
+                             std::shared_ptr<PciFunction> function) {
+  if (function == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no PCI function to add at ", bdf));
+  }
+  if (bdf.segment() != number_) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("%v is not on PCI segment %04x", bdf, number_));
+  }
+  auto entry = std::make_shared<Entry>();
+  entry->function = std::move(function);
+  absl::MutexLock lock(&mutex_);
+  if (!entries_.insert({bdf, std::move(entry)}).second) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("there is a PCI function at ", bdf, " already"));
+  }
+  ++functions_in_slot_[SlotOf(bdf)];
+  return absl::OkStatus();
+}
+
+absl::Status PciSegment::Remove(pci::Bdf bdf) {
+  std::shared_ptr<Entry> removed;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = entries_.find(bdf);
+    if (found == entries_.end()) {
+      return absl::NotFoundError(
+          absl::StrCat("there is no PCI function at ", bdf));
+    }
+    removed = std::move(found->second);
+    entries_.erase(found);
+    const auto slot = functions_in_slot_.find(SlotOf(bdf));
+    if (--slot->second == 0) functions_in_slot_.erase(slot);
+  }
+  // As in Bus::Remove(): the function does not die on a thread of its choosing.
+  if (removed->gate.WaitForOthers() == 0) removed->function.reset();
+  return absl::OkStatus();
+}
+
+void PciSegment::Enter(pci::Bdf bdf, Access& access) {
+  absl::ReaderMutexLock lock(&mutex_);
+  const auto found = entries_.find(bdf);
+  if (found == entries_.end()) return;
+  access.entry = found->second;
+  access.multi_function = functions_in_slot_.at(SlotOf(bdf)) > 1;
+  access.call.Enter(access.entry->gate);
+}
+
+void PciSegment::ConfigRead(pci::Bdf bdf, uint16_t offset,
+                            absl::Span<uint8_t> data) {
+  std::fill(data.begin(), data.end(), kAbsent);
+  if (offset >= kConfigSize) return;
+  Access access;
+  Enter(bdf, access);
+  if (access.entry == nullptr) return;
+  data = data.first(std::min<size_t>(data.size(), kConfigSize - offset));
+  ForEachConfigPiece(
+      offset, data.size(), [&](uint16_t at, size_t position, unsigned width) {
+        const uint32_t value =
+            WithMultiFunctionBit(access.entry->function->ConfigRead(at, width),
+                                 at, width, access.multi_function);
+        for (unsigned i = 0; i < width; ++i)
+          data[position + i] = static_cast<uint8_t>(value >> (8 * i));
+      });
+}
+
+void PciSegment::ConfigWrite(pci::Bdf bdf, uint16_t offset,
+                             absl::Span<const uint8_t> data) {
+  if (offset >= kConfigSize) return;
+  Access access;
+  Enter(bdf, access);
+  if (access.entry == nullptr) return;
+  data = data.first(std::min<size_t>(data.size(), kConfigSize - offset));
+  ForEachConfigPiece(
+      offset, data.size(), [&](uint16_t at, size_t position, unsigned width) {
+        access.entry->function->ConfigWrite(at, data.subspan(position, width));
+      });
+}
+
+std::vector<pci::Bdf> PciSegment::Functions() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  std::vector<pci::Bdf> functions;
+  functions.reserve(entries_.size());
+  for (const auto& [bdf, entry] : entries_) functions.push_back(bdf);
+  return functions;
+}
+
+}  // namespace passthru::pci_host
