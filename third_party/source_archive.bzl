@@ -54,7 +54,7 @@ source_archive = repository_rule(
             allow_single_file = True,
             doc = "Replaces the archive's own BUILD file at the root.",
         ),
-        "_anchor": attr.label(default = "//third_party:source_archive.bzl"),
+        "_anchor": attr.label(default = "//third_party:BUILD.bazel"),
     },
     doc = """Unpacks the first of several archives of the same source tree.
 

@@ -1,8 +1,13 @@
-"""The Linux UAPI headers of the 6.12 series, file by file pinned."""
+"""The UAPI headers of one kernel series, every file pinned.
 
-# The transitive closure of what :uapi promises, on x86-64. Every file is checked
-# against its sha256, wherever it came from. Within a series of the kernel these
-# files do not change.
+They come out of Debian's package linux-libc-dev if ./bazelw has put one into
+third_party/distfiles, and from the kernel's sources otherwise: the same bytes,
+checked against the same checksums.
+"""
+
+# What :uapi promises and all that those files include in turn, on x86-64, with
+# the sha256 of each file as `make headers_install` leaves it. Within a series of
+# the kernel they do not change.
 _PINS = {
     "asm-generic/bitsperlong.h": "3a8e58cc67210c5a2b3bf24c84a96328e974dfe94206c74e5478d3142c991cf7",
     "asm-generic/errno-base.h": "2c148e92b8318deeb767fabd60822113e575ee664ff09a1873aed8f7a495793c",
@@ -45,7 +50,18 @@ _PINS = {
     "video/edid.h": "d5380466925236664e1aea5f2c4fe69b5b8edb0f224c6f9d31c00f9a13c72e19",
 }
 
-_DISTFILES = "distfiles"
+# A tag of the series, in the stable kernels' repository.
+_TAG = "v6.12.107"
+_SERIES = _TAG[1:_TAG.rindex(".")]
+_KERNEL = "https://github.com/gregkh/linux/raw/%s/" % _TAG
+
+# `make headers_install` writes these itself.
+_GENERATED = [
+    "asm/errno.h",
+    "asm/fcntl.h",
+    "asm/ioctl.h",
+    "asm/types.h",
+]
 
 _BUILD = """\
 licenses(["restricted"])  # GPL-2.0 WITH Linux-syscall-note.
@@ -60,45 +76,69 @@ cc_library(
 )
 """
 
+def _run(ctx, *arguments):
+    """Returns what a command prints. It must succeed."""
+    result = ctx.execute(arguments)
+    if result.return_code != 0:
+        fail("%s: %s" % (arguments[0], result.stderr))
+    return result.stdout
+
 def _find_package(ctx):
-    folder = ctx.path(ctx.attr._anchor).dirname.dirname.get_child(_DISTFILES)
-    if not folder.exists:
-        return None
-    for file in folder.readdir():
-        if file.basename.startswith("linux-libc-dev_" + ctx.attr.series + ".") and file.basename.endswith(".deb"):
+    """Returns the linux-libc-dev package in distfiles, or None."""
+    folder = ctx.path(ctx.attr._distfiles_anchor).dirname.get_child("distfiles")
+    for file in folder.readdir() if folder.exists else []:
+        name = file.basename
+        if name.startswith("linux-libc-dev_%s." % _SERIES) and name.endswith(".deb"):
             return file
     return None
 
-def _run(ctx, arguments):
-    result = ctx.execute(arguments)
-    if result.return_code != 0:
-        fail("%s: %s" % (" ".join([str(argument) for argument in arguments]), result.stderr))
-    return result.stdout
-
-def _from_package(ctx, package):
-    _run(ctx, ["dpkg-deb", "--extract", package, "package"])
+def _take_from_package(ctx, package):
+    """Copies the files of _PINS out of a linux-libc-dev package to include/."""
+    _run(ctx, "dpkg-deb", "--extract", package, "package")
     for name in _PINS:
         folder = "x86_64-linux-gnu/" if name.startswith("asm/") else ""
-        _run(ctx, ["install", "-D", "-m", "644", "package/usr/include/" + folder + name, "include/" + name])
+        _run(ctx, "install", "-D", "-m", "644", "package/usr/include/" + folder + name, "include/" + name)
     ctx.delete("package")
 
-def _linux_kernel_headers_impl(ctx):
+def _take_from_kernel(ctx):
+    """Makes the files of _PINS in include/ out of the kernel's sources."""
+    for name in _PINS:
+        if name in _GENERATED:
+            ctx.file("include/" + name, "#include <asm-generic/%s>\n" % name[len("asm/"):], False)
+            continue
+        folder = "arch/x86/include/uapi/" if name.startswith("asm/") else "include/uapi/"
+
+        # No checksum yet: that of the exported form is checked below.
+        ctx.download(_KERNEL + folder + name, "raw.h")
+        exported = _run(ctx, "bash", "-c", "exec \"$0\" < raw.h", ctx.path(ctx.attr._export))
+        ctx.file("include/" + name, exported, False)
+    ctx.delete("raw.h")
+
+def _impl(ctx):
     package = _find_package(ctx)
-    if not package:
-        fail("no package")
-    _from_package(ctx, package)
-    sums = _run(ctx, ["sha256sum"] + ["include/" + name for name in _PINS])
+    if package:
+        source = str(package)
+        _take_from_package(ctx, package)
+    else:
+        source = _KERNEL
+        _take_from_kernel(ctx)
+
+    sums = _run(ctx, "sha256sum", *["include/" + name for name in _PINS])
     for line in sums.splitlines():
         sha256, _, path = line.partition("  ")
-        if sha256 != _PINS[path[len("include/"):]]:
-            fail("%s: sha256 is %s" % (path, sha256))
+        name = path[len("include/"):]
+        if sha256 != _PINS[name]:
+            fail("<%s> from %s is not the pinned one: its sha256 is %s, not %s" %
+                 (name, source, sha256, _PINS[name]))
+
     ctx.file("WORKSPACE", "workspace(name = \"%s\")\n" % ctx.name)
-    ctx.file("BUILD.bazel", _BUILD % "\n        ".join(['"include/%s",' % name for name in _PINS]))
+    ctx.file("BUILD.bazel", _BUILD % "\n        ".join(["\"include/%s\"," % name for name in _PINS]))
 
 linux_kernel_headers = repository_rule(
-    implementation = _linux_kernel_headers_impl,
+    implementation = _impl,
     attrs = {
-        "series": attr.string(mandatory = True),
-        "_anchor": attr.label(default = "//third_party/linux_kernel_headers:repository.bzl"),
+        "_distfiles_anchor": attr.label(default = "//third_party:BUILD.bazel"),
+        "_export": attr.label(default = "//third_party/linux_kernel_headers:export_uapi.sh"),
     },
+    doc = "The target :uapi, for #include <linux/...> and <asm/...>.",
 )
