@@ -70,10 +70,9 @@ absl::Status VfioDevice::CheckAccess(uint32_t index, const char* verb,
                                      uint64_t offset, uint64_t size) const {
   const uint64_t region_size = region(index).size;
   if (offset > region_size || size > region_size - offset) {
-    return absl::OutOfRangeError(
-        absl::StrFormat("%s: the region has 0x%x bytes",
-                        DescribeAccess(*this, index, verb, offset, size),
-                        region_size));
+    return absl::OutOfRangeError(absl::StrFormat(
+        "%s: the region has 0x%x bytes",
+        DescribeAccess(*this, index, verb, offset, size), region_size));
   }
   return absl::OkStatus();
 }

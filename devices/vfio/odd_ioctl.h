@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_VFIO_ODD_IOCTL_H_
+#define PASSTHRU_DEVICES_VFIO_ODD_IOCTL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "devices/kernel/forwarding_syscalls.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "devices/kernel/syscalls.h"
+
+namespace passthru::vfio {
+
+// For tests of answers that no sane kernel gives: every ioctl goes to one
+// function. Counts the calls.
+class OddIoctl : public kernel::ForwardingSyscalls {
+ public:
+  using Handler = std::function<kernel::SyscallResult<int>(
+      unsigned long request, uint8_t* argument)>;
+
+  explicit OddIoctl(Handler handler)
+      : ForwardingSyscalls(&linux_), handler_(std::move(handler)) {}
+
+  kernel::SyscallResult<int> Ioctl(int, unsigned long request,
+                                   void* arg) override {
+    ++calls_;
+    return handler_(request, static_cast<uint8_t*>(arg));
+  }
+
+  int calls() const { return calls_; }
+
+ private:
+  kernel::LinuxSyscalls linux_;
+  const Handler handler_;
+  int calls_ = 0;
+};
+
+// The `argsz` that a call came with.
+inline uint32_t Argsz(const uint8_t* argument) {
+  uint32_t argsz = 0;
+  std::memcpy(&argsz, argument, sizeof(argsz));
+  return argsz;
+}
+
+// Answers as the kernel does: `answer` (whose argsz is set to its size) if
+// there is room for it, else only its first `fixed_size` bytes, which then
+// have no `cap_offset` at `cap_offset_at`.
+inline kernel::SyscallResult<int> AnswerInfo(std::vector<uint8_t> answer,
+                                             size_t fixed_size,
+                                             size_t cap_offset_at,
+                                             uint8_t* argument) {
+  const uint32_t needed = static_cast<uint32_t>(answer.size());
+  std::memcpy(answer.data(), &needed, sizeof(needed));
+  if (Argsz(argument) < needed) {
+    answer.resize(fixed_size);
+    std::memset(answer.data() + cap_offset_at, 0, sizeof(uint32_t));
+  }
+  std::memcpy(argument, answer.data(), answer.size());
+  return {};
+}
+
+// Appends the bytes of `value`.
+template <typename T>
+void Append(std::vector<uint8_t>& bytes, const T& value) {
+  const auto* const data = reinterpret_cast<const uint8_t*>(&value);
+  bytes.insert(bytes.end(), data, data + sizeof(value));
+}
+
+}  // namespace passthru::vfio
+
+#endif  // PASSTHRU_DEVICES_VFIO_ODD_IOCTL_H_

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio/region_info.h"
+
+#include <linux/vfio.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/vfio/odd_ioctl.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::vfio {
+namespace {
+
+using absl_testing::IsOk;
+using absl_testing::StatusIs;
+using kernel::SyscallResult;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr uint32_t kReadWriteMap = VFIO_REGION_INFO_FLAG_READ |
+                                   VFIO_REGION_INFO_FLAG_WRITE |
+                                   VFIO_REGION_INFO_FLAG_MMAP;
+
+// An answer of VFIO_DEVICE_GET_REGION_INFO, piece by piece.
+class Answer {
+ public:
+  Answer() {
+    info_.flags = kReadWriteMap;
+    info_.index = 2;
+    info_.size = 0x10000;
+    info_.offset = uint64_t{2} << 40;
+  }
+
+  vfio_region_info& info() { return info_; }
+
+  // Begins a capability; what is appended follows its header.
+  Answer& Capability(uint16_t id) {
+    const uint32_t offset =
+        static_cast<uint32_t>(sizeof(vfio_region_info) + tail_.size());
+    if (last_header_ == kNone) {
+      info_.flags |= VFIO_REGION_INFO_FLAG_CAPS;
+      info_.cap_offset = offset;
+    } else {
+      reinterpret_cast<vfio_info_cap_header*>(tail_.data() + last_header_)
+          ->next = offset;
+    }
+    last_header_ = tail_.size();
+    vfio::Append(tail_, vfio_info_cap_header{.id = id, .version = 1});
+    return *this;
+  }
+  template <typename T>
+  Answer& Append(T value) {
+    vfio::Append(tail_, value);
+    return *this;
+  }
+
+  VfioRegionInfo Query() {
+    std::vector<uint8_t> bytes;
+    vfio::Append(bytes, info_);
+    bytes.insert(bytes.end(), tail_.begin(), tail_.end());
+    OddIoctl ioctl([&](unsigned long, uint8_t* argument) {
+      return AnswerInfo(bytes, sizeof(vfio_region_info),
+                        offsetof(vfio_region_info, cap_offset), argument);
+    });
+    return QueryRegionInfo(&ioctl, 5, 2, "0000:01:00.0");
+  }
+
+ private:
+  static constexpr size_t kNone = SIZE_MAX;
+
+  vfio_region_info info_ = {};
+  std::vector<uint8_t> tail_;
+  size_t last_header_ = kNone;
+};
+
+TEST(QueryRegionInfoTest, PlainRegion) {
+  const VfioRegionInfo region = Answer().Query();
+  EXPECT_THAT(region.status, IsOk());
+  EXPECT_EQ(region.index, 2u);
+  EXPECT_EQ(region.size, 0x10000u);
+  EXPECT_EQ(region.offset, uint64_t{2} << 40);
+  EXPECT_TRUE(region.exists());
+  EXPECT_TRUE(region.readable());
+  EXPECT_TRUE(region.writable());
+  EXPECT_TRUE(region.mappable());
+  EXPECT_FALSE(region.msix_mappable);
+  EXPECT_FALSE(region.type.has_value());
+  EXPECT_THAT(region.MapAreas(), ElementsAre(RegionArea{0, 0x10000}));
+}
+
+TEST(QueryRegionInfoTest, AbsentRegionIsNoError) {
+  Answer answer;
+  answer.info().size = 0;
+  answer.info().flags = 0;
+  const VfioRegionInfo region = answer.Query();
+  EXPECT_THAT(region.status, IsOk());
+  EXPECT_FALSE(region.exists());
+  EXPECT_THAT(region.MapAreas(), IsEmpty());
+}
+
+TEST(QueryRegionInfoTest, RegionWithoutTheMapFlagHasNoAreas) {
+  Answer answer;
+  answer.info().flags = VFIO_REGION_INFO_FLAG_READ;
+  EXPECT_THAT(answer.Query().MapAreas(), IsEmpty());
+}
+
+TEST(QueryRegionInfoTest, MsixMappable) {
+  const VfioRegionInfo region =
+      Answer().Capability(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE).Query();
+  EXPECT_THAT(region.status, IsOk());
+  EXPECT_TRUE(region.msix_mappable);
+}
+
+TEST(QueryRegionInfoTest, AllSparseAreasAreKept) {
+  const VfioRegionInfo region =
+      Answer()
+          .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
+          .Append(uint32_t{2})
+          .Append(uint32_t{0})
+          .Append(uint64_t{0})
+          .Append(uint64_t{0x2000})
+          .Append(uint64_t{0x4000})
+          .Append(uint64_t{0xc000})
+          .Query();
+  EXPECT_THAT(region.status, IsOk());
+  EXPECT_THAT(region.MapAreas(),
+              ElementsAre(RegionArea{0, 0x2000}, RegionArea{0x4000, 0xc000}));
+}
+
+TEST(QueryRegionInfoTest, SparseWithoutAreasMeansNothingCanBeMapped) {
+  const VfioRegionInfo region =
+      Answer()
+          .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
+          .Append(uint32_t{0})
+          .Append(uint32_t{0})
+          .Query();
+  EXPECT_THAT(region.status, IsOk());
+  EXPECT_THAT(region.MapAreas(), IsEmpty());
+}
+
+TEST(QueryRegionInfoTest, CapabilitiesAfterTheFirstAreRead) {
+  const VfioRegionInfo region =
+      Answer()
+          .Capability(77)  // One that nobody knows.
+          .Append(uint64_t{0})
+          .Capability(VFIO_REGION_INFO_CAP_TYPE)
+          .Append(uint32_t{0x80008086})
+          .Append(uint32_t{1})
+          .Capability(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE)
+          .Query();
+  EXPECT_THAT(region.status, IsOk());
+  EXPECT_EQ(region.type, (VfioRegionInfo::Type{0x80008086, 1}));
+  EXPECT_TRUE(region.msix_mappable);
+}
+
+// Nothing that is wrong with capabilities may lead to mapping what must not
+// be, or take reading and writing away.
+void ExpectReadWriteOnly(const VfioRegionInfo& region, const char* why) {
+  EXPECT_THAT(region.status,
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(why)));
+  EXPECT_THAT(region.status.message(), HasSubstr("BAR 2"));
+  EXPECT_THAT(region.status.message(), HasSubstr("0000:01:00.0"));
+  EXPECT_EQ(region.size, 0x10000u);
+  EXPECT_TRUE(region.readable());
+  EXPECT_TRUE(region.writable());
+  EXPECT_FALSE(region.mappable());
+  EXPECT_FALSE(region.msix_mappable);
+  EXPECT_THAT(region.MapAreas(), IsEmpty());
+}
+
+TEST(QueryRegionInfoTest, ChainThatLeavesTheAnswerIsNotMapped) {
+  Answer answer;
+  answer.Capability(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE);
+  answer.info().cap_offset = 4096;
+  ExpectReadWriteOnly(answer.Query(), "outside");
+}
+
+TEST(QueryRegionInfoTest, ChainThatLoopsIsNotMapped) {
+  Answer answer;
+  // The only capability, at offset 32, is followed by itself.
+  answer.Append(vfio_info_cap_header{
+      .id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, .version = 1, .next = 32});
+  answer.info().flags |= VFIO_REGION_INFO_FLAG_CAPS;
+  answer.info().cap_offset = 32;
+  ExpectReadWriteOnly(answer.Query(), "returns");
+}
+
+TEST(QueryRegionInfoTest, MoreSparseAreasThanThereIsRoomForAreNotMapped) {
+  ExpectReadWriteOnly(Answer()
+                          .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
+                          .Append(uint32_t{0xffffffff})
+                          .Append(uint32_t{0})
+                          .Append(uint64_t{0})
+                          .Append(uint64_t{0x1000})
+                          .Query(),
+                      "room for 1 of its 4294967295");
+}
+
+TEST(QueryRegionInfoTest, TruncatedSparseCapabilityIsNotMapped) {
+  ExpectReadWriteOnly(
+      Answer().Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP).Query(),
+      "truncated");
+}
+
+TEST(QueryRegionInfoTest, TruncatedTypeIsNotMapped) {
+  ExpectReadWriteOnly(Answer().Capability(VFIO_REGION_INFO_CAP_TYPE).Query(),
+                      "truncated");
+}
+
+VfioRegionInfo WithSparseArea(uint64_t offset, uint64_t size) {
+  return Answer()
+      .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
+      .Append(uint32_t{1})
+      .Append(uint32_t{0})
+      .Append(offset)
+      .Append(size)
+      .Query();
+}
+
+TEST(QueryRegionInfoTest, SparseAreaBeyondTheRegionIsNotMapped) {
+  ExpectReadWriteOnly(WithSparseArea(0xf000, 0x2000), "not made of pages");
+}
+
+TEST(QueryRegionInfoTest, SparseAreaThatWrapsIsNotMapped) {
+  ExpectReadWriteOnly(WithSparseArea(0x1000, ~uint64_t{0xfff}),
+                      "not made of pages");
+}
+
+TEST(QueryRegionInfoTest, SparseAreaAtAnOddOffsetIsNotMapped) {
+  ExpectReadWriteOnly(WithSparseArea(0x800, 0x1000), "not made of pages");
+}
+
+TEST(QueryRegionInfoTest, SparseAreaOfAnOddSizeIsNotMapped) {
+  ExpectReadWriteOnly(WithSparseArea(0, 0x1800), "not made of pages");
+}
+
+TEST(QueryRegionInfoTest, SizeThatNoFileOffsetReachesIsRefused) {
+  Answer answer;
+  answer.info().size = uint64_t{1} << 63;
+  const VfioRegionInfo region = answer.Query();
+  EXPECT_THAT(region.status, StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_EQ(region.index, 2u);
+  EXPECT_FALSE(region.exists());
+  EXPECT_FALSE(region.readable());
+}
+
+TEST(QueryRegionInfoTest, OffsetAndSizeThatWrapAreRefused) {
+  Answer answer;
+  answer.info().offset = ~uint64_t{0};
+  EXPECT_FALSE(answer.Query().exists());
+}
+
+TEST(QueryRegionInfoTest, RefusedQueryKeepsItsIndexAndErrno) {
+  OddIoctl ioctl([](unsigned long, uint8_t*) {
+    return SyscallResult<int>{.error = EINVAL};
+  });
+  const VfioRegionInfo region =
+      QueryRegionInfo(&ioctl, 5, VFIO_PCI_VGA_REGION_INDEX, "0000:01:00.0");
+  EXPECT_EQ(region.index, VFIO_PCI_VGA_REGION_INDEX);
+  EXPECT_FALSE(region.exists());
+  EXPECT_EQ(kernel::ErrnoOf(region.status), EINVAL);
+  EXPECT_THAT(region.status.message(),
+              HasSubstr("VFIO_DEVICE_GET_REGION_INFO(index=8, VGA) on "
+                        "0000:01:00.0"));
+}
+
+TEST(RegionNameTest, IsWhatPeopleCallIt) {
+  EXPECT_EQ(RegionName(0), "BAR 0");
+  EXPECT_EQ(RegionName(5), "BAR 5");
+  EXPECT_EQ(RegionName(6), "expansion ROM");
+  EXPECT_EQ(RegionName(7), "configuration space");
+  EXPECT_EQ(RegionName(8), "VGA");
+  EXPECT_EQ(RegionName(9), "region 9");
+}
+
+}  // namespace
+}  // namespace passthru::vfio
