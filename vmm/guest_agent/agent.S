@@ -29,6 +29,7 @@
 
 .set COMMAND_PORT, 0x510
 .set EXCEPTION_PORT, 0x514
+.set STOP_PORT, 0x518
 
 // Intel SDM vol. 3, 11.4.1: local APIC registers in the default page.
 .set LAPIC_EOI, 0xfee000b0
@@ -61,9 +62,14 @@ next:
         je      port_out
         cmp     eax, OP_WAIT
         je      wait
-        // OP_STOP, or a command that is none: a triple fault ends the VM.
-        lidt    [rip + empty_idt]
-        int3
+        // OP_STOP, or a command that is none.
+        mov     edx, STOP_PORT
+        out     dx, al
+halt:
+        // The host does not enter the guest again.
+        cli
+        hlt
+        jmp     halt
 
 load:
         cmp     ecx, 2
@@ -174,13 +180,7 @@ exception:
         pop     rax
         mov     edx, EXCEPTION_PORT
         out     dx, al
-        lidt    [rip + empty_idt]
-        int3
-
-.balign 16
-empty_idt:
-        .quad   0
-        .quad   0
+        jmp     halt
 
 // One stub per vector, 16 bytes each; the first 32 are exceptions (SDM 6.3.1).
 .balign 16

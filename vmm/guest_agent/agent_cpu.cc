@@ -21,10 +21,10 @@ constexpr uint64_t kMsiAddress = 0xfee00000;
 
 }  // namespace
 
-// The agent's two ports: kAgentCommandPort and kAgentExceptionPort.
+// The agent's ports.
 class AgentCpu::Port final : public bus::BusDevice {
  public:
-  static constexpr uint64_t kSize = kAgentExceptionPort + 1 - kAgentCommandPort;
+  static constexpr uint64_t kSize = kAgentStopPort + 1 - kAgentCommandPort;
 
   explicit Port(AgentCpu* agent) : agent_(agent) {}
 
@@ -37,6 +37,8 @@ class AgentCpu::Port final : public bus::BusDevice {
       agent_->OnCommandPort();
     } else if (offset == kAgentExceptionPort - kAgentCommandPort) {
       agent_->OnExceptionPort(data[0]);
+    } else if (offset == kAgentStopPort - kAgentCommandPort) {
+      agent_->OnStopPort();
     }
     return absl::OkStatus();
   }
@@ -78,7 +80,9 @@ AgentCpu::~AgentCpu() {
   machine_->pio().Remove(port_);
 }
 
-void AgentCpu::Start(fake::GuestProgram program) {
+void AgentCpu::Start(fake::GuestProgram program,
+                     std::function<void()> end_vcpu) {
+  end_vcpu_ = std::move(end_vcpu);
   thread_ = std::thread([this, program = std::move(program)] {
     absl::Status status = program(*this);
     {
@@ -100,9 +104,9 @@ void AgentCpu::Stop() {
   stopping_ = true;
 }
 
-uint64_t AgentCpu::commands() const {
+uint64_t AgentCpu::agent_exits() const {
   absl::MutexLock lock(&mutex_);
-  return commands_;
+  return agent_exits_;
 }
 
 bool AgentCpu::Stopping() const {
@@ -177,7 +181,7 @@ std::optional<uint64_t> AgentCpu::Execute(const Command& command) {
 
 void AgentCpu::OnCommandPort() {
   absl::MutexLock lock(&mutex_);
-  ++commands_;
+  ++agent_exits_;
   asking_ = true;
   mutex_.Await(absl::Condition(this, &AgentCpu::CommandOrGone));
   if (!has_command_) command_ = {.op = AgentOp::kStop};
@@ -190,11 +194,22 @@ void AgentCpu::OnCommandPort() {
 }
 
 void AgentCpu::OnExceptionPort(uint8_t vector) {
-  absl::MutexLock lock(&mutex_);
-  stopping_ = true;
-  agent_status_ = absl::InternalError(absl::StrCat(
-      "the guest agent took exception ", static_cast<int>(vector), " at ",
-      absl::Hex(mailbox().address)));
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    agent_status_ = absl::InternalError(absl::StrCat(
+        "the guest agent took exception ", static_cast<int>(vector),
+        " in the command for 0x", absl::Hex(mailbox().address)));
+  }
+  OnStopPort();
+}
+
+void AgentCpu::OnStopPort() {
+  {
+    absl::MutexLock lock(&mutex_);
+    ++agent_exits_;
+  }
+  end_vcpu_();
 }
 
 }  // namespace passthru::vmm

@@ -3,6 +3,7 @@
 #define PASSTHRU_VMM_GUEST_AGENT_AGENT_CPU_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -26,8 +27,8 @@ namespace passthru::vmm {
 // real mapped BARs and takes real interrupts.
 //
 // The program runs on a thread of this object's; the agent asks for its next
-// command with an OUT, which the vCPU's exit loop brings here. That exit is the
-// agent's own: see commands().
+// command with an OUT, which the vCPU's exit loop brings here. Those exits are
+// its own: see agent_exits().
 //
 // Thread-safe where it matters: the program's thread, the vCPU's and the
 // owner's.
@@ -44,15 +45,18 @@ class AgentCpu final : public fake::GuestCpu {
   ~AgentCpu() override;
 
   // Runs `program` once, on a thread of its own; the vCPU must be run by the
-  // caller (VcpuRunner). When the program returns, the guest shuts down.
-  void Start(fake::GuestProgram program);
+  // caller. When the program has returned, or the agent died, `end_vcpu` is
+  // called on the vCPU's thread, within an exit: VcpuRunner::Stop(). (KVM has
+  // no exit that every host gives a guest to end itself with: some emulate a
+  // triple fault, some do not.)
+  void Start(fake::GuestProgram program, std::function<void()> end_vcpu);
   // Waits for the program and returns what it returned, or why the agent died.
   absl::Status Join();
   // From now on the program sees a platform that is gone, as GuestCpu says.
   void Stop();
 
-  // How many exits were the agent asking for commands.
-  uint64_t commands() const;
+  // How many exits were the agent's own: asking for a command, ending.
+  uint64_t agent_exits() const;
 
   // fake::GuestCpu; for the program's thread.
   uint64_t Load(uint64_t address, unsigned width) override;
@@ -65,8 +69,9 @@ class AgentCpu final : public fake::GuestCpu {
  private:
   class Port;
 
-  // An interrupt that only says "the wait is over": no device has it.
-  static constexpr uint8_t kTimeoutVector = 0xef;
+  // An interrupt that only says "the wait is over": above every vector that a
+  // device is given (fake::MsiAllocator).
+  static constexpr uint8_t kTimeoutVector = 0xf0;
 
   struct Command {
     AgentOp op = AgentOp::kStop;
@@ -85,6 +90,7 @@ class AgentCpu final : public fake::GuestCpu {
   // On the vCPU's thread, while the agent stands in its OUT.
   void OnCommandPort();
   void OnExceptionPort(uint8_t vector);
+  void OnStopPort();
   bool AskingOrGone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return asking_ || stopping_;
   }
@@ -101,9 +107,10 @@ class AgentCpu final : public fake::GuestCpu {
   bool has_command_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Command command_ ABSL_GUARDED_BY(mutex_);
-  uint64_t commands_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t agent_exits_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status agent_status_ ABSL_GUARDED_BY(mutex_);
   absl::Status program_status_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> end_vcpu_;  // Set before the vCPU runs.
   std::thread thread_;
 };
 

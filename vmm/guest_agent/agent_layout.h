@@ -19,10 +19,11 @@ inline constexpr uint64_t kAgentStackTop = 0x8000;
 inline constexpr uint64_t kAgentPageTables = 0x10000;
 inline constexpr uint64_t kAgentReserved = 0x200000;
 
-// Ports on which the agent asks for its next command, and reports an exception
-// (whose vector it writes) that it cannot survive.
+// Ports that the agent writes: to ask for its next command, to report an
+// exception (its vector) that it cannot survive, and as its last word.
 inline constexpr uint16_t kAgentCommandPort = 0x510;
 inline constexpr uint16_t kAgentExceptionPort = 0x514;
+inline constexpr uint16_t kAgentStopPort = 0x518;
 
 enum class AgentOp : uint32_t {
   kLoad = 1,
@@ -31,7 +32,7 @@ enum class AgentOp : uint32_t {
   kOut = 4,
   // Halts until an interrupt has arrived; the answer is its vector.
   kWait = 5,
-  // Triple-faults: KVM_RUN returns KVM_EXIT_SHUTDOWN.
+  // Writes kAgentStopPort, then halts for good.
   kStop = 6,
 };
 

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent on this machine's own KVM. Nothing of it is simulated, so this is
+// also the proof that Machine and VcpuRunner work on a real kernel.
+
+#include "vmm/guest_agent/agent_cpu.h"
+
+#include <fcntl.h>
+
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "devices/bus/bus_device.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "vmm/guest_layout.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu_runner.h"
+
+namespace passthru::vmm {
+namespace {
+
+using absl_testing::IsOk;
+using absl_testing::StatusIs;
+using ::testing::ElementsAre;
+
+constexpr uint64_t kFreeRam = kAgentReserved;
+
+// Remembers what was written and answers it.
+class Scratch final : public bus::BusDevice {
+ public:
+  std::string_view name() const override { return "scratch"; }
+  absl::Status Read(uint64_t offset, absl::Span<uint8_t> data) override {
+    for (size_t i = 0; i < data.size(); ++i) data[i] = bytes_[offset + i];
+    accesses.push_back(absl::StrCat("read ", offset, "+", data.size()));
+    return absl::OkStatus();
+  }
+  absl::Status Write(uint64_t offset, absl::Span<const uint8_t> data) override {
+    for (size_t i = 0; i < data.size(); ++i) bytes_[offset + i] = data[i];
+    accesses.push_back(absl::StrCat("write ", offset, "+", data.size()));
+    return absl::OkStatus();
+  }
+
+  std::vector<std::string> accesses;
+
+ private:
+  std::map<uint64_t, uint8_t> bytes_;
+};
+
+class AgentCpuTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto opened = kernel_.Open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (!opened.ok()) {
+      GTEST_SKIP() << "SKIPPED: no usable /dev/kvm on this machine: "
+                   << std::strerror(opened.error);
+    }
+    kernel_.Close(opened.value);
+    auto machine = Machine::Create({.syscalls = &kernel_});
+    ASSERT_THAT(machine, IsOk());
+    machine_ = *std::move(machine);
+    auto agent = AgentCpu::Create(machine_.get());
+    ASSERT_THAT(agent, IsOk());
+    agent_ = *std::move(agent);
+    runner_ = std::make_unique<VcpuRunner>(
+        VcpuRunner::Options{.vcpu = &machine_->vcpu(0),
+                            .mmio = &machine_->mmio(),
+                            .pio = &machine_->pio()});
+  }
+
+  // The program's status; the vCPU runs on this thread until the guest ends.
+  absl::Status Run(fake::GuestProgram program) {
+    agent_->Start(std::move(program), [this] { runner_->Stop(); });
+    const absl::Status vcpu = runner_->Run();
+    if (!vcpu.ok()) agent_->Stop();
+    const absl::Status status = agent_->Join();
+    return vcpu.ok() ? status : vcpu;
+  }
+
+  kernel::LinuxSyscalls kernel_;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<AgentCpu> agent_;
+  std::unique_ptr<VcpuRunner> runner_;
+};
+
+TEST_F(AgentCpuTest, LoadsAndStoresReachRamAtEveryWidth) {
+  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+    cpu.Store(kFreeRam, 8, 0x1122334455667788);
+    EXPECT_EQ(cpu.Load(kFreeRam, 8), 0x1122334455667788u);
+    EXPECT_EQ(cpu.Load(kFreeRam + 1, 1), 0x77u);
+    EXPECT_EQ(cpu.Load(kFreeRam + 2, 2), 0x5566u);
+    EXPECT_EQ(cpu.Load(kFreeRam + 4, 4), 0x11223344u);
+    cpu.Store(kFreeRam, 1, 0xaa);
+    cpu.Store(kFreeRam + 2, 2, 0xbbcc);
+    cpu.Store(kFreeRam + 4, 4, 0xddeeff00);
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(status, IsOk());
+  uint64_t value = 0;
+  std::memcpy(&value, machine_->ram().data() + kFreeRam, sizeof(value));
+  EXPECT_EQ(value, 0xddeeff00bbcc77aau);
+  EXPECT_EQ(runner_->counts().mmio_reads + runner_->counts().mmio_writes, 0u);
+}
+
+TEST_F(AgentCpuTest, MmioAndPortsReachTheBusesWithTheirWidth) {
+  const auto memory = std::make_shared<Scratch>();
+  const auto ports = std::make_shared<Scratch>();
+  ASSERT_THAT(machine_->mmio().Add(kMmio64Base, 0x1000, memory, 0), IsOk());
+  ASSERT_THAT(machine_->pio().Add(kPioBase, 0x10, ports, 0), IsOk());
+  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+    cpu.Store(kMmio64Base + 8, 8, 0x8877665544332211);
+    EXPECT_EQ(cpu.Load(kMmio64Base + 8, 4), 0x44332211u);
+    EXPECT_EQ(cpu.Load(kMmio64Base + 8, 8), 0x8877665544332211u);
+    cpu.Out(kPioBase + 4, 2, 0xbeef);
+    EXPECT_EQ(cpu.In(kPioBase + 4, 1), 0xefu);
+    cpu.Out(kPioBase, 4, 0x01020304);
+    EXPECT_EQ(cpu.In(kPioBase, 4), 0x01020304u);
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(status, IsOk());
+  EXPECT_THAT(memory->accesses,
+              ElementsAre("write 8+8", "read 8+4", "read 8+8"));
+  EXPECT_THAT(ports->accesses,
+              ElementsAre("write 4+2", "read 4+1", "write 0+4", "read 0+4"));
+  EXPECT_EQ(runner_->counts().mmio_reads, 2u);
+  EXPECT_EQ(runner_->counts().mmio_writes, 1u);
+  EXPECT_EQ(runner_->counts().io_writes, 2 + agent_->agent_exits());
+}
+
+TEST_F(AgentCpuTest, BothConfigurationMechanismsFindTheHostBridge) {
+  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+    cpu.Out(kPciConfigPort, 4, 0x80000000);
+    EXPECT_EQ(cpu.In(kPciConfigPort + 4, 4), 0x29c08086u);
+    EXPECT_EQ(cpu.Load(kEcamBase, 4), 0x29c08086u);
+    EXPECT_EQ(cpu.Load(kEcamBase + (uint64_t{1} << 15), 4), 0xffffffffu);
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(status, IsOk());
+}
+
+TEST_F(AgentCpuTest, TakesMessagesInOrderOfArrival) {
+  std::vector<uint32_t> taken;
+  const absl::Status status = Run([&](fake::GuestCpu& cpu) {
+    // The agent's first instructions turn the local APIC on.
+    cpu.Load(kFreeRam, 4);
+    // What arrives before anybody waits stays pending there.
+    EXPECT_THAT(machine_->vm().SignalMsi({.address = 0xfee00000, .data = 0x41}),
+                IsOk());
+    auto interrupt = cpu.WaitForInterrupt();
+    if (interrupt.has_value()) taken.push_back(interrupt->data);
+    std::thread device([&] {
+      EXPECT_THAT(
+          machine_->vm().SignalMsi({.address = 0xfee00000, .data = 0x42}),
+          IsOk());
+    });
+    interrupt = cpu.WaitForInterrupt();
+    if (interrupt.has_value()) taken.push_back(interrupt->data);
+    device.join();
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(status, IsOk());
+  EXPECT_THAT(taken, ElementsAre(0x41u, 0x42u));
+}
+
+TEST_F(AgentCpuTest, ProgramsStatusComesBack) {
+  EXPECT_THAT(Run([](fake::GuestCpu&) {
+                return absl::DataLossError("the device is on fire");
+              }),
+              StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(AgentCpuTest, ExceptionInTheGuestEndsTheProgram) {
+  // Beyond everything that the agent maps: a page fault, vector 14.
+  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+    EXPECT_EQ(cpu.Load(uint64_t{1} << 45, 4), ~uint64_t{0});
+    EXPECT_TRUE(cpu.Stopping());
+    EXPECT_EQ(cpu.WaitForInterrupt(), std::nullopt);
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal,
+                               ::testing::HasSubstr("exception 14")));
+}
+
+}  // namespace
+}  // namespace passthru::vmm
