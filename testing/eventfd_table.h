@@ -89,6 +89,9 @@ class EventfdTable {
   // alive; empty when it is not an eventfd.
   static std::string IdentityOf(int fd);
 
+  static bool HasWaiter(const FakeEventfd& eventfd) {
+    return !eventfd.waiters_.empty();
+  }
   bool has_waiters() const { return waiters_ > 0; }
 
   // Eventfds referenced from inside the kernel now.

@@ -15,6 +15,10 @@ namespace passthru::fake {
 using kernel::SyscallResult;
 
 Call FakeFile::DescribeIoctl(unsigned long request, const void* arg) const {
+  return DescribeUnknownIoctl(request, arg);
+}
+
+Call FakeFile::DescribeUnknownIoctl(unsigned long request, const void* arg) {
   Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
   call.HostAddress("arg", reinterpret_cast<uintptr_t>(arg));
   return call;

@@ -41,6 +41,8 @@ class FakeFile {
   // Decodes an ioctl before it is carried out. Must not trust `arg`: read it
   // with CopyFromUser(). The caller fills in the subject.
   virtual Call DescribeIoctl(unsigned long request, const void* arg) const;
+  // For a request that nobody knows: its number.
+  static Call DescribeUnknownIoctl(unsigned long request, const void* arg);
 
   virtual kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
 

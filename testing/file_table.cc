@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -79,6 +80,12 @@ void FileTable::Sweep() {
       ++entry;
     }
   }
+}
+
+void FileTable::Clear() {
+  std::map<Identity, Entry> entries;
+  entries.swap(entries_);
+  for (auto& [identity, entry] : entries) ::close(entry.write_end);
 }
 
 std::vector<FileTable::OpenFile> FileTable::OpenFiles() {

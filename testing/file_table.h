@@ -50,6 +50,9 @@ class FileTable {
   // Releases files whose last descriptor was closed behind the fake's back.
   void Sweep();
 
+  // Releases everything, whoever still has a descriptor.
+  void Clear();
+
   struct OpenFile {
     int fd = -1;  // As it was handed out.
     std::string description;

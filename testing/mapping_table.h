@@ -39,6 +39,8 @@ class MappingTable {
   void Add(Mapping mapping);
   void Remove(uint64_t address, uint64_t length);
 
+  void Clear() { mappings_.clear(); }
+
   // The mapping that holds this byte.
   const Mapping* Find(uint64_t address) const;
 

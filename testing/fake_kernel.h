@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_FAKE_KERNEL_H_
+#define PASSTHRU_TESTING_FAKE_KERNEL_H_
+
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/call.h"
+#include "testing/fake_file.h"
+#include "testing/fake_kvm.h"
+#include "testing/fault_injector.h"
+#include "testing/journal.h"
+#include "testing/kernel_core.h"
+#include "testing/kernel_version.h"
+#include "testing/leak_check.h"
+
+namespace passthru::fake {
+
+// A Linux kernel with VFIO and KVM, inside the process, behind the same seam as
+// the real one. Code under test gets it as its Syscalls and cannot tell.
+//
+// What is the fake's: /dev/vfio, /dev/kvm, the PCI and IOMMU parts of /sys, and
+// every descriptor that came from them. It answers errno by errno as the kernel
+// of its version; a call that is not built answers as one that Linux does not
+// know. All else (eventfds, epoll, anonymous memory, other files) goes to the
+// real kernel and is tracked. Descriptors and mappings are real.
+//
+// For the test: every call is in the journal(), may be made to fail by
+// faults(), and what is not given back is found by CheckLeaks(). Devices work
+// only when stepped: by the test, by a guest that loads or waits, or by a
+// thread of their own.
+//
+// Thread-safe. One mutex serializes all calls but those that wait (KVM_RUN,
+// poll, epoll_wait, reads of the real kernel's files). Must outlive everything
+// that uses it.
+class FakeKernel final : public kernel::Syscalls {
+ public:
+  struct Options {
+    KernelVersion version = KernelVersion::k6_12;
+    // Whether /dev/kvm exists.
+    bool has_kvm = true;
+    // /dev/kvm and its descriptors are the real kernel's: real vCPUs with fake
+    // devices. The KVM-VFIO device cannot know the fake's groups then.
+    bool passthrough_kvm = false;
+    // Whether a guest's loads and waits let devices work.
+    bool guest_steps_devices = true;
+    FakeKvm::Options kvm;
+  };
+  FakeKernel();
+  explicit FakeKernel(Options options);
+  ~FakeKernel() override;
+
+  Journal& journal() { return core_.journal; }
+  FaultInjector& faults() { return core_.faults; }
+  FakeKvm& kvm() { return *kvm_; }
+  KernelCore& core() { return core_; }
+
+  // From now on open(2) of `path` answers this errno (EACCES: not permitted);
+  // 0 takes it back.
+  void SetOpenError(std::string_view path, int error);
+  // Changes to the fake's part of the file system.
+  void EditPaths(const std::function<void(FakeSysfs&)>& edit);
+
+  // What is held; what is held beyond `before`.
+  ResourceSnapshot Resources();
+  LeakReport CheckLeaks(const ResourceSnapshot& before = {});
+
+  // One bounded piece of device work; false when all devices are idle.
+  bool StepDevices();
+  // Until all are idle. Returns how many steps that took.
+  size_t RunDevicesUntilIdle();
+  // A thread that does the same whenever there is work.
+  void StartDeviceThread();
+  void StopDeviceThread();
+
+  // Parts of the kernel: their hardware is stepped, their resources are
+  // counted. Must outlive the kernel's use.
+  void AddSubsystem(Subsystem* subsystem);
+
+  // kernel::Syscalls.
+  kernel::SyscallResult<int> Open(const char* path, int flags) override;
+  kernel::SyscallResult<int> Close(int fd) override;
+  kernel::SyscallResult<int> Ioctl(int fd, unsigned long request,
+                                   void* arg) override;
+  kernel::SyscallResult<size_t> Read(int fd, void* buffer,
+                                     size_t count) override;
+  kernel::SyscallResult<size_t> Write(int fd, const void* buffer,
+                                      size_t count) override;
+  kernel::SyscallResult<size_t> Pread(int fd, void* buffer, size_t count,
+                                      uint64_t offset) override;
+  kernel::SyscallResult<size_t> Pwrite(int fd, const void* buffer, size_t count,
+                                       uint64_t offset) override;
+  kernel::SyscallResult<void*> Mmap(void* address, size_t length,
+                                    int protection, int flags, int fd,
+                                    uint64_t offset) override;
+  kernel::SyscallResult<int> Munmap(void* address, size_t length) override;
+  kernel::SyscallResult<int> Eventfd(unsigned initial, int flags) override;
+  kernel::SyscallResult<int> EpollCreate(int flags) override;
+  kernel::SyscallResult<int> EpollCtl(int epoll_fd, int operation, int fd,
+                                      epoll_event* event) override;
+  kernel::SyscallResult<int> EpollWait(int epoll_fd, epoll_event* events,
+                                       int max_events, int timeout_ms) override;
+  kernel::SyscallResult<int> Poll(pollfd* fds, nfds_t count,
+                                  int timeout_ms) override;
+  kernel::SyscallResult<std::string> Readlink(const char* path) override;
+  kernel::SyscallResult<std::vector<std::string>> ReadDirectory(
+      const char* path) override;
+
+ private:
+  // The errno to answer instead of carrying the call out, or 0. May make a
+  // transfer shorter.
+  int Fault(const Call& call, size_t* count = nullptr);
+  // Enters the call in the journal and lets device threads look for work.
+  template <typename T>
+  kernel::SyscallResult<T> Finish(Call call, kernel::SyscallResult<T> result);
+
+  // What a call on a descriptor starts from: its name and subject.
+  Call FdCall(std::string_view name, int fd)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  // The journal's subject for a descriptor.
+  std::string DescribeFd(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  void Track(int fd, std::string description)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  kernel::SyscallResult<int> CloseLocked(int fd)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  kernel::SyscallResult<int> IoctlOnReal(Call call, int fd,
+                                         unsigned long request, void* arg)
+      ABSL_LOCKS_EXCLUDED(core_.mutex);
+  bool StepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  void RunDeviceThread();
+
+  const Options options_;
+  kernel::LinuxSyscalls real_;
+  KernelCore core_;
+  std::unique_ptr<FakeKvm> kvm_;
+
+  std::vector<Subsystem*> subsystems_ ABSL_GUARDED_BY(core_.mutex);
+  // Descriptors of the real kernel's that were opened through here.
+  std::map<int, std::string> real_files_ ABSL_GUARDED_BY(core_.mutex);
+  bool device_thread_stops_ ABSL_GUARDED_BY(core_.mutex) = false;
+  std::thread device_thread_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_FAKE_KERNEL_H_

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The system calls of FakeKernel: whose is it, may it fail, what was answered.
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/call.h"
+#include "testing/eventfd_table.h"
+#include "testing/fake_file.h"
+#include "testing/fake_kernel.h"
+#include "testing/fake_kvm_calls.h"
+#include "testing/fake_sysfs.h"
+#include "testing/fault_injector.h"
+#include "testing/kernel_core.h"
+#include "testing/mapping_table.h"
+#include "testing/user_memory.h"
+
+namespace passthru::fake {
+namespace {
+
+using kernel::SyscallResult;
+
+constexpr uint64_t kPageSize = 4096;
+
+uint64_t WholePages(size_t length) {
+  return (uint64_t{length} + kPageSize - 1) & ~(kPageSize - 1);
+}
+
+// What the journal shows as a call's result.
+int64_t JournalValue(int value) { return value; }
+int64_t JournalValue(size_t value) { return static_cast<int64_t>(value); }
+int64_t JournalValue(void* value) {
+  return static_cast<int64_t>(reinterpret_cast<uintptr_t>(value));
+}
+int64_t JournalValue(const std::string& value) {
+  return static_cast<int64_t>(value.size());
+}
+int64_t JournalValue(const std::vector<std::string>& value) {
+  return static_cast<int64_t>(value.size());
+}
+
+// Registers and doorbells: the value says more than the length.
+void AddData(Call& call, const void* data, size_t count) {
+  uint64_t value = 0;
+  if (count > sizeof(value) || !CopyFromUser(&value, data, count)) return;
+  call.Hex("data", value);
+}
+
+Call PathCall(std::string_view name, const char* path) {
+  return {.name = std::string(name),
+          .subject = path == nullptr ? std::string() : std::string(path)};
+}
+
+}  // namespace
+
+int FakeKernel::Fault(const Call& call, size_t* count) {
+  const std::optional<fake::Fault> fault = core_.faults.OnCall(call);
+  if (!fault.has_value()) return 0;
+  if (count != nullptr && fault->short_count.has_value()) {
+    *count = std::min(*count, *fault->short_count);
+  }
+  return fault->error;
+}
+
+template <typename T>
+SyscallResult<T> FakeKernel::Finish(Call call, SyscallResult<T> result) {
+  core_.journal.RecordCall(std::move(call),
+                           result.ok() ? JournalValue(result.value) : 0,
+                           result.error);
+  core_.device_work.Signal();
+  return result;
+}
+
+std::string FakeKernel::DescribeFd(int fd) {
+  if (const FileRef file = core_.files.Lookup(fd)) return file->Describe();
+  const auto found = real_files_.find(fd);
+  return found == real_files_.end() ? std::string() : found->second;
+}
+
+Call FakeKernel::FdCall(std::string_view name, int fd) {
+  Call call{.name = std::string(name), .subject = DescribeFd(fd)};
+  call.Fd("fd", fd);
+  return call;
+}
+
+void FakeKernel::Track(int fd, std::string description) {
+  real_files_[fd] = std::move(description);
+}
+
+SyscallResult<int> FakeKernel::Open(const char* path, int flags) {
+  Call call = PathCall("open", path);
+  call.result_kind = CallField::Kind::kFd;
+  call.Hex("flags", static_cast<uint64_t>(flags));
+  const absl::MutexLock lock(&core_.mutex);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<int>(std::move(call), {.error = error});
+  }
+  const bool is_real =
+      path == nullptr || !FakeSysfs::Owns(path) ||
+      (options_.passthrough_kvm && std::string_view(path) == "/dev/kvm");
+  if (is_real) {
+    const SyscallResult<int> opened = real_.Open(path, flags);
+    if (opened.ok()) Track(opened.value, path);
+    return Finish(std::move(call), opened);
+  }
+  SyscallResult<std::shared_ptr<FakeFile>> file = core_.paths.Open(path, flags);
+  if (!file.ok()) return Finish<int>(std::move(call), {.error = file.error});
+  return Finish(std::move(call), core_.files.Install(std::move(file.value),
+                                                     (flags & O_CLOEXEC) != 0));
+}
+
+SyscallResult<int> FakeKernel::Close(int fd) {
+  SyscallResult<int> result;
+  {
+    const absl::MutexLock lock(&core_.mutex);
+    Call call = FdCall("close", fd);
+    const int error = Fault(call);
+    result = CloseLocked(fd);
+    // Linux gives the number back also when it reports an error.
+    if (error != 0) result = {.error = error};
+    Finish(std::move(call), result);
+  }
+  kvm_->JoinStoppedGuests();
+  return result;
+}
+
+SyscallResult<int> FakeKernel::CloseLocked(int fd) {
+  if (core_.files.Lookup(fd) != nullptr) return core_.files.Close(fd);
+  std::string eventfd;
+  if (core_.eventfds.has_waiters()) eventfd = EventfdTable::IdentityOf(fd);
+  const SyscallResult<int> closed = real_.Close(fd);
+  if (closed.ok()) {
+    real_files_.erase(fd);
+    if (!eventfd.empty()) core_.eventfds.OnClosed(eventfd);
+  }
+  return closed;
+}
+
+SyscallResult<int> FakeKernel::Ioctl(int fd, unsigned long request, void* arg) {
+  FileRef file;
+  Call call;
+  {
+    const absl::MutexLock lock(&core_.mutex);
+    file = core_.files.Lookup(fd);
+    call = file != nullptr ? file->DescribeIoctl(request, arg)
+           : _IOC_TYPE(request) == KVMIO
+               ? DescribeKvmIoctl(request, arg)
+               : FakeFile::DescribeUnknownIoctl(request, arg);
+    call.subject = DescribeFd(fd);
+    if (const int error = Fault(call); error != 0) {
+      file.reset();
+      return Finish<int>(std::move(call), {.error = error});
+    }
+    if (file != nullptr && !file->RunsUnlocked(request)) {
+      const SyscallResult<int> result = file->Ioctl(request, arg);
+      file.reset();
+      return Finish(std::move(call), result);
+    }
+  }
+  if (file == nullptr) return IoctlOnReal(std::move(call), fd, request, arg);
+  const SyscallResult<int> result = file->Ioctl(request, arg);
+  const absl::MutexLock lock(&core_.mutex);
+  file.reset();
+  return Finish(std::move(call), result);
+}
+
+SyscallResult<int> FakeKernel::IoctlOnReal(Call call, int fd,
+                                           unsigned long request, void* arg) {
+  const SyscallResult<int> result = real_.Ioctl(fd, request, arg);
+  if (result.ok() && call.result_kind == CallField::Kind::kFd) {
+    const absl::MutexLock lock(&core_.mutex);
+    Track(result.value, call.name);
+  }
+  return Finish(std::move(call), result);
+}
+
+SyscallResult<size_t> FakeKernel::Read(int fd, void* buffer, size_t count) {
+  Call call;
+  {
+    const absl::MutexLock lock(&core_.mutex);
+    call = FdCall("read", fd);
+    call.Number("count", static_cast<int64_t>(count));
+    if (const int error = Fault(call, &count); error != 0) {
+      return Finish<size_t>(std::move(call), {.error = error});
+    }
+    if (const FileRef file = core_.files.Lookup(fd)) {
+      return Finish(std::move(call), file->Read(buffer, count));
+    }
+  }
+  // May wait.
+  const SyscallResult<size_t> result = real_.Read(fd, buffer, count);
+  if (result.ok()) AddData(call, buffer, result.value);
+  return Finish(std::move(call), result);
+}
+
+SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
+                                        size_t count) {
+  Call call;
+  {
+    const absl::MutexLock lock(&core_.mutex);
+    call = FdCall("write", fd);
+    call.Number("count", static_cast<int64_t>(count));
+    AddData(call, buffer, count);
+    if (const int error = Fault(call, &count); error != 0) {
+      return Finish<size_t>(std::move(call), {.error = error});
+    }
+    if (const FileRef file = core_.files.Lookup(fd)) {
+      return Finish(std::move(call), file->Write(buffer, count));
+    }
+    // eventfd_write(): wakes an irqfd in the writer's context. What it refuses
+    // is left to the real one.
+    if (count >= sizeof(uint64_t)) {
+      const auto value = CopyFromUser<uint64_t>(buffer);
+      if (value.has_value() && *value != 0 && *value != UINT64_MAX &&
+          core_.eventfds.SignalFromUser(fd, *value)) {
+        return Finish<size_t>(std::move(call), {.value = sizeof(uint64_t)});
+      }
+    }
+  }
+  return Finish(std::move(call), real_.Write(fd, buffer, count));
+}
+
+SyscallResult<size_t> FakeKernel::Pread(int fd, void* buffer, size_t count,
+                                        uint64_t offset) {
+  Call call;
+  {
+    const absl::MutexLock lock(&core_.mutex);
+    call = FdCall("pread", fd);
+    call.Number("count", static_cast<int64_t>(count)).Hex("offset", offset);
+    if (const int error = Fault(call, &count); error != 0) {
+      return Finish<size_t>(std::move(call), {.error = error});
+    }
+    if (const FileRef file = core_.files.Lookup(fd)) {
+      const SyscallResult<size_t> result = file->Pread(buffer, count, offset);
+      if (result.ok()) AddData(call, buffer, result.value);
+      return Finish(std::move(call), result);
+    }
+  }
+  return Finish(std::move(call), real_.Pread(fd, buffer, count, offset));
+}
+
+SyscallResult<size_t> FakeKernel::Pwrite(int fd, const void* buffer,
+                                         size_t count, uint64_t offset) {
+  Call call;
+  {
+    const absl::MutexLock lock(&core_.mutex);
+    call = FdCall("pwrite", fd);
+    call.Number("count", static_cast<int64_t>(count)).Hex("offset", offset);
+    AddData(call, buffer, count);
+    if (const int error = Fault(call, &count); error != 0) {
+      return Finish<size_t>(std::move(call), {.error = error});
+    }
+    if (const FileRef file = core_.files.Lookup(fd)) {
+      return Finish(std::move(call), file->Pwrite(buffer, count, offset));
+    }
+  }
+  return Finish(std::move(call), real_.Pwrite(fd, buffer, count, offset));
+}
+
+SyscallResult<void*> FakeKernel::Mmap(void* address, size_t length,
+                                      int protection, int flags, int fd,
+                                      uint64_t offset) {
+  const absl::MutexLock lock(&core_.mutex);
+  Call call = FdCall("mmap", fd);
+  call.result_kind = CallField::Kind::kHostAddress;
+  call.Hex("length", length)
+      .Hex("prot", static_cast<uint64_t>(protection))
+      .Hex("flags", static_cast<uint64_t>(flags))
+      .Hex("offset", offset);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<void*>(std::move(call), {.error = error});
+  }
+  FileRef file;
+  if ((flags & MAP_ANONYMOUS) == 0) file = core_.files.Lookup(fd);
+  SyscallResult<void*> mapped;
+  if (file == nullptr) {
+    mapped = real_.Mmap(address, length, protection, flags, fd, offset);
+  } else if (length == 0 || offset % kPageSize != 0) {
+    mapped = {.error = EINVAL};  // do_mmap(), before any file is asked.
+  } else {
+    mapped = file->Mmap(address, length, protection, flags, offset);
+  }
+  if (mapped.ok()) {
+    core_.mappings.Add({.address = reinterpret_cast<uintptr_t>(mapped.value),
+                        .length = WholePages(length),
+                        .file = std::move(file),
+                        .offset = offset,
+                        .protection = protection,
+                        .flags = flags});
+  }
+  return Finish(std::move(call), mapped);
+}
+
+SyscallResult<int> FakeKernel::Munmap(void* address, size_t length) {
+  SyscallResult<int> result;
+  {
+    const absl::MutexLock lock(&core_.mutex);
+    Call call{.name = "munmap"};
+    call.HostAddress("addr", reinterpret_cast<uintptr_t>(address))
+        .Hex("length", length);
+    if (const int error = Fault(call); error != 0) {
+      return Finish<int>(std::move(call), {.error = error});
+    }
+    result = real_.Munmap(address, length);
+    if (result.ok()) {
+      core_.mappings.Remove(reinterpret_cast<uintptr_t>(address),
+                            WholePages(length));
+    }
+    Finish(std::move(call), result);
+  }
+  kvm_->JoinStoppedGuests();
+  return result;
+}
+
+SyscallResult<int> FakeKernel::Eventfd(unsigned initial, int flags) {
+  Call call{.name = "eventfd", .result_kind = CallField::Kind::kFd};
+  call.Number("initial", initial).Hex("flags", static_cast<uint64_t>(flags));
+  const absl::MutexLock lock(&core_.mutex);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<int>(std::move(call), {.error = error});
+  }
+  const SyscallResult<int> created = real_.Eventfd(initial, flags);
+  if (created.ok()) Track(created.value, "eventfd");
+  return Finish(std::move(call), created);
+}
+
+SyscallResult<int> FakeKernel::EpollCreate(int flags) {
+  Call call{.name = "epoll_create", .result_kind = CallField::Kind::kFd};
+  call.Hex("flags", static_cast<uint64_t>(flags));
+  const absl::MutexLock lock(&core_.mutex);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<int>(std::move(call), {.error = error});
+  }
+  const SyscallResult<int> created = real_.EpollCreate(flags);
+  if (created.ok()) Track(created.value, "epoll");
+  return Finish(std::move(call), created);
+}
+
+SyscallResult<int> FakeKernel::EpollCtl(int epoll_fd, int operation, int fd,
+                                        epoll_event* event) {
+  const absl::MutexLock lock(&core_.mutex);
+  Call call{.name = "epoll_ctl", .subject = DescribeFd(fd)};
+  call.Fd("epoll_fd", epoll_fd).Number("op", operation).Fd("fd", fd);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<int>(std::move(call), {.error = error});
+  }
+  // None of the fake's files can be polled: file_can_poll().
+  if (core_.files.Lookup(fd) != nullptr) {
+    return Finish<int>(std::move(call), {.error = EPERM});
+  }
+  return Finish(std::move(call),
+                real_.EpollCtl(epoll_fd, operation, fd, event));
+}
+
+SyscallResult<int> FakeKernel::EpollWait(int epoll_fd, epoll_event* events,
+                                         int max_events, int timeout_ms) {
+  Call call{.name = "epoll_wait"};
+  call.Fd("epoll_fd", epoll_fd).Number("timeout", timeout_ms);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<int>(std::move(call), {.error = error});
+  }
+  return Finish(std::move(call),
+                real_.EpollWait(epoll_fd, events, max_events, timeout_ms));
+}
+
+SyscallResult<int> FakeKernel::Poll(pollfd* fds, nfds_t count, int timeout_ms) {
+  Call call{.name = "poll"};
+  call.Number("count", static_cast<int64_t>(count))
+      .Number("timeout", timeout_ms);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<int>(std::move(call), {.error = error});
+  }
+  return Finish(std::move(call), real_.Poll(fds, count, timeout_ms));
+}
+
+SyscallResult<std::string> FakeKernel::Readlink(const char* path) {
+  Call call = PathCall("readlink", path);
+  const absl::MutexLock lock(&core_.mutex);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<std::string>(std::move(call), {.error = error});
+  }
+  const SyscallResult<std::string> link =
+      FakeSysfs::Owns(path) ? core_.paths.Readlink(path) : real_.Readlink(path);
+  if (link.ok()) call.Text("target", link.value);
+  return Finish(std::move(call), link);
+}
+
+SyscallResult<std::vector<std::string>> FakeKernel::ReadDirectory(
+    const char* path) {
+  Call call = PathCall("readdir", path);
+  const absl::MutexLock lock(&core_.mutex);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<std::vector<std::string>>(std::move(call), {.error = error});
+  }
+  return Finish(std::move(call), FakeSysfs::Owns(path)
+                                     ? core_.paths.ReadDirectory(path)
+                                     : real_.ReadDirectory(path));
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/fake_kvm.h"
+
+#include <linux/kvm.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/call.h"
+#include "testing/fake_file.h"
+#include "testing/fake_kvm_calls.h"
+#include "testing/fake_kvm_caps.h"
+#include "testing/fake_kvm_files.h"
+#include "testing/fake_kvm_irqfd.h"
+#include "testing/fake_kvm_slots.h"
+#include "testing/fake_kvm_vm.h"
+#include "testing/fake_vcpu.h"
+#include "testing/guest_cpu.h"
+#include "testing/kernel_core.h"
+#include "testing/user_memory.h"
+
+namespace passthru::fake {
+
+using kernel::SyscallResult;
+
+namespace {
+
+// kvm_dev_ioctl_get_cpuid(): a vendor and long mode, which is what VMMs look
+// at before they hand the list on to KVM_SET_CPUID2.
+SyscallResult<int> GetSupportedCpuid(void* arg) {
+  static constexpr kvm_cpuid_entry2 kEntries[] = {
+      {.function = 0,
+       .eax = 0,
+       .ebx = 0x756e6547,  // "GenuineIntel"
+       .ecx = 0x6c65746e,
+       .edx = 0x49656e69},
+      {.function = 0x80000000, .eax = 0x80000001},
+      {.function = 0x80000001, .edx = 1u << 29},
+  };
+  constexpr uint32_t kCount = std::size(kEntries);
+  auto header = CopyFromUser<kvm_cpuid2>(arg);
+  if (!header.has_value()) return {.error = EFAULT};
+  if (header->nent < kCount) return {.error = E2BIG};
+  header->nent = kCount;
+  const bool written =
+      CopyToUser(static_cast<char*>(arg) + offsetof(kvm_cpuid2, entries),
+                 kEntries, sizeof(kEntries)) &&
+      CopyToUser(arg, *header);
+  return {.error = written ? 0 : EFAULT};
+}
+
+}  // namespace
+
+// /dev/kvm (kvm_chardev_ops).
+class FakeKvmSystemFile final : public FakeFile {
+ public:
+  explicit FakeKvmSystemFile(FakeKvm* kvm) : kvm_(kvm) {}
+
+  std::string Describe() const override { return "/dev/kvm"; }
+
+  Call DescribeIoctl(unsigned long request, const void* arg) const override {
+    return DescribeKvmIoctl(request, arg);
+  }
+
+  // kvm_dev_ioctl().
+  SyscallResult<int> Ioctl(unsigned long request, void* arg) override {
+    const auto integer = reinterpret_cast<uintptr_t>(arg);
+    switch (request) {
+      case KVM_GET_API_VERSION:
+        if (integer != 0) break;
+        return {.value = KVM_API_VERSION};
+      case KVM_CREATE_VM:
+        // The types of protected VMs are not built.
+        if (integer != 0) break;
+        kvm_->core_->mutex.AssertHeld();
+        return kvm_->CreateVm();
+      case KVM_CHECK_EXTENSION:
+        return {.value = KvmCapability(kvm_->core_->version, integer)};
+      case KVM_GET_VCPU_MMAP_SIZE:
+        if (integer != 0) break;
+        return {.value = static_cast<int>(kVcpuMmapSize)};
+      case KVM_GET_SUPPORTED_CPUID:
+        return GetSupportedCpuid(arg);
+      default:
+        break;
+    }
+    return {.error = EINVAL};
+  }
+
+ private:
+  FakeKvm* const kvm_;
+};
+
+FakeKvm::FakeKvm(KernelCore* core, Options options)
+    : core_(core), options_(std::move(options)) {}
+
+FakeKvm::~FakeKvm() { StopGuests(); }
+
+void FakeKvm::Register() {
+  core_->paths.AddCharacterDevice("/dev/kvm", [this](int) {
+    return SyscallResult<std::shared_ptr<FakeFile>>{
+        .value = std::make_shared<FakeKvmSystemFile>(this)};
+  });
+}
+
+SyscallResult<int> FakeKvm::CreateVm() {
+  auto vm = std::make_shared<FakeKvmVm>(FakeKvmVm::Options{
+      .core = core_,
+      .number = vms_.size() + 1,
+      .program =
+          [this](unsigned vcpu) {
+            core_->mutex.AssertHeld();
+            const auto found = programs_.find(vcpu);
+            return found == programs_.end() ? GuestProgram() : found->second;
+          },
+      .step_hardware =
+          [this] {
+            core_->mutex.AssertHeld();
+            return step_hardware_ != nullptr && step_hardware_();
+          },
+      .on_vcpu_created =
+          [this](std::shared_ptr<FakeVcpu> vcpu) {
+            core_->mutex.AssertHeld();
+            vcpus_.push_back(std::move(vcpu));
+          },
+      .reap =
+          [this](std::thread guest) {
+            core_->mutex.AssertHeld();
+            if (guest.joinable()) stopped_guests_.push_back(std::move(guest));
+          },
+      .guest_wait_limit = options_.guest_wait_limit});
+  vms_.push_back(vm);
+  return core_->files.Install(std::make_shared<FakeKvmVmFile>(std::move(vm)));
+}
+
+std::shared_ptr<FakeKvmVm> FakeKvm::NewestVm() const {
+  for (auto vm = vms_.rbegin(); vm != vms_.rend(); ++vm) {
+    if (auto alive = vm->lock()) return alive;
+  }
+  return nullptr;
+}
+
+void FakeKvm::SetGuestProgram(unsigned vcpu, GuestProgram program) {
+  const absl::MutexLock lock(&core_->mutex);
+  programs_[vcpu] = std::move(program);
+}
+
+std::optional<absl::Status> FakeKvm::GuestStatus(unsigned vcpu) const {
+  const absl::MutexLock lock(&core_->mutex);
+  for (auto each = vcpus_.rbegin(); each != vcpus_.rend(); ++each) {
+    if ((*each)->id() == vcpu) return (*each)->guest_status();
+  }
+  return std::nullopt;
+}
+
+void FakeKvm::StopGuests() {
+  {
+    const absl::MutexLock lock(&core_->mutex);
+    for (const auto& vcpu : vcpus_) {
+      std::thread guest = vcpu->Stop();
+      if (guest.joinable()) stopped_guests_.push_back(std::move(guest));
+    }
+  }
+  JoinStoppedGuests();
+}
+
+void FakeKvm::JoinStoppedGuests() {
+  std::vector<std::thread> stopped;
+  {
+    const absl::MutexLock lock(&core_->mutex);
+    stopped.swap(stopped_guests_);
+  }
+  for (std::thread& guest : stopped) guest.join();
+}
+
+void FakeKvm::set_step_hardware(std::function<bool()> step) {
+  const absl::MutexLock lock(&core_->mutex);
+  step_hardware_ = std::move(step);
+}
+
+FakeExitCounts FakeKvm::ExitCounts() const {
+  const absl::MutexLock lock(&core_->mutex);
+  FakeExitCounts sum;
+  for (const auto& vcpu : vcpus_) sum += vcpu->counts();
+  return sum;
+}
+
+std::vector<FakeKvmSlot> FakeKvm::Slots() const {
+  const absl::MutexLock lock(&core_->mutex);
+  const auto vm = NewestVm();
+  if (vm == nullptr) return {};
+  return vm->slots().All();
+}
+
+std::vector<kvm_irq_routing_entry> FakeKvm::Routes() const {
+  const absl::MutexLock lock(&core_->mutex);
+  const auto vm = NewestVm();
+  if (vm == nullptr) return {};
+  return vm->routing().All();
+}
+
+std::vector<FakeKvmIrqfds::Assigned> FakeKvm::Irqfds() const {
+  const absl::MutexLock lock(&core_->mutex);
+  const auto vm = NewestVm();
+  if (vm == nullptr) return {};
+  return vm->irqfds().All();
+}
+
+std::vector<GuestInterrupt> FakeKvm::Messages() const {
+  const absl::MutexLock lock(&core_->mutex);
+  const auto vm = NewestVm();
+  if (vm == nullptr) return {};
+  return vm->messages();
+}
+
+size_t FakeKvm::LostInterrupts() const {
+  const absl::MutexLock lock(&core_->mutex);
+  const auto vm = NewestVm();
+  return vm == nullptr ? 0 : vm->lost_interrupts();
+}
+
+bool FakeKvm::LineLevel(uint32_t pin) const {
+  const absl::MutexLock lock(&core_->mutex);
+  const auto vm = NewestVm();
+  return vm != nullptr && vm->LineLevel(pin);
+}
+
+void FakeKvm::Acknowledge(uint32_t gsi) {
+  const absl::MutexLock lock(&core_->mutex);
+  const auto vm = NewestVm();
+  if (vm != nullptr) vm->Acknowledge(gsi);
+}
+
+void FakeKvm::AppendResources(std::vector<std::string>& resources) const {
+  core_->mutex.AssertHeld();
+  for (const auto& each : vms_) {
+    if (const auto vm = each.lock()) vm->AppendResources(resources);
+  }
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/fake_kvm_caps.h"
+
+#include <linux/kvm.h>
+
+#include "testing/kernel_version.h"
+
+namespace passthru::fake {
+
+int KvmCapability(KernelVersion version, unsigned long capability) {
+  switch (capability) {
+    case KVM_CAP_IRQCHIP:
+    case KVM_CAP_USER_MEMORY:
+    case KVM_CAP_SET_TSS_ADDR:
+    case KVM_CAP_EXT_CPUID:
+    case KVM_CAP_SYNC_MMU:
+    case KVM_CAP_IRQFD:
+    case KVM_CAP_PIT2:
+    case KVM_CAP_IOEVENTFD:
+    case KVM_CAP_SET_IDENTITY_MAP_ADDR:
+    case KVM_CAP_SIGNAL_MSI:
+    case KVM_CAP_READONLY_MEM:
+    case KVM_CAP_IRQFD_RESAMPLE:
+    case KVM_CAP_ENABLE_CAP_VM:
+    case KVM_CAP_CHECK_EXTENSION_VM:
+    case KVM_CAP_SPLIT_IRQCHIP:
+    case KVM_CAP_IOEVENTFD_ANY_LENGTH:
+    case KVM_CAP_IMMEDIATE_EXIT:
+      return 1;
+    case KVM_CAP_NR_MEMSLOTS:
+      return kKvmSlotCount;
+    case KVM_CAP_IRQ_ROUTING:
+      return kKvmMaxIrqRoutes;
+    case KVM_CAP_MAX_VCPUS:
+    case KVM_CAP_NR_VCPUS:
+      return kKvmMaxVcpus;
+    case KVM_CAP_MAX_VCPU_ID:
+      return kKvmMaxVcpuIds;
+    case KVM_CAP_X2APIC_API:
+      return KVM_X2APIC_API_USE_32BIT_IDS |
+             KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
+    // As 6.1 answers it, although KVM_CREATE_DEVICE works there.
+    case KVM_CAP_DEVICE_CTRL:
+    case KVM_CAP_USER_MEMORY2:
+    case KVM_CAP_MEMORY_FAULT_INFO:
+      return version >= KernelVersion::k6_12 ? 1 : 0;
+    case KVM_CAP_GUEST_MEMFD:
+      return version >= KernelVersion::k6_18 ? 1 : 0;
+    case KVM_CAP_MULTI_ADDRESS_SPACE:
+      return version == KernelVersion::k6_18 ? 0 : 2;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_FAKE_KVM_CAPS_H_
+#define PASSTHRU_TESTING_FAKE_KVM_CAPS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "testing/kernel_version.h"
+
+namespace passthru::fake {
+
+// KVM_GET_VCPU_MMAP_SIZE on x86: struct kvm_run, the port I/O page and the
+// coalesced MMIO ring, a page each.
+inline constexpr size_t kVcpuMmapSize = 12288;
+
+inline constexpr uint32_t kKvmSlotCount = 32764;    // KVM_USER_MEM_SLOTS
+inline constexpr uint32_t kKvmMaxIrqRoutes = 4096;  // KVM_MAX_IRQ_ROUTES
+inline constexpr uint32_t kKvmMaxVcpus = 1024;      // KVM_MAX_VCPUS
+inline constexpr uint32_t kKvmMaxVcpuIds = 4096;    // KVM_MAX_VCPU_IDS
+
+// KVM_CHECK_EXTENSION as measured on that kernel (Debian's builds; the 6.18 was
+// one without SMM). 0 for what is not built here.
+int KvmCapability(KernelVersion version, unsigned long capability);
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_FAKE_KVM_CAPS_H_

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/fake_kvm_files.h"
+
+#include <linux/kvm.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/call.h"
+#include "testing/fake_kvm_calls.h"
+#include "testing/fake_kvm_vm.h"
+#include "testing/fake_vcpu.h"
+#include "testing/kernel_core.h"
+#include "testing/user_memory.h"
+
+namespace passthru::fake {
+namespace {
+
+using kernel::SyscallResult;
+
+constexpr uint32_t kMaxCpuidEntries = 256;  // KVM_MAX_CPUID_ENTRIES
+
+template <typename T>
+SyscallResult<int> GetState(void* arg, const T& state) {
+  return {.error = CopyToUser(arg, state) ? 0 : EFAULT};
+}
+
+template <typename T>
+SyscallResult<int> SetState(const void* arg, T& state) {
+  const auto value = CopyFromUser<T>(arg);
+  if (!value.has_value()) return {.error = EFAULT};
+  state = *value;
+  return {};
+}
+
+}  // namespace
+
+FakeKvmVmFile::FakeKvmVmFile(std::shared_ptr<FakeKvmVm> vm)
+    : vm_(std::move(vm)) {}
+
+FakeKvmVmFile::~FakeKvmVmFile() = default;
+
+Call FakeKvmVmFile::DescribeIoctl(unsigned long request,
+                                  const void* arg) const {
+  return DescribeKvmIoctl(request, arg);
+}
+
+SyscallResult<int> FakeKvmVmFile::Ioctl(unsigned long request, void* arg) {
+  return vm_->Ioctl(request, arg);
+}
+
+void FakeKvmVmFile::OnRelease() {
+  vm_->OnVmReleased();
+  vm_.reset();
+}
+
+FakeKvmVcpuFile::FakeKvmVcpuFile(KernelCore* core,
+                                 std::shared_ptr<FakeKvmVm> vm,
+                                 std::shared_ptr<FakeVcpu> vcpu)
+    : core_(core), vm_(std::move(vm)), vcpu_(std::move(vcpu)) {}
+
+FakeKvmVcpuFile::~FakeKvmVcpuFile() = default;
+
+std::string FakeKvmVcpuFile::Describe() const {
+  return absl::StrCat("vcpu ", vcpu_->id());
+}
+
+Call FakeKvmVcpuFile::DescribeIoctl(unsigned long request,
+                                    const void* arg) const {
+  return DescribeKvmIoctl(request, arg);
+}
+
+bool FakeKvmVcpuFile::RunsUnlocked(unsigned long request) const {
+  return request == KVM_RUN;
+}
+
+// kvm_vcpu_ioctl() and kvm_arch_vcpu_ioctl().
+SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
+  if (vm_->IsForeignProcess()) return {.error = EIO};
+  switch (request) {
+    case KVM_RUN:
+      if (arg != nullptr) return {.error = EINVAL};
+      return vcpu_->Run();
+    case KVM_GET_REGS:
+      return GetState(arg, vcpu_->regs());
+    case KVM_SET_REGS:
+      return SetState(arg, vcpu_->regs());
+    case KVM_GET_SREGS:
+      return GetState(arg, vcpu_->sregs());
+    case KVM_SET_SREGS:
+      return SetState(arg, vcpu_->sregs());
+    case KVM_SET_CPUID2:
+      return {.error = SetCpuid(arg)};
+    default:
+      return {.error = EINVAL};
+  }
+}
+
+// kvm_vcpu_ioctl_set_cpuid2(): what the guest sees is of no interest here, only
+// whether Linux would take it.
+int FakeKvmVcpuFile::SetCpuid(const void* arg) const {
+  const auto header = CopyFromUser<kvm_cpuid2>(arg);
+  if (!header.has_value()) return EFAULT;
+  if (header->nent > kMaxCpuidEntries) return E2BIG;
+  kvm_cpuid_entry2 entries[kMaxCpuidEntries];
+  const bool readable = CopyFromUser(
+      entries, static_cast<const char*>(arg) + offsetof(kvm_cpuid2, entries),
+      header->nent * sizeof(entries[0]));
+  return readable ? 0 : EFAULT;
+}
+
+SyscallResult<void*> FakeKvmVcpuFile::Mmap(void* address, size_t length,
+                                           int protection, int flags,
+                                           uint64_t offset) {
+  return vcpu_->MapRun(address, length, protection, flags, offset);
+}
+
+void FakeKvmVcpuFile::OnRelease() {
+  vm_->OnVcpuReleased(vcpu_->id());
+  vm_.reset();
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_FAKE_KVM_SLOTS_H_
+#define PASSTHRU_TESTING_FAKE_KVM_SLOTS_H_
+
+#include <linux/kvm.h>
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "testing/kernel_version.h"
+
+namespace passthru::fake {
+
+// One memory slot (struct kvm_memory_slot).
+struct FakeKvmSlot {
+  uint32_t slot = 0;  // With the address space in bits 31:16, as in the UAPI.
+  uint32_t flags = 0;
+  uint64_t guest_address = 0;
+  uint64_t size = 0;
+  uint64_t host_address = 0;
+
+  uint64_t guest_end() const { return guest_address + size; }
+  bool read_only() const { return (flags & KVM_MEM_READONLY) != 0; }
+};
+
+// The memory slots of one VM, with the rules of kvm_set_memory_region() in
+// virt/kvm/kvm_main.c.
+//
+// Guarded by the fake kernel's mutex (Thread-compatible).
+class FakeKvmSlots {
+ public:
+  explicit FakeKvmSlots(KernelVersion version);
+
+  // KVM_SET_USER_MEMORY_REGION: 0 or an errno.
+  int Set(const kvm_userspace_memory_region& region);
+
+  // The slot of the (non-SMM) address space 0 that backs this byte, or null.
+  const FakeKvmSlot* Find(uint64_t guest_address) const;
+
+  std::vector<FakeKvmSlot> All() const;
+
+ private:
+  bool Overlaps(uint32_t slot, uint64_t guest_address, uint64_t size) const;
+  void Insert(const FakeKvmSlot& slot);
+  void Erase(const FakeKvmSlot& slot);
+
+  // KVM_CAP_MULTI_ADDRESS_SPACE: SMM's is the second.
+  const uint32_t address_spaces_;
+  std::map<uint32_t, FakeKvmSlot> slots_;  // By slot.
+  // By address space and guest address: slots of one space never overlap.
+  std::map<uint64_t, uint32_t> by_address_[2];
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_FAKE_KVM_SLOTS_H_

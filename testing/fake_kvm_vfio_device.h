@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_FAKE_KVM_VFIO_DEVICE_H_
+#define PASSTHRU_TESTING_FAKE_KVM_VFIO_DEVICE_H_
+
+#include <linux/kvm.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "devices/kernel/syscalls.h"
+#include "testing/fake_file.h"
+#include "testing/kernel_core.h"
+
+namespace passthru::fake {
+
+class FakeKvmVm;
+
+// KVM's VFIO pseudo device (virt/kvm/vfio.c): the VFIO files that a VM knows
+// of, each held open while it is in the list.
+class FakeKvmVfioDevice final : public FakeFile {
+ public:
+  // Keeps the VM alive, as the kernel's device does.
+  FakeKvmVfioDevice(KernelCore* core, std::shared_ptr<FakeKvmVm> vm);
+  ~FakeKvmVfioDevice() override;
+
+  std::string Describe() const override { return "kvm-vfio"; }
+  Call DescribeIoctl(unsigned long request, const void* arg) const override;
+  kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
+  void OnRelease() override;
+
+  size_t file_count() const { return files_.size(); }
+
+ private:
+  int SetAttribute(const kvm_device_attr& attribute);
+  int AddFile(int fd);
+  int RemoveFile(int fd);
+
+  KernelCore* const core_;
+  std::shared_ptr<FakeKvmVm> vm_;
+  std::vector<FileRef> files_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_FAKE_KVM_VFIO_DEVICE_H_

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/fake_kvm_vm.h"
+
+#include <linux/kvm.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/fake_kvm_caps.h"
+#include "testing/fake_kvm_files.h"
+#include "testing/fake_kvm_irqfd.h"
+#include "testing/fake_kvm_routing.h"
+#include "testing/fake_kvm_vfio_device.h"
+#include "testing/fake_vcpu.h"
+#include "testing/kernel_core.h"
+#include "testing/kernel_version.h"
+#include "testing/user_memory.h"
+
+namespace passthru::fake {
+namespace {
+
+using kernel::SyscallResult;
+
+constexpr uint64_t kPageSize = 4096;
+
+}  // namespace
+
+FakeKvmVm::FakeKvmVm(Options options)
+    : options_(std::move(options)),
+      core_(options_.core),
+      process_(::getpid()),
+      slots_(core_->version),
+      irqfds_(core_, this),
+      ioeventfds_(core_) {}
+
+FakeKvmVm::~FakeKvmVm() = default;
+
+// kvm_vm_ioctl() and kvm_arch_vm_ioctl().
+SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
+  if (IsForeignProcess()) return {.error = EIO};
+  const auto integer = reinterpret_cast<uintptr_t>(arg);
+  switch (request) {
+    case KVM_CHECK_EXTENSION:
+      return {.value = KvmCapability(core_->version, integer)};
+    case KVM_CREATE_VCPU:
+      return CreateVcpu(integer);
+    case KVM_SET_USER_MEMORY_REGION:
+      return {.error = SetMemoryRegion(arg)};
+    case KVM_SET_USER_MEMORY_REGION2:
+      if (KvmCapability(core_->version, KVM_CAP_USER_MEMORY2) == 0) break;
+      return {.error = SetMemoryRegion2(arg)};
+    case KVM_SET_TSS_ADDR:
+      // "if (addr > (unsigned int)(-3 * PAGE_SIZE))"
+      return {.error =
+                  integer > uint32_t{0} - 3 * uint32_t{kPageSize} ? EINVAL : 0};
+    case KVM_SET_IDENTITY_MAP_ADDR:
+      return {.error = SetIdentityMapAddress(arg)};
+    case KVM_CREATE_IRQCHIP:
+      return {.error = CreateIrqchip()};
+    case KVM_CREATE_PIT2:
+      return {.error = CreatePit(arg)};
+    case KVM_ENABLE_CAP:
+      return {.error = EnableCapability(arg)};
+    case KVM_SET_GSI_ROUTING:
+      return {.error = SetGsiRouting(arg)};
+    case KVM_IRQFD: {
+      const auto irqfd = CopyFromUser<kvm_irqfd>(arg);
+      return {.error = irqfd.has_value() ? irqfds_.Set(*irqfd, mode_) : EFAULT};
+    }
+    case KVM_IOEVENTFD: {
+      const auto ioeventfd = CopyFromUser<kvm_ioeventfd>(arg);
+      return {.error =
+                  ioeventfd.has_value() ? ioeventfds_.Set(*ioeventfd) : EFAULT};
+    }
+    case KVM_SIGNAL_MSI:
+      return SignalMsi(arg);
+    case KVM_IRQ_LINE:
+      return IrqLine(arg, /*report_status=*/false);
+    case KVM_IRQ_LINE_STATUS:
+      return IrqLine(arg, /*report_status=*/true);
+    case KVM_CREATE_DEVICE:
+      return CreateDevice(arg);
+    default:
+      break;
+  }
+  return {.error = ENOTTY};
+}
+
+bool FakeKvmVm::IsForeignProcess() const { return ::getpid() != process_; }
+
+int FakeKvmVm::SetMemoryRegion(const void* arg) {
+  const auto region = CopyFromUser<kvm_userspace_memory_region>(arg);
+  return region.has_value() ? slots_.Set(*region) : EFAULT;
+}
+
+// guest_memfd is not built: its flag is refused as an unknown one.
+int FakeKvmVm::SetMemoryRegion2(const void* arg) {
+  const auto region = CopyFromUser<kvm_userspace_memory_region2>(arg);
+  if (!region.has_value()) return EFAULT;
+  return slots_.Set({.slot = region->slot,
+                     .flags = region->flags,
+                     .guest_phys_addr = region->guest_phys_addr,
+                     .memory_size = region->memory_size,
+                     .userspace_addr = region->userspace_addr});
+}
+
+int FakeKvmVm::SetIdentityMapAddress(const void* arg) {
+  if (!CopyFromUser<uint64_t>(arg).has_value()) return EFAULT;
+  return vcpus_.empty() ? 0 : EINVAL;
+}
+
+int FakeKvmVm::CreateIrqchip() {
+  if (mode_ != IrqchipMode::kNone) return EEXIST;
+  if (!vcpus_.empty()) return EINVAL;
+  mode_ = IrqchipMode::kKernel;
+  routing_.SetDefault();
+  return 0;
+}
+
+int FakeKvmVm::CreatePit(const void* arg) {
+  if (!CopyFromUser<kvm_pit_config>(arg).has_value()) return EFAULT;
+  if (has_pit_) return EEXIST;
+  // 6.1 does not ask; the PIT is useless there without an irqchip.
+  if (mode_ != IrqchipMode::kKernel && core_->version >= KernelVersion::k6_12) {
+    return ENOENT;
+  }
+  has_pit_ = true;
+  return 0;
+}
+
+// kvm_vm_ioctl_enable_cap().
+int FakeKvmVm::EnableCapability(const void* arg) {
+  const auto capability = CopyFromUser<kvm_enable_cap>(arg);
+  if (!capability.has_value()) return EFAULT;
+  if (capability->flags != 0) return EINVAL;
+  switch (capability->cap) {
+    case KVM_CAP_SPLIT_IRQCHIP:
+      return EnableSplitIrqchip(*capability);
+    case KVM_CAP_X2APIC_API: {
+      constexpr uint64_t kKnown =
+          KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
+      if ((capability->args[0] & ~kKnown) != 0) return EINVAL;
+      if ((capability->args[0] & KVM_X2APIC_API_USE_32BIT_IDS) != 0) {
+        x2apic_ids_ = true;
+      }
+      return 0;
+    }
+    default:
+      return EINVAL;
+  }
+}
+
+int FakeKvmVm::EnableSplitIrqchip(const kvm_enable_cap& capability) {
+  // MAX_NR_RESERVED_IOAPIC_PINS.
+  if (capability.args[0] > kKvmMaxIrqRoutes) return EINVAL;
+  if (mode_ != IrqchipMode::kNone) return EEXIST;
+  if (!vcpus_.empty()) return EINVAL;
+  mode_ = IrqchipMode::kSplit;
+  return 0;
+}
+
+int FakeKvmVm::SetGsiRouting(const void* arg) {
+  const auto header = CopyFromUser<kvm_irq_routing>(arg);
+  if (!header.has_value()) return EFAULT;
+  if (mode_ == IrqchipMode::kNone) return EINVAL;
+  if (header->nr > kKvmMaxIrqRoutes || header->flags != 0) return EINVAL;
+  std::vector<kvm_irq_routing_entry> entries(header->nr);
+  if (!CopyFromUser(
+          entries.data(),
+          static_cast<const char*>(arg) + offsetof(kvm_irq_routing, entries),
+          entries.size() * sizeof(entries[0]))) {
+    return EFAULT;
+  }
+  return routing_.Set(mode_, x2apic_ids_, entries);
+}
+
+SyscallResult<int> FakeKvmVm::CreateVcpu(unsigned long id) {
+  core_->mutex.AssertHeld();
+  if (id >= kKvmMaxVcpuIds) return {.error = EINVAL};
+  if (vcpus_.contains(static_cast<unsigned>(id))) return {.error = EEXIST};
+  if (vcpus_.size() >= kKvmMaxVcpus) return {.error = EINVAL};
+  const auto number = static_cast<unsigned>(id);
+  auto vcpu = FakeVcpu::Create(
+      {.core = core_,
+       .platform = this,
+       .id = number,
+       .program = [this, number] { return options_.program(number); },
+       .wait_limit = options_.guest_wait_limit});
+  if (!vcpu.ok()) return {.error = vcpu.error};
+  const auto fd = core_->files.Install(
+      std::make_shared<FakeKvmVcpuFile>(core_, shared_from_this(), vcpu.value));
+  if (fd.ok()) {
+    vcpus_[number] = vcpu.value;
+    options_.on_vcpu_created(vcpu.value);
+  }
+  return fd;
+}
+
+// kvm_ioctl_create_device().
+SyscallResult<int> FakeKvmVm::CreateDevice(void* arg) {
+  core_->mutex.AssertHeld();
+  auto request = CopyFromUser<kvm_create_device>(arg);
+  if (!request.has_value()) return {.error = EFAULT};
+  if (request->type != KVM_DEV_TYPE_VFIO) return {.error = ENODEV};
+  if ((request->flags & KVM_CREATE_DEVICE_TEST) != 0) return {};
+  // "Only one VFIO "device" per VM".
+  if (has_vfio_device_) return {.error = EBUSY};
+  const auto fd = core_->files.Install(
+      std::make_shared<FakeKvmVfioDevice>(core_, shared_from_this()));
+  if (!fd.ok()) return fd;
+  has_vfio_device_ = true;
+  request->fd = static_cast<uint32_t>(fd.value);
+  if (!CopyToUser(arg, *request)) {
+    // As kvm_vm_ioctl(): the descriptor stays, unknown to its owner.
+    return {.error = EFAULT};
+  }
+  return {};
+}
+
+void FakeKvmVm::OnVmReleased() {
+  vm_released_ = true;
+  irqfds_.ReleaseAll();
+}
+
+void FakeKvmVm::OnVcpuReleased(unsigned id) {
+  core_->mutex.AssertHeld();
+  const auto found = vcpus_.find(id);
+  if (found != vcpus_.end()) options_.reap(found->second->Stop());
+}
+
+void FakeKvmVm::StopGuests() {
+  core_->mutex.AssertHeld();
+  for (const auto& [id, vcpu] : vcpus_) options_.reap(vcpu->Stop());
+}
+
+FakeVcpu* FakeKvmVm::vcpu(unsigned id) const {
+  const auto found = vcpus_.find(id);
+  return found == vcpus_.end() ? nullptr : found->second.get();
+}
+
+std::optional<VcpuPlatform::Backing> FakeKvmVm::Translate(
+    uint64_t guest_address) {
+  const FakeKvmSlot* const slot = slots_.Find(guest_address);
+  if (slot == nullptr) return std::nullopt;
+  return Backing{.host_address =
+                     slot->host_address + (guest_address - slot->guest_address),
+                 .read_only = slot->read_only()};
+}
+
+bool FakeKvmVm::OnUnbackedWrite(bool pio, uint64_t address, unsigned width,
+                                uint64_t value) {
+  return ioeventfds_.OnWrite(pio, address, width, value);
+}
+
+void FakeKvmVm::AppendResources(std::vector<std::string>& resources) const {
+  const std::string name = absl::StrCat("vm ", options_.number);
+  for (const FakeKvmSlot& slot : slots_.All()) {
+    resources.push_back(absl::StrFormat(
+        "%s: memory slot %u [0x%x, +0x%x) on host 0x%x", name, slot.slot,
+        slot.guest_address, slot.size, slot.host_address));
+  }
+  for (const auto& irqfd : irqfds_.All()) {
+    resources.push_back(absl::StrFormat("%s: irqfd of %s on GSI %u", name,
+                                        irqfd.eventfd, irqfd.gsi));
+  }
+  if (ioeventfds_.size() > 0) {
+    resources.push_back(
+        absl::StrCat(name, ": ", ioeventfds_.size(), " ioeventfds"));
+  }
+  for (const kvm_irq_routing_entry& route : routing_.All()) {
+    if (route.type != KVM_IRQ_ROUTING_MSI) continue;
+    resources.push_back(absl::StrFormat(
+        "%s: route of GSI %u to 0x%x/0x%x", name, route.gsi,
+        uint64_t{route.u.msi.address_hi} << 32 | route.u.msi.address_lo,
+        route.u.msi.data));
+  }
+}
+
+}  // namespace passthru::fake

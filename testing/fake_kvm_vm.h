@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_FAKE_KVM_VM_H_
+#define PASSTHRU_TESTING_FAKE_KVM_VM_H_
+
+#include <linux/kvm.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "devices/kernel/syscalls.h"
+#include "testing/fake_file.h"
+#include "testing/fake_kvm_ioeventfd.h"
+#include "testing/fake_kvm_irqfd.h"
+#include "testing/fake_kvm_routing.h"
+#include "testing/fake_kvm_slots.h"
+#include "testing/fake_vcpu.h"
+#include "testing/guest_cpu.h"
+#include "testing/kernel_core.h"
+
+namespace passthru::fake {
+
+// One virtual machine of the fake KVM (struct kvm): its memory slots, interrupt
+// controllers, routes, irqfds, ioeventfds and vCPUs. Kept alive by the open
+// files of the VM, its vCPUs and its devices.
+//
+// Interrupts: a message goes to the vCPUs that its address names, as
+// kvm_irq_delivery_to_apic() finds them, and is in the journal as an event
+// "msi"; an irqfd or an interrupt line whose GSI has no route is an event
+// "interrupt-lost". The 24 lines of the PIC and IOAPIC have a level, but no
+// redirection table: they reach no vCPU, as after reset, when all are masked.
+//
+// Guarded by the fake kernel's mutex (Thread-compatible).
+class FakeKvmVm final : public VcpuPlatform,
+                        public IrqSink,
+                        public std::enable_shared_from_this<FakeKvmVm> {
+ public:
+  struct Options {
+    KernelCore* core = nullptr;
+    size_t number = 1;  // For messages: VMs are counted.
+    std::function<GuestProgram(unsigned vcpu)> program;
+    std::function<bool()> step_hardware;
+    std::function<void(std::shared_ptr<FakeVcpu>)> on_vcpu_created;
+    // Takes the thread of a guest that was stopped, to be joined.
+    std::function<void(std::thread)> reap;
+    absl::Duration guest_wait_limit;
+  };
+  explicit FakeKvmVm(Options options);
+  ~FakeKvmVm() override;
+
+  // ioctl(2) of the VM's descriptor.
+  kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
+
+  // The last descriptor of the VM, of a vCPU, of the VFIO device is gone.
+  void OnVmReleased();
+  void OnVcpuReleased(unsigned id);
+  void OnVfioDeviceReleased() { has_vfio_device_ = false; }
+
+  // VM ioctls from another process are refused (kvm->mm != current->mm).
+  bool IsForeignProcess() const;
+
+  // Ends all guest programs.
+  void StopGuests();
+
+  // A level interrupt was acknowledged by the guest (EOI).
+  void Acknowledge(uint32_t gsi) { irqfds_.Acknowledge(gsi); }
+  bool LineLevel(uint32_t pin) const;
+
+  const FakeKvmSlots& slots() const { return slots_; }
+  const FakeKvmRouting& routing() const { return routing_; }
+  const FakeKvmIrqfds& irqfds() const { return irqfds_; }
+  IrqchipMode irqchip_mode() const { return mode_; }
+  const std::vector<GuestInterrupt>& messages() const { return messages_; }
+  size_t lost_interrupts() const { return lost_interrupts_; }
+  FakeVcpu* vcpu(unsigned id) const;
+  void AppendResources(std::vector<std::string>& resources) const;
+
+  // VcpuPlatform.
+  std::optional<Backing> Translate(uint64_t guest_address) override;
+  bool OnUnbackedWrite(bool pio, uint64_t address, unsigned width,
+                       uint64_t value) override;
+  bool InterruptsInKernel() const override {
+    return mode_ != IrqchipMode::kNone;
+  }
+  bool StepHardware() override { return options_.step_hardware(); }
+
+  // IrqSink.
+  void SetIrq(IrqSource source, uint32_t gsi, bool level,
+              std::string_view cause) override;
+
+ private:
+  kernel::SyscallResult<int> CheckExtension(unsigned long capability) const;
+  kernel::SyscallResult<int> CreateVcpu(unsigned long id);
+  kernel::SyscallResult<int> CreateDevice(void* arg);
+  kernel::SyscallResult<int> SignalMsi(const void* arg);
+  kernel::SyscallResult<int> IrqLine(void* arg, bool report_status);
+  int SetMemoryRegion(const void* arg);
+  int SetMemoryRegion2(const void* arg);
+  int CreateIrqchip();
+  int CreatePit(const void* arg);
+  int EnableCapability(const void* arg);
+  int EnableSplitIrqchip(const kvm_enable_cap& capability);
+  int SetGsiRouting(const void* arg);
+  int SetIdentityMapAddress(const void* arg);
+
+  // -1: nothing is routed there (kvm_set_irq()).
+  int SetRoutedIrq(IrqSource source, uint32_t gsi, bool level,
+                   std::string_view cause);
+  // How many CPUs took it.
+  int DeliverMsi(const GuestInterrupt& message, std::string_view cause,
+                 int64_t gsi);
+  // Whether the level changed.
+  bool SetLine(IrqSource source, uint32_t pin, bool level);
+
+  const Options options_;
+  KernelCore* const core_;
+  const pid_t process_;
+
+  IrqchipMode mode_ = IrqchipMode::kNone;
+  bool has_pit_ = false;
+  bool x2apic_ids_ = false;  // KVM_X2APIC_API_USE_32BIT_IDS
+  bool has_vfio_device_ = false;
+  bool vm_released_ = false;
+
+  FakeKvmSlots slots_;
+  FakeKvmRouting routing_;
+  FakeKvmIrqfds irqfds_;
+  FakeKvmIoeventfds ioeventfds_;
+  std::map<unsigned, std::shared_ptr<FakeVcpu>> vcpus_;
+  std::map<uint32_t, unsigned> lines_;  // IOAPIC pin -> sources asserting it.
+  std::vector<GuestInterrupt> messages_;
+  size_t lost_interrupts_ = 0;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_FAKE_KVM_VM_H_

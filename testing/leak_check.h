@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_LEAK_CHECK_H_
+#define PASSTHRU_TESTING_LEAK_CHECK_H_
+
+#include <ostream>
+#include <string>
+#include <vector>
+
+namespace passthru::fake {
+
+// What user space holds in the fake kernel at one moment, a line each:
+// descriptors, mappings, memory slots, irqfds, ioeventfds, MSI routes, VFIO
+// objects, DMA mappings.
+using ResourceSnapshot = std::vector<std::string>;
+
+// What is held now and was not held then.
+struct LeakReport {
+  std::vector<std::string> leaks;
+
+  bool empty() const { return leaks.empty(); }
+  std::string ToString() const;
+};
+
+std::ostream& operator<<(std::ostream& out, const LeakReport& report);
+
+// The lines of `now` that are not in `before`; a line that occurs more often
+// counts for each time.
+LeakReport FindLeaks(ResourceSnapshot before, ResourceSnapshot now);
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_LEAK_CHECK_H_
