@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_PCI_CONFIG_IMAGE_H_
+#define PASSTHRU_PCI_CONFIG_IMAGE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace passthru::pci {
+
+// An image of a configuration space for tests, built register by register or
+// read from a dump. Thread-compatible.
+class ConfigImage {
+ public:
+  explicit ConfigImage(size_t size = 256) : bytes_(size) {}
+
+  // Lines as lspci prints them with -xxxx: "40: 11 80 40 00 …". Rows that are
+  // left out are zero. Dies on anything else.
+  static ConfigImage FromDump(absl::string_view dump, size_t size);
+
+  ConfigImage& Set8(size_t offset, uint8_t value);
+  ConfigImage& Set16(size_t offset, uint16_t value);
+  ConfigImage& Set32(size_t offset, uint32_t value);
+
+  // Puts a capability's header there and, unless it is the first, lets the one
+  // at `previous` lead to it. The first one also sets Status.CapList.
+  ConfigImage& AddCapability(uint8_t offset, uint8_t id, uint8_t previous = 0);
+
+  absl::Span<const uint8_t> bytes() const { return bytes_; }
+
+ private:
+  std::vector<uint8_t> bytes_;
+};
+
+// What real functions answered (QEMU 7.2, read by Linux 6.12).
+ConfigImage CapturedNvme();
+ConfigImage CapturedE1000e();
+ConfigImage CapturedVirtioNet();
+ConfigImage CapturedAhci();
+
+}  // namespace passthru::pci
+
+#endif  // PASSTHRU_PCI_CONFIG_IMAGE_H_
