@@ -8,6 +8,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,6 +26,7 @@
 #include "testing/vfio/fake_config.h"
 #include "testing/vfio/fake_group.h"
 #include "testing/vfio/hardware_function.h"
+#include "testing/vfio/io_event_fd.h"
 #include "testing/vfio/vfio_irqs.h"
 #include "testing/vfio/vfio_rules.h"
 
@@ -136,8 +139,6 @@ class FakeVfioDevice final
   Snapshot GetSnapshot() const;
 
  private:
-  class IoEventFd;
-  enum class MemoryGate { kChecked, kUnchecked };
 
   explicit FakeVfioDevice(Options options);
 

@@ -47,7 +47,7 @@ absl::StatusOr<std::vector<uint8_t>> ParseHexBytes(std::string_view text) {
 }
 
 ConfigImage ExpandConfig(const PciDevice& device) {
-  const size_t size = device.config_size();
+  const size_t size = device.config_space_size();
   ConfigImage image{
       .bytes = ExpandRows(device.config(), size),
       .writable = std::vector<uint8_t>(size, 0),

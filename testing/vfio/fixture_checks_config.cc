@@ -99,7 +99,7 @@ bool CheckWriteMask(const WriteMask& row, std::string_view field,
                                   row.offset(), previous_end));
   }
   if (row.offset() + length > config_size) {
-    add("offset", absl::StrFormat("the row ends at 0x%x, beyond config_size "
+    add("offset", absl::StrFormat("the row ends at 0x%x, beyond config_space_size "
                                   "0x%x",
                                   row.offset() + length, config_size));
   }
@@ -171,8 +171,8 @@ bool CheckConfig(const PciDevice& device, FixtureProblems& problems) {
                                       "digits, '-' and '_'"));
   }
   CheckBdf(device.bdf(), "bdf", problems);
-  if (device.config_size() != 256 && device.config_size() != 4096) {
-    problems.Add("config_size", absl::StrCat("is ", device.config_size(),
+  if (device.config_space_size() != 256 && device.config_space_size() != 4096) {
+    problems.Add("config_space_size", absl::StrCat("is ", device.config_space_size(),
                                              "; it is 256 or 4096 bytes"));
     return false;
   }
@@ -180,13 +180,13 @@ bool CheckConfig(const PciDevice& device, FixtureProblems& problems) {
     problems.Add("config", "has no row; a function has at least its header");
     return false;
   }
-  bool ok = CheckRows(device.config(), "config", device.config_size(),
+  bool ok = CheckRows(device.config(), "config", device.config_space_size(),
                       problems);
   uint64_t previous_end = 0;
   for (int i = 0; i < device.write_masks().size(); ++i) {
     const WriteMask& row = device.write_masks(i);
     ok &= CheckWriteMask(row, absl::StrCat("write_masks[", i, "]"),
-                         previous_end, device.config_size(), problems);
+                         previous_end, device.config_space_size(), problems);
     const uint64_t pattern = (row.writable().size() + 1) / 3;
     previous_end = std::max(
         previous_end,

@@ -231,7 +231,7 @@ void CheckRedactions(const PciDevice& device, const ConfigImage& config,
     uint64_t size = 0;
     switch (redaction.space()) {
       case Redaction::CONFIG:
-        size = device.config_size();
+        size = device.config_space_size();
         break;
       case Redaction::REGION:
         size = RegionSize(device, redaction.region_index());

@@ -277,10 +277,10 @@ void CheckRegions(const PciDevice& device, const ConfigImage& config,
     if (region.index() < kBars) {
       if (region.size() != 0) CheckBar(region, config, field, problems);
     } else if (region.index() == VFIO_PCI_CONFIG_REGION_INDEX) {
-      if (region.size() != device.config_size()) {
+      if (region.size() != device.config_space_size()) {
         problems.Add(field + ".size",
-                     absl::StrCat(region.size(), " is not config_size, ",
-                                  device.config_size()));
+                     absl::StrCat(region.size(), " is not config_space_size, ",
+                                  device.config_space_size()));
       }
     } else if (region.index() >= VFIO_PCI_NUM_REGIONS) {
       bool typed = false;

@@ -108,7 +108,17 @@ class VfioIrqs {
   Snapshot GetSnapshot() const;
 
  private:
-  class UnmaskWaiter;
+  // The eventfd that user space, or KVM at the guest's end of interrupt,
+  // signals to unmask the line: struct virqfd.
+  class UnmaskWaiter final : public EventfdWaiter {
+   public:
+    explicit UnmaskWaiter(VfioIrqs* irqs) : irqs_(irqs) {}
+    void OnSignal() override { irqs_->UnmaskIntxAndSignal(); }
+    void OnHangup() override { irqs_->unmask_eventfd_.reset(); }
+
+   private:
+    VfioIrqs* const irqs_;
+  };
   using Trigger = std::shared_ptr<FakeEventfd>;
 
   // The `index`th of an array of descriptors.

@@ -17,19 +17,6 @@ SyscallResult<int> Error(int error) { return {-1, error}; }
 
 }  // namespace
 
-// The eventfd that user space, or KVM at the guest's end of interrupt, signals
-// to unmask the line: struct virqfd.
-class VfioIrqs::UnmaskWaiter final : public EventfdWaiter {
- public:
-  explicit UnmaskWaiter(VfioIrqs* irqs) : irqs_(irqs) {}
-
-  void OnSignal() override { irqs_->UnmaskIntxAndSignal(); }
-  void OnHangup() override { irqs_->unmask_eventfd_.reset(); }
-
- private:
-  VfioIrqs* const irqs_;
-};
-
 SyscallResult<int> VfioIrqs::SetIntx(const Request& request,
                                      absl::Span<const uint8_t> data) {
   const bool one = request.start == 0 && request.count == 1;

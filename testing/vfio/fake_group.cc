@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/vfio/fake_group.h"
+
+#include <linux/vfio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "testing/user_memory.h"
+#include "testing/vfio/fake_vfio_device.h"
+#include "testing/vfio/vfio_calls.h"
+
+namespace passthru::fake {
+namespace {
+
+using kernel::SyscallResult;
+
+constexpr std::string_view kVfioDriver = "vfio-pci";
+constexpr size_t kPageSize = 4096;  // strndup_user() of GET_DEVICE_FD.
+
+SyscallResult<int> FromErrno(int error) {
+  return {error == 0 ? 0 : -1, error};
+}
+
+// Drivers that leave the devices of their group to user space
+// (pci_driver.driver_managed_dma).
+bool LeavesDmaAlone(std::string_view driver) {
+  return driver.empty() || driver == kVfioDriver || driver == "pci-stub" ||
+         driver == "pcieport";
+}
+
+// The options that may follow the address (vfio_pci_core_match()). Any is an
+// error here: one that is not known, and a VF token for a device without
+// SR-IOV. Spaces alone are none.
+int CheckOptions(std::string_view options) {
+  return absl::StripAsciiWhitespace(options).empty() ? 0 : EINVAL;
+}
+
+}  // namespace
+
+std::string FakeGroup::Describe() const {
+  return absl::StrCat("vfio-group ", number_);
+}
+
+bool FakeGroup::has_vfio_member() const {
+  return std::any_of(members_.begin(), members_.end(), [](const Member& m) {
+    return m.device != nullptr && m.driver == kVfioDriver;
+  });
+}
+
+bool FakeGroup::viable() const {
+  return std::all_of(members_.begin(), members_.end(), [](const Member& m) {
+    return LeavesDmaAlone(m.driver);
+  });
+}
+
+SyscallResult<std::shared_ptr<FakeFile>> FakeGroup::Open() {
+  if (opened_) return {nullptr, EBUSY};
+  opened_ = true;
+  file_open_ = true;
+  return {std::make_shared<GroupFile>(shared_from_this()), 0};
+}
+
+void FakeGroup::OnFileReleased() {
+  file_open_ = false;
+  CloseIfUnused();
+}
+
+void FakeGroup::OnDeviceClosed() {
+  --open_devices_;
+  CloseIfUnused();
+}
+
+// A device's file holds the group's, so what its release does waits for both.
+void FakeGroup::CloseIfUnused() {
+  if (file_open_ || open_devices_ > 0) return;
+  Detach();
+  opened_ = false;
+}
+
+void FakeGroup::Detach() {
+  if (container_ == nullptr) return;
+  container_->DetachGroup();
+  container_.reset();
+}
+
+SyscallResult<int> FakeGroup::Ioctl(unsigned long request, void* arg) {
+  switch (request) {
+    case VFIO_GROUP_GET_STATUS:
+      return FromErrno(GetStatus(arg));
+    case VFIO_GROUP_SET_CONTAINER:
+      return FromErrno(SetContainer(arg));
+    case VFIO_GROUP_UNSET_CONTAINER:
+      return FromErrno(UnsetContainer());
+    case VFIO_GROUP_GET_DEVICE_FD:
+      return GetDeviceFd(arg);
+    default:
+      return FromErrno(ENOTTY);
+  }
+}
+
+int FakeGroup::GetStatus(void* arg) const {
+  vfio_group_status status = {};
+  if (!CopyFromUser(&status, arg, sizeof(status))) return EFAULT;
+  if (status.argsz < sizeof(status)) return EINVAL;
+  status.flags = 0;
+  if (container_ != nullptr) {
+    status.flags = VFIO_GROUP_FLAGS_CONTAINER_SET | VFIO_GROUP_FLAGS_VIABLE;
+  } else if (viable()) {
+    status.flags = VFIO_GROUP_FLAGS_VIABLE;
+  }
+  return CopyToUser(arg, &status, sizeof(status)) ? 0 : EFAULT;
+}
+
+int FakeGroup::SetContainer(const void* arg) {
+  core_->mutex.AssertHeld();
+  const std::optional<int32_t> fd = CopyFromUser<int32_t>(arg);
+  if (!fd.has_value()) return EFAULT;
+  if (*fd < 0 || !FileTable::IsOpen(*fd)) return EBADF;
+  if (container_ != nullptr) return EINVAL;
+  const FileRef file = core_->files.Lookup(*fd);
+  const auto* container = dynamic_cast<const ContainerFile*>(file.get());
+  if (container == nullptr) return rules_.not_a_container_error;
+  // iommu_group_claim_dma_owner().
+  if (!viable()) return EPERM;
+  container_ = container->container();
+  container_->AttachGroup();
+  return 0;
+}
+
+int FakeGroup::UnsetContainer() {
+  if (container_ == nullptr) return EINVAL;
+  if (open_devices_ > 0) return EBUSY;
+  Detach();
+  return 0;
+}
+
+SyscallResult<int> FakeGroup::GetDeviceFd(const void* arg) {
+  core_->mutex.AssertHeld();
+  std::string name;
+  for (;;) {
+    char c = 0;
+    if (!CopyFromUser(&c, static_cast<const char*>(arg) + name.size(), 1)) {
+      return FromErrno(EFAULT);
+    }
+    if (c == 0) break;
+    name.push_back(c);
+    if (name.size() >= kPageSize) return FromErrno(EINVAL);
+  }
+  std::shared_ptr<FakeVfioDevice> device;
+  for (const Member& member : members_) {
+    const std::string address = member.bdf.ToString();
+    if (member.device == nullptr || member.driver != kVfioDriver ||
+        !absl::StartsWith(name, address)) {
+      continue;
+    }
+    const std::string_view rest = std::string_view(name).substr(address.size());
+    if (!rest.empty() && rest[0] != ' ') continue;
+    if (const int error = CheckOptions(rest); error != 0) {
+      return FromErrno(error);
+    }
+    device = member.device;
+    break;
+  }
+  if (device == nullptr) return FromErrno(ENODEV);
+  if (container_ == nullptr || !container_->has_iommu()) {
+    return FromErrno(EINVAL);
+  }
+  return core_->files.Install(device->Open());
+}
+
+Call GroupFile::DescribeIoctl(unsigned long request, const void* arg) const {
+  return DescribeVfioIoctl(request, arg);
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/vfio/fake_vfio.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "testing/fake_sysfs.h"
+#include "testing/vfio/fixture.h"
+
+namespace passthru::fake {
+namespace {
+
+constexpr std::string_view kContainerPath = "/dev/vfio/vfio";
+
+std::string GroupPath(uint32_t number) {
+  return absl::StrCat("/dev/vfio/", number);
+}
+
+}  // namespace
+
+FakeVfio::FakeVfio(KernelCore* core, Options options)
+    : core_(core),
+      options_(std::move(options)),
+      rules_(RulesOf(core->version)) {
+  absl::MutexLock lock(&core_->mutex);
+  core_->paths.AddCharacterDevice(
+      kContainerPath,
+      [this](int) -> kernel::SyscallResult<std::shared_ptr<FakeFile>> {
+        auto container = std::make_shared<FakeContainer>(
+            ++containers_made_, rules_, options_.iommu);
+        std::erase_if(containers_, [](const std::weak_ptr<FakeContainer>& old) {
+          return old.expired();
+        });
+        containers_.push_back(container);
+        return {std::make_shared<ContainerFile>(std::move(container)), 0};
+      });
+}
+
+FakeVfio::~FakeVfio() {
+  absl::MutexLock lock(&core_->mutex);
+  core_->paths.Remove(kContainerPath);
+  for (const auto& [number, group] : groups_) {
+    core_->paths.Remove(GroupPath(number));
+    // Devices and groups refer to each other.
+    group->members().clear();
+  }
+}
+
+absl::Status FakeVfio::AddDevice(const PciDevice& fixture,
+                                 DeviceOptions options) {
+  if (absl::Status status =
+          Validate(fixture, absl::StrCat("device \"", fixture.name(), "\""));
+      !status.ok()) {
+    return status;
+  }
+  const pci::Bdf bdf =
+      options.bdf.has_value() ? *options.bdf : *pci::Bdf::Parse(fixture.bdf());
+  const uint32_t number =
+      options.group.value_or(fixture.iommu_group().number());
+
+  absl::MutexLock lock(&core_->mutex);
+  if (devices_.contains(bdf)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(bdf.ToString(), ": there is a device already"));
+  }
+  const Identity& identity = fixture.identity();
+  SysfsPciDevice entry{
+      .bdf = bdf.ToString(),
+      .vendor = static_cast<uint16_t>(identity.vendor_id()),
+      .device = static_cast<uint16_t>(identity.device_id()),
+      .subsystem_vendor = static_cast<uint16_t>(identity.subsystem_vendor_id()),
+      .subsystem_device = static_cast<uint16_t>(identity.subsystem_id()),
+      .class_code = identity.class_code(),
+      .driver = options.driver,
+  };
+  if (options.has_iommu) entry.iommu_group = number;
+  core_->paths.AddPciDevice(entry);
+  // Without an IOMMU nothing of VFIO can reach it.
+  if (!options.has_iommu) return absl::OkStatus();
+
+  const std::shared_ptr<FakeGroup> group = GroupNumbered(number);
+  absl::StatusOr<std::shared_ptr<FakeVfioDevice>> device =
+      FakeVfioDevice::Create({
+          .core = core_,
+          .fixture = fixture,
+          .model = std::move(options.model),
+          .bdf = bdf,
+          .group = group,
+          .rules = rules_,
+          .interrupt_remapping = options_.iommu.interrupt_remapping,
+          .has_host_irq = options.has_host_irq,
+          .msi_control_reads_back = options_.msi_control_reads_back,
+          .msi_vectors_available = options.msi_vectors_available,
+          .msix_vectors_available = options.msix_vectors_available,
+          .find_device = [this](pci::Bdf other) { return Find(other); },
+          .on_dma_fault =
+              [this](const DmaFault& fault) {
+                Call event{.name = "dma-refused", .subject = fault.bdf.ToString()};
+                event.Hex("iova", fault.iova)
+                    .Hex("size", fault.size)
+                    .Text("access", fault.is_write ? "write" : "read")
+                    .Text("reason", std::string(Name(fault.reason)));
+                core_->journal.RecordEvent(std::move(event));
+                dma_faults_.push_back(fault);
+              },
+      });
+  if (!device.ok()) return device.status();
+  devices_[bdf] = *device;
+  AddToGroup(group, {.bdf = bdf,
+                     .driver = std::move(options.driver),
+                     .device = *std::move(device)});
+  for (const Sibling& sibling : fixture.iommu_group().siblings()) {
+    const pci::Bdf other = *pci::Bdf::Parse(sibling.bdf());
+    core_->paths.AddPciDevice({.bdf = other.ToString(),
+                               .iommu_group = number,
+                               .driver = sibling.driver()});
+    AddToGroup(group,
+               {.bdf = other, .driver = sibling.driver(), .device = nullptr});
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<FakeGroup> FakeVfio::GroupNumbered(uint32_t number) {
+  std::shared_ptr<FakeGroup>& group = groups_[number];
+  if (group == nullptr) {
+    group = std::make_shared<FakeGroup>(core_, number, rules_);
+  }
+  return group;
+}
+
+void FakeVfio::AddToGroup(const std::shared_ptr<FakeGroup>& group,
+                          FakeGroup::Member member) {
+  std::erase_if(group->members(), [&](const FakeGroup::Member& old) {
+    return old.bdf == member.bdf && old.device == nullptr;
+  });
+  group->members().push_back(std::move(member));
+  UpdateNode(*group);
+}
+
+void FakeVfio::UpdateNode(const FakeGroup& group) {
+  core_->mutex.AssertHeld();
+  const std::string path = GroupPath(group.number());
+  if (!group.has_vfio_member()) {
+    core_->paths.Remove(path);
+    return;
+  }
+  core_->paths.AddCharacterDevice(
+      path, [this, number = group.number()](int) {
+        return groups_.at(number)->Open();
+      });
+}
+
+absl::Status FakeVfio::SetDriver(const pci::Bdf& bdf, std::string driver) {
+  absl::MutexLock lock(&core_->mutex);
+  for (const auto& [number, group] : groups_) {
+    for (FakeGroup::Member& member : group->members()) {
+      if (member.bdf != bdf) continue;
+      core_->paths.SetDriver(bdf.ToString(), driver);
+      member.driver = std::move(driver);
+      UpdateNode(*group);
+      return absl::OkStatus();
+    }
+  }
+  return absl::NotFoundError(
+      absl::StrCat(bdf.ToString(), ": no such device in the fake machine"));
+}
+
+bool FakeVfio::Step() {
+  bool done = false;
+  for (const auto& [bdf, device] : devices_) done |= device->Step();
+  return done;
+}
+
+void FakeVfio::AppendResources(std::vector<std::string>& resources) const {
+  for (const std::weak_ptr<FakeContainer>& weak : containers_) {
+    const std::shared_ptr<FakeContainer> container = weak.lock();
+    if (container == nullptr || !container->has_iommu()) continue;
+    for (const DmaMapping& mapping : container->iommu()->Mappings()) {
+      resources.push_back(absl::StrFormat(
+          "%s: DMA mapping [0x%x, +0x%x)", container->Describe(), mapping.iova,
+          mapping.size));
+    }
+  }
+  for (const auto& [number, group] : groups_) {
+    if (group->container() != nullptr) {
+      resources.push_back(absl::StrCat(group->Describe(), ": in ",
+                                       group->container()->Describe()));
+    }
+  }
+  for (const auto& [bdf, device] : devices_) {
+    if (!device->is_open()) continue;
+    const FakeVfioDevice::Snapshot snapshot = device->GetSnapshot();
+    for (const auto& [vector, eventfd] : snapshot.irqs.triggers) {
+      resources.push_back(absl::StrCat(device->Describe(), ": vector ", vector,
+                                       " signals ", eventfd));
+    }
+    for (size_t i = 0; i < snapshot.ioeventfds; ++i) {
+      resources.push_back(absl::StrCat(device->Describe(), ": ioeventfd"));
+    }
+  }
+}
+
+FakeVfioDevice* FakeVfio::Find(const pci::Bdf& bdf) const {
+  const auto found = devices_.find(bdf);
+  return found == devices_.end() ? nullptr : found->second.get();
+}
+
+absl::StatusOr<FakeVfioDevice*> FakeVfio::FindOrError(
+    const pci::Bdf& bdf) const {
+  if (FakeVfioDevice* device = Find(bdf)) return device;
+  return absl::NotFoundError(
+      absl::StrCat(bdf.ToString(), ": no such device in the fake machine"));
+}
+
+absl::StatusOr<FakeVfioDevice::Snapshot> FakeVfio::Snapshot(
+    const pci::Bdf& bdf) const {
+  absl::MutexLock lock(&core_->mutex);
+  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
+  if (!device.ok()) return device.status();
+  return (*device)->GetSnapshot();
+}
+
+std::vector<DmaMapping> FakeVfio::DmaMappings(const pci::Bdf& bdf) const {
+  absl::MutexLock lock(&core_->mutex);
+  const FakeVfioDevice* device = Find(bdf);
+  if (device == nullptr || device->group()->container() == nullptr ||
+      !device->group()->container()->has_iommu()) {
+    return {};
+  }
+  return device->group()->container()->iommu()->Mappings();
+}
+
+std::vector<DmaFault> FakeVfio::DmaFaults() const {
+  absl::MutexLock lock(&core_->mutex);
+  return dma_faults_;
+}
+
+absl::Status FakeVfio::WithHardware(
+    const pci::Bdf& bdf, const std::function<void(DeviceHost&)>& action) {
+  absl::MutexLock lock(&core_->mutex);
+  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
+  if (!device.ok()) return device.status();
+  action(**device);
+  return absl::OkStatus();
+}
+
+absl::Status FakeVfio::RequestRelease(const pci::Bdf& bdf) {
+  absl::MutexLock lock(&core_->mutex);
+  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
+  if (!device.ok()) return device.status();
+  (*device)->RequestRelease();
+  return absl::OkStatus();
+}
+
+absl::Status FakeVfio::ReportError(const pci::Bdf& bdf) {
+  absl::MutexLock lock(&core_->mutex);
+  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
+  if (!device.ok()) return device.status();
+  (*device)->ReportError();
+  return absl::OkStatus();
+}
+
+absl::Status FakeVfio::BackdoorReset(const pci::Bdf& bdf) {
+  absl::MutexLock lock(&core_->mutex);
+  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
+  if (!device.ok()) return device.status();
+  (*device)->hardware().Reset(ResetKind::kBus);
+  return absl::OkStatus();
+}
+
+}  // namespace passthru::fake

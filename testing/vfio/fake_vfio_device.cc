@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/vfio/fake_vfio_device.h"
+
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "testing/user_memory.h"
+#include "testing/vfio/fixture_bytes.h"
+#include "testing/vfio/vfio_calls.h"
+#include "testing/vfio/vfio_offset.h"
+
+namespace passthru::fake {
+namespace {
+
+using kernel::SyscallResult;
+
+constexpr unsigned kBars = VFIO_PCI_ROM_REGION_INDEX;
+
+// Functions whose INTx is broken and not shown (vfio_pci_nointx()): Intel's
+// X710 and XL710 family and X550.
+bool HasBrokenIntx(const PciDevice& fixture) {
+  constexpr uint32_t kIntel = 0x8086;
+  const uint32_t device = fixture.identity().device_id();
+  if (fixture.identity().vendor_id() != kIntel) return false;
+  return device == 0x1572 || device == 0x1574 || device == 0x1580 ||
+         device == 0x1581 || (device >= 0x1583 && device <= 0x158b) ||
+         (device >= 0x37d0 && device <= 0x37d2) || device == 0x1563;
+}
+
+}  // namespace
+
+std::string_view Name(DmaFault::Reason reason) {
+  switch (reason) {
+    case DmaFault::Reason::kBusMasterOff:
+      return "bus mastering is off";
+    case DmaFault::Reason::kNoDomain:
+      return "the device has no IOMMU domain";
+    case DmaFault::Reason::kUnmapped:
+      return "not mapped";
+    case DmaFault::Reason::kPermission:
+      return "not permitted by the mapping";
+    case DmaFault::Reason::kUnpinned:
+      return "the process unmapped the memory";
+  }
+  return "unknown";
+}
+
+absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
+    Options options) {
+  std::shared_ptr<FakeVfioDevice> device(
+      new FakeVfioDevice(std::move(options)));
+  const PciDevice& fixture = device->options_.fixture;
+  absl::StatusOr<std::unique_ptr<HardwareFunction>> hardware =
+      HardwareFunction::Create(fixture, std::move(device->options_.model));
+  if (!hardware.ok()) return hardware.status();
+  device->hardware_ = *std::move(hardware);
+  for (const Region& region : fixture.regions()) {
+    if (region.index() < VFIO_PCI_NUM_REGIONS || region.size() == 0) continue;
+    absl::StatusOr<std::unique_ptr<BarMemory>> memory = BarMemory::Create(
+        region.size(), absl::StrCat(fixture.name(), " region ",
+                                    region.index()));
+    if (!memory.ok()) return memory.status();
+    for (const ByteRow& row : region.contents()) {
+      (*memory)->Write(row.offset(), *ParseHexBytes(row.bytes()));
+    }
+    device->extra_regions_[region.index()] = *std::move(memory);
+  }
+  if (const auto msix = device->hardware_->capabilities().msix) {
+    const uint32_t table = device->hardware_->ReadConfig(
+        static_cast<uint16_t>(*msix + PCI_MSIX_TABLE), 4);
+    device->msix_bar_ = table & PCI_MSIX_TABLE_BIR;
+    device->msix_table_offset_ = table & PCI_MSIX_TABLE_OFFSET;
+  }
+  // What of the ROM is no image reads as all ones.
+  device->rom_.assign(fixture.expansion_rom().bar_size(), 0xff);
+  for (const ByteRow& row : fixture.expansion_rom().image()) {
+    const std::vector<uint8_t> bytes = *ParseHexBytes(row.bytes());
+    std::copy(bytes.begin(), bytes.end(),
+              device->rom_.begin() + row.offset());
+  }
+  if (DeviceModel* model = device->hardware_->model()) {
+    model->set_host(device.get());
+  }
+  return device;
+}
+
+FakeVfioDevice::FakeVfioDevice(Options options)
+    : options_(std::move(options)) {}
+
+FakeVfioDevice::~FakeVfioDevice() = default;
+
+std::string FakeVfioDevice::Describe() const {
+  return absl::StrCat("vfio-device ", options_.bdf.ToString());
+}
+
+std::shared_ptr<FakeFile> FakeVfioDevice::Open() {
+  if (files_.empty()) Enable();
+  auto file = std::make_shared<DeviceFile>(shared_from_this());
+  files_.push_back(file.get());
+  options_.group->OnDeviceOpened();
+  return file;
+}
+
+void FakeVfioDevice::OnFileReleased(const FakeFile* file) {
+  std::erase(files_, file);
+  if (files_.empty()) Disable();
+  options_.group->OnDeviceClosed();
+}
+
+void FakeVfioDevice::Enable() {
+  options_.core->mutex.AssertHeld();
+  HardwareFunction& hardware = *hardware_;
+  // pci_clear_master() and pci_enable_device().
+  uint32_t command = hardware.ReadConfig(PCI_COMMAND, 2);
+  command &= ~uint32_t{PCI_COMMAND_MASTER};
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    if (hardware.bar_size(bar) == 0) continue;
+    command |= hardware.bar_is_io(bar) ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+  }
+  hardware.WriteConfig(PCI_COMMAND, 2, command);
+  if (!options_.fixture.reset().methods().empty()) {
+    ResetFunction(first_reset_kind());
+  }
+  saved_state_ = hardware.SaveState();
+  if (hardware.can_disable_intx()) {
+    hardware.WriteConfig(PCI_COMMAND, 2,
+                         hardware.ReadConfig(PCI_COMMAND, 2) &
+                             ~uint32_t{PCI_COMMAND_INTX_DISABLE});
+  }
+
+  const bool is_vf = options_.fixture.is_virtual_function();
+  const bool hide_pin = is_vf || HasBrokenIntx(options_.fixture);
+  const bool has_pin = hardware.ReadConfig(PCI_INTERRUPT_PIN, 1) != 0;
+  irqs_ = std::make_unique<VfioIrqs>(VfioIrqs::Options{
+      .hardware = &hardware,
+      .eventfds = &options_.core->eventfds,
+      .rules = options_.rules,
+      .has_intx = has_pin && !hide_pin,
+      .has_host_irq = options_.has_host_irq,
+      .is_pcie = hardware.capabilities().express.has_value(),
+      .dynamic_msix = options_.rules.dynamic_msix &&
+                      options_.interrupt_remapping &&
+                      hardware.capabilities().msix.has_value(),
+      // Without remapping each message needs a vector of the CPU to itself.
+      .msi_vectors_available = options_.interrupt_remapping
+                                   ? options_.msi_vectors_available
+                                   : std::min(1u,
+                                              options_.msi_vectors_available),
+      .msix_vectors_available = options_.msix_vectors_available,
+  });
+  FakeConfig::Options config{
+      .hardware = &hardware,
+      .irqs = irqs_.get(),
+      .layout = {.is_virtual_function = is_vf,
+                 .hide_interrupt_pin = hide_pin,
+                 .vendor_id = static_cast<uint16_t>(
+                     options_.fixture.identity().vendor_id()),
+                 .device_id = static_cast<uint16_t>(
+                     options_.fixture.identity().device_id())},
+      .vpd = ExpandRows(options_.fixture.vpd(),
+                        options_.fixture.vpd().empty() ? 0 : 1u << 15),
+      .reset_function = [this] { ResetFunction(ResetKind::kFunctionLevel); },
+      .msi_control_reads_back = options_.msi_control_reads_back,
+  };
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    config.bar_sizes[bar] = hardware.bar_size(bar);
+    config.bar_types[bar] = hardware.ReadConfig(
+        static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar), 4);
+  }
+  config.bar_sizes[VFIO_PCI_ROM_REGION_INDEX] =
+      options_.fixture.expansion_rom().bar_size();
+  config_ = std::make_unique<FakeConfig>(std::move(config));
+  low_power_ = false;
+  mappings_alive_ = MemoryIsReachable();
+}
+
+void FakeVfioDevice::Disable() {
+  ioeventfds_.clear();
+  irqs_->DisableAll();
+  irqs_.reset();
+  config_.reset();
+  hardware_->SetPowerState(0);
+  if (!options_.fixture.reset().methods().empty()) {
+    hardware_->Reset(first_reset_kind());
+    ++resets_;
+  }
+  hardware_->RestoreState(saved_state_);
+  hardware_->WriteConfig(PCI_COMMAND, 2,
+                         hardware_->ReadConfig(PCI_COMMAND, 2) &
+                             ~uint32_t{PCI_COMMAND_MASTER});
+}
+
+ResetKind FakeVfioDevice::first_reset_kind() const {
+  switch (options_.fixture.reset().methods(0)) {
+    case fake::Reset::POWER_MANAGEMENT:
+      return ResetKind::kPowerState;
+    case fake::Reset::BUS:
+      return ResetKind::kBus;
+    default:
+      return ResetKind::kFunctionLevel;
+  }
+}
+
+void FakeVfioDevice::ResetFunction(ResetKind kind) {
+  const std::vector<uint8_t> saved = hardware_->SaveState();
+  hardware_->Reset(kind);
+  hardware_->RestoreState(saved);
+  if (irqs_ != nullptr) irqs_->RestoreAfterReset();
+  ++resets_;
+}
+
+void FakeVfioDevice::BusReset() {
+  hardware_->SetPowerState(0);
+  ResetFunction(ResetKind::kBus);
+  UpdateMappings();
+}
+
+bool FakeVfioDevice::MemoryIsReachable() const {
+  return config_ != nullptr && config_->memory_enabled() && !low_power_;
+}
+
+void FakeVfioDevice::UpdateMappings() {
+  const bool alive = MemoryIsReachable();
+  if (alive == mappings_alive_) return;
+  mappings_alive_ = alive;
+  RemapAll(alive);
+}
+
+void FakeVfioDevice::RemapAll(bool alive) {
+  options_.core->mutex.AssertHeld();
+  for (const FakeFile* file : files_) {
+    for (const Mapping& mapping : options_.core->mappings.Of(file)) {
+      const BarMemory* memory =
+          hardware_->bar_memory(RegionOf(mapping.offset));
+      if (memory == nullptr) continue;
+      // Cannot fail for lack of address space: the range is there already.
+      memory->Map(UserPointer(mapping.address), mapping.length,
+                  mapping.protection, MAP_SHARED | MAP_FIXED,
+                  OffsetOf(mapping.offset), alive);
+    }
+  }
+}
+
+absl::Status FakeVfioDevice::Dma(
+    uint64_t iova, uint64_t size, bool is_write,
+    const std::function<Type1Iommu::Access(const Type1Iommu&)>& access) {
+  const auto refuse = [&](DmaFault::Reason reason) {
+    const DmaFault fault{.bdf = options_.bdf,
+                         .iova = iova,
+                         .size = size,
+                         .is_write = is_write,
+                         .reason = reason};
+    options_.on_dma_fault(fault);
+    return absl::PermissionDeniedError(absl::StrFormat(
+        "%s: DMA %s of %d bytes at IOVA 0x%x refused: %s",
+        options_.bdf.ToString(), is_write ? "write" : "read", size, iova,
+        Name(reason)));
+  };
+  if (!hardware_->bus_master()) return refuse(DmaFault::Reason::kBusMasterOff);
+  const std::shared_ptr<FakeContainer>& container = options_.group->container();
+  if (container == nullptr || !container->has_iommu()) {
+    return refuse(DmaFault::Reason::kNoDomain);
+  }
+  switch (access(*container->iommu())) {
+    case Type1Iommu::Access::kDone:
+      return absl::OkStatus();
+    case Type1Iommu::Access::kUnmapped:
+      return refuse(DmaFault::Reason::kUnmapped);
+    case Type1Iommu::Access::kPermission:
+      return refuse(DmaFault::Reason::kPermission);
+    case Type1Iommu::Access::kUnpinned:
+      return refuse(DmaFault::Reason::kUnpinned);
+  }
+  return absl::InternalError("unknown DMA outcome");
+}
+
+absl::Status FakeVfioDevice::DmaRead(uint64_t iova, absl::Span<uint8_t> data) {
+  return Dma(iova, data.size(), false, [&](const Type1Iommu& iommu) {
+    return iommu.Read(iova, data);
+  });
+}
+
+absl::Status FakeVfioDevice::DmaWrite(uint64_t iova,
+                                      absl::Span<const uint8_t> data) {
+  return Dma(iova, data.size(), true, [&](const Type1Iommu& iommu) {
+    return iommu.Write(iova, data);
+  });
+}
+
+// Nobody listens to a device that is not open; its pending bits and its pin
+// are hardware all the same.
+void FakeVfioDevice::RaiseMsix(uint16_t vector) {
+  if (irqs_ != nullptr) {
+    irqs_->OnMsix(vector);
+  } else if (vector < hardware_->msix_vectors()) {
+    hardware_->SetMsixPending(vector, true);
+  }
+}
+
+void FakeVfioDevice::RaiseMsi(uint16_t vector) {
+  if (irqs_ != nullptr) irqs_->OnMsi(vector);
+}
+
+void FakeVfioDevice::SetIntx(bool asserted) {
+  if (irqs_ != nullptr) {
+    irqs_->OnIntx(asserted);
+  } else {
+    hardware_->SetIntxLevel(asserted);
+  }
+}
+
+uint32_t FakeVfioDevice::ReadConfig(uint16_t offset, unsigned width) {
+  return hardware_->ReadConfig(offset, width);
+}
+
+void FakeVfioDevice::RequestRelease() {
+  if (irqs_ != nullptr) irqs_->SignalRequest();
+}
+
+void FakeVfioDevice::ReportError() {
+  if (irqs_ != nullptr) irqs_->SignalError();
+}
+
+FakeVfioDevice::Snapshot FakeVfioDevice::GetSnapshot() const {
+  options_.core->mutex.AssertHeld();
+  Snapshot snapshot{
+      .open_files = files_.size(),
+      .mappings_alive = MemoryIsReachable(),
+      .bus_master = hardware_->bus_master(),
+      .power_state = hardware_->power_state(),
+      .resets = resets_,
+      .mapped_msix_table_accesses = mapped_msix_table_accesses_,
+      .ioeventfds = ioeventfds_.size(),
+  };
+  for (const FakeFile* file : files_) {
+    snapshot.mappings += options_.core->mappings.Of(file).size();
+  }
+  if (irqs_ != nullptr) snapshot.irqs = irqs_->GetSnapshot();
+  return snapshot;
+}
+
+Call DeviceFile::DescribeIoctl(unsigned long request, const void* arg) const {
+  return DescribeVfioDeviceIoctl(request, arg);
+}
+
+SyscallResult<int> DeviceFile::Ioctl(unsigned long request, void* arg) {
+  return device_->Ioctl(request, arg);
+}
+
+SyscallResult<size_t> DeviceFile::Read(void* buffer, size_t count) {
+  const SyscallResult<size_t> result =
+      device_->Read(buffer, count, position_);
+  if (result.ok()) position_ += result.value;
+  return result;
+}
+
+SyscallResult<size_t> DeviceFile::Write(const void* buffer, size_t count) {
+  const SyscallResult<size_t> result =
+      device_->Write(buffer, count, position_);
+  if (result.ok()) position_ += result.value;
+  return result;
+}
+
+SyscallResult<size_t> DeviceFile::Pread(void* buffer, size_t count,
+                                        uint64_t offset) {
+  return device_->Read(buffer, count, offset);
+}
+
+SyscallResult<size_t> DeviceFile::Pwrite(const void* buffer, size_t count,
+                                         uint64_t offset) {
+  return device_->Write(buffer, count, offset);
+}
+
+SyscallResult<void*> DeviceFile::Mmap(void* address, size_t length,
+                                      int protection, int flags,
+                                      uint64_t offset) {
+  return device_->Mmap(address, length, protection, flags, offset);
+}
+
+MappedAccess DeviceFile::MappedLoad(uint64_t offset,
+                                    absl::Span<uint8_t> data) {
+  return device_->MappedLoad(offset, data);
+}
+
+MappedAccess DeviceFile::MappedStore(uint64_t offset,
+                                     absl::Span<const uint8_t> data) {
+  return device_->MappedStore(offset, data);
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// read(2), write(2) and mmap(2) of a device: drivers/vfio/pci/vfio_pci_rdwr.c
+// and vfio_pci_core_mmap().
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "devices/kernel/page_size.h"
+#include "testing/user_memory.h"
+#include "testing/vfio/fake_vfio_device.h"
+#include "testing/vfio/vfio_offset.h"
+
+namespace passthru::fake {
+namespace {
+
+using kernel::SyscallResult;
+
+constexpr uint64_t kMsixEntrySize = PCI_MSIX_ENTRY_SIZE;
+// read(2) and write(2) move at most this much (MAX_RW_COUNT).
+constexpr size_t kMaxCount = 0x7fff'f000;
+
+// The largest access that a processor makes for the rest of a load or store:
+// one transaction where it is naturally aligned.
+size_t AccessWidth(uint64_t offset, size_t remaining) {
+  size_t width = 8;
+  while (width > remaining || offset % width != 0) width /= 2;
+  return width;
+}
+
+}  // namespace
+
+SyscallResult<size_t> FakeVfioDevice::Read(void* buffer, size_t count,
+                                           uint64_t offset) {
+  count = std::min(count, kMaxCount);
+  const uint32_t index = RegionOf(offset);
+  const uint64_t position = OffsetOf(offset);
+  if (count == 0) return {0, 0};
+  if (index >= region_count()) return {0, EINVAL};
+  // Answers that do not depend on the data come first, so that a wild count
+  // does not make a buffer of its size.
+  const uint64_t size = index < VFIO_PCI_ROM_REGION_INDEX
+                            ? hardware_->bar_size(index)
+                        : index == VFIO_PCI_ROM_REGION_INDEX ? rom_.size()
+                                                             : RegionSize(index);
+  if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+    if (position >= size || count > size - position) return {0, EFAULT};
+  } else {
+    if (position >= size) return {0, EINVAL};
+    count = static_cast<size_t>(std::min<uint64_t>(count, size - position));
+  }
+  std::vector<uint8_t> data(count);
+  SyscallResult<size_t> result{0, EINVAL};
+  if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+    result = config_->Read(position, absl::MakeSpan(data));
+  } else if (index == VFIO_PCI_ROM_REGION_INDEX) {
+    result = RomRead(position, absl::MakeSpan(data));
+  } else if (index < VFIO_PCI_ROM_REGION_INDEX) {
+    result = BarAccess(index, position, absl::MakeSpan(data), false);
+  } else {
+    result = ExtraRegionAccess(index, position, absl::MakeSpan(data), false);
+  }
+  if (!result.ok()) return result;
+  if (!CopyToUser(buffer, data.data(), result.value)) return {0, EFAULT};
+  return result;
+}
+
+SyscallResult<size_t> FakeVfioDevice::Write(const void* buffer, size_t count,
+                                            uint64_t offset) {
+  count = std::min(count, kMaxCount);
+  const uint32_t index = RegionOf(offset);
+  const uint64_t position = OffsetOf(offset);
+  if (count == 0) return {0, 0};
+  if (index >= region_count()) return {0, EINVAL};
+  if (index == VFIO_PCI_ROM_REGION_INDEX) return {0, EINVAL};
+  const uint64_t size = RegionSize(index);
+  if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+    if (position >= size || count > size - position) return {0, EFAULT};
+  } else {
+    if (position >= size) return {0, EINVAL};
+    count = static_cast<size_t>(std::min<uint64_t>(count, size - position));
+  }
+  std::vector<uint8_t> data(count);
+  if (!CopyFromUser(data.data(), buffer, count)) return {0, EFAULT};
+  if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
+    const SyscallResult<size_t> result = config_->Write(position, data);
+    UpdateMappings();
+    return result;
+  }
+  if (index < VFIO_PCI_ROM_REGION_INDEX) {
+    return BarAccess(index, position, absl::MakeSpan(data), true);
+  }
+  return ExtraRegionAccess(index, position, absl::MakeSpan(data), true);
+}
+
+bool FakeVfioDevice::IsMsixTable(uint32_t bar, uint64_t offset,
+                                 size_t size) const {
+  const uint64_t end =
+      msix_table_offset_ + kMsixEntrySize * hardware_->msix_vectors();
+  return bar == msix_bar_ && offset < end &&
+         offset + size > msix_table_offset_;
+}
+
+FakeVfioDevice::IoPiece FakeVfioDevice::NextIoPiece(uint32_t index,
+                                                    uint64_t offset,
+                                                    size_t remaining) const {
+  size_t fillable = remaining;
+  if (index == msix_bar_) {
+    const uint64_t start = msix_table_offset_;
+    const uint64_t end = start + kMsixEntrySize * hardware_->msix_vectors();
+    if (offset < start) {
+      fillable = static_cast<size_t>(
+          std::min<uint64_t>(remaining, start - offset));
+    } else if (offset < end) {
+      return {.kind = PieceKind::kExcluded,
+              .size = static_cast<size_t>(
+                  std::min<uint64_t>(remaining, end - offset))};
+    }
+  }
+  for (size_t width = options_.rules.max_region_access; width > 1; width /= 2) {
+    if (fillable >= width && offset % width == 0) return {.size = width};
+  }
+  return {.size = 1};
+}
+
+// The MSI-X table reads as all ones and is not written: the kernel programs it.
+// That holds with memory disabled too, which stops every other access.
+SyscallResult<size_t> FakeVfioDevice::BarAccess(uint32_t index,
+                                                uint64_t offset,
+                                                absl::Span<uint8_t> data,
+                                                bool is_write) {
+  const bool gated = !hardware_->bar_is_io(index);
+  size_t done = 0;
+  while (done < data.size()) {
+    const IoPiece piece =
+        NextIoPiece(index, offset + done, data.size() - done);
+    const absl::Span<uint8_t> bytes = data.subspan(done, piece.size);
+    if (piece.kind == PieceKind::kExcluded) {
+      if (!is_write) std::fill(bytes.begin(), bytes.end(), uint8_t{0xff});
+    } else if (gated && !config_->memory_enabled()) {
+      return {0, EIO};
+    } else if (is_write) {
+      hardware_->WriteBar(index, offset + done, bytes);
+    } else {
+      hardware_->ReadBar(index, offset + done, bytes);
+    }
+    done += piece.size;
+  }
+  return {done, 0};
+}
+
+// pci_map_rom() looks for an image's signature, and finds none while the
+// hardware decodes no memory.
+SyscallResult<size_t> FakeVfioDevice::RomRead(uint64_t offset,
+                                              absl::Span<uint8_t> data) const {
+  if (!rom_is_readable() || !hardware_->memory_enabled()) return {0, ENOMEM};
+  std::copy_n(rom_.begin() + static_cast<ptrdiff_t>(offset), data.size(),
+              data.begin());
+  return {data.size(), 0};
+}
+
+SyscallResult<size_t> FakeVfioDevice::ExtraRegionAccess(
+    uint32_t index, uint64_t offset, absl::Span<uint8_t> data, bool is_write) {
+  const auto found = extra_regions_.find(index);
+  const uint32_t needed =
+      is_write ? VFIO_REGION_INFO_FLAG_WRITE : VFIO_REGION_INFO_FLAG_READ;
+  if (found == extra_regions_.end() ||
+      (FindRegion(index)->flags() & needed) == 0) {
+    return {0, EINVAL};
+  }
+  if (is_write) {
+    found->second->Write(offset, data);
+  } else {
+    found->second->Read(offset, data);
+  }
+  return {data.size(), 0};
+}
+
+SyscallResult<void*> FakeVfioDevice::Mmap(void* address, size_t length,
+                                          int protection, int flags,
+                                          uint64_t offset) {
+  const uint64_t page = kernel::PageSize();
+  const uint32_t index = RegionOf(offset);
+  const uint64_t position = OffsetOf(offset);
+  const auto fail = [](int error) {
+    return SyscallResult<void*>{nullptr, error};
+  };
+  if (length == 0 || position % page != 0) return fail(EINVAL);
+  if (index >= region_count() || (flags & MAP_TYPE) == MAP_PRIVATE) {
+    return fail(EINVAL);
+  }
+  const Region* region = FindRegion(index);
+  if (index == VFIO_PCI_ROM_REGION_INDEX ||
+      index == VFIO_PCI_CONFIG_REGION_INDEX ||
+      index == VFIO_PCI_VGA_REGION_INDEX || region == nullptr ||
+      (region->flags() & VFIO_REGION_INFO_FLAG_MMAP) == 0) {
+    return fail(EINVAL);
+  }
+  const uint64_t pages = (region->size() + page - 1) / page * page;
+  const uint64_t rounded = (length + page - 1) / page * page;
+  if (rounded < length || position > pages || rounded > pages - position) {
+    return fail(EINVAL);
+  }
+  if (const auto extra = extra_regions_.find(index);
+      extra != extra_regions_.end()) {
+    return extra->second->Map(address, length, protection, flags, position,
+                              true);
+  }
+  // The mapping succeeds with memory disabled too; a touch then faults.
+  return hardware_->bar_memory(index)->Map(address, length, protection, flags,
+                                           position, mappings_alive_);
+}
+
+MappedAccess FakeVfioDevice::MappedLoad(uint64_t offset,
+                                        absl::Span<uint8_t> data) {
+  const uint32_t index = RegionOf(offset);
+  const uint64_t position = OffsetOf(offset);
+  if (index >= VFIO_PCI_ROM_REGION_INDEX) return MappedAccess::kPlainMemory;
+  if (!MemoryIsReachable()) return MappedAccess::kFault;
+  if (IsMsixTable(index, position, data.size())) {
+    ++mapped_msix_table_accesses_;
+  }
+  if (!hardware_->ModelHandles(index, position)) {
+    return MappedAccess::kPlainMemory;
+  }
+  for (size_t done = 0; done < data.size();) {
+    const size_t width = AccessWidth(position + done, data.size() - done);
+    hardware_->ReadBar(index, position + done, data.subspan(done, width));
+    done += width;
+  }
+  return MappedAccess::kHandled;
+}
+
+MappedAccess FakeVfioDevice::MappedStore(uint64_t offset,
+                                         absl::Span<const uint8_t> data) {
+  const uint32_t index = RegionOf(offset);
+  const uint64_t position = OffsetOf(offset);
+  if (index >= VFIO_PCI_ROM_REGION_INDEX) return MappedAccess::kPlainMemory;
+  if (!MemoryIsReachable()) return MappedAccess::kFault;
+  if (IsMsixTable(index, position, data.size())) {
+    ++mapped_msix_table_accesses_;
+  }
+  if (!hardware_->ModelHandles(index, position)) {
+    return MappedAccess::kPlainMemory;
+  }
+  for (size_t done = 0; done < data.size();) {
+    const size_t width = AccessWidth(position + done, data.size() - done);
+    hardware_->WriteBar(index, position + done, data.subspan(done, width));
+    done += width;
+  }
+  return MappedAccess::kHandled;
+}
+
+}  // namespace passthru::fake
