@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/simulated_host.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "testing/models/edu_model.h"
+#include "testing/models/nvme_model.h"
+#include "testing/vfio/fixture.h"
+
+namespace passthru::fake {
+
+SimulatedHost::SimulatedHost(Options options)
+    : kernel_(options.kernel),
+      vfio_(&kernel_.core(), std::move(options.vfio)) {
+  kernel_.AddSubsystem(&vfio_);
+}
+
+SimulatedHost::~SimulatedHost() {
+  kernel_.StopDeviceThread();
+  kernel_.kvm().StopGuests();
+}
+
+absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
+                                                   DeviceOptions options) {
+  const auto fixture = LoadFixture(path);
+  if (!fixture.ok()) return fixture.status();
+  pci::Bdf bdf;
+  if (options.bdf.has_value()) {
+    bdf = *options.bdf;
+  } else {
+    const auto captured = pci::Bdf::Parse(fixture->bdf());
+    if (!captured.ok()) return captured.status();
+    bdf = *captured;
+  }
+  if (options.model == nullptr) {
+    auto model = MakeModel(*fixture);
+    if (!model.ok()) return model.status();
+    options.model = *std::move(model);
+  }
+  if (absl::Status status = vfio_.AddDevice(*fixture, std::move(options));
+      !status.ok()) {
+    return status;
+  }
+  return bdf;
+}
+
+absl::StatusOr<std::unique_ptr<DeviceModel>> MakeModel(
+    const PciDevice& device) {
+  if (device.model().empty()) return nullptr;
+  if (device.model() == "edu") return std::make_unique<EduModel>();
+  if (device.model() == "nvme") {
+    auto nvme = NvmeModel::Create({});
+    if (!nvme.ok()) return nvme.status();
+    return *std::move(nvme);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("fixture ", device.name(), ": no device model '",
+                   device.model(), "'; there are: nvme, edu"));
+}
+
+}  // namespace passthru::fake
