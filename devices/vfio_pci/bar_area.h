@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_VFIO_PCI_BAR_AREA_H_
+#define PASSTHRU_DEVICES_VFIO_PCI_BAR_AREA_H_
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "devices/vfio/region_info.h"
+#include "pci/bar.h"
+#include "pci/msix_capability.h"
+
+namespace passthru::vfio_pci {
+
+// Why a part of a BAR is mapped into the guest or not.
+enum class BarAreaKind : uint8_t {
+  kMapped,         // the guest reaches the device without an exit
+  kIoPorts,        // ports cannot be mapped
+  kSubPage,        // smaller than a page of the host
+  kNotMappable,    // the kernel does not offer it to mmap
+  kOutsideSparse,  // the kernel offers only other parts of the region
+  kMsixTable,      // holds the MSI-X table, which is emulated
+  kMsixPba,        // holds the pending bits, which are emulated
+  kMapFailed,      // mmap failed
+};
+std::string_view Explain(BarAreaKind kind);
+
+// Bytes [offset, offset + size) of a BAR that are treated alike. A plain value.
+struct BarArea {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  BarAreaKind kind = BarAreaKind::kNotMappable;
+
+  bool mapped() const { return kind == BarAreaKind::kMapped; }
+  friend bool operator==(const BarArea&, const BarArea&) = default;
+};
+
+// How the whole of `bar` is to be treated, in order of offset, without gaps,
+// neighbours of different kinds. `msix` is the device's capability if it has
+// one, shown to the guest or not: the pages that hold its table are never
+// mapped, for through them a guest could aim the device's interrupts.
+std::vector<BarArea> PlanBarAreas(
+    const pci::Bar& bar, const vfio::VfioRegionInfo& region,
+    const std::optional<pci::MsixCapability>& msix, uint64_t page_size);
+
+}  // namespace passthru::vfio_pci
+
+#endif  // PASSTHRU_DEVICES_VFIO_PCI_BAR_AREA_H_

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/bar_mapper.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/log/log.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
+#include "devices/kernel/errors.h"
+
+namespace passthru::vfio_pci {
+
+BarMapper::BarMapper(Options options, std::vector<Bar> bars)
+    : options_(std::move(options)) {
+  for (Bar& bar : bars) {
+    CHECK(!bar.bar.index.is_rom());
+    Entry& entry = entries_.emplace_back();
+    entry.bar = bar.bar;
+    entry.trap = std::move(bar.trap);
+    for (const BarArea& area : bar.areas) {
+      entry.areas.emplace_back().area = area;
+    }
+    MapAreas(entry);
+  }
+}
+
+BarMapper::~BarMapper() { Unmap().IgnoreError(); }  // Logged.
+
+void BarMapper::MapAreas(Entry& entry) {
+  for (Area& area : entry.areas) {
+    if (!area.area.mapped()) continue;
+    absl::StatusOr<kernel::MappedRegion> mapping = options_.regions->MapBar(
+        entry.bar.index, area.area.offset, area.area.size);
+    if (!mapping.ok()) {
+      ++failures_;
+      area.area.kind = BarAreaKind::kMapFailed;
+      area.refused = std::string(mapping.status().message());
+      LOG(WARNING) << options_.name << " " << entry.bar.index.ToString()
+                   << " is trapped where it could be mapped: "
+                   << mapping.status();
+      continue;
+    }
+    area.mapping = *std::move(mapping);
+  }
+}
+
+absl::Status BarMapper::Retract(const BarAddresses& desired) {
+  absl::Status result;
+  for (Entry& entry : entries_) {
+    const bool stays = entry.address.has_value() &&
+                       entry.address == desired[entry.bar.index.value()];
+    if (!stays) result.Update(RetractEntry(entry));
+  }
+  return result;
+}
+
+absl::Status BarMapper::RetractEntry(Entry& entry) {
+  entry.problem.clear();
+  absl::Status result;
+  for (Area& area : entry.areas) {
+    area.refused.clear();
+    if (!area.slot.has_value()) continue;
+    if (absl::Status status = options_.memory->Remove(*area.slot);
+        !status.ok()) {
+      ++failures_;
+      LOG(ERROR) << options_.name << " " << entry.bar.index.ToString()
+                 << " stays in guest memory: " << status;
+      result.Update(status);
+      continue;
+    }
+    area.slot.reset();
+  }
+  if (!entry.address.has_value()) return result;
+  bus::AddressSpace* const space =
+      entry.bar.is_io() ? options_.pio : options_.mmio;
+  space->Remove(entry.range);
+  entry.address.reset();
+  return result;
+}
+
+void BarMapper::Place(const BarAddresses& desired) {
+  for (Entry& entry : entries_) {
+    const std::optional<uint64_t>& address = desired[entry.bar.index.value()];
+    if (!address.has_value() || entry.address == address) continue;
+    PlaceEntry(entry, *address);
+  }
+}
+
+void BarMapper::PlaceEntry(Entry& entry, uint64_t address) {
+  absl::Status status = pci::ValidateBarAddress(entry.bar, address);
+  if (!status.ok()) {
+    // Not worth a log line: so it is before placement, and during sizing.
+    entry.problem = std::string(status.message());
+    return;
+  }
+  bus::AddressSpace* const space =
+      entry.bar.is_io() ? options_.pio : options_.mmio;
+  const absl::StatusOr<bus::RangeHandle> range = space->Add(
+      address, entry.bar.size, entry.trap, bus::AddressSpace::kBarPriority);
+  if (!range.ok()) {
+    ++refused_;
+    entry.problem = std::string(range.status().message());
+    LOG_EVERY_N_SEC(WARNING, 1)
+        << options_.name << " " << entry.bar.index.ToString()
+        << " does not answer: " << range.status();
+    return;
+  }
+  entry.range = *range;
+  entry.address = address;
+  ++placements_;
+  for (Area& area : entry.areas) {
+    if (area.mapping.data() == nullptr || area.slot.has_value()) continue;
+    const absl::StatusOr<memory::AreaId> slot = options_.memory->Add(
+        {.guest = memory::GuestAddress(address + area.area.offset),
+         .size = area.area.size,
+         .host = area.mapping.data(),
+         .kind = memory::MemoryArea::Kind::kDeviceBar,
+         .name = absl::StrFormat("%s %v+%#x", options_.name, entry.bar.index,
+                                 area.area.offset)});
+    if (!slot.ok()) {
+      ++refused_;
+      area.refused = std::string(slot.status().message());
+      LOG_EVERY_N_SEC(WARNING, 1)
+          << options_.name << " " << entry.bar.index.ToString()
+          << " is trapped where it could be mapped: " << slot.status();
+      continue;
+    }
+    area.slot = *slot;
+  }
+}
+
+absl::Status BarMapper::Unmap() {
+  absl::Status result = Retract({});
+  for (Entry& entry : entries_) {
+    for (Area& area : entry.areas) {
+      if (!area.slot.has_value()) {
+        area.mapping.reset();
+        continue;
+      }
+      // Retract() tried, and once more: the guest still reaches this memory.
+      // Were it unmapped, something else of this process might come to be
+      // there. So if it cannot be taken away it stays, for ever.
+      if (options_.memory->Remove(*area.slot).ok()) {
+        area.slot.reset();
+        area.mapping.reset();
+      } else {
+        new kernel::MappedRegion(std::move(area.mapping));
+        area.slot.reset();
+      }
+    }
+  }
+  return result;
+}
+
+std::vector<BarReport> BarMapper::Describe(
+    absl::Span<const pci::Bar> bars) const {
+  std::vector<BarReport> reports;
+  for (const Entry& entry : entries_) {
+    BarReport& report = reports.emplace_back();
+    report.bar = entry.bar;
+    for (const pci::Bar& bar : bars) {
+      if (bar.index == entry.bar.index) report.bar = bar;
+    }
+    report.placed = entry.address.has_value();
+    report.problem = entry.problem;
+    for (const Area& area : entry.areas) {
+      report.areas.push_back({.area = area.area,
+                              .in_guest = area.slot.has_value(),
+                              .refused = area.refused});
+    }
+  }
+  return reports;
+}
+
+}  // namespace passthru::vfio_pci

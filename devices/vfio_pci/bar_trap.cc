@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/bar_trap.h"
+
+#include <algorithm>
+#include <cstdint>
+
+namespace passthru::vfio_pci {
+
+MsixTableTrap::Piece BarTrap::Find(uint64_t offset, uint64_t size) const {
+  if (msix_ != nullptr) return msix_->Find(bar_, offset, size);
+  return {.part = MsixTableTrap::Part::kDevice, .size = size, .offset = offset};
+}
+
+absl::Status BarTrap::Read(uint64_t offset, absl::Span<uint8_t> data) {
+  absl::Status result;
+  while (!data.empty()) {
+    const MsixTableTrap::Piece piece = Find(offset, data.size());
+    const absl::Span<uint8_t> part = data.first(piece.size);
+    switch (piece.part) {
+      case MsixTableTrap::Part::kTable:
+        msix_->ReadTable(piece.offset, part);
+        break;
+      case MsixTableTrap::Part::kPba:
+        msix_->ReadPba(piece.offset, part);
+        break;
+      case MsixTableTrap::Part::kDevice: {
+        ++device_reads_;
+        const absl::Status status = regions_->ReadBar(bar_, offset, part);
+        if (!status.ok()) {
+          ++failures_;
+          result.Update(status);
+        }
+        break;
+      }
+    }
+    offset += piece.size;
+    data.remove_prefix(piece.size);
+  }
+  return result;
+}
+
+absl::Status BarTrap::Write(uint64_t offset, absl::Span<const uint8_t> data) {
+  absl::Status result;
+  while (!data.empty()) {
+    const MsixTableTrap::Piece piece = Find(offset, data.size());
+    const absl::Span<const uint8_t> part = data.first(piece.size);
+    switch (piece.part) {
+      case MsixTableTrap::Part::kTable:
+        msix_->WriteTable(piece.offset, part);
+        break;
+      case MsixTableTrap::Part::kPba:
+        break;  // Read-only to software (PCI 3.0 6.8.2.10).
+      case MsixTableTrap::Part::kDevice: {
+        ++device_writes_;
+        const absl::Status status = regions_->WriteBar(bar_, offset, part);
+        if (!status.ok()) {
+          ++failures_;
+          result.Update(status);
+        }
+        break;
+      }
+    }
+    offset += piece.size;
+    data.remove_prefix(piece.size);
+  }
+  return result;
+}
+
+}  // namespace passthru::vfio_pci

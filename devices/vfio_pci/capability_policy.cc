@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/capability_policy.h"
+
+#include <string_view>
+
+namespace passthru::vfio_pci {
+namespace {
+
+using Id = pci::CapabilityId;
+using ExtendedId = pci::ExtendedCapabilityId;
+constexpr auto kHide = CapabilityTreatment::kHide;
+constexpr auto kVirtualize = CapabilityTreatment::kVirtualize;
+
+constexpr std::string_view kSlotIsHosts = "the slot is the host's";
+constexpr std::string_view kLinkIsHosts = "the link is the host's";
+constexpr std::string_view kNoVirtualIommu =
+    "there is no virtual IOMMU to serve it";
+constexpr std::string_view kIsolationIsHosts = "isolation is the host's";
+
+constexpr CapabilityRule<Id> kStandardRules[] = {
+    {Id::kMsi, kVirtualize, "the VMM injects its interrupts"},
+    {Id::kMsix, kVirtualize, "the VMM injects its interrupts"},
+    {Id::kPciExpress, kVirtualize, "the guest's topology is not the host's"},
+    {Id::kAgp, kHide, kSlotIsHosts},
+    {Id::kAgp8x, kHide, kSlotIsHosts},
+    {Id::kSlotIdentification, kHide, kSlotIsHosts},
+    {Id::kCompactPciHotSwap, kHide, kSlotIsHosts},
+    {Id::kCompactPciResourceControl, kHide, kSlotIsHosts},
+    {Id::kHotPlug, kHide, kSlotIsHosts},
+    {Id::kHyperTransport, kHide, kLinkIsHosts},
+    {Id::kSecureDevice, kHide, kNoVirtualIommu},
+    {Id::kDebugPort, kHide, "its BAR and offset are the host's to use"},
+    {Id::kEnhancedAllocation, kHide, "resources are placed by BARs only"},
+    {Id::kFlatteningPortalBridge, kHide, "bus numbers are the host's"},
+};
+
+constexpr CapabilityRule<ExtendedId> kExtendedRules[] = {
+    {ExtendedId::kSingleRootIov, kHide, "virtual functions are the host's"},
+    {ExtendedId::kMultiRootIov, kHide, "virtual functions are the host's"},
+    {ExtendedId::kAlternativeRoutingId, kHide,
+     "function numbers in the guest are not the host's"},
+    {ExtendedId::kResizableBar, kHide, "a BAR keeps the size it has"},
+    {ExtendedId::kVfResizableBar, kHide, "virtual functions are the host's"},
+    {ExtendedId::kAddressTranslationServices, kHide, kNoVirtualIommu},
+    {ExtendedId::kPageRequest, kHide, kNoVirtualIommu},
+    {ExtendedId::kProcessAddressSpaceId, kHide, kNoVirtualIommu},
+    {ExtendedId::kAccessControlServices, kHide, kIsolationIsHosts},
+    {ExtendedId::kMulticast, kHide, kIsolationIsHosts},
+    {ExtendedId::kDataObjectExchange, kHide, kIsolationIsHosts},
+    {ExtendedId::kIntegrityAndDataEncryption, kHide, kIsolationIsHosts},
+    {ExtendedId::kTphRequester, kHide, "steering tags name host CPUs"},
+    {ExtendedId::kRootComplexLinkDeclaration, kHide, kLinkIsHosts},
+    {ExtendedId::kRootComplexInternalLinkControl, kHide, kLinkIsHosts},
+    {ExtendedId::kRootComplexEventCollector, kHide, kLinkIsHosts},
+    {ExtendedId::kRootComplexRegisterBlock, kHide, kLinkIsHosts},
+    {ExtendedId::kConfigurationAccessCorrelation, kHide, kLinkIsHosts},
+    {ExtendedId::kVirtualChannel, kHide, kLinkIsHosts},
+    {ExtendedId::kVirtualChannelWithMfvc, kHide, kLinkIsHosts},
+    {ExtendedId::kMultiFunctionVirtualChannel, kHide, kLinkIsHosts},
+    {ExtendedId::kLatencyToleranceReporting, kHide, kLinkIsHosts},
+    {ExtendedId::kSecondaryPciExpress, kHide, kLinkIsHosts},
+    {ExtendedId::kProtocolMultiplexing, kHide, kLinkIsHosts},
+    {ExtendedId::kDownstreamPortContainment, kHide, kLinkIsHosts},
+    {ExtendedId::kL1PmSubstates, kHide, kLinkIsHosts},
+    {ExtendedId::kPrecisionTimeMeasurement, kHide, kLinkIsHosts},
+    {ExtendedId::kFrsQueueing, kHide, kLinkIsHosts},
+    {ExtendedId::kDataLinkFeature, kHide, kLinkIsHosts},
+    {ExtendedId::kPhysicalLayer16, kHide, kLinkIsHosts},
+    {ExtendedId::kPhysicalLayer32, kHide, kLinkIsHosts},
+    {ExtendedId::kPhysicalLayer64, kHide, kLinkIsHosts},
+    {ExtendedId::kLaneMargining, kHide, kLinkIsHosts},
+    {ExtendedId::kAlternateProtocol, kHide, kLinkIsHosts},
+    {ExtendedId::kFlitLogging, kHide, kLinkIsHosts},
+    {ExtendedId::kFlitPerformanceMeasurement, kHide, kLinkIsHosts},
+    {ExtendedId::kFlitErrorInjection, kHide, kLinkIsHosts},
+    {ExtendedId::kHierarchyId, kHide, kSlotIsHosts},
+    {ExtendedId::kNativePcieEnclosureManagement, kHide, kSlotIsHosts},
+    {ExtendedId::kSystemFirmwareIntermediary, kHide, kSlotIsHosts},
+    {ExtendedId::kShadowFunctions, kHide,
+     "function numbers in the guest are not the host's"},
+};
+
+template <typename Rules, typename AnyId>
+CapabilityPolicy::Decision Find(Rules rules, AnyId id) {
+  for (const auto& rule : rules) {
+    if (rule.id == id) return {rule.treatment, rule.reason};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view Name(CapabilityTreatment treatment) {
+  switch (treatment) {
+    case CapabilityTreatment::kPass:
+      return "passed";
+    case CapabilityTreatment::kHide:
+      return "hidden";
+    case CapabilityTreatment::kVirtualize:
+      return "virtualized";
+  }
+  return "?";
+}
+
+CapabilityPolicy::CapabilityPolicy()
+    : CapabilityPolicy(kStandardRules, kExtendedRules) {}
+
+CapabilityPolicy::Decision CapabilityPolicy::For(pci::CapabilityId id) const {
+  return Find(standard_, id);
+}
+
+CapabilityPolicy::Decision CapabilityPolicy::For(
+    pci::ExtendedCapabilityId id) const {
+  return Find(extended_, id);
+}
+
+}  // namespace passthru::vfio_pci

@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How a ConfigShadow is made of the device's configuration space: which bits
+// are virtual, what they hold, and which of them the guest can write.
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "devices/vfio_pci/config_shadow.h"
+#include "pci/advanced_features.h"
+#include "pci/capability_length.h"
+#include "pci/pcie_capability.h"
+
+namespace passthru::vfio_pci {
+namespace {
+
+constexpr pci::ConfigReg<uint8_t> kCapabilityNext{1};
+
+// The dword that heads an extended capability, PCIe 6.0 7.6.3.
+struct ExtendedHeader {
+  using Raw = uint32_t;
+  Raw raw = 0;
+  static constexpr pci::Field<ExtendedHeader, 31, 20> kNext{};
+  static constexpr pci::Field<ExtendedHeader, 19, 16> kVersion{};
+  static constexpr pci::Field<ExtendedHeader, 15, 0> kId{};
+};
+constexpr pci::ConfigReg<ExtendedHeader> kExtendedHeader{0};
+
+// The bytes from `offset` to the next of `starts` or `end`.
+template <typename Entries>
+uint16_t RoomOf(const Entries& entries, uint16_t offset, uint16_t end) {
+  uint16_t next = end;
+  for (const auto& entry : entries) {
+    if (entry.offset > offset && entry.offset < next) next = entry.offset;
+  }
+  return static_cast<uint16_t>(next - offset);
+}
+
+}  // namespace
+
+absl::StatusOr<ConfigShadow> ConfigShadow::Create(
+    absl::Span<const uint8_t> image, Options options) {
+  absl::StatusOr<pci::ConfigSpace> space = pci::ConfigSpace::FromBytes(image);
+  if (!space.ok()) return space.status();
+  const uint32_t layout =
+      pci::HeaderType::kLayout.Get(space->Get(pci::kHeaderType));
+  if (layout != pci::HeaderType::kLayoutNormal) {
+    return absl::UnimplementedError(absl::StrFormat(
+        "header type %u: only devices (type 0) can be passed through, not "
+        "bridges",
+        layout));
+  }
+  ConfigShadow shadow(*std::move(space), std::move(options));
+  shadow.BuildHeader();
+  shadow.BuildBars();
+  shadow.BuildCapabilities();
+  shadow.BuildExtendedCapabilities();
+  return shadow;
+}
+
+ConfigShadow::ConfigShadow(pci::ConfigSpace space, Options options)
+    : space_(std::move(space)),
+      virtual_(space_.size()),
+      topology_(space_.size()),
+      options_(std::move(options)) {}
+
+void ConfigShadow::Virtualize(uint32_t offset, uint32_t size) {
+  for (uint32_t i = offset; i < offset + size && i < virtual_.size(); ++i) {
+    virtual_[i] = 0xff;
+  }
+}
+
+void ConfigShadow::BuildHeader() {
+  // What never changes is read once, at attach.
+  Virtualize(pci::kVendorId.offset, 4);
+  Virtualize(pci::kRevisionId.offset, 4);  // and the class code
+  Virtualize(pci::kCardbusCisPointer.offset, 4);
+  Virtualize(pci::kSubsystemVendorId.offset, 4);
+  Virtualize(pci::kMinGrant.offset, 2);
+
+  // Whether there are more functions is for the guest's bus to say.
+  pci::HeaderType header = space_.Get(pci::kHeaderType);
+  pci::HeaderType::kMultiFunction.Set(header, false);
+  Fix(pci::kHeaderType, header);
+
+  // The expansion ROM is not shown.
+  Fix(pci::kExpansionRom, pci::ExpansionRom{});
+
+  // The line is a note from the guest's firmware to its operating system.
+  Fix(pci::kInterruptLine, uint8_t{0});
+  space_.SetMask(pci::kInterruptLine, 0xff);
+  if (!options_.intx) {
+    Fix(pci::kInterruptPin, uint8_t{0});
+  } else {
+    Virtualize(pci::kInterruptPin.offset, pci::kInterruptPin.size());
+  }
+}
+
+void ConfigShadow::BuildBars() {
+  Virtualize(pci::kBar0.offset, 4 * pci::kType0BarCount);
+  for (unsigned i = 0; i < pci::kType0BarCount; ++i) {
+    space_.Set(pci::kBar0.At(static_cast<uint16_t>(4 * i)), uint32_t{0});
+  }
+  pci::Command decode;
+  for (pci::Bar& bar : options_.bars) {
+    bar.address = 0;
+    const pci::BarRegister value = pci::EncodeBar(bar);
+    const pci::BarRegister mask = pci::BarWriteMask(bar);
+    const pci::ConfigReg<uint32_t> low = pci::RegisterOf(bar.index);
+    space_.Set(low, value.low);
+    space_.SetMask(low, mask.low);
+    if (bar.is_64bit()) {
+      space_.Set(low.At(4), value.high);
+      space_.SetMask(low.At(4), mask.high);
+    }
+    if (bar.is_io()) {
+      pci::Command::kIoSpace.Set(decode, true);
+    } else {
+      pci::Command::kMemorySpace.Set(decode, true);
+    }
+  }
+  std::fill_n(topology_.begin() + pci::kBar0.offset, 4 * pci::kType0BarCount,
+              uint8_t{1});
+
+  // Of COMMAND the decode bits are ours: what they enable is.
+  space_.Set(pci::kCommand, pci::Command{});
+  space_.SetMask(pci::kCommand, decode.raw);
+  virtual_[pci::kCommand.offset] = static_cast<uint8_t>(
+      pci::Command::kIoSpace.Mask() | pci::Command::kMemorySpace.Mask());
+  topology_[pci::kCommand.offset] = 1;
+}
+
+CapabilityView ConfigShadow::Decide(const pci::Capability& capability) const {
+  const CapabilityPolicy::Decision decision =
+      options_.policy.For(capability.id);
+  CapabilityView view = {.id = static_cast<uint16_t>(capability.id),
+                         .offset = capability.offset,
+                         .treatment = decision.treatment,
+                         .reason = std::string(decision.reason)};
+  const auto hide = [&view](std::string reason) {
+    view.treatment = CapabilityTreatment::kHide;
+    view.reason = std::move(reason);
+  };
+  // A capability that is ours to emulate but makes no sense is not shown.
+  absl::Status sound;
+  if (view.treatment == CapabilityTreatment::kVirtualize) {
+    switch (capability.id) {
+      case pci::CapabilityId::kMsi:
+        if (options_.msi_vectors == 0) hide(options_.msi_hidden_reason);
+        sound = pci::MsiCapability::Parse(bytes(), capability.offset).status();
+        break;
+      case pci::CapabilityId::kMsix:
+        if (options_.msix_vectors == 0) hide(options_.msix_hidden_reason);
+        sound = pci::MsixCapability::Parse(bytes(), capability.offset).status();
+        break;
+      case pci::CapabilityId::kPciExpress:
+        sound = pci::PcieCapability::Parse(bytes(), capability.offset).status();
+        break;
+      default:
+        hide("there is nothing that virtualizes it");
+    }
+  }
+  if (!sound.ok()) hide(std::string(sound.message()));
+  return view;
+}
+
+CapabilityView ConfigShadow::Decide(
+    const pci::ExtendedCapability& capability) const {
+  const CapabilityPolicy::Decision decision =
+      options_.policy.For(capability.id);
+  CapabilityView view = {.extended = true,
+                         .id = static_cast<uint16_t>(capability.id),
+                         .offset = capability.offset,
+                         .treatment = decision.treatment,
+                         .reason = std::string(decision.reason)};
+  if (capability.id == pci::ExtendedCapabilityId::kNull) {
+    view.treatment = CapabilityTreatment::kHide;
+    view.reason = "it stands for one that the kernel hides";
+  } else if (view.treatment == CapabilityTreatment::kVirtualize) {
+    view.treatment = CapabilityTreatment::kHide;
+    view.reason = "there is nothing that virtualizes it";
+  }
+  return view;
+}
+
+void ConfigShadow::Hide(const CapabilityView& view) {
+  space_.SetBytes(view.offset, std::vector<uint8_t>(view.size, 0));
+  Virtualize(view.offset, view.size);
+}
+
+void ConfigShadow::BuildCapabilities() {
+  const pci::CapabilityList list = pci::WalkCapabilities(bytes());
+  if (!list.malformed.empty()) malformed_.push_back(list.malformed);
+
+  // Back to front, so that each knows its successor in the guest's list.
+  uint8_t next = 0;
+  std::vector<CapabilityView> views;
+  for (auto it = list.entries.rbegin(); it != list.entries.rend(); ++it) {
+    CapabilityView view = Decide(*it);
+    const uint16_t room =
+        RoomOf(list.entries, it->offset, pci::kConfigSpaceSize);
+    const std::optional<uint16_t> length =
+        pci::StandardCapabilityLength(bytes(), *it);
+    if (view.treatment == CapabilityTreatment::kVirtualize &&
+        length.value_or(0) > room) {
+      view.treatment = CapabilityTreatment::kHide;
+      view.reason = "it reaches into the next capability";
+    }
+    view.size = std::min(length.value_or(room), room);
+    if (view.treatment == CapabilityTreatment::kHide) {
+      Hide(view);
+    } else {
+      Virtualize(it->offset, 2);
+      space_.Set(kCapabilityNext.At(it->offset), next);
+      next = it->offset;
+      switch (it->id) {
+        case pci::CapabilityId::kMsi:
+          if (view.treatment == CapabilityTreatment::kVirtualize) BuildMsi(*it);
+          break;
+        case pci::CapabilityId::kMsix:
+          if (view.treatment == CapabilityTreatment::kVirtualize) {
+            BuildMsix(*it);
+          }
+          break;
+        case pci::CapabilityId::kPciExpress:
+          BuildPcie(*it);
+          break;
+        case pci::CapabilityId::kPowerManagement:
+          if (auto parsed =
+                  pci::PowerManagementCapability::Parse(bytes(), it->offset);
+              parsed.ok()) {
+            power_management_ = *parsed;
+            const auto control =
+                pci::PowerManagementCapability::kControlStatus.At(it->offset);
+            topology_[control.offset] = 1;
+          }
+          break;
+        case pci::CapabilityId::kAdvancedFeatures:
+          if (auto parsed = pci::AfCapability::Parse(bytes(), it->offset);
+              parsed.ok() && parsed->function_level_reset()) {
+            const auto control = pci::AfCapability::kControl.At(it->offset);
+            reset_triggers_.push_back(
+                {control.offset, pci::AfControl::kInitiateFlr.Mask()});
+            topology_[control.offset] = 1;
+          }
+          break;
+        default:
+          break;
+      }
+    }
+    views.push_back(std::move(view));
+  }
+  std::reverse(views.begin(), views.end());
+  capabilities_ = std::move(views);
+
+  Fix(pci::kCapabilitiesPointer, next);
+  pci::Status status = space_.Get(pci::kStatus);
+  pci::Status::kCapabilitiesList.Set(status, next != 0);
+  space_.Set(pci::kStatus, status);
+  virtual_[pci::kStatus.offset] |=
+      static_cast<uint8_t>(pci::Status::kCapabilitiesList.Mask());
+}
+
+void ConfigShadow::BuildMsi(const pci::Capability& capability) {
+  const auto control_reg = pci::MsiCapability::kControl.At(capability.offset);
+  pci::MsiControl control = space_.Get(control_reg);
+  const uint32_t device_log2 =
+      pci::MsiControl::kMultipleMessageCapable.Get(control);
+  const uint32_t shown_log2 =
+      std::bit_width(static_cast<unsigned>(options_.msi_vectors)) - 1u;
+  pci::MsiControl::kMultipleMessageCapable.Set(
+      control, std::min(device_log2, shown_log2));
+  pci::MsiControl::kMultipleMessageEnable.Set(control, 0);
+  pci::MsiControl::kEnable.Set(control, false);
+  // Messages are routed with 16 bits of data.
+  pci::MsiControl::kExtendedDataCapable.Set(control, false);
+  pci::MsiControl::kExtendedDataEnable.Set(control, false);
+  space_.Set(control_reg, control);
+
+  absl::StatusOr<pci::MsiCapability> msi =
+      pci::MsiCapability::Parse(bytes(), capability.offset);
+  if (!msi.ok()) return;  // Decide() has parsed it.
+  msi_ = *msi;
+  Virtualize(capability.offset, msi->size());
+  const auto mask = msi->WriteMask();
+  space_.SetMaskBytes(capability.offset,
+                      absl::MakeSpan(mask).first(msi->size()));
+  const std::vector<uint8_t> registers(
+      msi->size() - pci::MsiCapability::kAddress.offset, 0);
+  space_.SetBytes(capability.offset + pci::MsiCapability::kAddress.offset,
+                  registers);
+}
+
+void ConfigShadow::BuildMsix(const pci::Capability& capability) {
+  const auto control_reg = pci::MsixCapability::kControl.At(capability.offset);
+  pci::MsixControl control = space_.Get(control_reg);
+  const uint16_t shown =
+      std::min(control.vector_count(), options_.msix_vectors);
+  control.raw = 0;
+  pci::MsixControl::kTableSize.Set(control, shown - 1u);
+  space_.Set(control_reg, control);
+  absl::StatusOr<pci::MsixCapability> msix =
+      pci::MsixCapability::Parse(bytes(), capability.offset);
+  if (!msix.ok()) return;  // Decide() has parsed it.
+  msix_ = *msix;
+  Virtualize(capability.offset, pci::MsixCapability::kSize);
+  space_.SetMaskBytes(capability.offset, pci::MsixCapability::WriteMask());
+}
+
+void ConfigShadow::BuildPcie(const pci::Capability& capability) {
+  absl::StatusOr<pci::PcieCapability> pcie =
+      pci::PcieCapability::Parse(bytes(), capability.offset);
+  if (!pcie.ok()) return;
+  using Pcie = pci::PcieCapability;
+  const auto at = [&](auto reg) { return reg.At(capability.offset); };
+  const auto constant = [&](auto reg) {
+    if (reg.offset + reg.size() > pcie->size()) return;
+    Virtualize(at(reg).offset, reg.size());
+  };
+  constant(Pcie::kFlags);
+  constant(Pcie::kDeviceCapabilities);
+  constant(Pcie::kLinkCapabilities);
+  constant(Pcie::kDeviceCapabilities2);
+  constant(Pcie::kLinkCapabilities2);
+  if (pcie->function_level_reset()) {
+    // Bit 15 of Device Control is in its second byte.
+    const auto offset =
+        static_cast<uint16_t>(at(Pcie::kDeviceControl).offset + 1);
+    reset_triggers_.push_back(
+        {offset, static_cast<uint8_t>(
+                     pci::PcieDeviceControl::kInitiateFlr.Mask() >> 8)});
+    topology_[offset] = 1;
+  }
+  if (!options_.on_root_bus ||
+      pcie->port_type() != pci::PciePortType::kEndpoint) {
+    return;
+  }
+  // An endpoint has a link to a port above it; on the root bus there is none,
+  // and Linux would look for it. What sits there is integrated into the root
+  // complex and has no link registers (PCIe 6.0 7.5.3.2, 7.5.3.6).
+  pci::PcieFlags flags = space_.Get(at(Pcie::kFlags));
+  pci::PcieFlags::kPortType.Set(
+      flags,
+      static_cast<uint32_t>(pci::PciePortType::kRootComplexIntegratedEndpoint));
+  space_.Set(at(Pcie::kFlags), flags);
+  const auto no_register = [&](auto reg) {
+    if (reg.offset + reg.size() > pcie->size()) return;
+    Fix(at(reg), decltype(space_.Get(reg)){});
+  };
+  no_register(Pcie::kLinkCapabilities);
+  no_register(Pcie::kLinkControl);
+  no_register(Pcie::kLinkStatus);
+  no_register(Pcie::kLinkCapabilities2);
+  no_register(Pcie::kLinkControl2);
+  no_register(Pcie::kLinkStatus2);
+}
+
+void ConfigShadow::BuildExtendedCapabilities() {
+  const pci::ExtendedCapabilityList list =
+      pci::WalkExtendedCapabilities(bytes());
+  if (!list.malformed.empty()) malformed_.push_back(list.malformed);
+
+  uint16_t next = 0;
+  std::vector<CapabilityView> views;
+  for (auto it = list.entries.rbegin(); it != list.entries.rend(); ++it) {
+    CapabilityView view = Decide(*it);
+    const uint16_t room =
+        RoomOf(list.entries, it->offset, pci::kExtendedConfigSpaceSize);
+    const std::optional<uint16_t> length =
+        pci::ExtendedCapabilityLength(bytes(), *it);
+    view.size = std::max<uint16_t>(4, std::min(length.value_or(room), room));
+    ExtendedHeader header = space_.Get(kExtendedHeader.At(it->offset));
+    ExtendedHeader::kNext.Set(header, next);
+    const bool first = it->offset == pci::kConfigSpaceSize;
+    if (view.treatment == CapabilityTreatment::kHide) {
+      Hide(view);
+      // The list begins at 0x100. A first entry that is hidden becomes a null
+      // capability, which leads to the next, as vfio-pci does itself.
+      header.raw = 0;
+      ExtendedHeader::kNext.Set(header, next);
+      if (first) Fix(kExtendedHeader.At(it->offset), header);
+    } else {
+      Fix(kExtendedHeader.At(it->offset), header);
+      next = it->offset;
+    }
+    views.push_back(std::move(view));
+  }
+  std::reverse(views.begin(), views.end());
+  capabilities_.insert(capabilities_.end(), views.begin(), views.end());
+}
+
+}  // namespace passthru::vfio_pci

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/device_events.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/memory/memory.h"
+
+namespace passthru::vfio_pci {
+
+DeviceEvent::DeviceEvent(kernel::EventLoop* loop, Connect connect,
+                         kernel::EventFd event)
+    : loop_(loop),
+      connect_(std::move(connect)),
+      event_(std::make_shared<kernel::EventFd>(std::move(event))) {}
+
+absl::StatusOr<std::unique_ptr<DeviceEvent>> DeviceEvent::Create(
+    kernel::Syscalls* syscalls, kernel::EventLoop* loop, Connect connect,
+    std::function<void()> callback) {
+  absl::StatusOr<kernel::EventFd> event = kernel::EventFd::Create(syscalls);
+  if (!event.ok()) return event.status();
+  auto result = absl::WrapUnique(
+      new DeviceEvent(loop, std::move(connect), *std::move(event)));
+  absl::Status status =
+      loop->Add(result->event_->fd(), /*edge_triggered=*/true,
+                [event = result->event_, callback = std::move(callback)] {
+                  const absl::StatusOr<uint64_t> count = event->Read();
+                  if (count.ok() && *count > 0) callback();
+                });
+  if (!status.ok()) return status;
+  result->watched_ = true;
+  status = result->connect_(result->event_->fd());
+  if (!status.ok()) return status;
+  result->connected_ = true;
+  return result;
+}
+
+DeviceEvent::~DeviceEvent() {
+  // The device may be gone already: then there is nothing to disconnect.
+  if (connected_) connect_(-1).IgnoreError();
+  if (watched_) loop_->Remove(event_->fd()).IgnoreError();
+}
+
+}  // namespace passthru::vfio_pci

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/device_report.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "pci/capability_id.h"
+#include "pci/capabilities.h"
+#include "pci/describe.h"
+#include "pci/describe_capability.h"
+#include "pci/describe_extended_capability.h"
+
+namespace passthru::vfio_pci {
+namespace {
+
+using interrupts::VectorReport;
+using interrupts::VectorState;
+
+std::string CapabilityName(const CapabilityView& view) {
+  return std::string(
+      view.extended ? pci::Name(static_cast<pci::ExtendedCapabilityId>(view.id))
+                    : pci::Name(static_cast<pci::CapabilityId>(view.id)));
+}
+
+std::string Decode(const ConfigShadow& shadow, const CapabilityView& view) {
+  if (view.extended) {
+    for (const auto& entry :
+         pci::WalkExtendedCapabilities(shadow.bytes()).entries) {
+      if (entry.offset == view.offset) {
+        return pci::DescribeExtendedCapability(shadow.bytes(), entry);
+      }
+    }
+  } else {
+    for (const auto& entry : pci::WalkCapabilities(shadow.bytes()).entries) {
+      if (entry.offset == view.offset) {
+        return pci::DescribeCapability(shadow.bytes(), entry);
+      }
+    }
+  }
+  return "";
+}
+
+void AddBar(const BarReport& report, std::vector<std::string>& lines) {
+  lines.push_back(absl::StrCat(
+      "  ", pci::ToString(report.bar), report.placed ? "" : "  (not decoding)",
+      report.problem.empty() ? "" : "  ", report.problem));
+  for (const BarAreaReport& area : report.areas) {
+    std::string why(Explain(area.area.kind));
+    if (area.area.mapped() && !area.refused.empty()) {
+      why = absl::StrCat("no slot: ", area.refused);
+    } else if (!area.refused.empty()) {
+      absl::StrAppend(&why, ": ", area.refused);
+    } else if (area.area.mapped()) {
+      why = area.in_guest ? "the guest reaches it without an exit"
+                          : "no slot while it does not decode";
+    }
+    lines.push_back(absl::StrFormat(
+        "    +%#010x  %#10x  %-7s  %s", area.area.offset, area.area.size,
+        area.area.mapped() && area.refused.empty() ? "mapped" : "trapped",
+        why));
+  }
+}
+
+void AddVectors(const VectorGroupReport& report,
+                std::vector<std::string>& lines) {
+  lines.push_back(absl::StrFormat(
+      "  %s: %u of the device's %u vectors shown%s%s", Name(report.kind),
+      report.shown_vectors, report.device_vectors,
+      report.limited_by.empty() ? "" : ", limited by ", report.limited_by));
+  uint32_t idle = 0;
+  for (const VectorReport& vector : report.vectors) {
+    if (vector.state == VectorState::kOff ||
+        (vector.state == VectorState::kMasked &&
+         vector.message == pci::MsiMessage())) {
+      ++idle;
+      continue;
+    }
+    std::string gsi = "-";
+    if (vector.gsi.has_value()) gsi = absl::StrCat(vector.gsi->value());
+    lines.push_back(absl::StrFormat(
+        "    vector %4u  %-7s  GSI %4s  %s  from user space %u%s",
+        vector.vector.value(), Name(vector.state), gsi,
+        vector.message.ToString(), vector.user_space_signals,
+        vector.user_space_only ? " (always)" : ""));
+  }
+  if (idle != 0) lines.push_back(absl::StrFormat("    %u not in use", idle));
+}
+
+}  // namespace
+
+std::string_view Name(InterruptKind kind) {
+  switch (kind) {
+    case InterruptKind::kNone:
+      return "none";
+    case InterruptKind::kIntx:
+      return "INTx";
+    case InterruptKind::kMsi:
+      return "MSI";
+    case InterruptKind::kMsix:
+      return "MSI-X";
+  }
+  return "?";
+}
+
+void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report) {
+  std::vector<uint64_t> sizes(pci::BarIndex::kCount, 0);
+  for (const pci::Bar& bar : shadow.Bars()) {
+    sizes[bar.index.value()] = bar.size;
+  }
+  report.lines = pci::DescribeDevice(shadow.bytes(), sizes);
+  for (const CapabilityView& view : shadow.capabilities()) {
+    CapabilityReport capability = {.extended = view.extended,
+                                   .id = view.id,
+                                   .offset = view.offset,
+                                   .name = CapabilityName(view),
+                                   .treatment = view.treatment,
+                                   .reason = view.reason};
+    if (capability.shown()) capability.decoded = Decode(shadow, view);
+    report.capabilities.push_back(std::move(capability));
+  }
+  report.malformed = shadow.malformed();
+}
+
+std::vector<std::string> ToLines(const DeviceReport& report) {
+  std::vector<std::string> lines;
+  lines.push_back(report.name);
+  if (!report.lines.empty()) lines.push_back("  " + report.lines.front());
+  lines.push_back("Capabilities");
+  for (const CapabilityReport& capability : report.capabilities) {
+    lines.push_back(absl::StrFormat(
+        "  %-11s  %s", Name(capability.treatment),
+        capability.shown()
+            ? capability.decoded
+            : absl::StrFormat("%0*x: %s  (%s)", capability.extended ? 3 : 2,
+                              capability.offset, capability.name,
+                              capability.reason)));
+  }
+  for (const std::string& problem : report.malformed) {
+    lines.push_back("  broken: " + problem);
+  }
+  lines.push_back("BARs");
+  for (const BarReport& bar : report.bars) AddBar(bar, lines);
+  lines.push_back(
+      absl::StrCat("Interrupts: ", std::string(Name(report.interrupt))));
+  for (const VectorGroupReport& group : report.vector_groups) {
+    AddVectors(group, lines);
+  }
+  const ConfigCounters& config = report.config;
+  lines.push_back(absl::StrFormat(
+      "Configuration: %u reads from the shadow, %u from the device; %u writes "
+      "to the shadow, %u to the device; %u failed",
+      config.reads_from_shadow, config.reads_from_device,
+      config.writes_to_shadow, config.writes_to_device, config.failures));
+  const BarCounters& bar = report.bar;
+  lines.push_back(absl::StrFormat(
+      "BAR traps: %u reads and %u writes forwarded, %u and %u of MSI-X "
+      "structures; %u failed; %u placements, %u refused; %u resets",
+      bar.device_reads, bar.device_writes, bar.table_reads, bar.table_writes,
+      bar.failures, bar.placements, bar.refused_placements, report.resets));
+  return lines;
+}
+
+}  // namespace passthru::vfio_pci

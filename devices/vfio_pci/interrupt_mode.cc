@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/interrupt_mode.h"
+
+#include <cstdint>
+
+#include "absl/log/log.h"
+#include "absl/status/status.h"
+
+namespace passthru::vfio_pci {
+
+void InterruptMode::Apply(const Desired& desired) {
+  const InterruptKind kind = Choose(desired);
+  const bool resized =
+      kind == InterruptKind::kMsi && desired.msi_vectors != msi_vectors_;
+  if (kind != kind_ || resized) {
+    Leave();
+    Enter(kind, desired);
+  } else if (kind == InterruptKind::kMsix) {
+    options_.msix->SetFunctionMask(desired.function_masked);
+  }
+}
+
+InterruptKind InterruptMode::Choose(const Desired& desired) const {
+  const bool msi = desired.msi && options_.msi != nullptr;
+  const bool msix = desired.msix && options_.msix != nullptr;
+  if (msi && (kind_ == InterruptKind::kMsi || !msix))
+    return InterruptKind::kMsi;
+  if (msix) return InterruptKind::kMsix;
+  // A line that failed to come up is tried again when the mode next changes.
+  return desired.intx && options_.intx != nullptr ? InterruptKind::kIntx
+                                                  : InterruptKind::kNone;
+}
+
+void InterruptMode::Leave() {
+  const InterruptKind kind = kind_;
+  kind_ = InterruptKind::kNone;
+  switch (kind) {
+    case InterruptKind::kNone:
+      return;
+    case InterruptKind::kIntx:
+      Check(options_.intx->Disable(), "INTx off");
+      return;
+    case InterruptKind::kMsi:
+      options_.set_enable_bit(InterruptKind::kMsi, false);
+      Check(options_.msi->Disable(), "MSI off");
+      msi_vectors_ = 0;
+      return;
+    case InterruptKind::kMsix:
+      options_.set_enable_bit(InterruptKind::kMsix, false);
+      Check(options_.msix->Disable(), "MSI-X off");
+      return;
+  }
+}
+
+void InterruptMode::Enter(InterruptKind kind, const Desired& desired) {
+  kind_ = kind;
+  switch (kind) {
+    case InterruptKind::kNone:
+      return;
+    case InterruptKind::kIntx:
+      Check(options_.intx->Enable(), "INTx on");
+      return;
+    case InterruptKind::kMsi:
+      msi_vectors_ = desired.msi_vectors;
+      Check(
+          options_.msi->Enable(desired.msi_vectors, /*function_masked=*/false),
+          "MSI on");
+      options_.set_enable_bit(InterruptKind::kMsi, true);
+      return;
+    case InterruptKind::kMsix:
+      Check(
+          options_.msix->Enable(options_.msix->size(), desired.function_masked),
+          "MSI-X on");
+      options_.set_enable_bit(InterruptKind::kMsix, true);
+      return;
+  }
+}
+
+void InterruptMode::Check(const absl::Status& status, const char* step) {
+  if (status.ok()) return;
+  ++failures_;
+  LOG_EVERY_N_SEC(ERROR, 1) << options_.name << ": " << step << ": " << status;
+}
+
+}  // namespace passthru::vfio_pci

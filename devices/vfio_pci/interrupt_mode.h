@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_VFIO_PCI_INTERRUPT_MODE_H_
+#define PASSTHRU_DEVICES_VFIO_PCI_INTERRUPT_MODE_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "devices/interrupts/msix_vector_group.h"
+#include "devices/vfio_pci/device_report.h"
+#include "devices/vfio_pci/intx_line.h"
+
+namespace passthru::vfio_pci {
+
+// Which kind of interrupt a device uses, and the way from one to another. The
+// kernel refuses to enable one while another is on, and forces the device's MSI
+// enable bit to zero unless MSI is on (vfio_msi_config_write()), so the order
+// is fixed:
+//   on:  INTx off, SET_IRQS, the device's enable bit
+//   off: the device's enable bit, SET_IRQS, INTx back
+//
+// A step that fails is logged and counted; the guest's registers have changed
+// all the same, as they would have on hardware.
+//
+// Thread-compatible: called under the device's control mutex.
+class InterruptMode {
+ public:
+  struct Options {
+    std::string name;
+    // Those that the guest is not shown are null.
+    interrupts::MsixVectorGroup* msi = nullptr;
+    interrupts::MsixVectorGroup* msix = nullptr;
+    IntxLine* intx = nullptr;
+    // Writes the device's own enable bit.
+    std::function<void(InterruptKind kind, bool enable)> set_enable_bit;
+  };
+  explicit InterruptMode(Options options) : options_(std::move(options)) {}
+
+  // What the guest's registers ask for.
+  struct Desired {
+    bool msi = false;
+    uint16_t msi_vectors = 1;
+    bool msix = false;
+    bool function_masked = false;
+    // Neither: INTx where there is one. Off for a device that is to be silent.
+    bool intx = true;
+  };
+  // With MSI and MSI-X both asked for, which the specification forbids, the one
+  // that is on stays.
+  void Apply(const Desired& desired);
+
+  InterruptKind kind() const { return kind_; }
+  uint64_t failures() const { return failures_; }
+
+ private:
+  InterruptKind Choose(const Desired& desired) const;
+  void Leave();
+  void Enter(InterruptKind kind, const Desired& desired);
+  void Check(const absl::Status& status, const char* step);
+
+  const Options options_;
+  InterruptKind kind_ = InterruptKind::kNone;
+  uint16_t msi_vectors_ = 0;
+  uint64_t failures_ = 0;
+};
+
+}  // namespace passthru::vfio_pci
+
+#endif  // PASSTHRU_DEVICES_VFIO_PCI_INTERRUPT_MODE_H_

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/intx_line.h"
+
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "devices/kernel/errors.h"
+
+namespace passthru::vfio_pci {
+
+absl::Status IntxLine::Enable() {
+  if (enabled()) return absl::OkStatus();
+  absl::StatusOr<kernel::EventFd> trigger =
+      kernel::EventFd::Create(options_.syscalls);
+  if (!trigger.ok()) return trigger.status();
+  absl::StatusOr<kernel::EventFd> resample =
+      kernel::EventFd::Create(options_.syscalls);
+  if (!resample.ok()) return resample.status();
+
+  // From the guest's end to the device's, so that nothing signals into the
+  // void. An interrupt in between stays masked; its acknowledgement, pending
+  // in the resample eventfd, takes effect when that is connected.
+  absl::Status status = options_.controller->AssignResampleIrqfd(
+      trigger->fd(), resample->fd(), options_.gsi);
+  if (!status.ok()) return kernel::Annotate(status, options_.name);
+  status = options_.host->SetTrigger(trigger->fd());
+  if (status.ok()) {
+    status = options_.host->SetUnmask(resample->fd());
+    if (!status.ok()) options_.host->Disable().IgnoreError();
+  }
+  if (!status.ok()) {
+    options_.controller->DeassignIrqfd(trigger->fd(), options_.gsi)
+        .IgnoreError();
+    return kernel::Annotate(status, options_.name);
+  }
+  trigger_ = *std::move(trigger);
+  resample_ = *std::move(resample);
+  return absl::OkStatus();
+}
+
+absl::Status IntxLine::Disable() {
+  if (!enabled()) return absl::OkStatus();
+  absl::Status result = options_.host->SetUnmask(-1);
+  result.Update(options_.host->Disable());
+  result.Update(
+      options_.controller->DeassignIrqfd(trigger_->fd(), options_.gsi));
+  trigger_.reset();
+  resample_.reset();
+  return kernel::Annotate(result, options_.name);
+}
+
+}  // namespace passthru::vfio_pci

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// VfioPciDevice's guest accesses to configuration space, and what follows from
+// them.
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/log/log.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "devices/vfio_pci/vfio_pci_device.h"
+#include "pci/config_reg.h"
+#include "pci/little_endian.h"
+#include "pci/msi_capability.h"
+#include "pci/power_management.h"
+#include "pci/registers.h"
+#include "pci/vector_index.h"
+
+namespace passthru::vfio_pci {
+
+uint32_t VfioPciDevice::ConfigRead(uint16_t offset, unsigned width) {
+  std::array<uint8_t, 4> buffer;
+  buffer.fill(0xff);
+  const absl::Span<uint8_t> data =
+      absl::MakeSpan(buffer).first(std::min<size_t>(width, buffer.size()));
+  absl::MutexLock lock(&mutex_);
+  if (!detached_) {
+    RefreshMsiPending(offset, static_cast<uint32_t>(data.size()));
+    if (!shadow_->NeedsDevice(offset, static_cast<uint32_t>(data.size()))) {
+      ++counters_.reads_from_shadow;
+      shadow_->Merge(offset, data);
+    } else if (ReadDevice(offset, data)) {
+      shadow_->Merge(offset, data);
+    }
+  }
+  return pci::LoadLittleEndian<uint32_t>(buffer, 0);
+}
+
+void VfioPciDevice::ConfigWrite(uint16_t offset,
+                                absl::Span<const uint8_t> bytes) {
+  const auto size = static_cast<uint32_t>(bytes.size());
+  bool topology = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    topology = shadow_->TouchesTopology(offset, size);
+    if (!topology) {
+      if (!detached_) WriteLocked(offset, bytes);
+      return;
+    }
+  }
+  absl::MutexLock lock(topology_mutex_);
+  WriteTopology(offset, bytes);
+}
+
+// The registers that decide what is mapped change only here, under the topology
+// mutex, so what is decided under the control mutex holds after it is released.
+void VfioPciDevice::WriteTopology(uint16_t offset,
+                                  absl::Span<const uint8_t> bytes) {
+  const auto size = static_cast<uint32_t>(bytes.size());
+  bool resets = false;
+  pci::PowerState power;
+  BarAddresses decoded;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (detached_) return;
+    resets = shadow_->StartsReset(offset, bytes);
+    power = power_state_;
+    if (shadow_->CoversPowerState(offset, size)) {
+      const auto control = pci::PowerManagementCapability::kControlStatus.At(
+          shadow_->power_management()->offset());
+      const pci::PmControlStatus written = {.raw =
+                                                bytes[control.offset - offset]};
+      power = written.power_state();
+    }
+    ConfigShadow preview = *shadow_;
+    preview.Write(offset, bytes);
+    decoded = Decoded(preview, power);
+  }
+  if (resets) {
+    ResetFunction([&] {
+      mutex_.AssertHeld();
+      WriteLocked(offset, bytes);
+    });
+    return;
+  }
+  mapper_->Retract(decoded).IgnoreError();  // Logged.
+  {
+    absl::MutexLock lock(&mutex_);
+    WriteLocked(offset, bytes);
+    if (shadow_->CoversPowerState(offset, size)) RefreshPowerState(power);
+    decoded = Decoded(*shadow_, power_state_);
+  }
+  mapper_->Place(decoded);
+}
+
+void VfioPciDevice::WriteLocked(uint16_t offset,
+                                absl::Span<const uint8_t> bytes) {
+  const pci::ConfigWriteResult changed = shadow_->Write(offset, bytes);
+  const std::vector<ConfigShadow::Run> runs =
+      shadow_->DeviceRuns(offset, static_cast<uint32_t>(bytes.size()));
+  if (runs.empty()) ++counters_.writes_to_shadow;
+  for (const ConfigShadow::Run& run : runs) {
+    const auto at = static_cast<uint16_t>(offset + run.begin);
+    const bool written = WriteDevice(at, bytes.subspan(run.begin, run.size));
+    // COMMAND's first byte holds the decode bits.
+    if (at <= pci::kCommand.offset && pci::kCommand.offset < at + run.size) {
+      command_lost_ = !written;
+    }
+  }
+  const auto& msi = shadow_->msi();
+  const auto& msix = shadow_->msix();
+  if ((msi.has_value() && changed.Changed(msi->offset(), msi->size())) ||
+      (msix.has_value() &&
+       changed.Changed(msix->offset(), pci::MsixCapability::kSize))) {
+    UpdateInterrupts();
+  }
+}
+
+void VfioPciDevice::UpdateInterrupts() {
+  const pci::MsiState msi = shadow_->MsiState();
+  if (msi_.group != nullptr) {
+    for (uint16_t i = 0; i < msi_.group->size(); ++i) {
+      const pci::VectorIndex vector(i);
+      msi_.group->SetVector(vector, msi.message(vector),
+                            (msi.mask_bits >> i & 1) != 0);
+    }
+  }
+  const pci::MsixControl msix = shadow_->MsixControl();
+  mode_->Apply({.msi = msi.enabled,
+                .msi_vectors = msi.vector_count,
+                .msix = pci::MsixControl::kEnable.Get(msix),
+                .function_masked = pci::MsixControl::kFunctionMask.Get(msix)});
+}
+
+// vfio-pci drops writes of MSI-X Message Control, having set the bit itself;
+// other VFIO drivers may not.
+void VfioPciDevice::WriteEnableBit(InterruptKind kind, bool enable) {
+  std::array<uint8_t, 2> bytes;
+  if (kind == InterruptKind::kMsi) {
+    const auto reg = pci::MsiCapability::kControl.At(shadow_->msi()->offset());
+    pci::MsiControl control = shadow_->Get(reg);
+    pci::MsiControl::kEnable.Set(control, enable);
+    pci::StoreLittleEndian(absl::MakeSpan(bytes), 0, control.raw);
+    WriteDevice(reg.offset, bytes);
+  } else {
+    const auto reg =
+        pci::MsixCapability::kControl.At(shadow_->msix()->offset());
+    pci::MsixControl control = shadow_->Get(reg);
+    pci::MsixControl::kEnable.Set(control, enable);
+    // The guest's function mask acts on the emulated table.
+    pci::MsixControl::kFunctionMask.Set(control, false);
+    pci::StoreLittleEndian(absl::MakeSpan(bytes), 0, control.raw);
+    WriteDevice(reg.offset, bytes);
+  }
+}
+
+void VfioPciDevice::RefreshMsiPending(uint16_t offset, uint32_t size) {
+  const auto& msi = shadow_->msi();
+  if (!msi.has_value() || !msi->pending().has_value()) return;
+  const uint32_t begin = msi->pending()->At(msi->offset()).offset;
+  if (offset >= begin + 4 || begin >= uint32_t{offset} + size) return;
+  const std::vector<bool> pending =
+      msi_.group->Pending(pci::VectorIndex(0), msi_.group->size());
+  uint32_t bits = 0;
+  for (size_t i = 0; i < pending.size(); ++i) {
+    if (pending[i]) bits |= uint32_t{1} << i;
+  }
+  shadow_->SetMsiPending(bits);
+}
+
+void VfioPciDevice::RefreshPowerState(pci::PowerState written) {
+  // The kernel may not have made the transition, and then the BARs answer.
+  const auto control = pci::PowerManagementCapability::kControlStatus.At(
+      shadow_->power_management()->offset());
+  std::array<uint8_t, 2> bytes;
+  power_state_ = written;
+  if (ReadDevice(control.offset, absl::MakeSpan(bytes))) {
+    const pci::PmControlStatus now = {
+        .raw = pci::LoadLittleEndian<uint16_t>(bytes, 0)};
+    power_state_ = now.power_state();
+  }
+}
+
+absl::Status VfioPciDevice::Reset() {
+  absl::MutexLock topology(topology_mutex_);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (detached_) {
+      return absl::FailedPreconditionError(name_ + " is detached");
+    }
+  }
+  absl::Status status;
+  ResetFunction([&] {
+    if (device_->can_reset()) status = device_->Reset();
+  });
+  return status;
+}
+
+void VfioPciDevice::ResetFunction(absl::FunctionRef<void()> reset_device) {
+  // The kernel takes the mappings' pages away: no slot may lead to them.
+  mapper_->Retract({}).IgnoreError();  // Logged.
+  absl::MutexLock lock(&mutex_);
+  ++resets_;
+  mode_->Apply({.intx = false});
+  reset_device();
+  // VFIO keeps its own view of the configuration over a reset; ours is as
+  // hardware leaves it, and the device is made to agree.
+  shadow_->Reset();
+  const std::array<uint8_t, 2> no_command = {0, 0};
+  command_lost_ = !WriteDevice(pci::kCommand.offset, no_command);
+  power_state_ = pci::PowerState::kD0;
+  if (msix_table_ != nullptr) msix_table_->Reset();
+  UpdateInterrupts();
+}
+
+BarAddresses VfioPciDevice::Decoded(const ConfigShadow& shadow,
+                                    pci::PowerState power) const {
+  BarAddresses addresses;
+  if (power == pci::PowerState::kD3Hot || command_lost_) return addresses;
+  const pci::Command command = shadow.Get(pci::kCommand);
+  for (const pci::Bar& bar : shadow.Bars()) {
+    const bool decodes = bar.is_io() ? pci::Command::kIoSpace.Get(command)
+                                     : pci::Command::kMemorySpace.Get(command);
+    if (decodes) addresses[bar.index.value()] = bar.address;
+  }
+  return addresses;
+}
+
+bool VfioPciDevice::ReadDevice(uint16_t offset, absl::Span<uint8_t> data) {
+  ++counters_.reads_from_device;
+  const absl::Status status = regions_->ReadConfig(offset, data);
+  if (status.ok()) return true;
+  ++counters_.failures;
+  std::fill(data.begin(), data.end(), uint8_t{0xff});
+  LOG_EVERY_N_SEC(ERROR, 1)
+      << name_ << ": configuration read becomes all ones: " << status;
+  return false;
+}
+
+bool VfioPciDevice::WriteDevice(uint16_t offset,
+                                absl::Span<const uint8_t> bytes) {
+  ++counters_.writes_to_device;
+  const absl::Status status = regions_->WriteConfig(offset, bytes);
+  if (status.ok()) return true;
+  ++counters_.failures;
+  LOG_EVERY_N_SEC(ERROR, 1)
+      << name_ << ": configuration write is dropped: " << status;
+  return false;
+}
+
+}  // namespace passthru::vfio_pci
