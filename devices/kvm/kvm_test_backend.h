@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_KVM_KVM_TEST_BACKEND_H_
+#define PASSTHRU_DEVICES_KVM_KVM_TEST_BACKEND_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/kvm/kvm_vm.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/guest_cpu.h"
+
+namespace passthru::kvm {
+
+// The kernel that this package's contract tests run on: the fake one, or the
+// one of this machine. The same tests hold on both; that is what makes the
+// fake worth anything. Which it is, is decided by what is linked in.
+class KvmTestBackend {
+ public:
+  static std::unique_ptr<KvmTestBackend> Create();
+  virtual ~KvmTestBackend() = default;
+
+  // Why nothing can be tested here; empty if it can.
+  virtual std::string Unavailable() const { return ""; }
+
+  virtual kernel::Syscalls* syscalls() = 0;
+
+  // Whether guests are `code` in memory, to be executed, or a `program`.
+  virtual bool executes_code() const = 0;
+  // What vCPU 0 does, on a kernel where guests are programs.
+  virtual void SetGuestProgram(fake::GuestProgram program) = 0;
+};
+
+// The fixture of all contract tests.
+class KvmContractTest : public testing::Test {
+ protected:
+  KvmContractTest() : backend_(KvmTestBackend::Create()) {}
+
+  void SetUp() override {
+    if (const std::string why = backend_->Unavailable(); !why.empty()) {
+      GTEST_SKIP() << "NOT TESTED on this machine: " << why;
+    }
+    absl::StatusOr<std::unique_ptr<KvmVm>> vm = KvmVm::Create(syscalls());
+    ASSERT_THAT(vm, absl_testing::IsOk());
+    vm_ = *std::move(vm);
+  }
+
+  KvmTestBackend& backend() { return *backend_; }
+  kernel::Syscalls* syscalls() { return backend_->syscalls(); }
+  KvmVm& vm() { return *vm_; }
+
+ private:
+  const std::unique_ptr<KvmTestBackend> backend_;
+  std::unique_ptr<KvmVm> vm_;
+};
+
+}  // namespace passthru::kvm
+
+#endif  // PASSTHRU_DEVICES_KVM_KVM_TEST_BACKEND_H_

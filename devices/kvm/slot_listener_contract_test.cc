@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// KvmSlotListener against a kernel: see kvm_test_backend.h.
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
+#include "allocator/memory_slot.h"
+#include "allocator/memory_slot_allocator.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/mapped_region.h"
+#include "devices/kernel/page_size.h"
+#include "devices/kvm/kvm_test_backend.h"
+#include "devices/kvm/kvm_vm.h"
+#include "devices/kvm/slot_listener.h"
+#include "devices/memory/guest_address.h"
+#include "devices/memory/memory_area.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::kvm {
+namespace {
+
+using absl_testing::IsOk;
+using absl_testing::StatusIs;
+using kernel::ErrnoOf;
+using memory::GuestAddress;
+using memory::MemoryArea;
+using testing::HasSubstr;
+
+class KvmSlotListenerTest : public KvmContractTest {
+ protected:
+  void SetUp() override {
+    KvmContractTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    absl::StatusOr<kernel::MappedRegion> memory = kernel::MappedRegion::Map(
+        syscalls(), {.length = 4 * kernel::PageSize(),
+                     .protection = PROT_READ | PROT_WRITE,
+                     .flags = MAP_PRIVATE | MAP_ANONYMOUS,
+                     .name = "guest memory"});
+    ASSERT_THAT(memory, IsOk());
+    memory_ = *std::move(memory);
+    // Slots 10 and 11, above those of a VMM's own.
+    auto slots =
+        allocator::MemorySlotAllocator::Create(2, allocator::MemorySlot(10));
+    ASSERT_THAT(slots, IsOk());
+    slots_ = *std::move(slots);
+    listener_ = std::make_unique<KvmSlotListener>(&vm(), slots_.get());
+  }
+
+  MemoryArea Area(uint64_t page, bool read_only = false) {
+    return {.guest = GuestAddress(page * kernel::PageSize()),
+            .size = kernel::PageSize(),
+            .host = memory_.data(),
+            .read_only = read_only,
+            .kind = MemoryArea::Kind::kRam,
+            .name = "ram"};
+  }
+
+  kernel::MappedRegion memory_;
+  std::unique_ptr<allocator::MemorySlotAllocator> slots_;
+  std::unique_ptr<KvmSlotListener> listener_;
+};
+
+TEST_F(KvmSlotListenerTest, AreaTakesASlotAndGivesItBack) {
+  EXPECT_THAT(listener_->OnAdd(Area(1)), IsOk());
+  EXPECT_EQ(listener_->slot_count(), 1u);
+  EXPECT_EQ(slots_->available(), 1u);
+  // The kernel has it: the same place cannot be taken by another slot.
+  EXPECT_EQ(ErrnoOf(vm().SetMemorySlot(allocator::MemorySlot(0), Area(1).guest,
+                                       Area(1).size, memory_.data(), false)),
+            EEXIST);
+  EXPECT_THAT(listener_->OnRemove(Area(1)), IsOk());
+  EXPECT_EQ(listener_->slot_count(), 0u);
+  EXPECT_EQ(slots_->available(), 2u);
+  EXPECT_EQ(ErrnoOf(vm().DeleteMemorySlot(allocator::MemorySlot(10))), EINVAL);
+}
+
+TEST_F(KvmSlotListenerTest, ReadOnlyAreaIsAReadOnlySlot) {
+  EXPECT_THAT(listener_->OnAdd(Area(1, /*read_only=*/true)), IsOk());
+  // Setting it again as it is is nothing; as writable it is a change, which
+  // the kernel refuses.
+  EXPECT_THAT(vm().SetMemorySlot(allocator::MemorySlot(10), Area(1).guest,
+                                 Area(1).size, memory_.data(), true),
+              IsOk());
+  EXPECT_EQ(ErrnoOf(vm().SetMemorySlot(allocator::MemorySlot(10), Area(1).guest,
+                                       Area(1).size, memory_.data(), false)),
+            EINVAL);
+}
+
+TEST_F(KvmSlotListenerTest, MoreAreasThanSlotsAreRefused) {
+  EXPECT_THAT(listener_->OnAdd(Area(1)), IsOk());
+  EXPECT_THAT(listener_->OnAdd(Area(2)), IsOk());
+  EXPECT_THAT(listener_->OnAdd(Area(3)),
+              StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(listener_->OnRemove(Area(1)), IsOk());
+  EXPECT_THAT(listener_->OnAdd(Area(3)), IsOk());
+}
+
+TEST_F(KvmSlotListenerTest, RefusedAreaHoldsNoSlot) {
+  EXPECT_THAT(vm().SetMemorySlot(allocator::MemorySlot(0), Area(1).guest,
+                                 Area(1).size, memory_.data(), false),
+              IsOk());
+  const absl::Status status = listener_->OnAdd(Area(1));
+  EXPECT_EQ(ErrnoOf(status), EEXIST);
+  EXPECT_THAT(status.message(), HasSubstr("ram"));
+  EXPECT_EQ(listener_->slot_count(), 0u);
+  EXPECT_EQ(slots_->available(), 2u);
+}
+
+TEST_F(KvmSlotListenerTest, UnknownAreaIsNotFound) {
+  EXPECT_THAT(listener_->OnRemove(Area(1)),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST_F(KvmSlotListenerTest, FailedRemovalKeepsTheSlotForAnotherTry) {
+  ASSERT_THAT(listener_->OnAdd(Area(1)), IsOk());
+  // Somebody deletes the slot behind the listener's back.
+  ASSERT_THAT(vm().DeleteMemorySlot(allocator::MemorySlot(10)), IsOk());
+  EXPECT_EQ(ErrnoOf(listener_->OnRemove(Area(1))), EINVAL);
+  EXPECT_EQ(listener_->slot_count(), 1u);
+  EXPECT_EQ(slots_->available(), 1u);
+  ASSERT_THAT(vm().SetMemorySlot(allocator::MemorySlot(10), Area(1).guest,
+                                 Area(1).size, memory_.data(), false),
+              IsOk());
+  EXPECT_THAT(listener_->OnRemove(Area(1)), IsOk());
+  EXPECT_EQ(slots_->available(), 2u);
+}
+
+}  // namespace
+}  // namespace passthru::kvm
