@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_GUEST_DIRECT_FUNCTION_H_
+#define PASSTHRU_TESTING_GUEST_DIRECT_FUNCTION_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "testing/guest/msi_allocator.h"
+#include "testing/models/device_host.h"
+#include "testing/models/device_model.h"
+
+namespace passthru::fake {
+
+// One PCI function as hardware: configuration bytes behind write masks, BARs,
+// an MSI-X table with its pending bits, MSI, reset and power state. What a
+// DirectMachine is made of.
+//
+// Thread-compatible.
+class DirectFunction final : public DeviceHost {
+ public:
+  struct Bar {
+    int index = 0;
+    uint64_t size = 0;  // 0: not implemented.
+    bool io = false;
+    bool is_64bit = false;
+  };
+  struct Options {
+    // Reset values, 256 or 4096 bytes, and which bits software can write. BAR
+    // registers and the known control registers get their masks from here on.
+    std::vector<uint8_t> config;
+    std::vector<Bar> bars;
+  };
+  // The platform: RAM for DMA, and where messages go.
+  struct Platform {
+    std::function<absl::Span<uint8_t>(uint64_t address, uint64_t size)> ram;
+    std::function<void(const GuestMessage&)> deliver;
+  };
+
+  DirectFunction(Options options, Platform platform, DeviceModel* model);
+
+  uint32_t ConfigRead(uint16_t offset, unsigned width);
+  void ConfigWrite(uint16_t offset, unsigned width, uint32_t value);
+
+  // Where the address falls in a memory BAR that decodes now.
+  struct Hit {
+    int bar;
+    uint64_t offset;
+  };
+  std::optional<Hit> FindMemory(uint64_t address) const;
+  uint64_t BarRead(const Hit& hit, unsigned width);
+  void BarWrite(const Hit& hit, unsigned width, uint64_t value);
+
+  bool Step() { return model_ != nullptr && model_->Step(); }
+  // Raises a vector from outside, as a device would.
+  void Raise(uint16_t vector) { RaiseMsix(vector); }
+  int resets() const { return resets_; }
+  bool intx() const { return intx_; }
+
+  // DeviceHost:
+  absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) override;
+  absl::Status DmaWrite(uint64_t iova, absl::Span<const uint8_t> data) override;
+  void RaiseMsix(uint16_t vector) override;
+  void RaiseMsi(uint16_t vector) override;
+  void SetIntx(bool asserted) override { intx_ = asserted; }
+  uint32_t ReadConfig(uint16_t offset, unsigned width) override {
+    return ConfigRead(offset, width);
+  }
+
+ private:
+  uint16_t FindCapability(uint8_t id) const;
+  uint16_t Word(uint16_t offset) const;
+  uint32_t Dword(uint16_t offset) const;
+  void AllowWrites(uint16_t offset, uint32_t mask);
+  void InitializeMasks();
+  void Reset(ResetKind kind);
+  void DeliverPending();
+  bool InTable(const Hit& hit) const;
+
+  const Options options_;
+  const Platform platform_;
+  DeviceModel* const model_;
+  std::vector<uint8_t> config_;
+  std::vector<uint8_t> mask_;
+  uint16_t msi_ = 0;
+  uint16_t msix_ = 0;
+  uint16_t express_ = 0;
+  uint16_t power_ = 0;
+  std::vector<uint8_t> msix_table_;
+  std::vector<bool> msix_pending_;
+  // Contents of BARs outside of registers, by BAR.
+  std::vector<std::vector<uint8_t>> memory_;
+  bool intx_ = false;
+  int resets_ = 0;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_GUEST_DIRECT_FUNCTION_H_

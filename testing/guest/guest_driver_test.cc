@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/guest/guest_driver.h"
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "pci/bdf.h"
+#include "testing/guest/captured_functions.h"
+#include "testing/guest/direct_machine.h"
+#include "testing/models/edu_model.h"
+#include "testing/models/nvme_model.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::Gt;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class GuestDriverTest : public ::testing::Test {
+ protected:
+  GuestDriverTest() : nvme_(NvmeModel::Create({}).value()) {
+    options_.layout = machine_.layout();
+  }
+
+  DirectMachine machine_;
+  std::unique_ptr<NvmeModel> nvme_;
+  EduModel edu_;
+  GuestOptions options_;
+  GuestReport report_;
+};
+
+TEST_F(GuestDriverTest, EachFunctionGetsItsDriver) {
+  machine_.AddFunction(pci::Bdf(0, 0, 0, 0), PlainHostBridge(), nullptr);
+  machine_.AddFunction(pci::Bdf(0, 0, 1, 0), CapturedNvme(), nvme_.get());
+  machine_.AddFunction(pci::Bdf(0, 0, 2, 0), CapturedEdu(), &edu_);
+  machine_.AddFunction(pci::Bdf(0, 0, 31, 0), MixedFunction(false), nullptr);
+  EXPECT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  ASSERT_THAT(report_.devices, SizeIs(4));
+  EXPECT_EQ(report_.devices[0].driver, "none");
+  EXPECT_EQ(report_.devices[1].driver, "nvme");
+  EXPECT_EQ(report_.devices[2].driver, "edu");
+  EXPECT_EQ(report_.devices[3].driver, "generic");
+  EXPECT_THAT(report_.unexpected_interrupts, IsEmpty());
+
+  const GuestNvmeReport& nvme = *report_.devices[1].nvme;
+  EXPECT_EQ(nvme.blocks_written, 512u);
+  EXPECT_EQ(nvme.blocks_verified, 512u);
+  EXPECT_EQ(nvme.blocks_wrong, 0u);
+  EXPECT_THAT(nvme.interrupts, Each(Gt(0u)));
+  const GuestEduReport& edu = *report_.devices[2].edu;
+  EXPECT_EQ(edu.factorial, 479001600u);
+  EXPECT_EQ(edu.bytes_verified, 8192u);
+  EXPECT_EQ(edu.interrupts, 5u);
+  EXPECT_EQ(report_.devices[3].interrupt_kind, "MSI");
+  EXPECT_EQ(report_.devices[3].interrupt_vectors, 4u);
+  EXPECT_EQ(machine_.misses(), 0u);
+}
+
+TEST_F(GuestDriverTest, BarsMoveAndTheReportSaysWhere) {
+  machine_.AddFunction(pci::Bdf(0, 0, 1, 0), CapturedNvme(), nvme_.get());
+  ASSERT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  const GuestDeviceReport& device = report_.devices[0];
+  ASSERT_THAT(device.moves, SizeIs(1));
+  EXPECT_NE(device.moves[0].from, device.moves[0].to);
+  EXPECT_EQ(device.moves[0].to, device.pci.bars[0].address);
+}
+
+TEST_F(GuestDriverTest, BarsStayWhenNotAskedToMove) {
+  options_.move_bars = false;
+  machine_.AddFunction(pci::Bdf(0, 0, 2, 0), CapturedEdu(), &edu_);
+  ASSERT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  EXPECT_THAT(report_.devices[0].moves, IsEmpty());
+}
+
+TEST_F(GuestDriverTest, OneFailureDoesNotStopTheOthers) {
+  // An edu whose registers do not answer as such.
+  machine_.AddFunction(pci::Bdf(0, 0, 1, 0), CapturedEdu(), nullptr);
+  machine_.AddFunction(pci::Bdf(0, 0, 2, 0), CapturedNvme(), nvme_.get());
+  EXPECT_THAT(RunGuest(machine_, options_, report_),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_FALSE(report_.devices[0].status.ok());
+  EXPECT_THAT(report_.devices[1].status, IsOk());
+  EXPECT_EQ(report_.devices[1].nvme->blocks_verified, 512u);
+}
+
+TEST_F(GuestDriverTest, NothingIsFoundOnceTheMachineStops) {
+  machine_.AddFunction(pci::Bdf(0, 0, 1, 0), CapturedNvme(), nvme_.get());
+  machine_.set_stopping(true);
+  EXPECT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  EXPECT_THAT(report_.devices, IsEmpty());
+}
+
+TEST_F(GuestDriverTest, StrayInterruptsAreReported) {
+  machine_.AddFunction(pci::Bdf(0, 0, 2, 0), CapturedEdu(), &edu_);
+  machine_.Inject({0xfee00000, 0x77});
+  ASSERT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  EXPECT_THAT(report_.unexpected_interrupts,
+              ElementsAre(GuestInterrupt{0xfee00000, 0x77}));
+}
+
+}  // namespace
+}  // namespace passthru::fake

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_GUEST_GUEST_LAYOUT_H_
+#define PASSTHRU_TESTING_GUEST_GUEST_LAYOUT_H_
+
+#include <cstdint>
+
+namespace passthru::fake {
+
+// A range of guest-physical addresses or ports. Empty when `size` is 0.
+struct GuestRange {
+  uint64_t base = 0;
+  uint64_t size = 0;
+
+  bool Contains(uint64_t address, uint64_t length) const {
+    return address >= base && address - base <= size &&
+           length <= size - (address - base);
+  }
+  friend bool operator==(const GuestRange&, const GuestRange&) = default;
+};
+
+// What firmware tables tell a guest about its machine, and which memory its
+// drivers may use. Addresses are guest-physical: nothing here names the host.
+struct GuestLayout {
+  // RAM for queues and buffers, page aligned. Devices with narrow DMA masks
+  // (edu: 28 bits) need it low.
+  GuestRange dma_memory;
+
+  // The ECAM window of bus 0 (MCFG), or empty: then only the first 256 bytes
+  // of a configuration space are reached.
+  GuestRange ecam;
+  // Whether ports 0xCF8 to 0xCFF exist. One of the two must.
+  bool config_ports = true;
+
+  // The host bridge's windows (_CRS), from which BARs are assigned.
+  GuestRange io_window;
+  GuestRange memory32_window;
+  GuestRange memory64_window;
+
+  // Where messages go: the local APIC that takes them, and the first of its
+  // vectors that devices get.
+  uint8_t apic_id = 0;
+  uint8_t first_vector = 0x30;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_GUEST_GUEST_LAYOUT_H_

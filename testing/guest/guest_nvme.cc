@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/guest/guest_nvme.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "pci/little_endian.h"
+#include "testing/guest/linux_pci_core.h"
+#include "testing/guest/pci_alloc_irq_vectors.h"
+#include "testing/models/nvme_spec.h"
+
+// Bring-up and shutdown. What moves blocks is in guest_nvme_io.cc.
+
+namespace passthru::fake {
+namespace {
+
+using nvme::AdminOpcode;
+using nvme::Command;
+using nvme::Completion;
+
+constexpr uint64_t kPage = GuestRam::kPageSize;
+constexpr uint32_t kNamespace = 1;
+
+// Looks at CSTS before giving up: CAP.TO is seconds, and each look takes at
+// least what a register access takes.
+constexpr int kMaxLooks = 1'000'000;
+
+// CAP.CSS bit 6: I/O command sets; CC.CSS then is 6.
+constexpr uint64_t kCapCommandSets = uint64_t{1} << 43;
+
+std::string TextField(const std::vector<uint8_t>& page, size_t at,
+                      size_t size) {
+  const std::string text(page.begin() + at, page.begin() + at + size);
+  return std::string(absl::StripAsciiWhitespace(text));
+}
+
+}  // namespace
+
+GuestNvme::GuestNvme(GuestMachine* machine, LinuxPciDevice* device,
+                     Options options)
+    : machine_(machine), device_(device), options_(options) {}
+
+absl::StatusOr<std::unique_ptr<GuestNvme>> GuestNvme::Start(
+    GuestMachine* machine, LinuxPciDevice* device, Options options) {
+  if (options.io_queues == 0 || options.blocks_per_command == 0) {
+    return absl::InvalidArgumentError(
+        "guest nvme: no I/O queues or no blocks in a command");
+  }
+  const GuestBar* bar = device->FindBar(0);
+  if (bar == nullptr || bar->is_io()) {
+    return absl::NotFoundError(
+        absl::StrCat("guest nvme: ", device->name(), " has no memory BAR 0"));
+  }
+  auto driver = absl::WrapUnique(new GuestNvme(machine, device, options));
+  // nvme_reset_work().
+  for (absl::Status (GuestNvme::*step)() :
+       {&GuestNvme::Enable, &GuestNvme::ConfigureAdminQueue,
+        &GuestNvme::Identify, &GuestNvme::SetUpIoQueues,
+        &GuestNvme::AllocateBuffers}) {
+    if (absl::Status s = (*driver.*step)(); !s.ok()) return s;
+  }
+  return driver;
+}
+
+uint64_t GuestNvme::RegisterBase() const {
+  return device_->FindBar(0)->address;
+}
+
+uint32_t GuestNvme::ReadRegister(uint64_t offset) {
+  return static_cast<uint32_t>(
+      machine_->cpu().Load(RegisterBase() + offset, 4));
+}
+
+void GuestNvme::WriteRegister(uint64_t offset, uint32_t value) {
+  machine_->cpu().Store(RegisterBase() + offset, 4, value);
+}
+
+// lo_hi_writeq().
+void GuestNvme::WriteRegister64(uint64_t offset, uint64_t value) {
+  WriteRegister(offset, static_cast<uint32_t>(value));
+  WriteRegister(offset + 4, static_cast<uint32_t>(value >> 32));
+}
+
+// nvme_pci_enable().
+absl::Status GuestNvme::Enable() {
+  if (absl::Status s = PciEnableDevice(*device_); !s.ok()) return s;
+  PciSetMaster(*device_);
+  if (ReadRegister(nvme::kRegCsts) == 0xffffffff) {
+    return absl::UnavailableError(
+        absl::StrCat("guest nvme: ", device_->name(), " does not answer"));
+  }
+  // "Some devices and/or platforms don't advertise or work with INTx
+  // interrupts. Pre-enable a single MSIX or MSI vec for setup."
+  auto vectors = PciAllocIrqVectors(machine_->irq_context(), *device_, 1, 1);
+  if (!vectors.ok()) return vectors.status();
+  vectors_ = *std::move(vectors);
+  report_.interrupt_kind = std::string(vectors_->kind());
+  report_.interrupts.assign(1, 0);
+  capabilities_ = ReadRegister(nvme::kRegCap) |
+                  uint64_t{ReadRegister(nvme::kRegCap + 4)} << 32;
+  report_.version = ReadRegister(nvme::kRegVs);
+  return absl::OkStatus();
+}
+
+absl::Status GuestNvme::WaitForStatus(uint32_t mask, uint32_t value,
+                                      const char* what) {
+  uint32_t status = 0;
+  for (int i = 0; i < kMaxLooks; ++i) {
+    status = ReadRegister(nvme::kRegCsts);
+    if (status == 0xffffffff || machine_->cpu().Stopping()) break;
+    if ((status & mask) == value) return absl::OkStatus();
+    if ((status & nvme::kCstsFatal) != 0 && value != 0) break;
+  }
+  return absl::UnavailableError(absl::StrFormat(
+      "guest nvme: %s: not %s, CSTS=%#x", device_->name(), what, status));
+}
+
+// nvme_disable_ctrl().
+absl::Status GuestNvme::DisableController() {
+  const uint32_t cc = ReadRegister(nvme::kRegCc);
+  WriteRegister(nvme::kRegCc, cc & ~(nvme::kCcShutdownMask | nvme::kCcEnable));
+  return WaitForStatus(nvme::kCstsReady, 0, "disabled");
+}
+
+absl::Status GuestNvme::RequestVector(uint16_t vector, const char* name) {
+  return vectors_->Request(vector, absl::StrCat(name, vector),
+                           [this, vector] { HandleInterrupt(vector); });
+}
+
+uint16_t GuestNvme::VectorOf(uint16_t queue) const {
+  return std::min<uint16_t>(queue,
+                            static_cast<uint16_t>(vectors_->count() - 1));
+}
+
+// nvme_irq() for each queue of the vector.
+void GuestNvme::HandleInterrupt(uint16_t vector) {
+  ++report_.interrupts[vector];
+  for (uint16_t id = 0; id < queues_.size(); ++id) {
+    if (VectorOf(id) != vector) continue;
+    for (const Completion& completion : queues_[id].Process()) {
+      completions_[id].push_back(completion);
+    }
+  }
+}
+
+// nvme_pci_configure_admin_queue() and nvme_enable_ctrl().
+absl::Status GuestNvme::ConfigureAdminQueue() {
+  if (absl::Status s = DisableController(); !s.ok()) return s;
+  absl::StatusOr<uint64_t> buffer = machine_->ram().AllocatePages(1);
+  if (!buffer.ok()) return buffer.status();
+  admin_buffer_ = *buffer;
+  const auto doorbells = [this] {
+    return RegisterBase() + nvme::kRegDoorbells;
+  };
+  absl::StatusOr<NvmeQueuePair> admin = NvmeQueuePair::Create(
+      &machine_->cpu(), &machine_->ram(), 0, options_.queue_entries, doorbells);
+  if (!admin.ok()) return admin.status();
+  queues_.push_back(*std::move(admin));
+  completions_.emplace_back();
+
+  const uint32_t last = options_.queue_entries - 1u;
+  WriteRegister(nvme::kRegAqa, last << 16 | last);
+  WriteRegister64(nvme::kRegAsq, queues_[0].submission_base());
+  WriteRegister64(nvme::kRegAcq, queues_[0].completion_base());
+
+  const uint32_t command_set = (capabilities_ & kCapCommandSets) != 0 ? 6 : 0;
+  const uint32_t cc = uint32_t{Completion::kSizeShift} << 20 |
+                      uint32_t{Command::kSizeShift} << 16 | command_set << 4;
+  WriteRegister(nvme::kRegCc, cc);
+  WriteRegister(nvme::kRegCc, cc | nvme::kCcEnable);
+  if (absl::Status s =
+          WaitForStatus(nvme::kCstsReady, nvme::kCstsReady, "ready");
+      !s.ok()) {
+    return s;
+  }
+  return RequestVector(0, "nvme0q");
+}
+
+absl::StatusOr<Completion> GuestNvme::RunAdmin(const Command& command,
+                                               const char* what) {
+  absl::StatusOr<uint16_t> id = queues_[0].Submit(command);
+  if (!id.ok()) return id.status();
+  ++report_.commands;
+  if (absl::Status s = machine_->interrupts().WaitUntil(
+          what, [this] { return !completions_[0].empty(); });
+      !s.ok()) {
+    return s;
+  }
+  const Completion completion = completions_[0].front();
+  completions_[0].clear();
+  if (!completion.status.ok()) {
+    return absl::InternalError(
+        absl::StrFormat("guest nvme: %s: %s failed with status %#x",
+                        device_->name(), what, completion.status.code()));
+  }
+  return completion;
+}
+
+absl::Status GuestNvme::Identify() {
+  Command command;
+  command.set_opcode(AdminOpcode::kIdentify);
+  command.set_prp1(admin_buffer_);
+  command.set_dword(10, nvme::kCnsController);
+  absl::StatusOr<Completion> done = RunAdmin(command, "Identify controller");
+  if (!done.ok()) return done.status();
+  std::vector<uint8_t> page = machine_->ram().Read(admin_buffer_, kPage);
+  report_.serial = TextField(page, 4, 20);
+  report_.model = TextField(page, 24, 40);
+  report_.firmware = TextField(page, 64, 8);
+  const unsigned mdts = page[77];
+  // Unlimited where it is 0 or absurd; one list page is this driver's limit.
+  report_.max_transfer_bytes =
+      mdts == 0 || mdts > 9 ? 512 * kPage : kPage << mdts;
+
+  command.set_dword(10, nvme::kCnsActiveNamespaces);
+  done = RunAdmin(command, "Identify active namespaces");
+  if (!done.ok()) return done.status();
+  page = machine_->ram().Read(admin_buffer_, 4);
+  if (pci::LoadLittleEndian<uint32_t>(page, 0) != kNamespace) {
+    return absl::NotFoundError("guest nvme: there is no namespace 1");
+  }
+
+  command.set_dword(10, nvme::kCnsNamespace);
+  command.set_namespace_id(kNamespace);
+  done = RunAdmin(command, "Identify namespace");
+  if (!done.ok()) return done.status();
+  page = machine_->ram().Read(admin_buffer_, kPage);
+  report_.blocks = pci::LoadLittleEndian<uint64_t>(page, 0);
+  const size_t format = 128 + 4 * (page[26] & 0xf);
+  const unsigned block_shift = page[format + 2];
+  if (block_shift < 9 || block_shift > 12) {
+    return absl::UnimplementedError(absl::StrCat(
+        "guest nvme: blocks of 2^", block_shift, " bytes are not supported"));
+  }
+  report_.block_size = uint64_t{1} << block_shift;
+  return absl::OkStatus();
+}
+
+// nvme_setup_io_queues().
+absl::Status GuestNvme::SetUpIoQueues() {
+  const uint32_t wanted = options_.io_queues;
+  Command command;
+  command.set_opcode(AdminOpcode::kSetFeatures);
+  command.set_dword(10, nvme::kFeatureNumberOfQueues);
+  command.set_dword(11, (wanted - 1) << 16 | (wanted - 1));
+  const absl::StatusOr<Completion> done =
+      RunAdmin(command, "Set Features Number of Queues");
+  if (!done.ok()) return done.status();
+  const uint32_t granted =
+      std::min(done->result & 0xffff, done->result >> 16) + 1;
+  const uint16_t queues =
+      static_cast<uint16_t>(std::min({wanted, granted, 2047u}));
+
+  // "Deregister the admin queue's interrupt" and allocate all vectors anew.
+  vectors_->Free();
+  auto vectors = PciAllocIrqVectors(machine_->irq_context(), *device_, 1,
+                                    static_cast<uint16_t>(queues + 1));
+  if (!vectors.ok()) return vectors.status();
+  vectors_ = *std::move(vectors);
+  report_.interrupt_vectors = vectors_->count();
+  report_.interrupts.resize(vectors_->count(), 0);
+  if (absl::Status s = RequestVector(0, "nvme0q"); !s.ok()) return s;
+
+  report_.io_queues = std::min<uint16_t>(
+      queues,
+      std::max<uint16_t>(1, static_cast<uint16_t>(vectors_->count() - 1)));
+  for (uint16_t id = 1; id <= report_.io_queues; ++id) {
+    const uint16_t vector = VectorOf(id);
+    if (absl::Status s = CreateIoQueue(id, vector); !s.ok()) return s;
+    // Its own vector, or the one that the admin queue has requested already.
+    if (vector != id) continue;
+    if (absl::Status s = RequestVector(vector, "nvme0q"); !s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+// nvme_create_queue().
+absl::Status GuestNvme::CreateIoQueue(uint16_t id, uint16_t vector) {
+  absl::StatusOr<NvmeQueuePair> queue = NvmeQueuePair::Create(
+      &machine_->cpu(), &machine_->ram(), id, options_.queue_entries,
+      [this] { return RegisterBase() + nvme::kRegDoorbells; });
+  if (!queue.ok()) return queue.status();
+  const uint32_t size_and_id = uint32_t{options_.queue_entries - 1u} << 16 | id;
+  constexpr uint32_t kContiguous = 1;
+  constexpr uint32_t kInterruptsEnabled = 2;
+
+  Command command;
+  command.set_opcode(AdminOpcode::kCreateIoCompletionQueue);
+  command.set_prp1(queue->completion_base());
+  command.set_dword(10, size_and_id);
+  command.set_dword(11,
+                    uint32_t{vector} << 16 | kInterruptsEnabled | kContiguous);
+  absl::StatusOr<Completion> done =
+      RunAdmin(command, "Create I/O Completion Queue");
+  if (!done.ok()) return done.status();
+
+  command.set_opcode(AdminOpcode::kCreateIoSubmissionQueue);
+  command.set_prp1(queue->submission_base());
+  command.set_dword(11, uint32_t{id} << 16 | kContiguous);
+  done = RunAdmin(command, "Create I/O Submission Queue");
+  if (!done.ok()) return done.status();
+  queues_.push_back(*std::move(queue));
+  completions_.emplace_back();
+  return absl::OkStatus();
+}
+
+absl::Status GuestNvme::DeleteIoQueues() {
+  for (uint16_t id = static_cast<uint16_t>(queues_.size() - 1); id > 0; --id) {
+    for (AdminOpcode opcode : {AdminOpcode::kDeleteIoSubmissionQueue,
+                               AdminOpcode::kDeleteIoCompletionQueue}) {
+      Command command;
+      command.set_opcode(opcode);
+      command.set_dword(10, id);
+      const absl::StatusOr<Completion> done =
+          RunAdmin(command, "Delete I/O Queue");
+      if (!done.ok()) return done.status();
+    }
+  }
+  return absl::OkStatus();
+}
+
+// nvme_dev_disable() with shutdown.
+absl::Status GuestNvme::Shutdown() {
+  if (vectors_ == nullptr) return absl::OkStatus();
+  absl::Status status = DeleteIoQueues();
+  // Whatever failed, the controller is stopped and its interrupts given back.
+  const uint32_t cc = ReadRegister(nvme::kRegCc);
+  WriteRegister(nvme::kRegCc,
+                (cc & ~nvme::kCcShutdownMask) | nvme::kCcShutdownNormal);
+  status.Update(WaitForStatus(nvme::kCstsShutdownMask,
+                              nvme::kCstsShutdownComplete, "shut down"));
+  status.Update(DisableController());
+  vectors_->Free();
+  vectors_ = nullptr;
+  PciDisableDevice(*device_);
+  return status;
+}
+
+GuestNvmeReport GuestNvme::report() const { return report_; }
+
+}  // namespace passthru::fake

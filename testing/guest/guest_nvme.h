@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_GUEST_GUEST_NVME_H_
+#define PASSTHRU_TESTING_GUEST_GUEST_NVME_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "testing/guest/guest_machine.h"
+#include "testing/guest/linux_irq_vectors.h"
+#include "testing/guest/linux_pci_device.h"
+#include "testing/guest/nvme_queue_pair.h"
+#include "testing/models/nvme_spec.h"
+
+namespace passthru::fake {
+
+// What the driver found and did, for tests to check and the demo to print.
+struct GuestNvmeReport {
+  std::string model;
+  std::string serial;
+  std::string firmware;
+  uint32_t version = 0;
+  uint64_t blocks = 0;
+  uint64_t block_size = 0;
+  uint64_t max_transfer_bytes = 0;
+  std::string interrupt_kind;  // "MSI-X" or "MSI".
+  uint16_t interrupt_vectors = 0;
+  uint16_t io_queues = 0;
+  uint64_t commands = 0;
+  uint64_t blocks_written = 0;
+  uint64_t blocks_read = 0;
+  uint64_t blocks_verified = 0;
+  uint64_t blocks_wrong = 0;
+  // Taken, by vector of the function. Queue n has vector n, the admin queue 0,
+  // or all share the last there is.
+  std::vector<uint64_t> interrupts;
+};
+
+// A driver for NVM Express controllers, with the steps of Linux's
+// drivers/nvme/host/pci.c: one vector for the admin queue, identification,
+// the number of queues, then all vectors allocated anew and one I/O queue pair
+// for each. Every command is waited for by its interrupt, never by polling the
+// queue; only CSTS is polled, as the specification wants it.
+//
+// Used by the guest's thread only. `machine` and `device` must outlive it.
+// Shutdown() before destruction, as a driver's remove function.
+class GuestNvme {
+ public:
+  struct Options {
+    // Nothing is written to the medium: WriteAndVerify() refuses.
+    bool read_only = false;
+    uint16_t io_queues = 2;
+    uint16_t queue_entries = 16;
+    // Blocks of one command; spans pages, so that PRP lists are used.
+    uint16_t blocks_per_command = 24;
+  };
+
+  // The device must have its BARs placed.
+  static absl::StatusOr<std::unique_ptr<GuestNvme>> Start(
+      GuestMachine* machine, LinuxPciDevice* device, Options options);
+
+  // Writes `count` blocks of a pattern made of `seed` and the block number,
+  // spread over all I/O queues with several commands in flight, flushes,
+  // overwrites the buffers, reads the blocks back and compares. DataLoss names
+  // the first block that differs.
+  absl::Status WriteAndVerify(uint64_t first, uint64_t count, uint64_t seed);
+
+  // Reads `count` blocks the same way; what they hold is not looked at.
+  absl::Status Read(uint64_t first, uint64_t count);
+
+  // Deletes the I/O queues, shuts the controller down and disables it, and
+  // gives interrupts and bus mastering back.
+  absl::Status Shutdown();
+
+  GuestNvmeReport report() const;
+
+ private:
+  // Guest pages that hold one command's data, with a PRP list if it needs one.
+  struct Buffer {
+    std::vector<uint64_t> pages;
+    uint64_t list = 0;
+  };
+  struct Transfer {
+    uint64_t first;
+    uint64_t count;
+    size_t buffer;
+  };
+
+  GuestNvme(GuestMachine* machine, LinuxPciDevice* device, Options options);
+
+  absl::Status Enable();
+  absl::Status ConfigureAdminQueue();
+  absl::Status Identify();
+  absl::Status SetUpIoQueues();
+  absl::Status CreateIoQueue(uint16_t id, uint16_t vector);
+  absl::Status AllocateBuffers();
+  absl::Status DeleteIoQueues();
+
+  absl::Status DisableController();
+  absl::Status WaitForStatus(uint32_t mask, uint32_t value, const char* what);
+  absl::Status RequestVector(uint16_t vector, const char* name);
+  void HandleInterrupt(uint16_t vector);
+
+  uint64_t RegisterBase() const;
+  uint32_t ReadRegister(uint64_t offset);
+  void WriteRegister(uint64_t offset, uint32_t value);
+  void WriteRegister64(uint64_t offset, uint64_t value);
+
+  absl::StatusOr<nvme::Completion> RunAdmin(const nvme::Command& command,
+                                            const char* what);
+  // Splits blocks into as many commands as may be in flight at once, or fewer.
+  std::vector<Transfer> NextWave(uint64_t& first, uint64_t& count) const;
+  absl::Status RunWave(nvme::IoOpcode opcode,
+                       absl::Span<const Transfer> transfers);
+  nvme::Command TransferCommand(nvme::IoOpcode opcode,
+                                const Transfer& transfer) const;
+  absl::Status CheckRange(uint64_t first, uint64_t count) const;
+  absl::Status Flush();
+  void FillBuffer(const Transfer& transfer, uint64_t seed);
+  void PoisonBuffer(const Transfer& transfer);
+  absl::Status VerifyBuffer(const Transfer& transfer, uint64_t seed);
+  uint16_t VectorOf(uint16_t queue) const;
+
+  GuestMachine* const machine_;
+  LinuxPciDevice* const device_;
+  const Options options_;
+
+  std::unique_ptr<LinuxIrqVectors> vectors_;
+  // Admin queue first; a deque since handlers refer to its elements.
+  std::deque<NvmeQueuePair> queues_;
+  // Completions by queue, filled by the interrupt handler.
+  std::deque<std::vector<nvme::Completion>> completions_;
+  std::vector<Buffer> buffers_;
+  uint64_t blocks_per_command_ = 0;
+  uint64_t capabilities_ = 0;
+  uint64_t admin_buffer_ = 0;
+  GuestNvmeReport report_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_GUEST_GUEST_NVME_H_

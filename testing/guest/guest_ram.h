@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_GUEST_GUEST_RAM_H_
+#define PASSTHRU_TESTING_GUEST_GUEST_RAM_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "testing/guest/guest_layout.h"
+#include "testing/guest_cpu.h"
+
+namespace passthru::fake {
+
+// The guest's memory for DMA: hands out pages and moves bytes, all by the
+// CPU's loads and stores. Pages are never given back: a guest program is short.
+//
+// Used by the guest's thread only. Owns nothing; `cpu` must outlive it.
+class GuestRam {
+ public:
+  static constexpr uint64_t kPageSize = 4096;
+
+  GuestRam(GuestCpu* cpu, GuestRange range);
+
+  // The guest-physical address of `count` contiguous pages, zeroed.
+  absl::StatusOr<uint64_t> AllocatePages(uint64_t count);
+
+  void Zero(uint64_t address, uint64_t size);
+  void Write(uint64_t address, absl::Span<const uint8_t> bytes);
+  std::vector<uint8_t> Read(uint64_t address, uint64_t size);
+
+ private:
+  GuestCpu* const cpu_;
+  const GuestRange range_;
+  uint64_t used_ = 0;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_GUEST_GUEST_RAM_H_

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_MSI_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_MSI_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "testing/guest/linux_irq_vectors.h"
+#include "testing/guest/linux_pci_device.h"
+#include "testing/guest/msi_allocator.h"
+
+namespace passthru::fake {
+
+// pci_msi_vec_count(): how many messages the function can use; 0 without the
+// capability.
+uint16_t MsiVectorCount(const LinuxPciDevice& device);
+
+// MSI as drivers/pci/msi/msi.c drives it on x86:
+//   Enable()   msi_capability_init(): Enable cleared; where vectors can be
+//              masked, all masked; a placeholder message written with the
+//              number of vectors; INTx off; Enable set
+//   Request()  vector 0: the message is rewritten, while MSI is enabled, as on
+//              x86 the CPU's vector is known only now; the vector unmasked
+//   Free()     Enable cleared, INTx on, all unmasked
+// The messages of the further vectors differ in the low bits of the data.
+class LinuxMsi final : public LinuxIrqVectors {
+ public:
+  // The largest power of two not above `vectors` is used.
+  static absl::StatusOr<std::unique_ptr<LinuxMsi>> Enable(
+      const IrqContext& context, LinuxPciDevice& device, uint16_t vectors);
+
+  std::string_view kind() const override { return "MSI"; }
+  uint16_t count() const override {
+    return static_cast<uint16_t>(requested_.size());
+  }
+  absl::Status Request(uint16_t vector, std::string_view name,
+                       std::function<void()> handler) override;
+  void Release(uint16_t vector) override;
+  void Mask(uint16_t vector) override;
+  void Unmask(uint16_t vector) override;
+  void Free() override;
+  GuestMessage message(uint16_t vector) const override;
+
+ private:
+  LinuxMsi(const IrqContext& context, LinuxPciDevice& device, uint16_t control,
+           uint16_t vectors);
+
+  void SetEnable(bool enable);
+  void WriteMessage(const GuestMessage& message);
+  void SetMaskBits(uint32_t bits);
+
+  const IrqContext context_;
+  LinuxPciDevice& device_;
+  const uint16_t capability_;
+  const bool is_64bit_;
+  const bool maskable_;
+  // The vectors' messages once vector 0's is written.
+  bool has_messages_ = false;
+  GuestMessage base_;
+  uint32_t mask_bits_ = 0;
+  std::vector<bool> requested_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_MSI_H_

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_GUEST_NVME_QUEUE_PAIR_H_
+#define PASSTHRU_TESTING_GUEST_NVME_QUEUE_PAIR_H_
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "testing/guest/guest_ram.h"
+#include "testing/guest_cpu.h"
+#include "testing/models/nvme_spec.h"
+
+namespace passthru::fake {
+
+// The driver's end of one submission queue and its completion queue, each in a
+// page of guest RAM: Linux's struct nvme_queue.
+//
+// Used by the guest's thread only. Owns nothing.
+class NvmeQueuePair {
+ public:
+  // One page holds 64 submissions.
+  static constexpr uint16_t kMaxEntries = 64;
+
+  // `entries` is 2 to kMaxEntries; `doorbells` is where the registers are now,
+  // asked each time, since the BAR may move.
+  static absl::StatusOr<NvmeQueuePair> Create(
+      GuestCpu* cpu, GuestRam* ram, uint16_t id, uint16_t entries,
+      std::function<uint64_t()> doorbells);
+
+  uint16_t id() const { return id_; }
+  uint16_t entries() const { return entries_; }
+  uint64_t submission_base() const { return submission_base_; }
+  uint64_t completion_base() const { return completion_base_; }
+  // How many more commands fit.
+  uint16_t room() const {
+    return static_cast<uint16_t>(entries_ - 1 - outstanding_);
+  }
+
+  // Both rings empty again, for a controller that was reset.
+  void Reset();
+
+  // Puts the command, with an identifier of the queue's choice, behind the
+  // others and rings the doorbell. Returns the identifier. Fails when full.
+  absl::StatusOr<uint16_t> Submit(nvme::Command command);
+
+  // Takes all completions whose phase says they are new, in order, and tells
+  // the controller: nvme_process_cq(). A completion for no outstanding command
+  // is dropped and counted.
+  std::vector<nvme::Completion> Process();
+
+  uint64_t stray_completions() const { return stray_completions_; }
+
+ private:
+  NvmeQueuePair() = default;
+
+  GuestCpu* cpu_ = nullptr;
+  GuestRam* ram_ = nullptr;
+  uint16_t id_ = 0;
+  uint16_t entries_ = 0;
+  std::function<uint64_t()> doorbells_;
+  uint64_t submission_base_ = 0;
+  uint64_t completion_base_ = 0;
+  uint16_t submission_tail_ = 0;
+  uint16_t completion_head_ = 0;
+  bool phase_ = true;
+  uint16_t outstanding_ = 0;
+  // By command identifier.
+  std::vector<bool> in_flight_;
+  uint64_t stray_completions_ = 0;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_GUEST_NVME_QUEUE_PAIR_H_

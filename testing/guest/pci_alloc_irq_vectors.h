@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_GUEST_PCI_ALLOC_IRQ_VECTORS_H_
+#define PASSTHRU_TESTING_GUEST_PCI_ALLOC_IRQ_VECTORS_H_
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "testing/guest/linux_irq_vectors.h"
+#include "testing/guest/linux_pci_device.h"
+
+namespace passthru::fake {
+
+// pci_alloc_irq_vectors(PCI_IRQ_MSIX | PCI_IRQ_MSI): as many as there are
+// between `minimum` and `maximum`, by MSI-X where the function has it.
+absl::StatusOr<std::unique_ptr<LinuxIrqVectors>> PciAllocIrqVectors(
+    const IrqContext& context, LinuxPciDevice& device, uint16_t minimum,
+    uint16_t maximum);
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_GUEST_PCI_ALLOC_IRQ_VECTORS_H_
