@@ -137,6 +137,7 @@ def _take_headers(ctx):
             return
         failures.append("%s: %s" % (package, mismatch))
     if failures:
+        # buildifier: disable=print
         print("Downloading the kernel headers, for:\n" + "\n".join(failures))
     _take_from_kernel(ctx)
     mismatch = _find_mismatch(ctx)

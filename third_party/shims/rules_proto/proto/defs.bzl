@@ -2,7 +2,3 @@
 
 proto_lang_toolchain = native.proto_lang_toolchain
 proto_library = native.proto_library
-
-# ProtoInfo is a top-level name of Bazel's own; a plain assignment to itself
-# would shadow it.
-_ProtoInfo = ProtoInfo
