@@ -117,9 +117,9 @@ absl::StatusOr<AddressAllocation> AddressAllocator::Allocate(
   }
   if (alignment == 0) alignment = std::bit_ceil(size);
   if (!std::has_single_bit(alignment)) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("%s: alignment 0x%x for 0x%x bytes is not a power of two",
-                        state_->name, alignment, size));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%s: alignment 0x%x for 0x%x bytes is not a power of two", state_->name,
+        alignment, size));
   }
   absl::MutexLock lock(&state_->mutex);
   const std::optional<uint64_t> address =
@@ -141,9 +141,9 @@ absl::StatusOr<AddressAllocation> AddressAllocator::AllocateAt(uint64_t address,
   }
   if (address < base() || address - base() > this->size() - 1 ||
       size > this->size() - (address - base())) {
-    return absl::OutOfRangeError(
-        absl::StrFormat("%s: [0x%x, +0x%x) is not inside the window [0x%x, +0x%x)",
-                        name(), address, size, base(), this->size()));
+    return absl::OutOfRangeError(absl::StrFormat(
+        "%s: [0x%x, +0x%x) is not inside the window [0x%x, +0x%x)", name(),
+        address, size, base(), this->size()));
   }
   absl::MutexLock lock(&state_->mutex);
   if (!state_->gaps.TakeAt(address, address + (size - 1))) {

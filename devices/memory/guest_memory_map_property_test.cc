@@ -22,6 +22,7 @@
 #include "devices/memory/guest_memory_map.h"
 #include "devices/memory/memory_area.h"
 #include "devices/memory/memory_listener.h"
+#include "devices/memory/test_areas.h"
 #include "gtest/gtest.h"
 
 namespace passthru::memory {
@@ -30,10 +31,7 @@ namespace {
 const uint64_t kPage = kernel::PageSize();
 
 MemoryArea Ram(uint64_t first_page, uint64_t pages) {
-  return {.guest = GuestAddress(first_page * kPage),
-          .size = pages * kPage,
-          .host = reinterpret_cast<void*>(0x10000000 + first_page * kPage),
-          .name = absl::StrCat("ram ", first_page)};
+  return memory::Ram(absl::StrCat("ram ", first_page), first_page, pages);
 }
 
 // A kernel table that knows nothing of the map: it refuses overlaps and the

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What a GuestMemoryMap tells its listeners, and what becomes of it when one of
+// them fails.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/page_size.h"
+#include "devices/memory/guest_address.h"
+#include "devices/memory/guest_memory.h"
+#include "devices/memory/guest_memory_map.h"
+#include "devices/memory/memory_area.h"
+#include "devices/memory/memory_listener.h"
+#include "devices/memory/test_areas.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::memory {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const uint64_t kPage = kernel::PageSize();
+
+using Journal = std::vector<std::string>;
+
+// Writes down what it is told in a journal that it shares with others.
+class RecordingListener final : public MemoryListener {
+ public:
+  RecordingListener(std::string name, Journal* journal)
+      : name_(std::move(name)), journal_(journal) {}
+
+  absl::Status OnAdd(const MemoryArea& area) override {
+    journal_->push_back(absl::StrCat(name_, " + ", area.name));
+    if (during_call) during_call();
+    if (area.name == refused_area) return refusal;
+    return absl::OkStatus();
+  }
+
+  absl::Status OnRemove(const MemoryArea& area) override {
+    journal_->push_back(absl::StrCat(name_, " - ", area.name));
+    if (during_call) during_call();
+    if (area.name == kept_area) return refusal;
+    return absl::OkStatus();
+  }
+
+  // Areas whose addition, or removal, fails with `refusal`.
+  std::string refused_area;
+  std::string kept_area;
+  absl::Status refusal =
+      kernel::ErrnoError(ENOMEM, "VFIO_IOMMU_MAP_DMA(iova=0x1000)");
+  std::function<void()> during_call;
+
+ private:
+  const std::string name_;
+  Journal* const journal_;
+};
+
+TEST(MemoryListenerTest, ARefusedAreaIsNotToldOf) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener listener("a", &journal);
+  ASSERT_THAT(map.AddListener(&listener), IsOk());
+  ASSERT_THAT(map.Add(Ram("ram", 1, 2)), IsOk());
+  ASSERT_FALSE(map.Add(Ram("overlap", 2, 2)).ok());
+  ASSERT_FALSE(map.Add(Ram("empty", 8, 0)).ok());
+  EXPECT_THAT(journal, ElementsAre("a + ram"));
+}
+
+TEST(MemoryListenerTest, ListenersAreToldInOrderAndBackwards) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener a("a", &journal);
+  RecordingListener b("b", &journal);
+  ASSERT_THAT(map.AddListener(&a), IsOk());
+  ASSERT_THAT(map.AddListener(&b), IsOk());
+  const AreaId id = map.Add(Ram("ram", 1, 2)).value();
+  ASSERT_THAT(map.Remove(id), IsOk());
+  EXPECT_THAT(journal, ElementsAre("a + ram", "b + ram", "b - ram", "a - ram"));
+}
+
+// Four listeners, of which the one at GetParam() fails.
+class FailingListenerTest : public testing::TestWithParam<size_t> {
+ protected:
+  static constexpr size_t kCount = 4;
+
+  FailingListenerTest() {
+    for (size_t i = 0; i < kCount; ++i) {
+      listeners_.push_back(
+          std::make_unique<RecordingListener>(absl::StrCat("l", i), &journal_));
+      EXPECT_THAT(map_.AddListener(listeners_.back().get()), IsOk());
+    }
+  }
+
+  size_t position() const { return GetParam(); }
+  RecordingListener& failing() { return *listeners_[position()]; }
+  static std::string Line(size_t i, const char* what) {
+    return absl::StrCat("l", i, " ", what);
+  }
+
+  Journal journal_;
+  std::vector<std::unique_ptr<RecordingListener>> listeners_;
+  GuestMemoryMap map_;
+};
+
+TEST_P(FailingListenerTest, ARefusedAdditionIsRolledBack) {
+  failing().refused_area = "ram";
+  const absl::Status status = map_.Add(Ram("ram", 1, 2)).status();
+  EXPECT_THAT(status, StatusIs(failing().refusal.code(),
+                               AllOf(HasSubstr("adding ram"),
+                                     HasSubstr("VFIO_IOMMU_MAP_DMA"))));
+  EXPECT_EQ(kernel::ErrnoOf(status), ENOMEM);
+
+  Journal expected;
+  for (size_t i = 0; i <= position(); ++i) expected.push_back(Line(i, "+ ram"));
+  for (size_t i = position(); i-- > 0;) expected.push_back(Line(i, "- ram"));
+  EXPECT_EQ(journal_, expected);
+  EXPECT_THAT(map_.Areas(), IsEmpty());
+
+  // Nothing is left that would be in the way of a second try.
+  failing().refused_area.clear();
+  EXPECT_THAT(map_.Add(Ram("ram", 1, 2)), IsOk());
+}
+
+TEST_P(FailingListenerTest, AFailedRemovalTellsTheOthersAndCanBeTriedAgain) {
+  const AreaId id = map_.Add(Ram("ram", 1, 2)).value();
+  journal_.clear();
+  failing().kept_area = "ram";
+  EXPECT_THAT(map_.Remove(id),
+              StatusIs(failing().refusal.code(), HasSubstr("removing ram")));
+  Journal expected;
+  for (size_t i = kCount; i-- > 0;) expected.push_back(Line(i, "- ram"));
+  EXPECT_EQ(journal_, expected);
+
+  // Nobody gets at the area any more, but its place is not free.
+  EXPECT_THAT(map_.Areas(), IsEmpty());
+  EXPECT_THAT(map_.Translate(GuestAddress(kPage), 1),
+              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(map_.Add(Ram("other", 2, 2)),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       HasSubstr("whose removal failed")));
+
+  // Only the one that held on is asked again.
+  journal_.clear();
+  EXPECT_THAT(map_.Remove(id), StatusIs(failing().refusal.code()));
+  failing().kept_area.clear();
+  EXPECT_THAT(map_.Remove(id), IsOk());
+  EXPECT_THAT(journal_, ElementsAre(Line(position(), "- ram"),
+                                    Line(position(), "- ram")));
+  EXPECT_THAT(map_.Add(Ram("other", 2, 2)), IsOk());
+}
+
+TEST_P(FailingListenerTest, AnAreaThatHasBeenReplayedIsRolledBack) {
+  RecordingListener late("late", &journal_);
+  for (size_t i = 0; i < kCount; ++i)
+    ASSERT_THAT(map_.Add(Ram(absl::StrCat("r", i), i * 2, 1)), IsOk());
+  journal_.clear();
+  late.refused_area = absl::StrCat("r", position());
+  EXPECT_THAT(map_.AddListener(&late),
+              StatusIs(late.refusal.code(),
+                       HasSubstr(absl::StrCat("adding r", position()))));
+  Journal expected;
+  for (size_t i = 0; i <= position(); ++i)
+    expected.push_back(absl::StrCat("late + r", i));
+  for (size_t i = position(); i-- > 0;)
+    expected.push_back(absl::StrCat("late - r", i));
+  EXPECT_EQ(journal_, expected);
+
+  // It is not registered.
+  EXPECT_THAT(map_.RemoveListener(&late),
+              StatusIs(absl::StatusCode::kNotFound));
+  late.refused_area.clear();
+  EXPECT_THAT(map_.AddListener(&late), IsOk());
+}
+
+TEST_P(FailingListenerTest, AListenerIsUnregisteredEvenIfARemovalFails) {
+  RecordingListener late("late", &journal_);
+  for (size_t i = 0; i < kCount; ++i)
+    ASSERT_THAT(map_.Add(Ram(absl::StrCat("r", i), i * 2, 1)), IsOk());
+  ASSERT_THAT(map_.AddListener(&late), IsOk());
+  journal_.clear();
+  late.kept_area = absl::StrCat("r", position());
+  EXPECT_THAT(map_.RemoveListener(&late),
+              StatusIs(late.refusal.code(),
+                       HasSubstr(absl::StrCat("removing r", position()))));
+  EXPECT_THAT(journal_,
+              ElementsAre("late - r3", "late - r2", "late - r1", "late - r0"));
+  journal_.clear();
+  ASSERT_THAT(map_.Add(Ram("more", 100, 1)), IsOk());
+  for (const std::string& line : journal_)
+    EXPECT_THAT(line, Not(HasSubstr("late")));
+}
+
+INSTANTIATE_TEST_SUITE_P(Positions, FailingListenerTest,
+                         testing::Values(0, 1, 2, 3));
+
+TEST(MemoryListenerTest, AListenerThatKeepsARolledBackAreaHidesNoReason) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener keeps("keeps", &journal);
+  RecordingListener refuses("refuses", &journal);
+  keeps.kept_area = "ram";
+  keeps.refusal = absl::InternalError("stuck");
+  refuses.refused_area = "ram";
+  ASSERT_THAT(map.AddListener(&keeps), IsOk());
+  ASSERT_THAT(map.AddListener(&refuses), IsOk());
+  EXPECT_THAT(map.Add(Ram("ram", 1, 1)).status(),
+              StatusIs(refuses.refusal.code(), HasSubstr("MAP_DMA")));
+  EXPECT_THAT(map.Areas(), IsEmpty());
+}
+
+TEST(MemoryListenerTest, ANewListenerIsToldWhatIsThereByAddress) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener listener("a", &journal);
+  ASSERT_THAT(map.Add(Ram("high", 8, 1)), IsOk());
+  ASSERT_THAT(map.Add(Ram("low", 1, 1)), IsOk());
+  ASSERT_THAT(map.AddListener(&listener), IsOk());
+  EXPECT_THAT(journal, ElementsAre("a + low", "a + high"));
+}
+
+TEST(MemoryListenerTest, ANewListenerIsNotToldOfAHalfRemovedArea) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener a("a", &journal);
+  RecordingListener b("b", &journal);
+  a.kept_area = "ram";
+  ASSERT_THAT(map.AddListener(&a), IsOk());
+  const AreaId id = map.Add(Ram("ram", 1, 1)).value();
+  ASSERT_FALSE(map.Remove(id).ok());
+  journal.clear();
+  ASSERT_THAT(map.AddListener(&b), IsOk());
+  EXPECT_THAT(journal, IsEmpty());
+}
+
+TEST(MemoryListenerTest, OnceTheLastHolderIsGoneAHalfRemovedAreaCanGo) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener a("a", &journal);
+  a.kept_area = "ram";
+  ASSERT_THAT(map.AddListener(&a), IsOk());
+  const AreaId id = map.Add(Ram("ram", 1, 1)).value();
+  ASSERT_FALSE(map.Remove(id).ok());
+  ASSERT_FALSE(map.RemoveListener(&a).ok());
+  EXPECT_THAT(map.Remove(id), IsOk());
+}
+
+TEST(MemoryListenerTest, ARemovedListenerIsToldToGiveUpEverything) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener a("a", &journal);
+  RecordingListener b("b", &journal);
+  ASSERT_THAT(map.AddListener(&a), IsOk());
+  ASSERT_THAT(map.AddListener(&b), IsOk());
+  ASSERT_THAT(map.Add(Ram("low", 1, 1)), IsOk());
+  const AreaId high = map.Add(Ram("high", 8, 1)).value();
+  journal.clear();
+  ASSERT_THAT(map.RemoveListener(&a), IsOk());
+  ASSERT_THAT(map.Remove(high), IsOk());
+  EXPECT_THAT(journal, ElementsAre("a - high", "a - low", "b - high"));
+}
+
+TEST(MemoryListenerTest, RefusesNoListener) {
+  GuestMemoryMap map;
+  EXPECT_THAT(map.AddListener(nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST(MemoryListenerTest, RefusesAListenerTwice) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener listener("a", &journal);
+  ASSERT_THAT(map.AddListener(&listener), IsOk());
+  EXPECT_THAT(map.AddListener(&listener),
+              StatusIs(absl::StatusCode::kAlreadyExists));
+  ASSERT_THAT(map.Add(Ram("ram", 1, 1)), IsOk());
+  EXPECT_THAT(journal, ElementsAre("a + ram"));
+}
+
+TEST(MemoryListenerTest, AListenerThatWasNeverAddedIsNotFound) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener listener("a", &journal);
+  EXPECT_THAT(map.RemoveListener(&listener),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
+TEST(MemoryListenerTest, AListenerSeesTheMapWithoutTheAreaInQuestion) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener listener("a", &journal);
+  std::vector<std::vector<std::string>> seen;
+  ASSERT_THAT(map.Add(Ram("first", 1, 1)), IsOk());
+  ASSERT_THAT(map.AddListener(&listener), IsOk());
+  listener.during_call = [&] {
+    seen.push_back(Names(map.Areas()));
+    EXPECT_THAT(map.Translate(GuestAddress(kPage), 1), IsOk());
+    EXPECT_FALSE(map.Translate(GuestAddress(4 * kPage), 1).ok());
+  };
+  const AreaId id = map.Add(Ram("second", 4, 1)).value();
+  ASSERT_THAT(map.Remove(id), IsOk());
+  EXPECT_THAT(seen, ElementsAre(ElementsAre("first"), ElementsAre("first")));
+}
+
+TEST(MemoryListenerTest, ListenersThatAreLeftAreNotToldOfTheEnd) {
+  Journal journal;
+  RecordingListener listener("a", &journal);
+  {
+    GuestMemoryMap map;
+    ASSERT_THAT(map.AddListener(&listener), IsOk());
+    ASSERT_THAT(map.Add(Ram("ram", 1, 1)), IsOk());
+  }
+  EXPECT_THAT(journal, ElementsAre("a + ram"));
+}
+
+}  // namespace
+}  // namespace passthru::memory

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#ifndef PASSTHRU_DEVICES_MEMORY_TEST_AREAS_H_
+#define PASSTHRU_DEVICES_MEMORY_TEST_AREAS_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "devices/kernel/page_size.h"
+#include "devices/memory/guest_address.h"
+#include "devices/memory/memory_area.h"
+
+namespace passthru::memory {
+
+// Host addresses are only computed with, never touched.
+inline void* Host(uint64_t address) { return reinterpret_cast<void*>(address); }
+
+// RAM of whole pages, at 0x10000000 further up in the host.
+inline MemoryArea Ram(std::string name, uint64_t first_page, uint64_t pages) {
+  const uint64_t page = kernel::PageSize();
+  return {.guest = GuestAddress(first_page * page),
+          .size = pages * page,
+          .host = Host(0x10000000 + first_page * page),
+          .name = std::move(name)};
+}
+
+inline std::vector<std::string> Names(const std::vector<MemoryArea>& areas) {
+  std::vector<std::string> names;
+  for (const MemoryArea& area : areas) names.push_back(area.name);
+  return names;
+}
+
+}  // namespace passthru::memory
+
+#endif  // PASSTHRU_DEVICES_MEMORY_TEST_AREAS_H_
