@@ -40,13 +40,15 @@ FakeKernel::FakeKernel(Options options)
   if (options_.has_kvm && !options_.passthrough_kvm) kvm_->Register();
 }
 
-FakeKernel::~FakeKernel() {
+FakeKernel::~FakeKernel() { Shutdown(); }
+
+void FakeKernel::Shutdown() {
   StopDeviceThread();
   kvm_->StopGuests();
   const absl::MutexLock lock(&core_.mutex);
-  // Files are released while everything they refer to is still there.
   core_.mappings.Clear();
   core_.files.Clear();
+  subsystems_.clear();
 }
 
 void FakeKernel::AddSubsystem(Subsystem* subsystem) {

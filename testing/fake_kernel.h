@@ -87,9 +87,13 @@ class FakeKernel final : public kernel::Syscalls {
   void StartDeviceThread();
   void StopDeviceThread();
 
-  // Parts of the kernel: their hardware is stepped, their resources are
-  // counted. Must outlive the kernel's use.
+  // A part of the kernel (FakeVfio): its hardware is stepped, its resources are
+  // counted. Must live until Shutdown().
   void AddSubsystem(Subsystem* subsystem);
+
+  // What the destructor does first: stops device threads and guests, and
+  // releases every file that is still open, while the subsystems are there.
+  void Shutdown();
 
   // kernel::Syscalls.
   kernel::SyscallResult<int> Open(const char* path, int flags) override;

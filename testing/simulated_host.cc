@@ -16,10 +16,7 @@ SimulatedHost::SimulatedHost(Options options)
   kernel_.AddSubsystem(&vfio_);
 }
 
-SimulatedHost::~SimulatedHost() {
-  kernel_.StopDeviceThread();
-  kernel_.kvm().StopGuests();
-}
+SimulatedHost::~SimulatedHost() { kernel_.Shutdown(); }
 
 absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
                                                    DeviceOptions options) {
