@@ -71,11 +71,10 @@ void BarMemory::Write(uint64_t offset, absl::Span<const uint8_t> data) {
 
 kernel::SyscallResult<void*> BarMemory::Map(void* address, size_t length,
                                             int protection, int flags,
-                                            uint64_t offset,
-                                            bool alive) const {
-  void* mapped = mmap(address, length, protection, flags,
-                      alive ? memory_fd_ : empty_fd_,
-                      static_cast<off_t>(offset));
+                                            uint64_t offset, bool alive) const {
+  void* mapped =
+      mmap(address, length, protection, flags, alive ? memory_fd_ : empty_fd_,
+           static_cast<off_t>(offset));
   if (mapped == MAP_FAILED) return {nullptr, errno};
   return {mapped, 0};
 }

@@ -18,13 +18,13 @@ constexpr uint16_t kMaxStandardId = PCI_CAP_ID_EA;
 
 // The rules of one kind of structure.
 struct Permissions {
-  ConfigAccess access = ConfigAccess::kDirect;
+  ConfigByteAccess access = ConfigByteAccess::kDirect;
   std::vector<uint8_t> virt;
   std::vector<uint8_t> write;
 
   void Allow(size_t offset, unsigned width, uint32_t virt_bits,
              uint32_t write_bits) {
-    access = ConfigAccess::kMasked;
+    access = ConfigByteAccess::kMasked;
     const size_t end = offset + width;
     if (virt.size() < end) virt.resize(end, 0);
     if (write.size() < end) write.resize(end, 0);
@@ -93,10 +93,10 @@ Permissions Pcix() {
 
 Permissions Express() {
   Permissions permissions = StandardCapability();
-  permissions.Allow(PCI_EXP_DEVCTL, 2,
-                    PCI_EXP_DEVCTL_BCR_FLR | PCI_EXP_DEVCTL_PAYLOAD |
-                        PCI_EXP_DEVCTL_READRQ,
-                    ~uint32_t{PCI_EXP_DEVCTL_PHANTOM});
+  permissions.Allow(
+      PCI_EXP_DEVCTL, 2,
+      PCI_EXP_DEVCTL_BCR_FLR | PCI_EXP_DEVCTL_PAYLOAD | PCI_EXP_DEVCTL_READRQ,
+      ~uint32_t{PCI_EXP_DEVCTL_PHANTOM});
   permissions.Allow(PCI_EXP_DEVCTL2, 2, kNone, ~uint32_t{PCI_EXP_DEVCTL2_ARI});
   return permissions;
 }
@@ -162,7 +162,7 @@ Permissions PermissionsOf(uint16_t id, bool extended, uint16_t msi_flags) {
         return PowerBudgeting();
       case PCI_EXT_CAP_ID_VNDR:
       case PCI_EXT_CAP_ID_DVSEC:
-        return {.access = ConfigAccess::kDirectWritable};
+        return {.access = ConfigByteAccess::kDirectWritable};
       default:
         return {};
     }
@@ -179,7 +179,7 @@ Permissions PermissionsOf(uint16_t id, bool extended, uint16_t msi_flags) {
     case PCI_CAP_ID_PCIX:
       return Pcix();
     case PCI_CAP_ID_VNDR:
-      return {.access = ConfigAccess::kDirectWritable};
+      return {.access = ConfigByteAccess::kDirectWritable};
     case PCI_CAP_ID_EXP:
       return Express();
     case PCI_CAP_ID_AF:
@@ -190,8 +190,7 @@ Permissions PermissionsOf(uint16_t id, bool extended, uint16_t msi_flags) {
 }
 
 // 0: the capability is not shown.
-size_t StandardLength(absl::Span<const uint8_t> config, uint8_t id,
-                      size_t at) {
+size_t StandardLength(absl::Span<const uint8_t> config, uint8_t id, size_t at) {
   switch (id) {
     case PCI_CAP_ID_PM:
       return PCI_PM_SIZEOF;
@@ -249,8 +248,8 @@ size_t VirtualChannelLength(absl::Span<const uint8_t> config, size_t at) {
   } else if ((cap2 & PCI_VC_CAP2_32_PHASE) != 0) {
     phases = 32;
   }
-  size_t length = PCI_CAP_VC_BASE_SIZEOF +
-                  (1 + count) * PCI_CAP_VC_PER_VC_SIZEOF;
+  size_t length =
+      PCI_CAP_VC_BASE_SIZEOF + (1 + count) * PCI_CAP_VC_PER_VC_SIZEOF;
   if (phases != 0) length = (length + 15) / 16 * 16 + phases * 4 / 8;
   return length;
 }
@@ -362,9 +361,8 @@ class LayoutBuilder {
     while (at != 0 && at + 1 < kStandardEnd && loops-- > 0) {
       const uint8_t id = config_[at];
       const uint8_t next = config_[at + PCI_CAP_LIST_NEXT];
-      const size_t length = id != 0 && id <= kMaxStandardId
-                                ? StandardLength(config_, id, at)
-                                : 0;
+      const size_t length =
+          id != 0 && id <= kMaxStandardId ? StandardLength(config_, id, at) : 0;
       if (length == 0) {
         vconfig_[previous] = next;
         at = next;
@@ -383,8 +381,8 @@ class LayoutBuilder {
       any = true;
     }
     if (!any) {
-      vconfig_[PCI_STATUS] = static_cast<uint8_t>(vconfig_[PCI_STATUS] &
-                                                  ~PCI_STATUS_CAP_LIST);
+      vconfig_[PCI_STATUS] =
+          static_cast<uint8_t>(vconfig_[PCI_STATUS] & ~PCI_STATUS_CAP_LIST);
     }
   }
 
@@ -464,8 +462,7 @@ class LayoutBuilder {
       if (!owners_[i].has_value()) continue;
       const size_t start = StartOf(i);
       if (!permissions.has_value() || permissions_start != start) {
-        permissions =
-            PermissionsOf(*owners_[i], i >= kStandardEnd, msi_flags_);
+        permissions = PermissionsOf(*owners_[i], i >= kStandardEnd, msi_flags_);
         permissions_start = start;
       }
       const size_t offset = i - start;

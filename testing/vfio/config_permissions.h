@@ -12,7 +12,7 @@ namespace passthru::fake {
 
 // What vfio-pci does with a byte of the configuration space. One for each byte;
 // see drivers/vfio/pci/vfio_pci_config.c, struct perm_bits.
-enum class ConfigAccess : uint8_t {
+enum class ConfigByteAccess : uint8_t {
   // Bytes of no capability: straight to the hardware, both ways.
   kRaw,
   // A capability without rules: read from the hardware, except for its header,
@@ -27,7 +27,7 @@ enum class ConfigAccess : uint8_t {
 // To which structure a byte belongs. Capabilities are told apart by where they
 // start; the standard header starts at 0.
 struct ConfigByte {
-  ConfigAccess access = ConfigAccess::kRaw;
+  ConfigByteAccess access = ConfigByteAccess::kRaw;
   uint16_t start = 0;  // Of the structure; of a raw byte, itself.
   uint16_t id = 0;     // Capability id; 0 for the header and for raw bytes.
   bool extended = false;

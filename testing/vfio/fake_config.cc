@@ -79,9 +79,9 @@ FakeConfig::Piece FakeConfig::NextPiece(uint64_t offset,
   size_t limit = 1;
   while ((offset + limit) % 4 != 0) {
     const ConfigByte& byte = bytes[offset + limit];
-    const bool same = byte.access == ConfigAccess::kRaw
-                          ? first.access == ConfigAccess::kRaw
-                          : first.access != ConfigAccess::kRaw &&
+    const bool same = byte.access == ConfigByteAccess::kRaw
+                          ? first.access == ConfigByteAccess::kRaw
+                          : first.access != ConfigByteAccess::kRaw &&
                                 byte.start == first.start;
     if (!same) break;
     ++limit;
@@ -101,12 +101,12 @@ FakeConfig::Piece FakeConfig::NextPiece(uint64_t offset,
 
 uint32_t FakeConfig::ReadPiece(const Piece& piece) {
   switch (piece.byte->access) {
-    case ConfigAccess::kRaw:
+    case ConfigByteAccess::kRaw:
       return options_.hardware->ReadConfig(piece.position, piece.width);
-    case ConfigAccess::kDirect:
-    case ConfigAccess::kDirectWritable:
+    case ConfigByteAccess::kDirect:
+    case ConfigByteAccess::kDirectWritable:
       return ReadDirect(piece);
-    case ConfigAccess::kMasked:
+    case ConfigByteAccess::kMasked:
       break;
   }
   if (!piece.byte->extended) {
@@ -118,13 +118,13 @@ uint32_t FakeConfig::ReadPiece(const Piece& piece) {
 
 void FakeConfig::WritePiece(const Piece& piece, uint32_t value) {
   switch (piece.byte->access) {
-    case ConfigAccess::kRaw:
-    case ConfigAccess::kDirectWritable:
+    case ConfigByteAccess::kRaw:
+    case ConfigByteAccess::kDirectWritable:
       options_.hardware->WriteConfig(piece.position, piece.width, value);
       return;
-    case ConfigAccess::kDirect:
+    case ConfigByteAccess::kDirect:
       return;
-    case ConfigAccess::kMasked:
+    case ConfigByteAccess::kMasked:
       break;
   }
   if (piece.byte->extended) {
@@ -158,8 +158,7 @@ void FakeConfig::WritePiece(const Piece& piece, uint32_t value) {
 
 // The hardware's bytes, but for the header with its next pointer.
 uint32_t FakeConfig::ReadDirect(const Piece& piece) const {
-  uint32_t value =
-      options_.hardware->ReadConfig(piece.position, piece.width);
+  uint32_t value = options_.hardware->ReadConfig(piece.position, piece.width);
   uint32_t header = 0;
   if (piece.byte->extended) {
     if (piece.offset < 4) header = WidthMask(piece.width);

@@ -30,12 +30,13 @@ void FakeConfig::WritePowerManagement(const Piece& piece, uint32_t value) {
   const unsigned state = value & PCI_PM_CTRL_STATE_MASK;
   const unsigned old = options_.hardware->power_state();
   if (state == old) return;
-  const uint32_t pmc = options_.hardware->ReadConfig(
-      At(piece.byte->start, PCI_PM_PMC), 2);
+  const uint32_t pmc =
+      options_.hardware->ReadConfig(At(piece.byte->start, PCI_PM_PMC), 2);
   // pci_set_power_state() refuses what the function cannot do, and a deeper
   // state is left for D0 only.
   if ((state == 1 && (pmc & PCI_PM_CAP_D1) == 0) ||
-      (state == 2 && (pmc & PCI_PM_CAP_D2) == 0) || (state != 0 && old > state)) {
+      (state == 2 && (pmc & PCI_PM_CAP_D2) == 0) ||
+      (state != 0 && old > state)) {
     return;
   }
   const std::vector<uint8_t> saved = options_.hardware->SaveState();
@@ -107,8 +108,8 @@ void FakeConfig::WriteExpress(const Piece& piece, uint32_t value) {
   if ((control & PCI_EXP_DEVCTL_BCR_FLR) != 0) {
     control &= ~uint32_t{PCI_EXP_DEVCTL_BCR_FLR};
     SetVirtual(control_at, 2, control);
-    const uint32_t capabilities = options_.hardware->ReadConfig(
-        At(piece.byte->start, PCI_EXP_DEVCAP), 4);
+    const uint32_t capabilities =
+        options_.hardware->ReadConfig(At(piece.byte->start, PCI_EXP_DEVCAP), 4);
     if ((capabilities & PCI_EXP_DEVCAP_FLR) != 0) options_.reset_function();
   }
   if (((old ^ control) & PCI_EXP_DEVCTL_READRQ) != 0) {
@@ -135,7 +136,8 @@ void FakeConfig::WriteAdvancedFeatures(const Piece& piece, uint32_t value) {
   WriteMasked(piece, value);
   const uint16_t control_at = At(piece.byte->start, PCI_AF_CTRL);
   if ((Virtual(control_at, 1) & PCI_AF_CTRL_FLR) == 0) return;
-  SetVirtual(control_at, 1, Virtual(control_at, 1) & ~uint32_t{PCI_AF_CTRL_FLR});
+  SetVirtual(control_at, 1,
+             Virtual(control_at, 1) & ~uint32_t{PCI_AF_CTRL_FLR});
   const uint32_t capabilities =
       options_.hardware->ReadConfig(At(piece.byte->start, PCI_AF_CAP), 1);
   constexpr uint32_t kBoth = PCI_AF_CAP_TP | PCI_AF_CAP_FLR;

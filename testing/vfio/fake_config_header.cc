@@ -52,9 +52,9 @@ void FakeConfig::FixUpBars() {
     const uint64_t mask = ~(size - 1);
     const uint32_t type = options_.bar_types[bar];
     const bool io = (type & PCI_BASE_ADDRESS_SPACE_IO) != 0;
-    const uint32_t flags =
-        io ? uint32_t{PCI_BASE_ADDRESS_SPACE_IO}
-           : type & (PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH);
+    const uint32_t flags = io ? uint32_t{PCI_BASE_ADDRESS_SPACE_IO}
+                              : type & (PCI_BASE_ADDRESS_MEM_TYPE_64 |
+                                        PCI_BASE_ADDRESS_MEM_PREFETCH);
     SetVirtual(offset, 4,
                (Virtual(offset, 4) & static_cast<uint32_t>(mask)) | flags);
     if (!io && (type & PCI_BASE_ADDRESS_MEM_TYPE_64) != 0 && bar + 1 < kBars) {

@@ -33,9 +33,7 @@ int CopyHeader(const void* arg, size_t minimum, T* value) {
   return value->argsz < minimum ? EINVAL : 0;
 }
 
-SyscallResult<int> FromErrno(int error) {
-  return {error == 0 ? 0 : -1, error};
-}
+SyscallResult<int> FromErrno(int error) { return {error == 0 ? 0 : -1, error}; }
 
 }  // namespace
 
@@ -101,7 +99,8 @@ int FakeContainer::SetIommu(uint64_t type) {
     // not built here; the others are no types.
     return EINVAL;
   }
-  if (!properties_.interrupt_remapping && !properties_.allow_unsafe_interrupts) {
+  if (!properties_.interrupt_remapping &&
+      !properties_.allow_unsafe_interrupts) {
     return EPERM;
   }
   iommu_ = std::make_unique<Type1Iommu>(Type1Iommu::Options{
@@ -121,10 +120,8 @@ int FakeContainer::GetInfo(void* arg) const {
   vfio_iommu_type1_info info = {};
   if (const int error = CopyHeader(arg, kMinimum, &info)) return error;
 
-  InfoCapabilities capabilities(rules_.info_capability_alignment,
-                                sizeof(info));
-  const uint64_t lowest =
-      iommu_->page_sizes() & (~iommu_->page_sizes() + 1);
+  InfoCapabilities capabilities(rules_.info_capability_alignment, sizeof(info));
+  const uint64_t lowest = iommu_->page_sizes() & (~iommu_->page_sizes() + 1);
   std::vector<uint8_t> migration;
   AppendBytes(migration, uint32_t{0});  // Flags.
   AppendBytes(migration, uint32_t{0});  // Padding.
@@ -161,8 +158,7 @@ int FakeContainer::GetInfo(void* arg) const {
 }
 
 int FakeContainer::MapDma(const void* arg) {
-  constexpr uint32_t kKnown = VFIO_DMA_MAP_FLAG_READ |
-                              VFIO_DMA_MAP_FLAG_WRITE |
+  constexpr uint32_t kKnown = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE |
                               VFIO_DMA_MAP_FLAG_VADDR;
   vfio_iommu_type1_dma_map map = {};
   if (const int error = CopyHeader(arg, sizeof(map), &map)) return error;

@@ -76,9 +76,7 @@ class ContainerFile final : public FakeFile {
   explicit ContainerFile(std::shared_ptr<FakeContainer> container)
       : container_(std::move(container)) {}
 
-  const std::shared_ptr<FakeContainer>& container() const {
-    return container_;
-  }
+  const std::shared_ptr<FakeContainer>& container() const { return container_; }
 
   std::string Describe() const override { return container_->Describe(); }
   Call DescribeIoctl(unsigned long request, const void* arg) const override;

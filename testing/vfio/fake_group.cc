@@ -23,9 +23,7 @@ using kernel::SyscallResult;
 constexpr std::string_view kVfioDriver = "vfio-pci";
 constexpr size_t kPageSize = 4096;  // strndup_user() of GET_DEVICE_FD.
 
-SyscallResult<int> FromErrno(int error) {
-  return {error == 0 ? 0 : -1, error};
-}
+SyscallResult<int> FromErrno(int error) { return {error == 0 ? 0 : -1, error}; }
 
 // Drivers that leave the devices of their group to user space
 // (pci_driver.driver_managed_dma).
@@ -54,9 +52,8 @@ bool FakeGroup::has_vfio_member() const {
 }
 
 bool FakeGroup::viable() const {
-  return std::all_of(members_.begin(), members_.end(), [](const Member& m) {
-    return LeavesDmaAlone(m.driver);
-  });
+  return std::all_of(members_.begin(), members_.end(),
+                     [](const Member& m) { return LeavesDmaAlone(m.driver); });
 }
 
 SyscallResult<std::shared_ptr<FakeFile>> FakeGroup::Open() {

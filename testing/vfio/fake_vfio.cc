@@ -98,7 +98,8 @@ absl::Status FakeVfio::AddDevice(const PciDevice& fixture,
           .find_device = [this](pci::Bdf other) { return Find(other); },
           .on_dma_fault =
               [this](const DmaFault& fault) {
-                Call event{.name = "dma-refused", .subject = fault.bdf.ToString()};
+                Call event{.name = "dma-refused",
+                           .subject = fault.bdf.ToString()};
                 event.Hex("iova", fault.iova)
                     .Hex("size", fault.size)
                     .Text("access", fault.is_write ? "write" : "read")
@@ -147,10 +148,9 @@ void FakeVfio::UpdateNode(const FakeGroup& group) {
     core_->paths.Remove(path);
     return;
   }
-  core_->paths.AddCharacterDevice(
-      path, [this, number = group.number()](int) {
-        return groups_.at(number)->Open();
-      });
+  core_->paths.AddCharacterDevice(path, [this, number = group.number()](int) {
+    return groups_.at(number)->Open();
+  });
 }
 
 absl::Status FakeVfio::SetDriver(const pci::Bdf& bdf, std::string driver) {
@@ -179,9 +179,9 @@ void FakeVfio::AppendResources(std::vector<std::string>& resources) const {
     const std::shared_ptr<FakeContainer> container = weak.lock();
     if (container == nullptr || !container->has_iommu()) continue;
     for (const DmaMapping& mapping : container->iommu()->Mappings()) {
-      resources.push_back(absl::StrFormat(
-          "%s: DMA mapping [0x%x, +0x%x)", container->Describe(), mapping.iova,
-          mapping.size));
+      resources.push_back(absl::StrFormat("%s: DMA mapping [0x%x, +0x%x)",
+                                          container->Describe(), mapping.iova,
+                                          mapping.size));
     }
   }
   for (const auto& [number, group] : groups_) {

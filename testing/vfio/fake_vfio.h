@@ -100,7 +100,6 @@ class FakeVfio final : public Subsystem {
   absl::Status BackdoorReset(const pci::Bdf& bdf);
 
  private:
-
   std::shared_ptr<FakeGroup> GroupNumbered(uint32_t number);
   void AddToGroup(const std::shared_ptr<FakeGroup>& group,
                   FakeGroup::Member member);

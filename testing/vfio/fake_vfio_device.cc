@@ -65,8 +65,8 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
   for (const Region& region : fixture.regions()) {
     if (region.index() < VFIO_PCI_NUM_REGIONS || region.size() == 0) continue;
     absl::StatusOr<std::unique_ptr<BarMemory>> memory = BarMemory::Create(
-        region.size(), absl::StrCat(fixture.name(), " region ",
-                                    region.index()));
+        region.size(),
+        absl::StrCat(fixture.name(), " region ", region.index()));
     if (!memory.ok()) return memory.status();
     for (const ByteRow& row : region.contents()) {
       (*memory)->Write(row.offset(), *ParseHexBytes(row.bytes()));
@@ -83,8 +83,7 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
   device->rom_.assign(fixture.expansion_rom().bar_size(), 0xff);
   for (const ByteRow& row : fixture.expansion_rom().image()) {
     const std::vector<uint8_t> bytes = *ParseHexBytes(row.bytes());
-    std::copy(bytes.begin(), bytes.end(),
-              device->rom_.begin() + row.offset());
+    std::copy(bytes.begin(), bytes.end(), device->rom_.begin() + row.offset());
   }
   if (DeviceModel* model = device->hardware_->model()) {
     model->set_host(device.get());
@@ -150,10 +149,10 @@ void FakeVfioDevice::Enable() {
                       options_.interrupt_remapping &&
                       hardware.capabilities().msix.has_value(),
       // Without remapping each message needs a vector of the CPU to itself.
-      .msi_vectors_available = options_.interrupt_remapping
-                                   ? options_.msi_vectors_available
-                                   : std::min(1u,
-                                              options_.msi_vectors_available),
+      .msi_vectors_available =
+          options_.interrupt_remapping
+              ? options_.msi_vectors_available
+              : std::min(1u, options_.msi_vectors_available),
       .msix_vectors_available = options_.msix_vectors_available,
   });
   FakeConfig::Options config{
@@ -193,9 +192,9 @@ void FakeVfioDevice::Disable() {
     ++resets_;
   }
   hardware_->RestoreState(saved_state_);
-  hardware_->WriteConfig(PCI_COMMAND, 2,
-                         hardware_->ReadConfig(PCI_COMMAND, 2) &
-                             ~uint32_t{PCI_COMMAND_MASTER});
+  hardware_->WriteConfig(
+      PCI_COMMAND, 2,
+      hardware_->ReadConfig(PCI_COMMAND, 2) & ~uint32_t{PCI_COMMAND_MASTER});
 }
 
 ResetKind FakeVfioDevice::first_reset_kind() const {
@@ -238,8 +237,7 @@ void FakeVfioDevice::RemapAll(bool alive) {
   options_.core->mutex.AssertHeld();
   for (const FakeFile* file : files_) {
     for (const Mapping& mapping : options_.core->mappings.Of(file)) {
-      const BarMemory* memory =
-          hardware_->bar_memory(RegionOf(mapping.offset));
+      const BarMemory* memory = hardware_->bar_memory(RegionOf(mapping.offset));
       if (memory == nullptr) continue;
       // Cannot fail for lack of address space: the range is there already.
       memory->Map(UserPointer(mapping.address), mapping.length,
@@ -259,10 +257,10 @@ absl::Status FakeVfioDevice::Dma(
                          .is_write = is_write,
                          .reason = reason};
     options_.on_dma_fault(fault);
-    return absl::PermissionDeniedError(absl::StrFormat(
-        "%s: DMA %s of %d bytes at IOVA 0x%x refused: %s",
-        options_.bdf.ToString(), is_write ? "write" : "read", size, iova,
-        Name(reason)));
+    return absl::PermissionDeniedError(
+        absl::StrFormat("%s: DMA %s of %d bytes at IOVA 0x%x refused: %s",
+                        options_.bdf.ToString(), is_write ? "write" : "read",
+                        size, iova, Name(reason)));
   };
   if (!hardware_->bus_master()) return refuse(DmaFault::Reason::kBusMasterOff);
   const std::shared_ptr<FakeContainer>& container = options_.group->container();
@@ -283,16 +281,14 @@ absl::Status FakeVfioDevice::Dma(
 }
 
 absl::Status FakeVfioDevice::DmaRead(uint64_t iova, absl::Span<uint8_t> data) {
-  return Dma(iova, data.size(), false, [&](const Type1Iommu& iommu) {
-    return iommu.Read(iova, data);
-  });
+  return Dma(iova, data.size(), false,
+             [&](const Type1Iommu& iommu) { return iommu.Read(iova, data); });
 }
 
 absl::Status FakeVfioDevice::DmaWrite(uint64_t iova,
                                       absl::Span<const uint8_t> data) {
-  return Dma(iova, data.size(), true, [&](const Type1Iommu& iommu) {
-    return iommu.Write(iova, data);
-  });
+  return Dma(iova, data.size(), true,
+             [&](const Type1Iommu& iommu) { return iommu.Write(iova, data); });
 }
 
 // Nobody listens to a device that is not open; its pending bits and its pin
@@ -356,15 +352,13 @@ SyscallResult<int> DeviceFile::Ioctl(unsigned long request, void* arg) {
 }
 
 SyscallResult<size_t> DeviceFile::Read(void* buffer, size_t count) {
-  const SyscallResult<size_t> result =
-      device_->Read(buffer, count, position_);
+  const SyscallResult<size_t> result = device_->Read(buffer, count, position_);
   if (result.ok()) position_ += result.value;
   return result;
 }
 
 SyscallResult<size_t> DeviceFile::Write(const void* buffer, size_t count) {
-  const SyscallResult<size_t> result =
-      device_->Write(buffer, count, position_);
+  const SyscallResult<size_t> result = device_->Write(buffer, count, position_);
   if (result.ok()) position_ += result.value;
   return result;
 }
@@ -385,8 +379,7 @@ SyscallResult<void*> DeviceFile::Mmap(void* address, size_t length,
   return device_->Mmap(address, length, protection, flags, offset);
 }
 
-MappedAccess DeviceFile::MappedLoad(uint64_t offset,
-                                    absl::Span<uint8_t> data) {
+MappedAccess DeviceFile::MappedLoad(uint64_t offset, absl::Span<uint8_t> data) {
   return device_->MappedLoad(offset, data);
 }
 

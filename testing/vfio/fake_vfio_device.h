@@ -107,8 +107,7 @@ class FakeVfioDevice final
 
   // DeviceHost.
   absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) override;
-  absl::Status DmaWrite(uint64_t iova,
-                        absl::Span<const uint8_t> data) override;
+  absl::Status DmaWrite(uint64_t iova, absl::Span<const uint8_t> data) override;
   void RaiseMsix(uint16_t vector) override;
   void RaiseMsi(uint16_t vector) override;
   void SetIntx(bool asserted) override;
@@ -139,7 +138,6 @@ class FakeVfioDevice final
   Snapshot GetSnapshot() const;
 
  private:
-
   explicit FakeVfioDevice(Options options);
 
   // vfio_pci_core_enable() and vfio_pci_core_disable().
@@ -194,9 +192,9 @@ class FakeVfioDevice final
   void RemapAll(bool alive);
   bool IsMsixTable(uint32_t bar, uint64_t offset, size_t size) const;
 
-  absl::Status Dma(uint64_t iova, uint64_t size, bool is_write,
-                   const std::function<Type1Iommu::Access(const Type1Iommu&)>&
-                       access);
+  absl::Status Dma(
+      uint64_t iova, uint64_t size, bool is_write,
+      const std::function<Type1Iommu::Access(const Type1Iommu&)>& access);
 
   Options options_;
   std::unique_ptr<HardwareFunction> hardware_;

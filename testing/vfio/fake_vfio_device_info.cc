@@ -20,9 +20,7 @@ using kernel::SyscallResult;
 
 constexpr uint16_t kCapabilityVersion = 1;
 
-SyscallResult<int> FromErrno(int error) {
-  return {error == 0 ? 0 : -1, error};
-}
+SyscallResult<int> FromErrno(int error) { return {error == 0 ? 0 : -1, error}; }
 
 template <typename T>
 int CopyHeader(const void* arg, size_t minimum, T* value) {
@@ -35,8 +33,8 @@ void AddCapability(const RegionCapability& capability,
   std::vector<uint8_t> body;
   switch (capability.capability_case()) {
     case RegionCapability::kSparseMmap:
-      AppendBytes(body, static_cast<uint32_t>(
-                            capability.sparse_mmap().areas().size()));
+      AppendBytes(
+          body, static_cast<uint32_t>(capability.sparse_mmap().areas().size()));
       AppendBytes(body, uint32_t{0});  // Reserved.
       for (const SparseMmap::Area& area : capability.sparse_mmap().areas()) {
         AppendBytes(body, area.offset());
@@ -222,10 +220,9 @@ int FakeVfioDevice::Feature(const void* arg) {
       (operation & kGetAndSet) == kGetAndSet) {
     return EINVAL;
   }
-  return FeatureOperation(
-      header.flags & VFIO_DEVICE_FEATURE_MASK, operation,
-      header.argsz - sizeof(header),
-      static_cast<const uint8_t*>(arg) + sizeof(header));
+  return FeatureOperation(header.flags & VFIO_DEVICE_FEATURE_MASK, operation,
+                          header.argsz - sizeof(header),
+                          static_cast<const uint8_t*>(arg) + sizeof(header));
 }
 
 int FakeVfioDevice::FeatureOperation(uint32_t feature, uint32_t operation,

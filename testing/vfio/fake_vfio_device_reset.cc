@@ -73,8 +73,8 @@ int FakeVfioDevice::GetHotResetInfo(void* arg) const {
       entry.devfn = static_cast<uint8_t>(device->bdf().routing_id());
       devices.push_back(entry);
     }
-    if (!CopyToUser(static_cast<uint8_t*>(arg) + sizeof(header),
-                    devices.data(), devices.size() * sizeof(devices[0]))) {
+    if (!CopyToUser(static_cast<uint8_t*>(arg) + sizeof(header), devices.data(),
+                    devices.size() * sizeof(devices[0]))) {
       return EFAULT;
     }
   }
@@ -110,8 +110,8 @@ int FakeVfioDevice::HotReset(const void* arg) {
   }
   const bool owns_all =
       all_known && std::all_of(set.begin(), set.end(), [&](const auto* device) {
-        return std::find(groups.begin(), groups.end(),
-                         device->group().get()) != groups.end();
+        return std::find(groups.begin(), groups.end(), device->group().get()) !=
+               groups.end();
       });
   if (!owns_all) return EINVAL;
   if (const uint32_t error = options_.fixture.reset().hot_reset_errno()) {

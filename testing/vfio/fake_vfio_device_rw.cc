@@ -42,10 +42,10 @@ SyscallResult<size_t> FakeVfioDevice::Read(void* buffer, size_t count,
   if (index >= region_count()) return {0, EINVAL};
   // Answers that do not depend on the data come first, so that a wild count
   // does not make a buffer of its size.
-  const uint64_t size = index < VFIO_PCI_ROM_REGION_INDEX
-                            ? hardware_->bar_size(index)
-                        : index == VFIO_PCI_ROM_REGION_INDEX ? rom_.size()
-                                                             : RegionSize(index);
+  const uint64_t size =
+      index < VFIO_PCI_ROM_REGION_INDEX    ? hardware_->bar_size(index)
+      : index == VFIO_PCI_ROM_REGION_INDEX ? rom_.size()
+                                           : RegionSize(index);
   if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
     if (position >= size || count > size - position) return {0, EFAULT};
   } else {
@@ -100,8 +100,7 @@ bool FakeVfioDevice::IsMsixTable(uint32_t bar, uint64_t offset,
                                  size_t size) const {
   const uint64_t end =
       msix_table_offset_ + kMsixEntrySize * hardware_->msix_vectors();
-  return bar == msix_bar_ && offset < end &&
-         offset + size > msix_table_offset_;
+  return bar == msix_bar_ && offset < end && offset + size > msix_table_offset_;
 }
 
 FakeVfioDevice::IoPiece FakeVfioDevice::NextIoPiece(uint32_t index,
@@ -112,8 +111,8 @@ FakeVfioDevice::IoPiece FakeVfioDevice::NextIoPiece(uint32_t index,
     const uint64_t start = msix_table_offset_;
     const uint64_t end = start + kMsixEntrySize * hardware_->msix_vectors();
     if (offset < start) {
-      fillable = static_cast<size_t>(
-          std::min<uint64_t>(remaining, start - offset));
+      fillable =
+          static_cast<size_t>(std::min<uint64_t>(remaining, start - offset));
     } else if (offset < end) {
       return {.kind = PieceKind::kExcluded,
               .size = static_cast<size_t>(
@@ -128,15 +127,13 @@ FakeVfioDevice::IoPiece FakeVfioDevice::NextIoPiece(uint32_t index,
 
 // The MSI-X table reads as all ones and is not written: the kernel programs it.
 // That holds with memory disabled too, which stops every other access.
-SyscallResult<size_t> FakeVfioDevice::BarAccess(uint32_t index,
-                                                uint64_t offset,
+SyscallResult<size_t> FakeVfioDevice::BarAccess(uint32_t index, uint64_t offset,
                                                 absl::Span<uint8_t> data,
                                                 bool is_write) {
   const bool gated = !hardware_->bar_is_io(index);
   size_t done = 0;
   while (done < data.size()) {
-    const IoPiece piece =
-        NextIoPiece(index, offset + done, data.size() - done);
+    const IoPiece piece = NextIoPiece(index, offset + done, data.size() - done);
     const absl::Span<uint8_t> bytes = data.subspan(done, piece.size);
     if (piece.kind == PieceKind::kExcluded) {
       if (!is_write) std::fill(bytes.begin(), bytes.end(), uint8_t{0xff});

@@ -22,10 +22,9 @@ class ErrorList : public google::protobuf::io::ErrorCollector {
   // Protobuf counts lines and columns from 0, editors from 1; -1 is "none".
   void AddError(int line, google::protobuf::io::ColumnNumber column,
                 const std::string& message) override {
-    errors_.push_back(
-        line < 0 ? absl::StrCat(file_, ": ", message)
-                 : absl::StrCat(file_, ":", line + 1, ":", column + 1, ": ",
-                                message));
+    errors_.push_back(line < 0 ? absl::StrCat(file_, ": ", message)
+                               : absl::StrCat(file_, ":", line + 1, ":",
+                                              column + 1, ": ", message));
   }
   void AddWarning(int, google::protobuf::io::ColumnNumber,
                   const std::string&) override {}
@@ -43,8 +42,9 @@ absl::StatusOr<PciDevice> LoadFixture(const std::string& path) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream) {
     return absl::NotFoundError(
-        absl::StrCat(path, ": cannot be opened; give the path of a device "
-                           "fixture (*.textproto)"));
+        absl::StrCat(path,
+                     ": cannot be opened; give the path of a device "
+                     "fixture (*.textproto)"));
   }
   std::stringstream text;
   text << stream.rdbuf();

@@ -4,10 +4,10 @@
 #include <algorithm>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/ascii.h"
 
 namespace passthru::fake {
 namespace {
@@ -39,7 +39,8 @@ absl::StatusOr<std::vector<uint8_t>> ParseHexBytes(std::string_view text) {
     }
     uint32_t value = 0;
     if (!absl::SimpleHexAtoi(token, &value)) {
-      return absl::InternalError("SimpleHexAtoi refused two hexadecimal digits");
+      return absl::InternalError(
+          "SimpleHexAtoi refused two hexadecimal digits");
     }
     bytes.push_back(static_cast<uint8_t>(value));
   }

@@ -69,9 +69,9 @@ bool CheckWriteMask(const WriteMask& row, std::string_view field,
                                 writable.size()));
   }
   if (!clear.empty() && clear.size() != writable.size()) {
-    add("write_one_to_clear", absl::StrCat("has ", clear.size(),
-                                           " bytes, `writable` ",
-                                           writable.size()));
+    add("write_one_to_clear",
+        absl::StrCat("has ", clear.size(), " bytes, `writable` ",
+                     writable.size()));
   }
   if (!ok) return false;
   for (size_t i = 0; i < writable.size(); ++i) {
@@ -99,9 +99,10 @@ bool CheckWriteMask(const WriteMask& row, std::string_view field,
                                   row.offset(), previous_end));
   }
   if (row.offset() + length > config_size) {
-    add("offset", absl::StrFormat("the row ends at 0x%x, beyond config_space_size "
-                                  "0x%x",
-                                  row.offset() + length, config_size));
+    add("offset",
+        absl::StrFormat("the row ends at 0x%x, beyond config_space_size "
+                        "0x%x",
+                        row.offset() + length, config_size));
   }
   return ok;
 }
@@ -161,8 +162,7 @@ bool CheckConfig(const PciDevice& device, FixtureProblems& problems) {
   if (device.schema_version() != kSchemaVersion) {
     problems.Add("schema_version",
                  absl::StrCat("is ", device.schema_version(),
-                              "; this program reads version ",
-                              kSchemaVersion));
+                              "; this program reads version ", kSchemaVersion));
     return false;
   }
   if (!IsName(device.name())) {
@@ -172,8 +172,9 @@ bool CheckConfig(const PciDevice& device, FixtureProblems& problems) {
   }
   CheckBdf(device.bdf(), "bdf", problems);
   if (device.config_space_size() != 256 && device.config_space_size() != 4096) {
-    problems.Add("config_space_size", absl::StrCat("is ", device.config_space_size(),
-                                             "; it is 256 or 4096 bytes"));
+    problems.Add("config_space_size",
+                 absl::StrCat("is ", device.config_space_size(),
+                              "; it is 256 or 4096 bytes"));
     return false;
   }
   if (device.config().empty()) {

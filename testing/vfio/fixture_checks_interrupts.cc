@@ -93,13 +93,14 @@ void CheckMsixTable(const PciDevice& device, const std::optional<Table>& table,
                     FixtureProblems& problems) {
   if (!table.has_value()) {
     if (!device.msix_table().empty()) {
-      problems.Add("msix_table", "has entries, but there is no MSI-X "
-                                 "capability in `config`");
+      problems.Add("msix_table",
+                   "has entries, but there is no MSI-X "
+                   "capability in `config`");
     }
     return;
   }
-  CheckInBar(device, table->bar, table->offset,
-             kMsixEntrySize * table->vectors, "table", problems);
+  CheckInBar(device, table->bar, table->offset, kMsixEntrySize * table->vectors,
+             "table", problems);
   CheckInBar(device, table->pba_bar, table->pba_offset,
              (table->vectors + 63) / 64 * 8, "pending bit array", problems);
   std::set<uint32_t> seen;
@@ -107,8 +108,9 @@ void CheckMsixTable(const PciDevice& device, const std::optional<Table>& table,
     const MsixTableEntry& entry = device.msix_table(i);
     const std::string field = absl::StrCat("msix_table[", i, "].vector");
     if (entry.vector() >= table->vectors) {
-      problems.Add(field, absl::StrCat(entry.vector(), " is beyond the ",
-                                       table->vectors, " vectors of the table"));
+      problems.Add(
+          field, absl::StrCat(entry.vector(), " is beyond the ", table->vectors,
+                              " vectors of the table"));
     }
     if (!seen.insert(entry.vector()).second) {
       problems.Add(field, absl::StrCat(entry.vector(), " is there twice"));
@@ -131,8 +133,9 @@ void CheckInterrupts(const PciDevice& device, const ConfigImage& config,
     const std::string field = absl::StrCat("irqs[", i, "]");
     if (irq.index() >= VFIO_PCI_NUM_IRQS) {
       problems.Add(field + ".index",
-                   absl::StrCat(irq.index(), " is not an interrupt index of "
-                                             "vfio-pci (0 to 4)"));
+                   absl::StrCat(irq.index(),
+                                " is not an interrupt index of "
+                                "vfio-pci (0 to 4)"));
       continue;
     }
     if (previous.has_value() && irq.index() <= *previous) {
@@ -142,18 +145,18 @@ void CheckInterrupts(const PciDevice& device, const ConfigImage& config,
     }
     previous = irq.index();
     if (irq.flags() > 0xf) {
-      problems.Add(field + ".flags",
-                   absl::StrFormat("0x%x has bits without a meaning",
-                                   irq.flags()));
+      problems.Add(
+          field + ".flags",
+          absl::StrFormat("0x%x has bits without a meaning", irq.flags()));
     }
     counts[irq.index()] = irq.count();
   }
   for (uint32_t index = 0; index < VFIO_PCI_NUM_IRQS; ++index) {
     const uint32_t expected = ExpectedCount(device, config, index);
     if (counts[index] != expected) {
-      problems.Add("irqs", absl::StrCat("index ", index, " has count ",
-                                        counts[index], "; `config` says ",
-                                        expected));
+      problems.Add("irqs",
+                   absl::StrCat("index ", index, " has count ", counts[index],
+                                "; `config` says ", expected));
     }
   }
   CheckMsixTable(device, FindMsix(config), problems);
@@ -171,33 +174,36 @@ void CheckReset(const PciDevice& device, const ConfigImage& config,
       continue;
     }
     if (!seen.insert(method).second) {
-      problems.Add(field, absl::StrCat(Reset::Method_Name(method),
-                                       " is there twice"));
+      problems.Add(field,
+                   absl::StrCat(Reset::Method_Name(method), " is there twice"));
     }
     if (method == Reset::FLR) {
       const std::optional<uint8_t> at =
           FindCapability(config.bytes, kPciExpress);
       if (!at.has_value() ||
           (ReadLe32(config.bytes, *at + 4) & 1u << 28) == 0) {
-        problems.Add(field, "FLR, but Device Capabilities in `config` does not "
-                            "have it");
+        problems.Add(field,
+                     "FLR, but Device Capabilities in `config` does not "
+                     "have it");
       }
     }
     if (method == Reset::AF_FLR) {
       const std::optional<uint8_t> at =
           FindCapability(config.bytes, kAdvancedFeatures);
       if (!at.has_value() || (config.bytes[*at + 3] & 3) != 3) {
-        problems.Add(field, "AF_FLR, but there is no Advanced Features "
-                            "capability in `config` that has it");
+        problems.Add(field,
+                     "AF_FLR, but there is no Advanced Features "
+                     "capability in `config` that has it");
       }
     }
     if (method == Reset::POWER_MANAGEMENT) {
       const std::optional<uint8_t> at =
           FindCapability(config.bytes, kPowerManagement);
       if (!at.has_value() || (ReadLe16(config.bytes, *at + 4) & 8) != 0) {
-        problems.Add(field, "POWER_MANAGEMENT, but there is no power "
-                            "management capability in `config` with "
-                            "No_Soft_Reset clear");
+        problems.Add(field,
+                     "POWER_MANAGEMENT, but there is no power "
+                     "management capability in `config` with "
+                     "No_Soft_Reset clear");
       }
     }
   }
@@ -221,8 +227,9 @@ void CheckRedactions(const PciDevice& device, const ConfigImage& config,
   constexpr uint64_t kMaxVpd = uint64_t{1} << 15;
   if (!device.vpd().empty() &&
       !FindCapability(config.bytes, kVpd).has_value()) {
-    problems.Add("vpd", "has rows, but there is no Vital Product Data "
-                        "capability in `config`");
+    problems.Add("vpd",
+                 "has rows, but there is no Vital Product Data "
+                 "capability in `config`");
   }
   CheckRows(device.vpd(), "vpd", kMaxVpd, problems);
   for (int i = 0; i < device.redactions().size(); ++i) {
@@ -251,11 +258,11 @@ void CheckRedactions(const PciDevice& device, const ConfigImage& config,
     }
     if (redaction.offset() > size ||
         redaction.length() > size - redaction.offset()) {
-      problems.Add(field + ".offset",
-                   absl::StrFormat("0x%x bytes at 0x%x are not inside a space "
-                                   "of 0x%x bytes",
-                                   redaction.length(), redaction.offset(),
-                                   size));
+      problems.Add(
+          field + ".offset",
+          absl::StrFormat("0x%x bytes at 0x%x are not inside a space "
+                          "of 0x%x bytes",
+                          redaction.length(), redaction.offset(), size));
     }
     if (redaction.what().empty()) {
       problems.Add(field + ".what", "is empty; say what stood there");

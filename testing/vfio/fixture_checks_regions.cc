@@ -44,14 +44,14 @@ void CheckSparseAreas(const Region& region, const SparseMmap& sparse,
                    absl::StrFormat("0x%x is not page aligned", area.offset()));
     }
     if (area.size() == 0 || !kernel::IsPageAligned(area.size())) {
-      problems.Add(name + ".size",
-                   absl::StrFormat("0x%x is not a number of pages",
-                                   area.size()));
+      problems.Add(
+          name + ".size",
+          absl::StrFormat("0x%x is not a number of pages", area.size()));
     }
     if (area.offset() < previous_end) {
-      problems.Add(name + ".offset",
-                   absl::StrFormat("0x%x is not above the area before",
-                                   area.offset()));
+      problems.Add(
+          name + ".offset",
+          absl::StrFormat("0x%x is not above the area before", area.offset()));
     }
     if (area.offset() > region.size() ||
         area.size() > region.size() - area.offset()) {
@@ -145,9 +145,9 @@ void CheckBar(const Region& region, const ConfigImage& config,
     return;
   }
   const uint32_t type_bits = io ? 3 : 15;
-  const uint64_t high =
-      wide && region.index() + 1 < kBars ? ReadLe32(config.bytes, offset + 4)
-                                         : 0;
+  const uint64_t high = wide && region.index() + 1 < kBars
+                            ? ReadLe32(config.bytes, offset + 4)
+                            : 0;
   const uint64_t address = (low & ~uint64_t{type_bits}) | high << 32;
   if ((address & (size - 1)) != 0) {
     add("size", absl::StrFormat("0x%x does not divide the address 0x%x that "
@@ -167,8 +167,7 @@ void CheckBar(const Region& region, const ConfigImage& config,
   }
   // What the hardware lets a write change is what sizing finds.
   const uint32_t size_mask = static_cast<uint32_t>(~(size - 1)) & ~type_bits;
-  const uint32_t wrong =
-      ReadLe32(config.writable, offset) & ~size_mask;
+  const uint32_t wrong = ReadLe32(config.writable, offset) & ~size_mask;
   if (wrong != 0) {
     add("size", absl::StrFormat("write_masks say that bits 0x%08x of register "
                                 "0x%02x can be written, 0x%x bytes say not",
@@ -245,11 +244,11 @@ void CheckRom(const PciDevice& device, const ConfigImage& config,
   const uint64_t shown = region == nullptr ? 0 : region->size();
   const uint64_t expected = rom.image().empty() ? 0 : rom.bar_size();
   if (shown != expected) {
-    problems.Add("expansion_rom.image",
-                 absl::StrFormat("with %s image VFIO shows a region 6 of 0x%x "
-                                 "bytes, `regions` says 0x%x",
-                                 rom.image().empty() ? "no" : "an", expected,
-                                 shown));
+    problems.Add(
+        "expansion_rom.image",
+        absl::StrFormat("with %s image VFIO shows a region 6 of 0x%x "
+                        "bytes, `regions` says 0x%x",
+                        rom.image().empty() ? "no" : "an", expected, shown));
   }
 }
 
@@ -268,9 +267,9 @@ void CheckRegions(const PciDevice& device, const ConfigImage& config,
     }
     previous = region.index();
     if ((region.flags() & ~kKnownFlags) != 0) {
-      problems.Add(field + ".flags",
-                   absl::StrFormat("0x%x has bits without a meaning",
-                                   region.flags()));
+      problems.Add(
+          field + ".flags",
+          absl::StrFormat("0x%x has bits without a meaning", region.flags()));
     }
     CheckCapabilities(region, config, field, problems);
     CheckRows(region.contents(), field + ".contents", region.size(), problems);

@@ -162,10 +162,10 @@ void HardwareFunction::FillUnknownMasks() {
       SetMaskDefault(at + PCI_MSI_DATA_32, 0xffff, 2);
     }
     if ((flags & PCI_MSI_FLAGS_MASKBIT) != 0) {
-      SetMaskDefault(at + ((flags & PCI_MSI_FLAGS_64BIT) != 0
-                               ? PCI_MSI_MASK_64
-                               : PCI_MSI_MASK_32),
-                     ~uint32_t{0}, 4);
+      SetMaskDefault(
+          at + ((flags & PCI_MSI_FLAGS_64BIT) != 0 ? PCI_MSI_MASK_64
+                                                   : PCI_MSI_MASK_32),
+          ~uint32_t{0}, 4);
     }
   }
   if (capabilities_.msix.has_value()) {
@@ -193,12 +193,12 @@ void HardwareFunction::WriteConfig(uint16_t offset, unsigned width,
     const uint8_t mask = image_.writable[offset + i];
     uint8_t& reg = config_[offset + i];
     reg = static_cast<uint8_t>((reg & ~mask) | (byte & mask));
-    reg = static_cast<uint8_t>(
-        reg & ~(byte & image_.write_one_to_clear[offset + i]));
+    reg = static_cast<uint8_t>(reg &
+                               ~(byte & image_.write_one_to_clear[offset + i]));
   }
   if (old_state == 3 && power_state() == 0) {
-    const uint16_t pmcsr = ReadLe16(
-        config_, *capabilities_.power_management + PCI_PM_CTRL);
+    const uint16_t pmcsr =
+        ReadLe16(config_, *capabilities_.power_management + PCI_PM_CTRL);
     if ((pmcsr & PCI_PM_CTRL_NO_SOFT_RESET) == 0) {
       Reset(ResetKind::kPowerState);
     }
@@ -371,13 +371,13 @@ bool HardwareFunction::SetMsixMasked(uint16_t vector, bool masked) {
 void HardwareFunction::SetMsixPending(uint16_t vector, bool pending) {
   msix_pending_[vector] = pending;
   // The pending bit array is memory of the function that software may read.
-  const uint32_t pba = ReadConfig(
-      static_cast<uint16_t>(*capabilities_.msix + PCI_MSIX_PBA), 4);
+  const uint32_t pba =
+      ReadConfig(static_cast<uint16_t>(*capabilities_.msix + PCI_MSIX_PBA), 4);
   const unsigned bar = pba & PCI_MSIX_PBA_BIR;
   if (bar_size(bar) == 0) return;
-  const uint64_t offset =
-      (pba & PCI_MSIX_PBA_OFFSET) + vector / kPendingEntries * 8 +
-      vector % kPendingEntries / 8;
+  const uint64_t offset = (pba & PCI_MSIX_PBA_OFFSET) +
+                          vector / kPendingEntries * 8 +
+                          vector % kPendingEntries / 8;
   uint8_t bits = 0;
   bars_[bar]->Read(offset, absl::MakeSpan(&bits, 1));
   const uint8_t bit = static_cast<uint8_t>(1u << (vector % 8));

@@ -31,11 +31,8 @@ int Type1Iommu::Map(uint32_t flags, uint64_t vaddr, uint64_t iova,
   if (!InRange(iova, iova + size - 1)) return EINVAL;
   if (size > options_.locked_memory_limit - pinned_bytes_) return ENOMEM;
   if (!CanPin(vaddr, size, write)) return EFAULT;
-  mappings_[iova] = {.iova = iova,
-                     .size = size,
-                     .vaddr = vaddr,
-                     .read = read,
-                     .write = write};
+  mappings_[iova] = {
+      .iova = iova, .size = size, .vaddr = vaddr, .read = read, .write = write};
   pinned_bytes_ += size;
   return 0;
 }
@@ -185,8 +182,7 @@ Type1Iommu::Access Type1Iommu::Write(uint64_t iova,
   if (access != Access::kDone) return access;
   size_t done = 0;
   for (const Piece& piece : pieces) {
-    if (!CopyToUser(UserPointer(piece.vaddr), data.data() + done,
-                    piece.size)) {
+    if (!CopyToUser(UserPointer(piece.vaddr), data.data() + done, piece.size)) {
       return Access::kUnpinned;
     }
     done += piece.size;

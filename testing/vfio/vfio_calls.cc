@@ -79,8 +79,8 @@ Call SetIrqs(Call call, const void* arg) {
   if ((header.flags & VFIO_IRQ_SET_DATA_EVENTFD) == 0) return call;
   for (size_t i = 0; i < header.count && i < kMaxListed; ++i) {
     int32_t fd = -1;
-    const uint8_t* from = static_cast<const uint8_t*>(arg) + sizeof(header) +
-                          i * sizeof(fd);
+    const uint8_t* from =
+        static_cast<const uint8_t*>(arg) + sizeof(header) + i * sizeof(fd);
     if (!CopyFromUser(&fd, from, sizeof(fd))) break;
     call.Fd(absl::StrFormat("fd[%d]", i), fd);
   }
@@ -116,8 +116,8 @@ Call IoEventFd(Call call, const void* arg) {
 }
 
 Call WithNumber(Call call, const char* field, const void* arg) {
-  return call.Number(field, static_cast<int64_t>(
-                                reinterpret_cast<uintptr_t>(arg)));
+  return call.Number(field,
+                     static_cast<int64_t>(reinterpret_cast<uintptr_t>(arg)));
 }
 
 }  // namespace

@@ -31,8 +31,8 @@ uint32_t VfioIrqs::CountOf(uint32_t index) const {
     case VFIO_PCI_MSI_IRQ_INDEX: {
       const auto at = options_.hardware->capabilities().msi;
       if (!at.has_value()) return 0;
-      const uint32_t flags = options_.hardware->ReadConfig(
-          static_cast<uint16_t>(*at + 2), 2);
+      const uint32_t flags =
+          options_.hardware->ReadConfig(static_cast<uint16_t>(*at + 2), 2);
       return 1u << (flags >> 1 & 7);
     }
     case VFIO_PCI_MSIX_IRQ_INDEX:

@@ -21,8 +21,8 @@ SyscallResult<int> Error(int error) { return {-1, error}; }
 // vfio_pci_set_msi_trigger().
 SyscallResult<int> VfioIrqs::SetMessages(const Request& request,
                                          absl::Span<const uint8_t> data) {
-  const Type type = request.index == VFIO_PCI_MSIX_IRQ_INDEX ? Type::kMsix
-                                                             : Type::kMsi;
+  const Type type =
+      request.index == VFIO_PCI_MSIX_IRQ_INDEX ? Type::kMsix : Type::kMsi;
   const bool none = (request.flags & VFIO_IRQ_SET_DATA_NONE) != 0;
   if (type_ == type && request.count == 0 && none) {
     DisableMessages();
@@ -120,8 +120,8 @@ int VfioIrqs::SetVector(uint32_t vector, int fd) {
   if (!eventfd.ok()) return eventfd.error;
   triggers_[vector] = std::move(eventfd.value);
   // request_irq() unmasks the entry, which sends what was pending.
-  if (msix && options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector),
-                                               false)) {
+  if (msix &&
+      options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector), false)) {
     OnMsix(static_cast<uint16_t>(vector));
   }
   return 0;

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// The questions about reset, ioeventfds and power states.
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "testing/vfio/vfio_observer.h"
+
+namespace passthru::fake {
+namespace {
+
+constexpr int kBadFd = 9999;
+
+}  // namespace
+
+void VfioObserver::AskReset() {
+  Begin("reset");
+  const auto reset = [this](std::string question) {
+    Ask(std::move(question), device_, VFIO_DEVICE_RESET, nullptr);
+  };
+  reset("RESET");
+  AskHotReset();
+  // The virtual view survives.
+  SetConfigValue(PCI_COMMAND, 2,
+                 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+  SetConfigValue(PCI_BASE_ADDRESS_0, 4, 0xabcd0000);
+  const auto view = [this](std::string_view when) {
+    Detail(absl::StrFormat("%s reset cmd=%#x bar0(virt)=%#x", when,
+                           ConfigValue(PCI_COMMAND, 2),
+                           ConfigValue(PCI_BASE_ADDRESS_0, 4)));
+  };
+  view("before");
+  reset("RESET");
+  view("after");
+
+  const uint32_t index = irq_counts_[VFIO_PCI_MSIX_IRQ_INDEX] > 0
+                             ? VFIO_PCI_MSIX_IRQ_INDEX
+                             : VFIO_PCI_MSI_IRQ_INDEX;
+  Count(eventfds_[0]);
+  SetIrqs("SET_IRQS enable", index,
+          VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1,
+          Fds({eventfds_[0]}));
+  reset("RESET with MSI(X) enabled");
+  Detail(absl::StrFormat("ctrl after=%#x", MessageControl(index)));
+  SetIrqs("SET_IRQS loopback after reset", index,
+          VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 1, {});
+  Detail(absl::StrCat("efd=", Count(eventfds_[0])));
+  SetIrqs("SET_IRQS disable", index,
+          VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, {});
+  AskIoEventFd();
+}
+
+void VfioObserver::AskHotReset() {
+  std::vector<uint8_t> info(4096, 0);
+  vfio_pci_hot_reset_info header = {};
+  const auto ask_info = [&](std::string_view what, uint32_t argsz) {
+    header = {};
+    header.argsz = argsz;
+    std::memcpy(info.data(), &header, sizeof(header));
+    const auto result =
+        Ask(absl::StrCat("HOT_RESET_INFO argsz=", what), device_,
+            VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info.data());
+    std::memcpy(&header, info.data(), sizeof(header));
+    return result;
+  };
+  ask_info("8", 8);
+  ask_info("sizeof", sizeof(header));
+  Detail(absl::StrCat("count=", header.count));
+  if (ask_info("4096", 4096).ok()) {
+    for (uint32_t i = 0; i < header.count; ++i) {
+      vfio_pci_dependent_device device = {};
+      std::memcpy(&device, info.data() + sizeof(header) + i * sizeof(device),
+                  sizeof(device));
+      Detail(absl::StrFormat("dev group=%d seg=%d bus=%d devfn=%d",
+                             device.group_id, device.segment, device.bus,
+                             device.devfn));
+    }
+  }
+
+  const auto ask = [this](std::string question, uint32_t flags, uint32_t count,
+                          const std::vector<int>& fds) {
+    vfio_pci_hot_reset request = {};
+    std::vector<uint8_t> bytes(sizeof(request));
+    request.argsz = static_cast<uint32_t>(sizeof(request) + 4 * fds.size());
+    request.flags = flags;
+    request.count = count;
+    std::memcpy(bytes.data(), &request, sizeof(request));
+    const std::vector<uint8_t> tail = Fds(fds);
+    bytes.insert(bytes.end(), tail.begin(), tail.end());
+    Ask("HOT_RESET " + question, device_, VFIO_DEVICE_PCI_HOT_RESET,
+        bytes.data());
+  };
+  ask("count=0 (group)", 0, 0, {});
+  ask("bad fd", 0, 1, {kBadFd});
+  ask("container fd", 0, 1, {container_});
+  ask("flags=1", 1, 1, {group_});
+  ask("own group", 0, 1, {group_});
+  ask("count=50", 0, 50, std::vector<int>(50, group_));
+}
+
+void VfioObserver::AskIoEventFd() {
+  const auto ask = [this](std::string question, uint32_t flags, uint64_t offset,
+                          int fd) {
+    vfio_device_ioeventfd request = {};
+    request.argsz = sizeof(request);
+    request.flags = flags;
+    request.offset = offset;
+    request.data = 0x1234;
+    request.fd = fd;
+    Ask("IOEVENTFD " + question, device_, VFIO_DEVICE_IOEVENTFD, &request);
+  };
+  const uint64_t bar = regions_[0].offset;
+  const int fd = eventfds_[0];
+  ask("32 BAR0+0", VFIO_DEVICE_IOEVENTFD_32, bar, fd);
+  ask("dup", VFIO_DEVICE_IOEVENTFD_32, bar, fd);
+  ask("del", VFIO_DEVICE_IOEVENTFD_32, bar, -1);
+  ask("del again", VFIO_DEVICE_IOEVENTFD_32, bar, -1);
+  ask("flags 3", VFIO_DEVICE_IOEVENTFD_8 | VFIO_DEVICE_IOEVENTFD_16, bar, fd);
+  ask("config", VFIO_DEVICE_IOEVENTFD_32,
+      regions_[VFIO_PCI_CONFIG_REGION_INDEX].offset, fd);
+}
+
+void VfioObserver::AskPower() {
+  Begin("power");
+  const uint32_t capability = FindCapabilityOffset(PCI_CAP_ID_PM);
+  if (capability == 0) return;
+  const uint32_t control = capability + PCI_PM_CTRL;
+  SetConfigValue(control, 2, 3);
+  Write("pmcsr after D3 write",
+        absl::StrFormat("%#x", ConfigValue(control, 2)));
+  AskRead("BAR in D3hot", regions_[0].offset, 4);
+  SetConfigValue(control, 2, 0);
+  Write("pmcsr after D0 write",
+        absl::StrFormat("%#x cmd=%#x", ConfigValue(control, 2),
+                        ConfigValue(PCI_COMMAND, 2)));
+  AskRead("BAR back in D0", regions_[0].offset, 4);
+}
+
+}  // namespace passthru::fake

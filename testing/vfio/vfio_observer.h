@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_VFIO_VFIO_OBSERVER_H_
+#define PASSTHRU_TESTING_VFIO_VFIO_OBSERVER_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "devices/kernel/syscalls.h"
+#include "testing/vfio/vfio_contract.h"
+
+namespace passthru::fake {
+
+// Asks the questions of ObserveVfio(), a section in each file, and writes the
+// answers down. Thread-compatible.
+class VfioObserver {
+ public:
+  VfioObserver(kernel::Syscalls* syscalls, std::string bdf, uint32_t group);
+  ~VfioObserver();
+  VfioObserver(const VfioObserver&) = delete;
+  VfioObserver& operator=(const VfioObserver&) = delete;
+
+  // In this order.
+  void AskContainer();
+  void AskGroup();
+  void AskIommu();
+  void AskDevice();
+  void AskIrqs();
+  void AskAccess();
+  void AskReset();
+  void AskPower();
+  void AskClose();
+
+  std::vector<VfioObservation> Take() { return std::move(observations_); }
+
+ private:
+  struct RegionAnswer {
+    uint64_t size = 0;
+    uint64_t offset = 0;
+    uint32_t flags = 0;
+  };
+
+  void Begin(std::string_view section) { section_ = section; }
+  void Write(std::string question, std::string answer);
+  // Adds to the last answer what came with it.
+  void Detail(std::string_view text);
+  // Makes the call and writes its answer down; the result as it was.
+  kernel::SyscallResult<int> Ask(std::string question, int fd,
+                                 unsigned long request, void* arg);
+  // The same with an answer that is a descriptor.
+  int AskForFd(std::string question, kernel::SyscallResult<int> result);
+  void AskExtensions(std::string_view when);
+
+  // iommu.
+  void AskIommuInfo();
+  void AskMap(std::string question, uint32_t flags, uint64_t vaddr,
+              uint64_t iova, uint64_t size, uint32_t argsz = 32);
+  void AskUnmap(std::string question, uint32_t flags, uint64_t iova,
+                uint64_t size, uint32_t argsz = 24);
+  void AskMappings();
+  void AskUnmappings();
+  void AskVaddr();
+  void AskDirty(std::string question, uint32_t flags);
+  void AskEntryLimit();
+  // Maps without writing the answer down.
+  int Map(uint32_t flags, uint64_t vaddr, uint64_t iova, uint64_t size);
+  void Unmap(uint64_t iova, uint64_t size);
+  uint64_t NewPages(size_t pages, int protection);
+
+  // device.
+  void AskRegionInfo(uint32_t index);
+  void AskFeatures();
+
+  // irqs.
+  kernel::SyscallResult<int> SetIrqs(std::string question, uint32_t index,
+                                     uint32_t flags, uint32_t start,
+                                     uint32_t count,
+                                     const std::vector<uint8_t>& data,
+                                     std::optional<uint32_t> argsz = {});
+  void AskIrqIndex(uint32_t index);
+  void AskIrqValidation(uint32_t index);
+  void AskIrqOff(uint32_t index);
+  void AskIrqOn(uint32_t index);
+  void AskOthersWhile(uint32_t index);
+  void AskMessages(uint32_t index);
+  void AskMsixVectors();
+  static std::vector<uint8_t> Fds(const std::vector<int>& fds);
+  // What the eventfd counted since.
+  uint64_t Count(int fd);
+  std::vector<int> FirstEventfds(size_t count) const;
+
+  // access.
+  void AskConfigAccess();
+  void AskBar(uint32_t bar);
+  void AskBarMapping(uint32_t bar);
+  void AskMsixTable();
+  void AskRead(std::string question, uint64_t offset, size_t count);
+  void AskWrite(std::string question, uint64_t offset,
+                const std::vector<uint8_t>& data);
+  void AskMmap(std::string question, uint64_t offset, size_t length, int flags);
+  void AskTouch(std::string question, const void* address);
+  uint32_t ConfigValue(uint64_t offset, unsigned width);
+  void SetConfigValue(uint64_t offset, unsigned width, uint32_t value);
+  // Offset of a standard capability in the configuration region; 0: none.
+  uint32_t FindCapabilityOffset(uint8_t id);
+  // The control word of MSI or MSI-X.
+  uint32_t MessageControl(uint32_t irq_index);
+
+  // reset.
+  void AskHotReset();
+  void AskIoEventFd();
+
+  kernel::Syscalls& kernel_;
+  const std::string bdf_;
+  const std::string group_path_;
+  std::string section_;
+  std::vector<VfioObservation> observations_;
+
+  int container_ = -1;
+  int group_ = -1;
+  int device_ = -1;
+  int second_device_ = -1;
+  int null_ = -1;  // /dev/null.
+  std::array<RegionAnswer, 9> regions_ = {};
+  std::array<uint32_t, 5> irq_counts_ = {};
+  std::vector<int> eventfds_;
+  std::vector<std::pair<void*, size_t>> memory_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_VFIO_VFIO_OBSERVER_H_
