@@ -45,8 +45,8 @@ absl::Status MoveBars(GuestMachine& machine, LinuxPciDevice& device,
   return absl::OkStatus();
 }
 
-// Lets a driver work, moves the BARs under it, and lets it work again. `work` is
-// given a seed for what it writes.
+// Lets a driver work, moves the BARs under it, and lets it work again. `work`
+// is given a seed for what it writes.
 absl::Status WorkAndMove(GuestMachine& machine, LinuxPciDevice& device,
                          const GuestOptions& options, GuestDeviceReport& report,
                          absl::FunctionRef<absl::Status(uint64_t seed)> work) {

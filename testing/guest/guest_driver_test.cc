@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
@@ -59,7 +61,7 @@ TEST_F(GuestDriverTest, EachFunctionGetsItsDriver) {
   const GuestEduReport& edu = *report_.devices[2].edu;
   EXPECT_EQ(edu.factorial, 479001600u);
   EXPECT_EQ(edu.bytes_verified, 8192u);
-  EXPECT_EQ(edu.interrupts, 5u);
+  EXPECT_EQ(edu.interrupts, 6u);
   EXPECT_EQ(report_.devices[3].interrupt_kind, "MSI");
   EXPECT_EQ(report_.devices[3].interrupt_vectors, 4u);
   EXPECT_EQ(machine_.misses(), 0u);
@@ -79,6 +81,27 @@ TEST_F(GuestDriverTest, BarsStayWhenNotAskedToMove) {
   machine_.AddFunction(pci::Bdf(0, 0, 2, 0), CapturedEdu(), &edu_);
   ASSERT_THAT(RunGuest(machine_, options_, report_), IsOk());
   EXPECT_THAT(report_.devices[0].moves, IsEmpty());
+}
+
+TEST_F(GuestDriverTest, PhasesAreAnnouncedInOrder) {
+  std::vector<std::string_view> phases;
+  options_.on_phase = [&phases](GuestPhase phase) {
+    phases.push_back(Name(phase));
+  };
+  machine_.AddFunction(pci::Bdf(0, 0, 0, 0), PlainHostBridge(), nullptr);
+  machine_.AddFunction(pci::Bdf(0, 0, 1, 0), CapturedNvme(), nvme_.get());
+  ASSERT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  EXPECT_THAT(phases, ElementsAre("enumerate", "bring up", "work", "move BARs",
+                                  "work again", "shut down"));
+}
+
+TEST_F(GuestDriverTest, ReadOnlyLeavesTheMediumAlone) {
+  options_.nvme.read_only = true;
+  machine_.AddFunction(pci::Bdf(0, 0, 1, 0), CapturedNvme(), nvme_.get());
+  ASSERT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  EXPECT_EQ(report_.devices[0].nvme->blocks_read, 512u);
+  EXPECT_EQ(nvme_->io_counters().blocks_read, 512u);
+  EXPECT_EQ(nvme_->io_counters().blocks_written, 0u);
 }
 
 TEST_F(GuestDriverTest, OneFailureDoesNotStopTheOthers) {

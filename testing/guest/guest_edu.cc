@@ -53,7 +53,10 @@ absl::StatusOr<std::unique_ptr<GuestEdu>> GuestEdu::Start(
         absl::StrCat("guest edu: ", device->name(), " has no memory BAR 0"));
   }
   auto driver = absl::WrapUnique(new GuestEdu(machine, device));
-  if (absl::Status s = driver->Enable(); !s.ok()) return s;
+  if (absl::Status s = driver->Enable(); !s.ok()) {
+    driver->Release();
+    return s;
+  }
   return driver;
 }
 
@@ -177,10 +180,14 @@ absl::Status GuestEdu::CopyAndVerify(uint64_t size, uint8_t seed) {
 absl::Status GuestEdu::Shutdown() {
   if (vectors_ == nullptr) return absl::OkStatus();
   Write(kStatus, 0);
-  vectors_->Free();
+  Release();
+  return absl::OkStatus();
+}
+
+void GuestEdu::Release() {
+  if (vectors_ != nullptr) vectors_->Free();
   vectors_ = nullptr;
   PciDisableDevice(*device_);
-  return absl::OkStatus();
 }
 
 }  // namespace passthru::fake

@@ -30,7 +30,8 @@ struct GuestEduReport {
 // Shutdown() before destruction, as a driver's remove function.
 class GuestEdu {
  public:
-  // The device must have its BARs placed.
+  // The device must have its BARs placed. What fails is undone: interrupts and
+  // bus mastering are off then.
   static absl::StatusOr<std::unique_ptr<GuestEdu>> Start(
       GuestMachine* machine, LinuxPciDevice* device);
 
@@ -51,6 +52,8 @@ class GuestEdu {
       : machine_(machine), device_(device) {}
 
   absl::Status Enable();
+  // Interrupts and bus mastering given back.
+  void Release();
   absl::Status Transfer(uint64_t source, uint64_t destination, uint64_t size,
                         uint64_t command);
   // Waits until the interrupt status has had all of `bits`.

@@ -31,10 +31,6 @@ using nvme::Completion;
 constexpr uint64_t kPage = GuestRam::kPageSize;
 constexpr uint32_t kNamespace = 1;
 
-// Looks at CSTS before giving up: CAP.TO is seconds, and each look takes at
-// least what a register access takes.
-constexpr int kMaxLooks = 1'000'000;
-
 // CAP.CSS bit 6: I/O command sets; CC.CSS then is 6.
 constexpr uint64_t kCapCommandSets = uint64_t{1} << 43;
 
@@ -67,7 +63,10 @@ absl::StatusOr<std::unique_ptr<GuestNvme>> GuestNvme::Start(
        {&GuestNvme::Enable, &GuestNvme::ConfigureAdminQueue,
         &GuestNvme::Identify, &GuestNvme::SetUpIoQueues,
         &GuestNvme::AllocateBuffers}) {
-    if (absl::Status s = (*driver.*step)(); !s.ok()) return s;
+    if (absl::Status s = (*driver.*step)(); !s.ok()) {
+      driver->Release();
+      return s;
+    }
   }
   return driver;
 }
@@ -115,7 +114,7 @@ absl::Status GuestNvme::Enable() {
 absl::Status GuestNvme::WaitForStatus(uint32_t mask, uint32_t value,
                                       const char* what) {
   uint32_t status = 0;
-  for (int i = 0; i < kMaxLooks; ++i) {
+  for (int i = 0; i < options_.status_looks; ++i) {
     status = ReadRegister(nvme::kRegCsts);
     if (status == 0xffffffff || machine_->cpu().Stopping()) break;
     if ((status & mask) == value) return absl::OkStatus();
@@ -340,10 +339,14 @@ absl::Status GuestNvme::Shutdown() {
   status.Update(WaitForStatus(nvme::kCstsShutdownMask,
                               nvme::kCstsShutdownComplete, "shut down"));
   status.Update(DisableController());
-  vectors_->Free();
+  Release();
+  return status;
+}
+
+void GuestNvme::Release() {
+  if (vectors_ != nullptr) vectors_->Free();
   vectors_ = nullptr;
   PciDisableDevice(*device_);
-  return status;
 }
 
 GuestNvmeReport GuestNvme::report() const { return report_; }

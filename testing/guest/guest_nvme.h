@@ -59,9 +59,13 @@ class GuestNvme {
     uint16_t queue_entries = 16;
     // Blocks of one command; spans pages, so that PRP lists are used.
     uint16_t blocks_per_command = 24;
+    // Looks at CSTS before giving up on a change of state. The specification
+    // counts seconds (CAP.TO), a guest here has no clock.
+    int status_looks = 1'000'000;
   };
 
-  // The device must have its BARs placed.
+  // The device must have its BARs placed. What fails is undone: interrupts and
+  // bus mastering are off then.
   static absl::StatusOr<std::unique_ptr<GuestNvme>> Start(
       GuestMachine* machine, LinuxPciDevice* device, Options options);
 
@@ -101,6 +105,8 @@ class GuestNvme {
   absl::Status CreateIoQueue(uint16_t id, uint16_t vector);
   absl::Status AllocateBuffers();
   absl::Status DeleteIoQueues();
+  // Interrupts and bus mastering given back.
+  void Release();
 
   absl::Status DisableController();
   absl::Status WaitForStatus(uint32_t mask, uint32_t value, const char* what);

@@ -16,8 +16,8 @@ namespace passthru::fake {
 // The message interrupts that a driver allocated for its function, MSI-X or
 // MSI: what pci_alloc_irq_vectors() leaves behind.
 //
-// Used by the guest's thread only. Free() before destruction, as a driver must;
-// destruction alone touches nothing.
+// Used by the guest's thread only. Free() before destruction, as a driver must:
+// destruction alone unregisters the handlers and leaves the function as it is.
 class LinuxIrqVectors {
  public:
   virtual ~LinuxIrqVectors() = default;

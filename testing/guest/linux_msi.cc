@@ -70,6 +70,12 @@ absl::StatusOr<std::unique_ptr<LinuxMsi>> LinuxMsi::Enable(
   return msi;
 }
 
+LinuxMsi::~LinuxMsi() {
+  for (uint16_t i = 0; i < count(); ++i) {
+    if (requested_[i]) context_.interrupts->Unregister(message(i));
+  }
+}
+
 // pci_msi_set_enable().
 void LinuxMsi::SetEnable(bool enable) {
   const uint16_t control = device_.ReadWord(capability_ + PCI_MSI_FLAGS);

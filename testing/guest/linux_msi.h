@@ -33,6 +33,7 @@ class LinuxMsi final : public LinuxIrqVectors {
   // The largest power of two not above `vectors` is used.
   static absl::StatusOr<std::unique_ptr<LinuxMsi>> Enable(
       const IrqContext& context, LinuxPciDevice& device, uint16_t vectors);
+  ~LinuxMsi() override;
 
   std::string_view kind() const override { return "MSI"; }
   uint16_t count() const override {

@@ -57,6 +57,12 @@ absl::StatusOr<std::unique_ptr<LinuxMsix>> LinuxMsix::Enable(
   return msix;
 }
 
+LinuxMsix::~LinuxMsix() {
+  for (const Vector& vector : vectors_) {
+    if (vector.requested) context_.interrupts->Unregister(vector.message);
+  }
+}
+
 // msix_map_region(), before anything is changed.
 absl::Status LinuxMsix::MapTable() {
   const uint32_t table = device_.ReadDword(capability_ + PCI_MSIX_TABLE);

@@ -30,6 +30,7 @@ class LinuxMsix final : public LinuxIrqVectors {
  public:
   static absl::StatusOr<std::unique_ptr<LinuxMsix>> Enable(
       const IrqContext& context, LinuxPciDevice& device, uint16_t vectors);
+  ~LinuxMsix() override;
 
   std::string_view kind() const override { return "MSI-X"; }
   uint16_t count() const override {
