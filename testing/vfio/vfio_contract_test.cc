@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/vfio/vfio_contract.h"
 
+#include <ostream>
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "pci/bdf.h"
 #include "testing/kernel_version.h"
@@ -30,6 +30,8 @@ constexpr Case kCases[] = {
     {ObservedDevice::kNvme, "nvme", "0000:02:00.0", 7},
     {ObservedDevice::kEdu, "edu", "0000:00:10.0", 3},
 };
+
+void PrintTo(const Case& asked, std::ostream* out) { *out << asked.fixture; }
 
 std::vector<std::string> Lines(const std::vector<VfioObservation>& all) {
   std::vector<std::string> lines;
@@ -55,9 +57,14 @@ TEST_P(VfioContractTest, FakeAnswersAsLinux) {
           *fixture, {.bdf = *pci::Bdf::Parse(asked.bdf), .group = asked.group}),
       IsOk());
 
-  EXPECT_THAT(Lines(ObserveVfio(&host.kernel(), asked.bdf, asked.group)),
-              ::testing::ElementsAreArray(
-                  Lines(VfioTranscript(version, asked.device))));
+  const std::vector<std::string> answers =
+      Lines(ObserveVfio(&host.kernel(), asked.bdf, asked.group));
+  const std::vector<std::string> expected =
+      Lines(VfioTranscript(version, asked.device));
+  ASSERT_EQ(answers.size(), expected.size());
+  for (size_t i = 0; i < answers.size(); ++i) {
+    EXPECT_EQ(answers[i], expected[i]) << "question " << i;
+  }
   EXPECT_TRUE(host.kernel().CheckLeaks().empty()) << host.kernel().CheckLeaks();
 }
 
