@@ -238,13 +238,15 @@ TEST_F(OddRegionTest, RegionThatCannotBeMappedIsNotMapped) {
 
 class MapRegionTest : public RegionAccessTest {};
 
-TEST_F(MapRegionTest, MappingAndAccessAreTheSameRegisters) {
+TEST_F(MapRegionTest, WholeRegionUntilItIsUnmapped) {
   EnableMemory();
-  const absl::StatusOr<kernel::MappedRegion> mapped =
+  absl::StatusOr<kernel::MappedRegion> mapped =
       device_->MapRegion(kBar0, 0, 0x100000);
   ASSERT_THAT(mapped, IsOk());
   EXPECT_EQ(mapped->size(), 0x100000u);
   EXPECT_EQ(host().vfio().Snapshot(device_->address())->mappings, 1u);
+  mapped->reset();
+  EXPECT_EQ(host().vfio().Snapshot(device_->address())->mappings, 0u);
 }
 
 TEST_F(MapRegionTest, PartOfARegion) {

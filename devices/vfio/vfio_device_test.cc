@@ -4,6 +4,7 @@
 #include <linux/vfio.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -117,6 +118,36 @@ TEST_F(VfioDeviceTest, KeepsItsGroupOpen) {
     return entry.call.name == "VFIO_GROUP_UNSET_CONTAINER" && entry.error != 0;
   }),
             0u);
+}
+
+// The fixture's leak check is the point: whichever call fails, what was opened
+// before it is given back.
+TEST_F(VfioDeviceTest, FailureOfAnyCallLeavesNothing) {
+  const pci::Bdf nvme = Plug("nvme");
+  size_t failures = 0;
+  for (size_t n = 1;; ++n) {
+    kernel().faults().Clear();
+    kernel().faults().FailNth(n, EIO);
+    absl::Status status;
+    {
+      const auto container = VfioContainer::Create(&kernel());
+      status = container.status();
+      if (status.ok()) {
+        const auto group = VfioGroup::Open(*container, 7);
+        status = group.status();
+        if (status.ok()) status = VfioDevice::Open(*group, nvme).status();
+      }
+    }
+    if (kernel().faults().injected() == 0) {
+      EXPECT_THAT(status, IsOk());
+      break;
+    }
+    // A region or interrupt type whose query fails is marked and passed over.
+    if (!status.ok()) ++failures;
+    EXPECT_TRUE(kernel().CheckLeaks().empty())
+        << "after call " << n << " failed: " << kernel().CheckLeaks();
+  }
+  EXPECT_GE(failures, 9u);
 }
 
 class OddDeviceTest : public VfioTest {

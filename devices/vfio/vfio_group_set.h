@@ -20,7 +20,8 @@ namespace passthru::vfio {
 // several devices that are attached and detached on their own: this hands out
 // the same VfioGroup as long as somebody holds it.
 //
-// Thread-safe.
+// Thread-safe, but for one thing: who lets go of the last reference to a group
+// finishes that before the same group is asked for again (else EBUSY).
 class VfioGroupSet {
  public:
   explicit VfioGroupSet(std::shared_ptr<VfioContainer> container,

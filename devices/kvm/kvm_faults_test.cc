@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each system call of this package failing in turn.
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
+#include "allocator/gsi.h"
+#include "allocator/memory_slot.h"
+#include "devices/kernel/event_fd.h"
+#include "devices/kernel/mapped_region.h"
+#include "devices/kernel/page_size.h"
+#include "devices/kvm/kvm_vcpu.h"
+#include "devices/kvm/kvm_vfio_device.h"
+#include "devices/kvm/kvm_vm.h"
+#include "devices/memory/guest_address.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/fake_kernel.h"
+
+namespace passthru::kvm {
+namespace {
+
+using absl_testing::IsOk;
+
+// Makes a VM with a bit of everything, up to the first failure.
+absl::Status UseKvm(fake::FakeKernel& kernel) {
+  const auto vm = KvmVm::Create(&kernel);
+  if (!vm.ok()) return vm.status();
+  if (const auto s = (*vm)->CreateIrqchip(); !s.ok()) return s;
+  if (const auto s = (*vm)->CreatePit(); !s.ok()) return s;
+  const auto vcpu = KvmVcpu::Create(vm->get(), 0);
+  if (!vcpu.ok()) return vcpu.status();
+  const auto device = KvmVfioDevice::Create(vm->get());
+  if (!device.ok()) return device.status();
+  const auto memory =
+      kernel::MappedRegion::Map(&kernel, {.length = kernel::PageSize(),
+                                          .protection = PROT_READ | PROT_WRITE,
+                                          .flags = MAP_PRIVATE | MAP_ANONYMOUS,
+                                          .name = "guest memory"});
+  if (!memory.ok()) return memory.status();
+  if (const auto s = (*vm)->SetMemorySlot(
+          allocator::MemorySlot(0), memory::GuestAddress(0), memory->size(),
+          memory->data(), /*read_only=*/false);
+      !s.ok()) {
+    return s;
+  }
+  const auto event = kernel::EventFd::Create(&kernel);
+  if (!event.ok()) return event.status();
+  if (const auto s = (*vm)->SetGsiRouting({}); !s.ok()) return s;
+  return (*vm)->AssignIrqfd(event->fd(), allocator::Gsi(24));
+}
+
+TEST(KvmFaultsTest, FailureOfAnyCallIsReportedAndLeavesNothing) {
+  fake::FakeKernel kernel;
+  size_t n = 1;
+  for (;; ++n) {
+    kernel.faults().Clear();
+    kernel.faults().FailNth(n, EIO);
+    const absl::Status status = UseKvm(kernel);
+    EXPECT_TRUE(kernel.CheckLeaks().empty())
+        << "after call " << n << " failed: " << kernel.CheckLeaks();
+    if (kernel.faults().injected() == 0) {
+      EXPECT_THAT(status, IsOk());
+      break;
+    }
+    EXPECT_FALSE(status.ok()) << "call " << n << " failed and nobody said so";
+  }
+  EXPECT_GE(n, 20u);
+}
+
+}  // namespace
+}  // namespace passthru::kvm
