@@ -1,18 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/vcpu_runner.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include <cerrno>
 #include <utility>
 #include <variant>
 
+#include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "devices/kernel/errors.h"
 
 namespace passthru::vmm {
 
-VcpuRunner::VcpuRunner(Options options) : options_(std::move(options)) {}
+class VcpuRunner::ThreadInRun {
+ public:
+  explicit ThreadInRun(VcpuRunner* runner) : runner_(runner) {
+    absl::MutexLock lock(&runner_->thread_mutex_);
+    runner_->thread_ = pthread_self();
+  }
+  ~ThreadInRun() {
+    absl::MutexLock lock(&runner_->thread_mutex_);
+    runner_->thread_.reset();
+  }
+
+ private:
+  VcpuRunner* const runner_;
+};
+
+int VcpuRunner::KickSignal() { return SIGRTMIN; }
+
+VcpuRunner::VcpuRunner(Options options) : options_(std::move(options)) {
+  // Without SA_RESTART: KVM_RUN is to fail with EINTR.
+  static const bool installed = [] {
+    struct sigaction action = {};
+    action.sa_handler = [](int) {};
+    return sigaction(KickSignal(), &action, nullptr) == 0;
+  }();
+  CHECK(installed);
+}
 
 absl::Status VcpuRunner::Run() {
+  const ThreadInRun in_run(this);
   // One more EFAULT without anything in between: taking slots away did not
   // help, and trying for ever would hang the guest.
   bool faulted = false;
@@ -38,7 +68,10 @@ absl::Status VcpuRunner::Run() {
 
 void VcpuRunner::Stop() {
   stop_.store(true, std::memory_order_release);
+  // For a KVM_RUN that is about to be made; the signal is for one under way.
   options_.vcpu->RequestImmediateExit();
+  absl::MutexLock lock(&thread_mutex_);
+  if (thread_.has_value()) pthread_kill(*thread_, KickSignal());
 }
 
 ExitCounts VcpuRunner::counts() const {

@@ -2,11 +2,17 @@
 #ifndef PASSTHRU_VMM_VCPU_RUNNER_H_
 #define PASSTHRU_VMM_VCPU_RUNNER_H_
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "devices/bus/bus.h"
 #include "devices/kvm/kvm_vcpu.h"
 
@@ -53,9 +59,11 @@ class VcpuRunner {
   // Stop(). Fails when the vCPU cannot go on, and says why.
   absl::Status Run();
 
-  // Makes Run() return soon. A vCPU that stands in the kernel notices when its
-  // thread is interrupted by a signal, which is the caller's to send.
+  // Makes Run() return soon, also when the vCPU is halted in the kernel: the
+  // thread in Run() gets a signal of no effect (KickSignal()), whose handler is
+  // installed by the first VcpuRunner. For good: a later Run() returns at once.
   void Stop();
+  static int KickSignal();
 
   ExitCounts counts() const;
 
@@ -74,8 +82,13 @@ class VcpuRunner {
     std::atomic<uint64_t> faults = 0;
   };
 
+  // Marks the thread that is in Run(), for Stop() to signal.
+  class ThreadInRun;
+
   const Options options_;
   std::atomic<bool> stop_ = false;
+  absl::Mutex thread_mutex_;
+  std::optional<pthread_t> thread_ ABSL_GUARDED_BY(thread_mutex_);
   AtomicCounts counts_;
 };
 

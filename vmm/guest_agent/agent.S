@@ -5,8 +5,7 @@
 // asks for. It is position independent and is copied into guest RAM by
 // AgentCpu, which also builds the page tables, GDT and IDT around it.
 //
-// The contract is agent_layout.h; the numbers below are the same ones, and
-// agent_layout_test holds the two against each other.
+// The contract is agent_layout.h: the numbers below are the same ones.
 
 .intel_syntax noprefix
 

@@ -114,12 +114,27 @@ bool AgentCpu::Stopping() const {
   return stopping_;
 }
 
+uint8_t* AgentCpu::Ram(uint64_t address, unsigned width) const {
+  const absl::Span<uint8_t> ram = machine_->ram();
+  if (address >= ram.size() || width > ram.size() - address) return nullptr;
+  return ram.data() + address;
+}
+
 uint64_t AgentCpu::Load(uint64_t address, unsigned width) {
+  if (const uint8_t* const ram = Ram(address, width); ram != nullptr) {
+    uint64_t value = 0;
+    std::memcpy(&value, ram, width);
+    return value;
+  }
   return Execute({.op = AgentOp::kLoad, .width = width, .address = address})
       .value_or(~uint64_t{0});
 }
 
 void AgentCpu::Store(uint64_t address, unsigned width, uint64_t value) {
+  if (uint8_t* const ram = Ram(address, width); ram != nullptr) {
+    std::memcpy(ram, &value, width);
+    return;
+  }
   Execute({.op = AgentOp::kStore,
            .width = width,
            .address = address,
@@ -173,6 +188,7 @@ std::optional<uint64_t> AgentCpu::Execute(const Command& command) {
           "the guest agent did not finish command ",
           static_cast<uint32_t>(command.op), " at ",
           absl::Hex(command.address)));
+      end_vcpu_();
     }
   }
   if (stopping_) return std::nullopt;

@@ -24,7 +24,8 @@ namespace passthru::vmm {
 // A GuestCpu on real KVM: each load, store, port access and wait of a guest
 // program is executed by vCPU 0 of a machine, in the guest, through the agent
 // (agent.S). So the same program that runs behind the fake's KVM_RUN touches
-// real mapped BARs and takes real interrupts.
+// real mapped BARs and takes real interrupts. Only what is in RAM is read and
+// written from here: it is the same memory, and a driver's buffers are large.
 //
 // The program runs on a thread of this object's; the agent asks for its next
 // command with an OUT, which the vCPU's exit loop brings here. Those exits are
@@ -46,9 +47,9 @@ class AgentCpu final : public fake::GuestCpu {
 
   // Runs `program` once, on a thread of its own; the vCPU must be run by the
   // caller. When the program has returned, or the agent died, `end_vcpu` is
-  // called on the vCPU's thread, within an exit: VcpuRunner::Stop(). (KVM has
-  // no exit that every host gives a guest to end itself with: some emulate a
-  // triple fault, some do not.)
+  // called, from the vCPU's thread within an exit or from the program's:
+  // VcpuRunner::Stop(). (No exit ends a guest on every host: some KVMs do not
+  // take a triple fault.)
   void Start(fake::GuestProgram program, std::function<void()> end_vcpu);
   // Waits for the program and returns what it returned, or why the agent died.
   absl::Status Join();
@@ -83,6 +84,8 @@ class AgentCpu final : public fake::GuestCpu {
   explicit AgentCpu(Machine* machine) : machine_(machine) {}
 
   AgentMailbox& mailbox() const;
+  // Where `width` bytes of RAM are, or null if any of them is not RAM.
+  uint8_t* Ram(uint64_t address, unsigned width) const;
 
   // The agent's value, or nullopt when the platform is gone or, after
   // kWaitLimit, the agent was made to give up.

@@ -6,6 +6,7 @@
 #include "vmm/guest_agent/agent_cpu.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include <cstdint>
 #include <cstring>
@@ -22,6 +23,9 @@
 #include "absl/strings/str_cat.h"
 #include "devices/bus/bus_device.h"
 #include "devices/kernel/linux_syscalls.h"
+#include "devices/kernel/mapped_region.h"
+#include "devices/memory/guest_address.h"
+#include "devices/memory/memory_area.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "vmm/guest_layout.h"
@@ -94,6 +98,39 @@ class AgentCpuTest : public ::testing::Test {
   std::unique_ptr<VcpuRunner> runner_;
 };
 
+TEST_F(AgentCpuTest, GuestReachesMappedMemoryAtEveryWidthWithoutAnExit) {
+  // As a mapped BAR would be: beyond RAM, so that the agent does the access.
+  auto memory = kernel::MappedRegion::Map(
+      &kernel_, {.length = 0x1000,
+                 .protection = PROT_READ | PROT_WRITE,
+                 .flags = MAP_PRIVATE | MAP_ANONYMOUS,
+                 .name = "BAR"});
+  ASSERT_THAT(memory, IsOk());
+  auto area = machine_->memory().Add({.guest = memory::GuestAddress(kMmio64Base),
+                                      .size = memory->size(),
+                                      .host = memory->data(),
+                                      .kind = memory::MemoryArea::Kind::kDeviceBar,
+                                      .name = "BAR"});
+  ASSERT_THAT(area, IsOk());
+  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+    cpu.Store(kMmio64Base, 8, 0x1122334455667788);
+    EXPECT_EQ(cpu.Load(kMmio64Base, 8), 0x1122334455667788u);
+    EXPECT_EQ(cpu.Load(kMmio64Base + 1, 1), 0x77u);
+    EXPECT_EQ(cpu.Load(kMmio64Base + 2, 2), 0x5566u);
+    EXPECT_EQ(cpu.Load(kMmio64Base + 4, 4), 0x11223344u);
+    cpu.Store(kMmio64Base, 1, 0xaa);
+    cpu.Store(kMmio64Base + 2, 2, 0xbbcc);
+    cpu.Store(kMmio64Base + 4, 4, 0xddeeff00);
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(status, IsOk());
+  uint64_t value = 0;
+  std::memcpy(&value, memory->data(), sizeof(value));
+  EXPECT_EQ(value, 0xddeeff00bbcc77aau);
+  EXPECT_EQ(runner_->counts().total(), agent_->agent_exits());
+  EXPECT_THAT(machine_->memory().Remove(*area), IsOk());
+}
+
 TEST_F(AgentCpuTest, LoadsAndStoresReachRamAtEveryWidth) {
   const absl::Status status = Run([](fake::GuestCpu& cpu) {
     cpu.Store(kFreeRam, 8, 0x1122334455667788);
@@ -152,8 +189,9 @@ TEST_F(AgentCpuTest, BothConfigurationMechanismsFindTheHostBridge) {
 TEST_F(AgentCpuTest, TakesMessagesInOrderOfArrival) {
   std::vector<uint32_t> taken;
   const absl::Status status = Run([&](fake::GuestCpu& cpu) {
-    // The agent's first instructions turn the local APIC on.
-    cpu.Load(kFreeRam, 4);
+    // The agent's first instructions turn the local APIC on; it has executed
+    // them when it answers.
+    cpu.In(kPciConfigPort, 4);
     // What arrives before anybody waits stays pending there.
     EXPECT_THAT(machine_->vm().SignalMsi({.address = 0xfee00000, .data = 0x41}),
                 IsOk());

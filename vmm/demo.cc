@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/demo.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/vfio/find_group.h"
+#include "devices/vfio_pci/device_report.h"
+#include "testing/guest/guest_driver.h"
+#include "testing/guest/guest_layout.h"
+#include "testing/simulated_host.h"
+#include "vmm/call_counter.h"
+#include "vmm/device_manager.h"
+#include "vmm/guest_agent/agent_cpu.h"
+#include "vmm/guest_agent/agent_layout.h"
+#include "vmm/guest_layout.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu_runner.h"
+
+namespace passthru::vmm {
+namespace {
+
+constexpr uint64_t kRamSize = uint64_t{64} << 20;
+
+fake::GuestLayout DemoGuestLayout() {
+  return {
+      // Above what the agent keeps for itself.
+      .dma_memory = {.base = kAgentReserved, .size = kRamSize - kAgentReserved},
+      .ecam = {.base = kEcamBase, .size = kEcamSize},
+      .config_ports = true,
+      .io_window = {.base = kPioBase, .size = kPioSize},
+      .memory32_window = {.base = kMmio32Base, .size = kMmio32Size},
+      .memory64_window = {.base = kMmio64Base, .size = kMmio64Size},
+  };
+}
+
+// Runs one guest program on vCPU 0. How depends on the kernel: the simulated
+// one runs it behind KVM_RUN, a real one through the agent.
+class GuestRun {
+ public:
+  virtual ~GuestRun() = default;
+  // Returns when the program has; its status, or why the vCPU stopped.
+  virtual absl::Status Run(VcpuRunner& runner) = 0;
+  // Exits so far that are not the program's.
+  virtual uint64_t overhead() const { return 0; }
+};
+
+class SimulatedGuestRun final : public GuestRun {
+ public:
+  SimulatedGuestRun(fake::FakeKernel* kernel, fake::GuestProgram program)
+      : kernel_(kernel) {
+    kernel_->kvm().SetGuestProgram(0, std::move(program));
+  }
+
+  absl::Status Run(VcpuRunner& runner) override {
+    if (absl::Status status = runner.Run(); !status.ok()) return status;
+    return kernel_->kvm().GuestStatus(0).value_or(
+        absl::InternalError("the vCPU shut down before its program ended"));
+  }
+
+ private:
+  fake::FakeKernel* const kernel_;
+};
+
+class AgentGuestRun final : public GuestRun {
+ public:
+  AgentGuestRun(std::unique_ptr<AgentCpu> agent, fake::GuestProgram program)
+      : agent_(std::move(agent)), program_(std::move(program)) {}
+
+  absl::Status Run(VcpuRunner& runner) override {
+    agent_->Start(std::move(program_), [&runner] { runner.Stop(); });
+    const absl::Status vcpu = runner.Run();
+    if (!vcpu.ok()) agent_->Stop();
+    absl::Status program = agent_->Join();
+    return vcpu.ok() ? program : vcpu;
+  }
+  uint64_t overhead() const override { return agent_->agent_exits(); }
+
+ private:
+  const std::unique_ptr<AgentCpu> agent_;
+  fake::GuestProgram program_;
+};
+
+// One run of the demo, and the report that grows with it.
+class Demo {
+ public:
+  // `simulated` is null for this machine's kernel.
+  Demo(kernel::Syscalls* syscalls, fake::SimulatedHost* simulated,
+       bool may_write)
+      : calls_(syscalls), simulated_(simulated), may_write_(may_write) {}
+
+  absl::Status Run(pci::Bdf device) {
+    BeginPhase("create VM");
+    auto machine =
+        Machine::Create({.syscalls = &calls_, .ram_size = kRamSize});
+    if (!machine.ok()) return machine.status();
+    machine_ = *std::move(machine);
+    auto devices = DeviceManager::Create(machine_.get());
+    if (!devices.ok()) return devices.status();
+    devices_ = *std::move(devices);
+
+    BeginPhase("attach");
+    auto guest = devices_->Attach(device);
+    if (!guest.ok()) return guest.status();
+    ReportDevice(device, *guest);
+    if (absl::Status status = RunGuest(*guest); !status.ok()) return status;
+
+    BeginPhase("detach");
+    if (absl::Status status = devices_->Detach(*guest); !status.ok()) {
+      return status;
+    }
+    devices_.reset();
+    EndPhase();
+    runner_.reset();
+    guest_run_.reset();
+    machine_.reset();
+    return absl::OkStatus();
+  }
+
+  DemoReport& report() { return report_; }
+
+ private:
+  absl::Status RunGuest(pci::Bdf guest) {
+    runner_ = std::make_unique<VcpuRunner>(VcpuRunner::Options{
+        .vcpu = &machine_->vcpu(0),
+        .mmio = &machine_->mmio(),
+        .pio = &machine_->pio(),
+    });
+    fake::GuestOptions options;
+    options.layout = DemoGuestLayout();
+    options.nvme.read_only = !may_write_;
+    options.on_phase = [this, guest](fake::GuestPhase phase) {
+      // Before the driver lets go of its vectors.
+      if (phase == fake::GuestPhase::kShutDown) {
+        settled_ = devices_->Find(guest)->Describe();
+      }
+      BeginPhase(fake::Name(phase));
+    };
+    fake::GuestProgram program = [this, options](fake::GuestCpu& cpu) {
+      return fake::RunGuest(cpu, options, guest_report_);
+    };
+    if (simulated_ != nullptr) {
+      guest_run_ = std::make_unique<SimulatedGuestRun>(&simulated_->kernel(),
+                                                       std::move(program));
+    } else {
+      auto agent = AgentCpu::Create(machine_.get());
+      if (!agent.ok()) return agent.status();
+      guest_run_ = std::make_unique<AgentGuestRun>(*std::move(agent),
+                                                   std::move(program));
+    }
+    if (absl::Status status = guest_run_->Run(*runner_); !status.ok()) {
+      return status;
+    }
+    ReportGuest(guest);
+    return absl::OkStatus();
+  }
+
+  // The counts since the last phase began go to that phase. Phases change on
+  // one thread at a time: this one, then the guest's, then this one.
+  void BeginPhase(std::string_view name) {
+    EndPhase();
+    phase_ = report_.add_phases();
+    phase_->set_name(std::string(name));
+  }
+
+  void EndPhase() {
+    const CallCounter::Counts calls = calls_.Take();
+    const ExitCounts exits = runner_ == nullptr ? ExitCounts() : runner_->counts();
+    const uint64_t overhead = guest_run_ == nullptr ? 0 : guest_run_->overhead();
+    if (phase_ != nullptr) {
+      for (const auto& [name, count] : calls) {
+        (*phase_->mutable_kernel_calls())[name] = count;
+      }
+      const auto add = [this](const char* name, uint64_t count) {
+        if (count != 0) (*phase_->mutable_exits())[name] = count;
+      };
+      add("MMIO read", exits.mmio_reads - exits_before_.mmio_reads);
+      add("MMIO write", exits.mmio_writes - exits_before_.mmio_writes);
+      add("port read", exits.io_reads - exits_before_.io_reads);
+      add("port write", exits.io_writes - exits_before_.io_writes -
+                            (overhead - overhead_before_));
+      add("memory fault", exits.faults - exits_before_.faults);
+    }
+    exits_before_ = exits;
+    overhead_before_ = overhead;
+    phase_ = nullptr;
+  }
+
+  void ReportDevice(pci::Bdf host, pci::Bdf guest) {
+    Device* device = report_.mutable_device();
+    device->set_host_bdf(host.ToString());
+    device->set_guest_bdf(guest.ToString());
+    const auto group = vfio::FindGroup(&calls_, host);
+    if (group.ok()) device->set_iommu_group(*group);
+    const vfio_pci::DeviceReport report = devices_->Find(guest)->Describe();
+    if (!report.lines.empty()) device->set_identity(report.lines.front());
+    for (const vfio_pci::CapabilityReport& from : report.capabilities) {
+      Capability* to = report_.add_capabilities();
+      to->set_offset(from.offset);
+      to->set_name(from.name);
+      to->set_treatment(std::string(vfio_pci::Name(from.treatment)));
+      to->set_reason(from.reason);
+      to->set_decoded(from.decoded);
+    }
+  }
+
+  void ReportGuest(pci::Bdf guest) {
+    Device* counted = report_.mutable_device();
+    counted->set_config_reads_from_shadow(settled_.config.reads_from_shadow);
+    counted->set_config_reads_from_device(settled_.config.reads_from_device);
+    counted->set_config_writes_to_shadow(settled_.config.writes_to_shadow);
+    counted->set_config_writes_to_device(settled_.config.writes_to_device);
+    for (const vfio_pci::VectorGroupReport& group : settled_.vector_groups) {
+      if (group.kind != settled_.interrupt) continue;
+      for (const interrupts::VectorReport& vector : group.vectors) {
+        ReportVector(vector);
+      }
+    }
+    for (const fake::GuestDeviceReport& device : guest_report_.devices) {
+      if (device.pci.bdf != guest) continue;
+      for (const vfio_pci::BarReport& bar : settled_.bars) {
+        ReportBar(bar, device.moves);
+      }
+      ReportSteps(device);
+    }
+  }
+
+  void AddStep(std::string title, std::string result) {
+    Step* step = report_.add_steps();
+    step->set_title(std::move(title));
+    step->set_result(std::move(result));
+  }
+
+  void ReportSteps(const fake::GuestDeviceReport& device) {
+    AddStep("enumerate",
+            absl::StrFormat(
+                "%d functions on bus 0; ours: %d BARs, %d capabilities",
+                guest_report_.devices.size(), device.pci.bars.size(),
+                device.pci.capabilities.size() +
+                    device.pci.extended_capabilities.size()));
+    if (device.nvme.has_value()) {
+      const fake::GuestNvmeReport& nvme = *device.nvme;
+      AddStep("bring up",
+              absl::StrFormat("\"%s\", %d blocks of %d bytes; %d I/O queues "
+                              "on %d %s vectors",
+                              nvme.model, nvme.blocks, nvme.block_size,
+                              nvme.io_queues, nvme.interrupt_vectors,
+                              nvme.interrupt_kind));
+      if (nvme.blocks_written != 0) {
+        AddStep("write", absl::StrCat(nvme.blocks_written, " blocks by DMA"));
+      }
+      AddStep("read", absl::StrCat(nvme.blocks_read, " blocks by DMA"));
+      if (nvme.blocks_written != 0) {
+        AddStep("compare",
+                absl::StrFormat("%d blocks as written, %d not",
+                                nvme.blocks_verified, nvme.blocks_wrong));
+      }
+    } else if (device.edu.has_value()) {
+      const fake::GuestEduReport& edu = *device.edu;
+      AddStep("bring up", absl::StrFormat("edu, identification 0x%08x, %s",
+                                          edu.identification,
+                                          edu.alive ? "alive" : "dead"));
+      AddStep("compute", absl::StrFormat("%d! = %d, said by interrupt",
+                                         edu.factorial_of, edu.factorial));
+      AddStep("copy",
+              absl::StrFormat("%d bytes to the device and back by DMA, %d as "
+                              "sent",
+                              edu.bytes_copied, edu.bytes_verified));
+    } else {
+      AddStep("bring up",
+              device.interrupt_vectors == 0
+                  ? "no driver for it here, no message interrupts"
+                  : absl::StrFormat("no driver for it here: %d %s vectors on "
+                                    "and off",
+                                    device.interrupt_vectors,
+                                    device.interrupt_kind));
+    }
+    for (const fake::GuestBarMove& move : device.moves) {
+      AddStep("move a BAR", absl::StrFormat("BAR%d from 0x%x to 0x%x, and work "
+                                            "again",
+                                            move.bar, move.from, move.to));
+    }
+    AddStep("interrupts",
+            absl::StrFormat("%d taken, %d of them unexpected",
+                            TotalInterrupts(),
+                            guest_report_.unexpected_interrupts.size()));
+  }
+
+  uint64_t TotalInterrupts() const {
+    uint64_t total = guest_report_.unexpected_interrupts.size();
+    for (const auto& line : guest_report_.interrupts) total += line.count;
+    return total;
+  }
+
+  void ReportBar(const vfio_pci::BarReport& from,
+                 const std::vector<fake::GuestBarMove>& moves) {
+    Bar* to = report_.add_bars();
+    to->set_index(from.bar.index.value());
+    to->set_type(std::string(pci::Name(from.bar.type)));
+    to->set_size(from.bar.size);
+    to->set_prefetchable(from.bar.prefetchable);
+    to->set_address(from.bar.address);
+    for (const fake::GuestBarMove& move : moves) {
+      if (move.bar == from.bar.index.value()) to->set_moved_from(move.from);
+    }
+    for (const vfio_pci::BarAreaReport& area : from.areas) {
+      Area* report = to->add_areas();
+      report->set_offset(area.area.offset);
+      report->set_size(area.area.size);
+      report->set_mapped(area.in_guest);
+      report->set_reason(area.refused.empty()
+                             ? std::string(vfio_pci::Explain(area.area.kind))
+                             : area.refused);
+    }
+  }
+
+  void ReportVector(const interrupts::VectorReport& from) {
+    Vector* to = report_.add_vectors();
+    to->set_index(from.vector.value());
+    to->set_state(std::string(interrupts::Name(from.state)));
+    to->set_has_gsi(from.gsi.has_value());
+    if (from.gsi.has_value()) to->set_gsi(from.gsi->value());
+    to->set_message_address(from.message.address);
+    to->set_message_data(from.message.data);
+    to->set_from_user_space(from.user_space_signals);
+    for (const auto& line : guest_report_.interrupts) {
+      if (line.message.address == from.message.address &&
+          line.message.data == from.message.data) {
+        to->set_handler(line.name);
+        to->set_taken(to->taken() + line.count);
+      }
+    }
+  }
+
+  CallCounter calls_;
+  fake::SimulatedHost* const simulated_;
+  const bool may_write_;
+  DemoReport report_;
+
+  // In the order of creation; destroyed in the reverse.
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<DeviceManager> devices_;
+  std::unique_ptr<GuestRun> guest_run_;
+  std::unique_ptr<VcpuRunner> runner_;
+
+  Phase* phase_ = nullptr;
+  ExitCounts exits_before_;
+  uint64_t overhead_before_ = 0;
+  // Of the guest, and of the device when its driver was about to let go.
+  fake::GuestReport guest_report_;
+  vfio_pci::DeviceReport settled_;
+};
+
+}  // namespace
+
+absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
+  if (options.device.has_value()) {
+    kernel::LinuxSyscalls linux_kernel;
+    Demo demo(&linux_kernel, /*simulated=*/nullptr, options.may_write);
+    if (absl::Status status = demo.Run(*options.device); !status.ok()) {
+      return status;
+    }
+    return std::move(demo.report());
+  }
+  fake::SimulatedHost host({.kernel = {.version = options.kernel}});
+  const auto device = host.AddFixture(options.fixture);
+  if (!device.ok()) return device.status();
+  const fake::ResourceSnapshot before = host.kernel().Resources();
+  Demo demo(&host.kernel(), &host, /*may_write=*/true);
+  if (absl::Status status = demo.Run(*device); !status.ok()) return status;
+  DemoReport report = std::move(demo.report());
+  report.mutable_source()->set_simulated(true);
+  report.mutable_source()->set_kernel(
+      absl::StrCat("Linux ", fake::Name(options.kernel)));
+  report.mutable_source()->set_fixture(options.fixture);
+  report.mutable_teardown()->set_checked(true);
+  for (const std::string& leak : host.kernel().CheckLeaks(before).leaks) {
+    report.mutable_teardown()->add_leftovers(leak);
+  }
+  return report;
+}
+
+}  // namespace passthru::vmm

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/demo_text.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "google/protobuf/map.h"
+
+namespace passthru::vmm {
+namespace {
+
+// Of a line, in columns.
+constexpr size_t kWidth = 100;
+
+std::string Size(uint64_t bytes) {
+  static constexpr std::pair<uint64_t, const char*> kUnits[] = {
+      {uint64_t{1} << 30, "GiB"}, {uint64_t{1} << 20, "MiB"}, {1024, "KiB"}};
+  for (const auto& [unit, name] : kUnits) {
+    if (bytes >= unit && bytes % unit == 0) {
+      return absl::StrCat(bytes / unit, " ", name);
+    }
+  }
+  return absl::StrCat(bytes, " B");
+}
+
+// Rows of cells, each column as wide as its widest cell, left-aligned but for
+// numbers; no white space at the end of a line.
+class Table {
+ public:
+  void Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+
+  void AppendTo(std::string& out) const {
+    std::vector<size_t> widths;
+    for (const auto& row : rows_) {
+      widths.resize(std::max(widths.size(), row.size()));
+      for (size_t i = 0; i < row.size(); ++i) {
+        widths[i] = std::max(widths[i], row[i].size());
+      }
+    }
+    for (const auto& row : rows_) {
+      std::string line = " ";
+      for (size_t i = 0; i < row.size(); ++i) {
+        const std::string padding(widths[i] - row[i].size(), ' ');
+        absl::StrAppend(&line, " ", IsNumber(row[i]) ? padding : "", row[i],
+                        IsNumber(row[i]) ? "" : padding, " ");
+      }
+      line.erase(line.find_last_not_of(' ') + 1);
+      absl::StrAppend(&out, line, "\n");
+    }
+  }
+
+  bool empty() const { return rows_.empty(); }
+
+ private:
+  static bool IsNumber(std::string_view cell) {
+    return cell == "." || (!cell.empty() && std::all_of(cell.begin(), cell.end(),
+                                                       [](char c) {
+                                                         return c >= '0' &&
+                                                                c <= '9';
+                                                       }));
+  }
+
+  std::vector<std::vector<std::string>> rows_;
+};
+
+void Heading(std::string& out, std::string_view text) {
+  absl::StrAppend(&out, "\n", text, "\n");
+}
+
+void AppendDevice(std::string& out, const DemoReport& report) {
+  const Device& device = report.device();
+  absl::StrAppend(&out, device.host_bdf(), "  ", device.identity(), "\n");
+  if (report.source().simulated()) {
+    absl::StrAppend(&out, "  simulated ", report.source().kernel(),
+                    ", hardware as in ", report.source().fixture(), "\n");
+  } else {
+    absl::StrAppend(&out, "  real hardware, this machine's kernel\n");
+  }
+  absl::StrAppend(&out, "  IOMMU group ", device.iommu_group(),
+                  ", in the guest at ", device.guest_bdf(), "\n");
+}
+
+void AppendCapabilities(std::string& out, const DemoReport& report) {
+  Heading(out, "Capabilities, and what the guest sees of them");
+  Table table;
+  for (const Capability& capability : report.capabilities()) {
+    table.Add({capability.decoded().empty()
+                   ? absl::StrFormat("%02x: %s", capability.offset(),
+                                     capability.name())
+                   : capability.decoded(),
+               capability.reason().empty()
+                   ? capability.treatment()
+                   : absl::StrCat(capability.treatment(), ": ",
+                                  capability.reason())});
+  }
+  if (table.empty()) {
+    absl::StrAppend(&out, "  none\n");
+  }
+  table.AppendTo(out);
+  const Device& device = report.device();
+  absl::StrAppendFormat(
+      &out,
+      "  The guest's configuration accesses: %d reads and %d writes answered "
+      "by the shadow,\n  %d reads and %d writes by the device.\n",
+      device.config_reads_from_shadow(), device.config_writes_to_shadow(),
+      device.config_reads_from_device(), device.config_writes_to_device());
+}
+
+void AppendBars(std::string& out, const DemoReport& report) {
+  Heading(out, "Address map");
+  Table table;
+  for (const Bar& bar : report.bars()) {
+    std::string place = absl::StrFormat("at 0x%x", bar.address());
+    if (bar.moved_from() != 0) {
+      absl::StrAppendFormat(&place, ", moved there from 0x%x",
+                            bar.moved_from());
+    }
+    absl::StrAppend(&out, "  ", bar.index() == 6 ? "ROM" : "BAR",
+                    bar.index() == 6 ? "" : absl::StrCat(bar.index()), "  ",
+                    bar.type(), bar.prefetchable() ? " prefetchable" : "", ", ",
+                    Size(bar.size()), " ", place, "\n");
+    Table areas;
+    for (const Area& area : bar.areas()) {
+      areas.Add({absl::StrFormat("  +0x%05x", area.offset()), Size(area.size()),
+                 area.mapped() ? "mapped" : "trapped",
+                 area.mapped() ? "the guest reaches it without an exit"
+                               : area.reason()});
+    }
+    areas.AppendTo(out);
+  }
+}
+
+void AppendSteps(std::string& out, const DemoReport& report) {
+  Heading(out, "What the guest did");
+  Table table;
+  for (const Step& step : report.steps()) {
+    table.Add({step.title(), step.result()});
+  }
+  table.AppendTo(out);
+}
+
+void AppendVectors(std::string& out, const DemoReport& report) {
+  Heading(out, "Interrupt routes: device -> eventfd -> irqfd -> GSI -> guest");
+  Table table;
+  table.Add({"vector", "GSI", "message", "state", "taken",
+             "of these from user space", "handler"});
+  uint32_t unused = 0;
+  for (const Vector& vector : report.vectors()) {
+    if (vector.state() == "Off" && vector.taken() == 0) {
+      ++unused;
+      continue;
+    }
+    table.Add({absl::StrCat(vector.index()),
+               vector.has_gsi() ? absl::StrCat(vector.gsi()) : "-",
+               absl::StrFormat("0x%x data 0x%02x", vector.message_address(),
+                               vector.message_data()),
+               vector.state(), absl::StrCat(vector.taken()),
+               absl::StrCat(vector.from_user_space()), vector.handler()});
+  }
+  table.AppendTo(out);
+  if (unused != 0) {
+    absl::StrAppend(&out, "  ", unused,
+                    " more vectors are not in use: no host vector, no eventfd, "
+                    "no route.\n");
+  }
+}
+
+// The phases in which the guest runs; before and after, the VMM prepares and
+// cleans up.
+bool GuestRuns(const Phase& phase) {
+  return phase.name() != "create VM" && phase.name() != "attach" &&
+         phase.name() != "detach";
+}
+
+using Counts = google::protobuf::Map<std::string, google::protobuf::uint64>;
+
+// Waiting is not work.
+bool Waits(std::string_view call) {
+  return call == "KVM_RUN" || call == "epoll_wait";
+}
+
+// "attach: 38 calls (10 VFIO_DEVICE_GET_REGION_INFO, ...)", the most frequent
+// first.
+void AppendCallLine(std::string& out, const Phase& phase) {
+  std::vector<std::pair<uint64_t, std::string>> calls;
+  uint64_t total = 0;
+  for (const auto& [name, count] : phase.kernel_calls()) {
+    if (Waits(name)) continue;
+    calls.emplace_back(count, name);
+    total += count;
+  }
+  std::sort(calls.begin(), calls.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
+  std::string line = absl::StrCat("  ", phase.name(), ": ", total, " calls:");
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const std::string item = absl::StrCat(
+        " ", calls[i].first, " ", calls[i].second,
+        i + 1 == calls.size() ? "" : ",");
+    if (line.size() + item.size() > kWidth) {
+      absl::StrAppend(&out, line, "\n");
+      line = "   ";
+    }
+    absl::StrAppend(&line, item);
+  }
+  absl::StrAppend(&out, line, "\n");
+}
+
+// One column for each phase with the guest, one row for each name that occurs
+// in any of them.
+void AppendCounts(std::string& out, const DemoReport& report,
+                  absl::FunctionRef<const Counts&(const Phase&)> counts) {
+  std::vector<std::string> header = {""};
+  std::map<std::string, std::vector<uint64_t>> rows;
+  size_t column = 0;
+  for (const Phase& phase : report.phases()) {
+    if (!GuestRuns(phase)) continue;
+    header.push_back(phase.name());
+    ++column;
+    for (const auto& [name, count] : counts(phase)) {
+      if (Waits(name)) continue;
+      rows[name].resize(std::max(rows[name].size(), column));
+      rows[name][column - 1] = count;
+    }
+  }
+  Table table;
+  table.Add(header);
+  for (auto& [name, values] : rows) {
+    values.resize(column);
+    std::vector<std::string> row = {name};
+    for (const uint64_t value : values) {
+      row.push_back(value == 0 ? "." : absl::StrCat(value));
+    }
+    table.Add(std::move(row));
+  }
+  table.AppendTo(out);
+}
+
+void AppendTeardown(std::string& out, const DemoReport& report) {
+  Heading(out, "Left behind");
+  const Teardown& teardown = report.teardown();
+  if (!teardown.checked()) {
+    absl::StrAppend(&out, "  not counted: this kernel does not tell.\n");
+    return;
+  }
+  if (teardown.leftovers().empty()) {
+    absl::StrAppend(&out,
+                    "  nothing: no descriptor, mapping, memory slot, irqfd, "
+                    "route or DMA mapping.\n");
+    return;
+  }
+  for (const std::string& leftover : teardown.leftovers()) {
+    absl::StrAppend(&out, "  ", leftover, "\n");
+  }
+}
+
+}  // namespace
+
+std::string RenderText(const DemoReport& report) {
+  std::string out;
+  AppendDevice(out, report);
+  AppendCapabilities(out, report);
+  AppendSteps(out, report);
+  AppendBars(out, report);
+  AppendVectors(out, report);
+  Heading(out, "Exits of the vCPU");
+  AppendCounts(out, report,
+               [](const Phase& phase) -> const Counts& { return phase.exits(); });
+  Heading(out, "Kernel calls of the VMM (without KVM_RUN and epoll_wait)");
+  AppendCounts(out, report, [](const Phase& phase) -> const Counts& {
+    return phase.kernel_calls();
+  });
+  for (const Phase& phase : report.phases()) {
+    if (phase.name() == "attach" || phase.name() == "detach") {
+      AppendCallLine(out, phase);
+    }
+  }
+  AppendTeardown(out, report);
+  return out;
+}
+
+}  // namespace passthru::vmm

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// passthrough_demo: passes a PCI device through to a guest and shows what
+// happens. Without flags, a captured NVMe controller on a simulated kernel.
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/log/globals.h"
+#include "absl/log/initialize.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "devices/vfio/find_group.h"
+#include "google/protobuf/util/json_util.h"
+#include "testing/kernel_version.h"
+#include "vmm/demo.h"
+#include "vmm/demo_report.pb.h"
+#include "vmm/demo_text.h"
+
+ABSL_FLAG(std::string, device, "",
+          "A host device bound to vfio-pci, by its address (0000:01:00.0): the "
+          "demo runs on this machine's /dev/vfio and /dev/kvm.");
+ABSL_FLAG(std::string, fixture, "",
+          "A captured device (a textproto of testing/proto/device.proto) to "
+          "simulate; by default the NVMe controller.");
+ABSL_FLAG(std::string, kernel, "6.12",
+          "Which kernel the simulated one answers as: 6.1, 6.12, 6.18 or 7.2.");
+ABSL_FLAG(std::string, output, "text", "text, or json for programs.");
+ABSL_FLAG(bool, allow_writes, false,
+          "With --device: the guest may write to the device's medium. "
+          "DESTROYS what is on a disk. Without it, it only reads.");
+
+namespace passthru::vmm {
+namespace {
+
+constexpr char kDefaultFixture[] = "testing/fixtures/nvme.textproto";
+
+// Paths are the user's: relative to where they stand, which is not where
+// `bazel run` starts the program.
+std::string UserPath(const std::string& path) {
+  const char* const user = std::getenv("BUILD_WORKING_DIRECTORY");
+  if (user == nullptr) return path;
+  return (std::filesystem::path(user) / path).string();
+}
+
+// The default fixture lies beside the program, or among its runfiles.
+std::string DefaultFixture(const char* program) {
+  std::error_code ignored;
+  if (std::filesystem::exists(kDefaultFixture, ignored)) return kDefaultFixture;
+  const std::filesystem::path runfiles = absl::StrCat(program, ".runfiles");
+  for (const auto& entry :
+       std::filesystem::directory_iterator(runfiles, ignored)) {
+    const std::filesystem::path path = entry.path() / kDefaultFixture;
+    if (std::filesystem::exists(path, ignored)) return path.string();
+  }
+  return kDefaultFixture;
+}
+
+absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
+  DemoOptions options;
+  options.may_write = absl::GetFlag(FLAGS_allow_writes);
+  const std::string device = absl::GetFlag(FLAGS_device);
+  const std::string fixture = absl::GetFlag(FLAGS_fixture);
+  if (!device.empty()) {
+    if (!fixture.empty()) {
+      return absl::InvalidArgumentError(
+          "--device is a real device, --fixture a simulated one: give one of "
+          "them.");
+    }
+    const auto bdf = vfio::ParseHostDevice(device);
+    if (!bdf.ok()) return bdf.status();
+    options.device = *bdf;
+    return options;
+  }
+  if (options.may_write) {
+    return absl::InvalidArgumentError(
+        "--allow_writes goes with --device: a simulated disk is always "
+        "written.");
+  }
+  options.fixture =
+      fixture.empty() ? DefaultFixture(program) : UserPath(fixture);
+  const std::string wanted = absl::GetFlag(FLAGS_kernel);
+  std::optional<fake::KernelVersion> kernel;
+  for (const fake::KernelVersion version : fake::kAllKernelVersions) {
+    if (wanted == fake::Name(version)) kernel = version;
+  }
+  if (!kernel.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--kernel=", wanted,
+                     " is none that was measured; there are 6.1, 6.12, 6.18 "
+                     "and 7.2."));
+  }
+  options.kernel = *kernel;
+  return options;
+}
+
+absl::Status Print(const DemoReport& report, std::string_view output) {
+  if (output == "text") {
+    std::cout << RenderText(report);
+    return absl::OkStatus();
+  }
+  google::protobuf::util::JsonPrintOptions json_options;
+  json_options.add_whitespace = true;
+  json_options.always_print_primitive_fields = true;
+  json_options.preserve_proto_field_names = true;
+  std::string json;
+  const auto status =
+      google::protobuf::util::MessageToJsonString(report, &json, json_options);
+  if (!status.ok()) return absl::InternalError(std::string(status.message()));
+  std::cout << json;
+  return absl::OkStatus();
+}
+
+absl::Status Main(const char* program, const std::vector<char*>& arguments) {
+  if (arguments.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", arguments[1], "' is no flag; --help lists them."));
+  }
+  const std::string output = absl::GetFlag(FLAGS_output);
+  if (output != "text" && output != "json") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--output=", output, ": it is text or json."));
+  }
+  const auto options = OptionsFromFlags(program);
+  if (!options.ok()) return options.status();
+  const auto report = RunDemo(*options);
+  if (!report.ok()) return report.status();
+  if (absl::Status status = Print(*report, output); !status.ok()) return status;
+  if (!report->teardown().leftovers().empty()) {
+    return absl::InternalError("the device left something behind.");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace passthru::vmm
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(
+      "Passes a PCI device through to a guest, lets the guest use it, and "
+      "shows what happened.\n"
+      "  passthrough_demo                          a captured NVMe controller\n"
+      "  passthrough_demo --fixture=FILE           another captured device\n"
+      "  passthrough_demo --device=0000:01:00.0    a real one");
+  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
+  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
+  absl::InitializeLog();
+  const absl::Status status = passthru::vmm::Main(argv[0], arguments);
+  if (status.ok()) return 0;
+  std::cout.flush();
+  std::cerr << "passthrough_demo: " << status.message() << "\n";
+  return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+}
