@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_VFIO_VFIO_TEST_BASE_H_
+#define PASSTHRU_TESTING_VFIO_VFIO_TEST_BASE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "pci/bdf.h"
+#include "testing/proto/device.pb.h"
+#include "testing/simulated_host.h"
+#include "testing/vfio/fake_vfio.h"
+
+namespace passthru::fake {
+
+// A fixture's device as it comes from its file.
+PciDevice LoadDevice(const std::string& name);
+
+// Overwrites bytes of the fixture's configuration space, masks untouched.
+void SetConfigBytes(PciDevice& device, uint32_t offset,
+                    const std::vector<uint8_t>& bytes);
+
+// A user of VFIO in as few words as possible: a container, a group and a
+// device, by raw system calls. Values are the calls' results, or -errno.
+class VfioUser {
+ public:
+  // Opens everything up to the device; `bdf` is in `group`.
+  VfioUser(SimulatedHost* host, const pci::Bdf& bdf, uint32_t group);
+  ~VfioUser();
+  VfioUser(const VfioUser&) = delete;
+  VfioUser& operator=(const VfioUser&) = delete;
+
+  int container() const { return container_; }
+  int group() const { return group_; }
+  int device() const { return device_; }
+
+  int Ioctl(int fd, unsigned long request, void* arg = nullptr);
+
+  // The configuration region.
+  uint32_t ReadConfig(uint64_t offset, unsigned width);
+  void WriteConfig(uint64_t offset, unsigned width, uint32_t value);
+  // A BAR, by pread(2) and pwrite(2).
+  int64_t ReadBar(unsigned bar, uint64_t offset, unsigned width,
+                  uint64_t* value);
+  int64_t WriteBar(unsigned bar, uint64_t offset, unsigned width,
+                   uint64_t value);
+  void* MapBar(unsigned bar, uint64_t offset, size_t length);
+  void UnmapBar(void* address, size_t length);
+
+  // SET_IRQS with an array of descriptors, with booleans, with nothing.
+  int SetEventfds(uint32_t index, uint32_t action, uint32_t start,
+                  const std::vector<int>& fds);
+  int SetNone(uint32_t index, uint32_t action, uint32_t start, uint32_t count);
+
+  int MapDma(uint64_t iova, void* address, uint64_t size, uint32_t flags);
+  int UnmapDma(uint64_t iova, uint64_t size);
+
+  int NewEventfd();
+  // What it counted since; 0 if nothing.
+  uint64_t Count(int eventfd);
+  void Signal(int eventfd);
+  // `size` bytes of zeroed memory.
+  uint8_t* NewMemory(size_t size);
+
+  // Closes the device (all of it) before the end.
+  void CloseDevice();
+
+ private:
+  SimulatedHost* const host_;
+  int container_ = -1;
+  int group_ = -1;
+  int device_ = -1;
+  std::vector<int> eventfds_;
+  std::vector<std::pair<void*, size_t>> memory_;
+};
+
+// A test with one device in a simulated host.
+class VfioDeviceTest : public ::testing::Test {
+ protected:
+  // Plugs the device in and opens it. Its model is the one that the fixture
+  // names, if `with_model`.
+  void Start(PciDevice device, DeviceOptions options = {},
+             SimulatedHost::Options host = {});
+  void StartWithModel(PciDevice device, SimulatedHost::Options host = {});
+
+  ~VfioDeviceTest() override;
+
+  SimulatedHost& host() { return *host_; }
+  VfioUser& user() { return *user_; }
+  const pci::Bdf& bdf() const { return bdf_; }
+  FakeVfioDevice::Snapshot Snapshot();
+  // The hardware's own register.
+  uint32_t Physical(uint16_t offset, unsigned width);
+  void RaiseMsix(uint16_t vector);
+  void RaiseMsi(uint16_t vector);
+  void SetIntx(bool asserted);
+  void CloseUser() { user_.reset(); }
+  void OpenUser();
+
+ private:
+  std::unique_ptr<SimulatedHost> host_;
+  std::unique_ptr<VfioUser> user_;
+  pci::Bdf bdf_;
+  uint32_t group_ = 0;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_VFIO_VFIO_TEST_BASE_H_
