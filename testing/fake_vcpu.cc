@@ -126,7 +126,18 @@ SyscallResult<void*> FakeVcpu::MapRun(void* address, size_t length,
   return {.value = mapped};
 }
 
+std::optional<absl::Status> FakeVcpu::guest_status() const {
+  core_->mutex.AssertHeld();
+  return guest_status_;
+}
+
+const FakeExitCounts& FakeVcpu::counts() const {
+  core_->mutex.AssertHeld();
+  return counts_;
+}
+
 void FakeVcpu::Inject(const GuestInterrupt& interrupt) {
+  core_->mutex.AssertHeld();
   interrupts_.push_back(interrupt);
   changed_.SignalAll();
 }
@@ -134,6 +145,7 @@ void FakeVcpu::Inject(const GuestInterrupt& interrupt) {
 bool FakeVcpu::HasSoftware() const { return options_.program() != nullptr; }
 
 std::thread FakeVcpu::Stop() {
+  core_->mutex.AssertHeld();
   stopping_.store(true);
   changed_.SignalAll();
   ::eventfd_write(exit_fd_, 1);

@@ -113,25 +113,18 @@ class FakeVcpu final : public GuestCpu,
                                       uint64_t offset);
 
   // A message reached the local APIC.
-  void Inject(const GuestInterrupt& interrupt)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
+  void Inject(const GuestInterrupt& interrupt);
 
   // Whether there is software that can take interrupts: a program.
   bool HasSoftware() const;
 
   // Ends the guest: it runs on without a platform until it returns. The thread
   // to be joined, without the mutex; not joinable when there was none.
-  std::thread Stop() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
+  std::thread Stop();
 
   // What the program returned.
-  std::optional<absl::Status> guest_status() const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex) {
-    return guest_status_;
-  }
-  const FakeExitCounts& counts() const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex) {
-    return counts_;
-  }
+  std::optional<absl::Status> guest_status() const;
+  const FakeExitCounts& counts() const;
   unsigned id() const { return options_.id; }
 
   kvm_regs& regs() { return regs_; }

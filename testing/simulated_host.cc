@@ -11,8 +11,7 @@
 namespace passthru::fake {
 
 SimulatedHost::SimulatedHost(Options options)
-    : kernel_(options.kernel),
-      vfio_(&kernel_.core(), std::move(options.vfio)) {
+    : kernel_(options.kernel), vfio_(&kernel_.core(), std::move(options.vfio)) {
   kernel_.AddSubsystem(&vfio_);
 }
 
