@@ -53,6 +53,9 @@ absl::Status FakeInterruptController::DeassignIrqfd(int event_fd,
                                                     allocator::Gsi gsi) {
   absl::MutexLock lock(&mutex_);
   Log(absl::StrCat("irqfd off ", gsi.value()));
+  if (absl::Status status = Fails(deassign_, "KVM_IRQFD"); !status.ok()) {
+    return status;
+  }
   const auto it = irqfds_.find(event_fd);
   if (it == irqfds_.end() || it->second != gsi.value()) return absl::OkStatus();
   irqfds_.erase(it);
@@ -168,6 +171,11 @@ size_t FakeInterruptController::irqfds() const {
 void FakeInterruptController::FailAssign(int times, int error) {
   absl::MutexLock lock(&mutex_);
   assign_ = {times, error};
+}
+
+void FakeInterruptController::FailDeassign(int times, int error) {
+  absl::MutexLock lock(&mutex_);
+  deassign_ = {times, error};
 }
 
 void FakeInterruptController::FailRouting(int times, int error) {

@@ -60,6 +60,7 @@ class FakeInterruptController final : public InterruptController {
 
   // Failures to come: each call that is named fails so many times.
   void FailAssign(int times, int error);
+  void FailDeassign(int times, int error);
   void FailRouting(int times, int error);
   void FailSignal(int times, int error);
   // The largest table that is accepted.
@@ -88,6 +89,7 @@ class FakeInterruptController final : public InterruptController {
   uint64_t delivered_count_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t lost_ ABSL_GUARDED_BY(mutex_) = 0;
   Failure assign_ ABSL_GUARDED_BY(mutex_);
+  Failure deassign_ ABSL_GUARDED_BY(mutex_);
   Failure routing_ ABSL_GUARDED_BY(mutex_);
   Failure signal_ ABSL_GUARDED_BY(mutex_);
   size_t max_entries_ ABSL_GUARDED_BY(mutex_) = 4096;

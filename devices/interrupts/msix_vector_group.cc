@@ -68,14 +68,12 @@ absl::Status MsixVectorGroup::Disable() {
 absl::Status MsixVectorGroup::DisableLocked() {
   if (!enabled_) return absl::OkStatus();
   for (Vector& vector : vectors_) {
-    if (vector.state == VectorState::kActive) DeassignIrqfd(vector);
+    if (vector.state == VectorState::kActive || vector.irqfd_stuck) {
+      DeassignIrqfd(vector);
+    }
     vector.state = VectorState::kOff;
     vector.user_space_only = false;
-    vector.staged = false;
-    if (vector.gsi.has_value()) {
-      options_.router->Release(*vector.gsi);
-      vector.gsi.reset();
-    }
+    ReleaseRoute(vector);
   }
   absl::Status status;
   if (host_enabled_) {
@@ -149,6 +147,7 @@ void MsixVectorGroup::Unmask(uint32_t index) {
       return;
     }
   }
+  if (vector.irqfd_stuck) DeassignIrqfd(vector);
   vector.state = VectorState::kWatched;
   StageMessage(vector);
   if (vector.staged &&
@@ -271,23 +270,27 @@ void MsixVectorGroup::AssignIrqfd(Vector& vector) {
 
 void MsixVectorGroup::DeassignIrqfd(Vector& vector) {
   ++stats_.irqfd_deassigns;
-  if (absl::Status status =
-          options_.controller->DeassignIrqfd(vector.event->fd(), *vector.gsi);
-      !status.ok()) {
+  const absl::Status status =
+      options_.controller->DeassignIrqfd(vector.event->fd(), *vector.gsi);
+  vector.irqfd_stuck = !status.ok();
+  if (!status.ok()) {
     ++stats_.failed_calls;
     LOG_EVERY_N_SEC(ERROR, 1)
         << options_.name << " vector " << IndexOf(vector) << ": " << status;
   }
 }
 
+void MsixVectorGroup::ReleaseRoute(Vector& vector) {
+  vector.staged = false;
+  if (!vector.gsi.has_value() || vector.irqfd_stuck) return;
+  options_.router->Release(*vector.gsi);
+  vector.gsi.reset();
+}
+
 void MsixVectorGroup::FailPromotion(Vector& vector, const absl::Status& why) {
   ++stats_.failed_promotions;
   vector.user_space_only = true;
-  vector.staged = false;
-  if (vector.gsi.has_value()) {
-    options_.router->Release(*vector.gsi);
-    vector.gsi.reset();
-  }
+  ReleaseRoute(vector);
   LOG_EVERY_N_SEC(WARNING, 1) << options_.name << " vector " << IndexOf(vector)
                               << " will be delivered from user space: " << why;
 }
@@ -338,11 +341,19 @@ void MsixVectorGroup::Shutdown() {
       LOG(ERROR) << options_.name << ": " << status;
     }
   }
+  {
+    absl::MutexLock lock(&mutex_);
+    for (Vector& vector : vectors_) {
+      // Closing its eventfd ends an irqfd, whatever happened before
+      // (irqfd_wakeup(), EPOLLHUP).
+      vector.event.reset();
+      vector.irqfd_stuck = false;
+      ReleaseRoute(vector);
+    }
+  }
   // The routes leave the kernel's table. After a failure they stay, unused,
   // until the next commit.
   if (flush) options_.router->Commit().IgnoreError();
-  absl::MutexLock lock(&mutex_);
-  for (Vector& vector : vectors_) vector.event.reset();
 }
 
 uint32_t MsixVectorGroup::IndexOf(const Vector& vector) const {

@@ -148,6 +148,9 @@ class MsixVectorGroup {
     std::optional<allocator::Gsi> gsi;
     bool staged = false;  // the router has `message`
     bool user_space_only = false;
+    // Deassigning the irqfd failed: the kernel still takes the eventfd's
+    // signals for `gsi`, which must not go to another vector.
+    bool irqfd_stuck = false;
     uint64_t user_space_signals = 0;
 
     bool programmed() const { return !masked || message != pci::MsiMessage(); }
@@ -175,6 +178,7 @@ class MsixVectorGroup {
   bool Deliver(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AssignIrqfd(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DeassignIrqfd(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReleaseRoute(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FailPromotion(Vector& vector, const absl::Status& why)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DisableLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

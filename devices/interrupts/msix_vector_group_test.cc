@@ -550,6 +550,29 @@ TEST_F(MsixVectorGroupTest, ShutdownThatNeverHadARouteMakesNoRoutingCall) {
   EXPECT_EQ(router_->stats().routing_calls, 0u);
 }
 
+TEST_F(MsixVectorGroupTest, AnIrqfdThatStaysIsDeassignedAtTheNextOccasion) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  controller_.FailDeassign(1, ENOMEM);
+  Set(0, 0x30, /*masked=*/true);
+  EXPECT_EQ(group_->stats().failed_calls, 1u);
+  log_.clear();
+  Set(0, 0x44, /*masked=*/false);
+  EXPECT_THAT(log_, ElementsAre("irqfd off 24"));
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x44)));
+}
+
+TEST_F(MsixVectorGroupTest, TheGsiOfAnIrqfdThatStaysIsNotGivenAway) {
+  ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
+  Activate(0, 0x30);
+  controller_.FailDeassign(1, ENOMEM);
+  ASSERT_THAT(group_->Disable(), IsOk());
+  EXPECT_EQ(router_->stats().routes, 1u);
+  group_->Shutdown();
+  EXPECT_EQ(router_->stats().routes, 0u);
+}
+
 // --- MSI.
 
 TEST_F(MsixVectorGroupTest, MsiArmsAllItsVectorsWithOneCall) {

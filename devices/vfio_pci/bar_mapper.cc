@@ -64,7 +64,7 @@ absl::Status BarMapper::RetractEntry(Entry& entry) {
   entry.problem.clear();
   absl::Status result;
   for (Area& area : entry.areas) {
-    area.refused.clear();
+    if (area.area.mapped()) area.refused.clear();
     if (!area.slot.has_value()) continue;
     if (absl::Status status = options_.memory->Remove(*area.slot);
         !status.ok()) {

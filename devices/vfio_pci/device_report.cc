@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "pci/capability_id.h"
 #include "pci/capabilities.h"
+#include "pci/capability_id.h"
 #include "pci/describe.h"
 #include "pci/describe_capability.h"
 #include "pci/describe_extended_capability.h"

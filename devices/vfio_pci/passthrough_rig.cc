@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/passthrough_rig.h"
+
+#include <array>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "devices/vfio/find_group.h"
+#include "devices/vfio/vfio_container.h"
+#include "devices/vfio/vfio_device.h"
+#include "devices/vfio/vfio_group.h"
+#include "pci/little_endian.h"
+#include "testing/guest_cpu.h"
+#include "testing/vfio/fixture.h"
+
+namespace passthru::vfio_pci {
+
+PassthroughRig::PassthroughRig(Options options)
+    : options_(std::move(options)),
+      host_(std::make_unique<fake::SimulatedHost>(options_.host)) {
+  absl::StatusOr<fake::PciDevice> fixture = fake::LoadFixture(
+      absl::StrCat("testing/fixtures/", options_.fixture, ".textproto"));
+  CHECK_OK(fixture);
+  if (options_.edit_fixture != nullptr) options_.edit_fixture(*fixture);
+  bdf_ = *pci::Bdf::Parse(fixture->bdf());
+  auto model = fake::MakeModel(*fixture);
+  CHECK_OK(model);
+  CHECK_OK(host_->vfio().AddDevice(
+      *fixture, {.model = *std::move(model),
+                 .msi_vectors_available = options_.msi_vectors_available,
+                 .msix_vectors_available = options_.msix_vectors_available}));
+
+  vm_ = *kvm::KvmVm::Create(&kernel());
+  CHECK_OK(vm_->CreateIrqchip());
+  router_ = *interrupts::GsiRouter::Create({.controller = vm_.get()});
+  slots_ = *allocator::MemorySlotAllocator::Create(vm_->MaxSlots());
+  slot_listener_ =
+      std::make_unique<kvm::KvmSlotListener>(vm_.get(), slots_.get());
+  CHECK_OK(memory_.AddListener(slot_listener_.get()));
+  loop_ = *kernel::EventLoop::Create(&kernel());
+  before_ = kernel().Resources();
+}
+
+PassthroughRig::~PassthroughRig() {
+  device_.reset();
+  loop_.reset();
+  CHECK_OK(memory_.RemoveListener(slot_listener_.get()));
+}
+
+absl::Status PassthroughRig::Attach() {
+  const absl::StatusOr<uint32_t> number = vfio::FindGroup(&kernel(), bdf_);
+  if (!number.ok()) return number.status();
+  auto container = vfio::VfioContainer::Create(&kernel());
+  if (!container.ok()) return container.status();
+  auto group = vfio::VfioGroup::Open(*std::move(container), *number);
+  if (!group.ok()) return group.status();
+  auto device = vfio::VfioDevice::Open(*std::move(group), bdf_);
+  if (!device.ok()) return device.status();
+  VfioPciDevice::Options options = {.syscalls = &kernel(),
+                                    .device = *std::move(device),
+                                    .mmio = &mmio_,
+                                    .pio = &pio_,
+                                    .memory = &memory_,
+                                    .router = router_.get(),
+                                    .controller = vm_.get(),
+                                    .loop = loop_.get(),
+                                    .topology_mutex = &topology_mutex_};
+  if (options_.edit_options != nullptr) options_.edit_options(options);
+  absl::StatusOr<std::shared_ptr<VfioPciDevice>> created =
+      VfioPciDevice::Create(std::move(options));
+  if (!created.ok()) return created.status();
+  device_ = *std::move(created);
+  return absl::OkStatus();
+}
+
+void PassthroughRig::Write(uint16_t offset, unsigned width, uint32_t value) {
+  std::array<uint8_t, 4> bytes;
+  pci::StoreLittleEndian(absl::MakeSpan(bytes), 0, value);
+  device_->ConfigWrite(offset, absl::MakeSpan(bytes).first(width));
+}
+
+uint16_t PassthroughRig::FindCapability(uint8_t id) {
+  auto at = static_cast<uint16_t>(Read(0x34, 1));
+  for (int i = 0; i < 48 && at != 0; ++i) {
+    if (Read(at, 1) == id) return at;
+    at = static_cast<uint16_t>(Read(static_cast<uint16_t>(at + 1), 1));
+  }
+  return 0;
+}
+
+uint16_t PassthroughRig::FindExtendedCapability(uint16_t id) {
+  uint16_t at = 0x100;
+  for (int i = 0; i < 960 && at >= 0x100; ++i) {
+    const uint32_t header = Read(at, 4);
+    if ((header & 0xffff) == id) return at;
+    at = static_cast<uint16_t>(header >> 20);
+  }
+  return 0;
+}
+
+uint64_t PassthroughRig::Load(uint64_t address, unsigned width) {
+  std::array<uint8_t, 8> bytes = {};
+  mmio_.Read(address, absl::MakeSpan(bytes).first(width));
+  return pci::LoadLittleEndian<uint64_t>(bytes, 0);
+}
+
+void PassthroughRig::Store(uint64_t address, unsigned width, uint64_t value) {
+  std::array<uint8_t, 8> bytes;
+  pci::StoreLittleEndian(absl::MakeSpan(bytes), 0, value);
+  mmio_.Write(address, absl::MakeSpan(bytes).first(width));
+}
+
+void PassthroughRig::PlaceBar(uint8_t index, uint64_t address) {
+  CHECK_OK(device_->SetBarAddress(pci::BarIndex(index), address));
+  Write(0x04, 2, 0x6);
+}
+
+void PassthroughRig::WriteVector(uint16_t vector, uint32_t data, bool masked) {
+  const uint32_t location =
+      Read(static_cast<uint16_t>(FindCapability(0x11) + 4), 4);
+  const uint64_t entry = kBarAddress + (location & ~uint32_t{7}) + 16u * vector;
+  const pci::MsiMessage message = Message(data);
+  Store(entry, 4, message.address);
+  Store(entry + 4, 4, message.address >> 32);
+  Store(entry + 8, 4, message.data);
+  Store(entry + 12, 4, masked ? 1 : 0);
+}
+
+void PassthroughRig::SetMsixControl(bool enable, bool function_mask) {
+  const auto control = static_cast<uint16_t>(FindCapability(0x11) + 2);
+  Write(control, 2, (enable ? 0x8000u : 0u) | (function_mask ? 0x4000u : 0u));
+}
+
+void PassthroughRig::RaiseMsix(uint16_t vector) {
+  CHECK_OK(host_->vfio().WithHardware(
+      bdf_, [vector](fake::DeviceHost& host) { host.RaiseMsix(vector); }));
+  RunLoop();
+}
+
+void PassthroughRig::RaiseMsi(uint16_t vector) {
+  CHECK_OK(host_->vfio().WithHardware(
+      bdf_, [vector](fake::DeviceHost& host) { host.RaiseMsi(vector); }));
+  RunLoop();
+}
+
+void PassthroughRig::SetIntx(bool asserted) {
+  CHECK_OK(host_->vfio().WithHardware(
+      bdf_, [asserted](fake::DeviceHost& host) { host.SetIntx(asserted); }));
+  RunLoop();
+}
+
+void PassthroughRig::RunLoop() {
+  for (;;) {
+    const absl::StatusOr<int> ran = loop_->RunOnce(/*timeout_ms=*/0);
+    CHECK_OK(ran);
+    if (*ran == 0) return;
+  }
+}
+
+std::vector<uint32_t> PassthroughRig::TakeMessages() {
+  const std::vector<fake::GuestInterrupt> all = kernel().kvm().Messages();
+  std::vector<uint32_t> data;
+  for (; messages_taken_ < all.size(); ++messages_taken_) {
+    data.push_back(all[messages_taken_].data);
+  }
+  return data;
+}
+
+std::vector<std::string> PassthroughRig::Slots() {
+  std::vector<std::string> slots;
+  for (const memory::MemoryArea& area : memory_.Areas()) {
+    slots.push_back(absl::StrFormat("%#x+%#x", area.guest.value(), area.size));
+  }
+  return slots;
+}
+
+}  // namespace passthru::vfio_pci

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_VFIO_PCI_PASSTHROUGH_RIG_H_
+#define PASSTHRU_DEVICES_VFIO_PCI_PASSTHROUGH_RIG_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "allocator/memory_slot_allocator.h"
+#include "devices/bus/bus.h"
+#include "devices/interrupts/gsi_router.h"
+#include "devices/kernel/event_loop.h"
+#include "devices/kvm/kvm_vm.h"
+#include "devices/kvm/slot_listener.h"
+#include "devices/memory/guest_memory_map.h"
+#include "devices/vfio_pci/vfio_pci_device.h"
+#include "pci/bdf.h"
+#include "pci/msi_message.h"
+#include "testing/fake_kernel.h"
+#include "testing/leak_check.h"
+#include "testing/proto/device.pb.h"
+#include "testing/simulated_host.h"
+
+namespace passthru::vfio_pci {
+
+// For tests: a VM on the simulated host with one passed-through device, and the
+// test in the guest's place. Accesses come from the test's thread, through the
+// buses, as the exit loop brings them; the event loop runs when told to.
+//
+// CHECKs what is not the test's subject.
+class PassthroughRig {
+ public:
+  struct Options {
+    std::string fixture = "nvme";
+    fake::SimulatedHost::Options host;
+    uint32_t msi_vectors_available = 32;
+    uint32_t msix_vectors_available = 2048;
+    // Changes to the fixture, and to how the device is created.
+    std::function<void(fake::PciDevice&)> edit_fixture;
+    std::function<void(VfioPciDevice::Options&)> edit_options;
+  };
+  PassthroughRig() : PassthroughRig(Options()) {}
+  explicit PassthroughRig(Options options);
+  ~PassthroughRig();
+
+  // Opens group and device and creates the VfioPciDevice.
+  absl::Status Attach();
+  VfioPciDevice& device() { return *device_; }
+  std::shared_ptr<VfioPciDevice>& device_pointer() { return device_; }
+
+  // Configuration space.
+  uint32_t Read(uint16_t offset, unsigned width) {
+    return device_->ConfigRead(offset, width) & Mask(width);
+  }
+  void Write(uint16_t offset, unsigned width, uint32_t value);
+  // Where the capability is in the guest's view; 0: nowhere.
+  uint16_t FindCapability(uint8_t id);
+  uint16_t FindExtendedCapability(uint16_t id);
+
+  // Trapped accesses. (A mapped area is checked in the slots.)
+  uint64_t Load(uint64_t address, unsigned width);
+  void Store(uint64_t address, unsigned width, uint64_t value);
+
+  // Puts BAR `index` at `address` and turns memory decode and bus mastering on.
+  void PlaceBar(uint8_t index, uint64_t address);
+  static constexpr uint64_t kBarAddress = 0xe0000000;
+
+  // The MSI-X table of the device at kBarAddress.
+  void WriteVector(uint16_t vector, uint32_t data, bool masked);
+  void SetMsixControl(bool enable, bool function_mask);
+  static pci::MsiMessage Message(uint32_t data) {
+    return {.address = 0xfee00000, .data = data};
+  }
+
+  // The device raises an interrupt; then the event loop runs.
+  void RaiseMsix(uint16_t vector);
+  void RaiseMsi(uint16_t vector);
+  void SetIntx(bool asserted);
+  void RunLoop();
+  // The data of the MSIs that arrived since the last call.
+  std::vector<uint32_t> TakeMessages();
+
+  fake::SimulatedHost& host() { return *host_; }
+  fake::FakeKernel& kernel() { return host_->kernel(); }
+  bus::Bus& mmio() { return mmio_; }
+  bus::Bus& pio() { return pio_; }
+  memory::GuestMemoryMap& memory() { return memory_; }
+  interrupts::GsiRouter& router() { return *router_; }
+  kernel::EventLoop& loop() { return *loop_; }
+  absl::Mutex& topology_mutex() { return topology_mutex_; }
+  const pci::Bdf& bdf() const { return bdf_; }
+  // What is held beyond the VM itself.
+  fake::LeakReport Leaks() { return kernel().CheckLeaks(before_); }
+  // "BAR0+0x0 at 0xe0000000, 0x2000 bytes", for each.
+  std::vector<std::string> Slots();
+
+ private:
+  static uint32_t Mask(unsigned width) {
+    return width >= 4 ? ~uint32_t{0} : (uint32_t{1} << 8 * width) - 1;
+  }
+
+  const Options options_;
+  std::unique_ptr<fake::SimulatedHost> host_;
+  pci::Bdf bdf_;
+  std::unique_ptr<kvm::KvmVm> vm_;
+  std::unique_ptr<interrupts::GsiRouter> router_;
+  std::unique_ptr<allocator::MemorySlotAllocator> slots_;
+  std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
+  memory::GuestMemoryMap memory_;
+  bus::Bus mmio_{"memory"};
+  bus::Bus pio_{"ports"};
+  absl::Mutex topology_mutex_;
+  std::unique_ptr<kernel::EventLoop> loop_;
+  fake::ResourceSnapshot before_;
+  std::shared_ptr<VfioPciDevice> device_;
+  size_t messages_taken_ = 0;
+};
+
+}  // namespace passthru::vfio_pci
+
+#endif  // PASSTHRU_DEVICES_VFIO_PCI_PASSTHROUGH_RIG_H_
