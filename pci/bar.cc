@@ -115,7 +115,7 @@ absl::string_view Name(BarType type) {
   return "unknown";
 }
 
-std::string ToString(const Bar &bar) {
+std::string ToString(const Bar& bar) {
   return absl::StrFormat(
       "%v: %s%s, %s at 0x%08x%s", bar.index, Name(bar.type),
       bar.prefetchable ? ", prefetchable" : "", SizeToString(bar.size),
@@ -233,7 +233,7 @@ absl::StatusOr<std::vector<Bar>> DecodeBarsFromMasks(
   return DecodeBars(config, sizes);
 }
 
-BarRegister EncodeBar(const Bar &bar) {
+BarRegister EncodeBar(const Bar& bar) {
   BarRegister value = Split(bar.address);
   if (bar.index.is_rom()) {
     value.low |= bar.rom_enabled ? kRomEnable : 0;
@@ -249,7 +249,7 @@ BarRegister EncodeBar(const Bar &bar) {
   return value;
 }
 
-BarRegister BarWriteMask(const Bar &bar) {
+BarRegister BarWriteMask(const Bar& bar) {
   BarRegister mask = Split(~(bar.size - 1));
   if (!bar.is_64bit()) mask.high = 0;
   mask.low &= ~BarFlagsMask(bar.index, bar.type);
@@ -264,7 +264,7 @@ Bar WithRegister(Bar bar, BarRegister value) {
   return bar;
 }
 
-absl::Status ValidateBarAddress(const Bar &bar, uint64_t address) {
+absl::Status ValidateBarAddress(const Bar& bar, uint64_t address) {
   const auto refused = [&](absl::string_view why) {
     return absl::InvalidArgumentError(
         absl::StrFormat("%v, %s, %s: cannot decode at 0x%x: %s", bar.index,

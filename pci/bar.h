@@ -42,11 +42,11 @@ struct Bar {
 
   bool is_io() const { return type == BarType::kIo; }
   bool is_64bit() const { return type == BarType::kMemory64; }
-  friend constexpr bool operator==(const Bar &, const Bar &) = default;
+  friend constexpr bool operator==(const Bar&, const Bar&) = default;
 };
 
 // "BAR0: 64-bit memory, prefetchable, 16 KiB at 0xfebf0000".
-std::string ToString(const Bar &bar);
+std::string ToString(const Bar& bar);
 
 // Where the register is in a type 0 header; the high half of a 64-bit BAR
 // follows it.
@@ -84,12 +84,12 @@ absl::StatusOr<std::vector<Bar>> DecodeBarsFromMasks(
     absl::Span<const uint8_t> config, absl::Span<const uint32_t> read_back);
 
 // What the register reads: the address and the flags.
-BarRegister EncodeBar(const Bar &bar);
+BarRegister EncodeBar(const Bar& bar);
 
 // The bits that software can write. Flags and the address bits below the size
 // are not among them, so all ones written read back as
 // (mask | flags): that is sizing, and it needs no special case.
-BarRegister BarWriteMask(const Bar &bar);
+BarRegister BarWriteMask(const Bar& bar);
 
 // `bar` after its register came to hold `value` (address, ROM enable).
 Bar WithRegister(Bar bar, BarRegister value);
@@ -99,7 +99,7 @@ Bar WithRegister(Bar bar, BarRegister value);
 // software passes through without meaning them: 0, which stands for "not
 // assigned", and for memory the highest place, which is what a register holds
 // while all ones are written to find its size.
-absl::Status ValidateBarAddress(const Bar &bar, uint64_t address);
+absl::Status ValidateBarAddress(const Bar& bar, uint64_t address);
 
 }  // namespace passthru::pci
 

@@ -44,7 +44,7 @@ class BarIndex {
 
   // "BAR0" to "BAR5", "ROM".
   template <typename Sink>
-  friend void AbslStringify(Sink &sink, BarIndex index) {
+  friend void AbslStringify(Sink& sink, BarIndex index) {
     sink.Append(index.ToString());
   }
   std::string ToString() const;

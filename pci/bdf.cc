@@ -80,7 +80,7 @@ std::string Bdf::ToString() const {
                          function_);
 }
 
-uint8_t Bdf::Invalid(const char *what, uint8_t value) {
+uint8_t Bdf::Invalid(const char* what, uint8_t value) {
   LOG(FATAL) << "PCI " << what << " number " << int{value}
              << " is out of range";
 }

@@ -53,21 +53,21 @@ class Bdf {
   // "0000:01:00.0", the name of the device's folder in sysfs.
   std::string ToString() const;
 
-  friend constexpr auto operator<=>(const Bdf &, const Bdf &) = default;
+  friend constexpr auto operator<=>(const Bdf&, const Bdf&) = default;
 
   template <typename H>
-  friend H AbslHashValue(H h, const Bdf &bdf) {
+  friend H AbslHashValue(H h, const Bdf& bdf) {
     return H::combine(std::move(h), bdf.segment_, bdf.routing_id());
   }
 
   template <typename Sink>
-  friend void AbslStringify(Sink &sink, const Bdf &bdf) {
+  friend void AbslStringify(Sink& sink, const Bdf& bdf) {
     sink.Append(bdf.ToString());
   }
 
  private:
   // Not constexpr, so that a wrong constant does not compile. Dies at run time.
-  [[noreturn]] static uint8_t Invalid(const char *what, uint8_t value);
+  [[noreturn]] static uint8_t Invalid(const char* what, uint8_t value);
 
   uint16_t segment_ = 0;
   uint8_t bus_ = 0;

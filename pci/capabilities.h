@@ -20,8 +20,8 @@ struct Capability {
   CapabilityId id = CapabilityId::kNull;
   uint8_t offset = 0;
   uint8_t next = 0;  // Reserved bits removed; 0 at the end.
-  friend constexpr bool operator==(const Capability &,
-                                   const Capability &) = default;
+  friend constexpr bool operator==(const Capability&,
+                                   const Capability&) = default;
 };
 
 struct ExtendedCapability {
@@ -29,8 +29,8 @@ struct ExtendedCapability {
   uint8_t version = 0;
   uint16_t offset = 0;
   uint16_t next = 0;  // Reserved bits removed; 0 at the end.
-  friend constexpr bool operator==(const ExtendedCapability &,
-                                   const ExtendedCapability &) = default;
+  friend constexpr bool operator==(const ExtendedCapability&,
+                                   const ExtendedCapability&) = default;
 };
 
 // What a walk found, in the order of the list. Where the list is broken, the
@@ -41,8 +41,8 @@ struct BasicCapabilityList {
   std::string malformed;  // Empty: the list is well formed.
 
   // The first entry of that ID, or null.
-  const Entry *Find(decltype(Entry::id) id) const {
-    for (const Entry &entry : entries) {
+  const Entry* Find(decltype(Entry::id) id) const {
+    for (const Entry& entry : entries) {
       if (entry.id == id) return &entry;
     }
     return nullptr;

@@ -95,7 +95,7 @@ Length EnhancedAllocationLength(absl::Span<const uint8_t> config,
   for (unsigned i = 0; i < (*entries & 0x3fu); ++i) {
     const auto entry = ReadAt<uint32_t>(config, offset + length);
     if (!entry.has_value()) return std::nullopt;
-    length += 4 * ((*entry & 7) + 1);
+    length += size_t{4} * ((*entry & 7) + 1);
   }
   return static_cast<uint16_t>(length);
 }
@@ -189,7 +189,7 @@ Length DeclaredInBits31To20(absl::Span<const uint8_t> config, size_t offset,
 }  // namespace
 
 std::optional<uint16_t> StandardCapabilityLength(
-    absl::Span<const uint8_t> config, const Capability &capability) {
+    absl::Span<const uint8_t> config, const Capability& capability) {
   config = config.first(std::min<size_t>(config.size(), kConfigSpaceSize));
   const uint8_t offset = capability.offset;
   switch (capability.id) {
@@ -235,7 +235,7 @@ std::optional<uint16_t> StandardCapabilityLength(
 }
 
 std::optional<uint16_t> ExtendedCapabilityLength(
-    absl::Span<const uint8_t> config, const ExtendedCapability &capability) {
+    absl::Span<const uint8_t> config, const ExtendedCapability& capability) {
   const uint16_t offset = capability.offset;
   switch (capability.id) {
     case ExtendedCapabilityId::kNull:

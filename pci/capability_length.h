@@ -23,9 +23,9 @@ namespace passthru::pci {
 // pci_cap_length, pci_ext_cap_length, vfio_cap_len, vfio_ext_cap_len). Which
 // IDs it hides is its own policy and no property of PCI.
 std::optional<uint16_t> StandardCapabilityLength(
-    absl::Span<const uint8_t> config, const Capability &capability);
+    absl::Span<const uint8_t> config, const Capability& capability);
 std::optional<uint16_t> ExtendedCapabilityLength(
-    absl::Span<const uint8_t> config, const ExtendedCapability &capability);
+    absl::Span<const uint8_t> config, const ExtendedCapability& capability);
 
 }  // namespace passthru::pci
 

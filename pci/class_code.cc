@@ -115,15 +115,15 @@ std::string ClassCode::ToString() const {
 }
 
 absl::string_view Name(ClassCode code) {
-  for (const InterfaceName &entry : kInterfaces) {
+  for (const InterfaceName& entry : kInterfaces) {
     if (entry.code == code) return entry.name;
   }
-  for (const SubClassName &entry : kSubClasses) {
+  for (const SubClassName& entry : kSubClasses) {
     if (entry.base == code.base && entry.sub == code.sub) {
       return entry.name;
     }
   }
-  for (const BaseClassName &entry : kBaseClasses) {
+  for (const BaseClassName& entry : kBaseClasses) {
     if (entry.base == code.base) return entry.name;
   }
   return "Unknown class";

@@ -24,7 +24,7 @@ struct ClassCode {
   // The six digits "010802".
   std::string ToString() const;
   template <typename Sink>
-  friend void AbslStringify(Sink &sink, ClassCode code) {
+  friend void AbslStringify(Sink& sink, ClassCode code) {
     sink.Append(code.ToString());
   }
 };

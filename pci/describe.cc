@@ -45,7 +45,7 @@ std::string Identity(absl::Span<const uint8_t> config) {
 
 // Without sizes only what the registers hold can be told.
 void AppendBarsWithoutSizes(absl::Span<const uint8_t> config,
-                            std::vector<std::string> &lines) {
+                            std::vector<std::string>& lines) {
   for (uint8_t i = 0; i < BarIndex::kCount; ++i) {
     const BarIndex index(i);
     const uint32_t low = ReadRegister(config, RegisterOf(index));
@@ -64,7 +64,7 @@ void AppendBarsWithoutSizes(absl::Span<const uint8_t> config,
 
 void AppendBars(absl::Span<const uint8_t> config,
                 absl::Span<const uint64_t> sizes,
-                std::vector<std::string> &lines) {
+                std::vector<std::string>& lines) {
   if (sizes.empty()) {
     AppendBarsWithoutSizes(config, lines);
     return;
@@ -74,7 +74,7 @@ void AppendBars(absl::Span<const uint8_t> config,
     lines.push_back(absl::StrCat("BARs malformed: ", bars.status().message()));
     return;
   }
-  for (const Bar &bar : *bars) lines.push_back(ToString(bar));
+  for (const Bar& bar : *bars) lines.push_back(ToString(bar));
 }
 
 }  // namespace
@@ -87,7 +87,7 @@ std::vector<std::string> DescribeDevice(absl::Span<const uint8_t> config,
     AppendBars(config, bar_sizes, lines);
   }
   const CapabilityList standard = WalkCapabilities(config);
-  for (const Capability &capability : standard.entries) {
+  for (const Capability& capability : standard.entries) {
     lines.push_back(DescribeCapability(config, capability));
   }
   if (!standard.malformed.empty()) {
@@ -95,7 +95,7 @@ std::vector<std::string> DescribeDevice(absl::Span<const uint8_t> config,
         absl::StrCat("capability list malformed: ", standard.malformed));
   }
   const ExtendedCapabilityList extended = WalkExtendedCapabilities(config);
-  for (const ExtendedCapability &capability : extended.entries) {
+  for (const ExtendedCapability& capability : extended.entries) {
     lines.push_back(DescribeExtendedCapability(config, capability));
   }
   if (!extended.malformed.empty()) {

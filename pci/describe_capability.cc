@@ -28,7 +28,7 @@ namespace {
 // As lspci prints a bit.
 char Sign(bool set) { return set ? '+' : '-'; }
 
-std::string Malformed(const absl::Status &status) {
+std::string Malformed(const absl::Status& status) {
   return absl::StrCat("malformed: ", status.message());
 }
 
@@ -120,7 +120,7 @@ std::string AdvancedFeatures(absl::Span<const uint8_t> config, uint8_t offset) {
 }
 
 std::string Essentials(absl::Span<const uint8_t> config,
-                       const Capability &capability) {
+                       const Capability& capability) {
   switch (capability.id) {
     case CapabilityId::kPowerManagement:
       return PowerManagement(config, capability.offset);
@@ -146,7 +146,7 @@ std::string Essentials(absl::Span<const uint8_t> config,
 }  // namespace
 
 std::string DescribeCapability(absl::Span<const uint8_t> config,
-                               const Capability &capability) {
+                               const Capability& capability) {
   std::string line =
       absl::StrFormat("%02x: %s", capability.offset, Name(capability.id));
   if (Name(capability.id) == "Unknown") {

@@ -19,7 +19,7 @@ namespace passthru::pci {
 // contents; a capability that makes no sense is called malformed, with the
 // reason.
 std::string DescribeCapability(absl::Span<const uint8_t> config,
-                               const Capability &capability);
+                               const Capability& capability);
 
 }  // namespace passthru::pci
 

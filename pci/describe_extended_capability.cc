@@ -71,7 +71,7 @@ std::string ProcessAddressSpaceId(absl::Span<const uint8_t> config,
 // PCIe 6.0 7.8.6.3: each control register names its BAR and its size, 1 MiB
 // doubled by each step.
 std::string ResizableBars(absl::Span<const uint8_t> config,
-                          const ExtendedCapability &capability) {
+                          const ExtendedCapability& capability) {
   const std::optional<uint16_t> length =
       ExtendedCapabilityLength(config, capability);
   std::string text;
@@ -85,7 +85,7 @@ std::string ResizableBars(absl::Span<const uint8_t> config,
 }
 
 std::string VendorSpecific(absl::Span<const uint8_t> config,
-                           const ExtendedCapability &capability) {
+                           const ExtendedCapability& capability) {
   const std::optional<uint16_t> length =
       ExtendedCapabilityLength(config, capability);
   if (!length.has_value()) return "malformed: no valid length";
@@ -102,7 +102,7 @@ std::string VendorSpecific(absl::Span<const uint8_t> config,
 }
 
 std::string Essentials(absl::Span<const uint8_t> config,
-                       const ExtendedCapability &capability) {
+                       const ExtendedCapability& capability) {
   switch (capability.id) {
     case ExtendedCapabilityId::kDeviceSerialNumber:
       return SerialNumber(config, capability.offset);
@@ -127,7 +127,7 @@ std::string Essentials(absl::Span<const uint8_t> config,
 }  // namespace
 
 std::string DescribeExtendedCapability(absl::Span<const uint8_t> config,
-                                       const ExtendedCapability &capability) {
+                                       const ExtendedCapability& capability) {
   std::string line =
       absl::StrFormat("%03x: %s", capability.offset, Name(capability.id));
   if (Name(capability.id) == "Unknown") {

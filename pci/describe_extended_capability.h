@@ -19,7 +19,7 @@ namespace passthru::pci {
 // contents; a capability that makes no sense is called malformed, with the
 // reason.
 std::string DescribeExtendedCapability(absl::Span<const uint8_t> config,
-                                       const ExtendedCapability &capability);
+                                       const ExtendedCapability& capability);
 
 }  // namespace passthru::pci
 

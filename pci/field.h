@@ -39,12 +39,12 @@ struct Field {
     return static_cast<typename Register::Raw>(kValueMask << kLow);
   }
 
-  constexpr Value Get(const Register &reg) const {
+  constexpr Value Get(const Register& reg) const {
     return static_cast<Value>((uint64_t{reg.raw} & Mask()) >> kLow);
   }
 
   // Bits of `value` that do not fit into the field are dropped.
-  constexpr void Set(Register &reg, Value value) const {
+  constexpr void Set(Register& reg, Value value) const {
     const uint64_t bits = (uint64_t{value} << kLow) & Mask();
     reg.raw = static_cast<typename Register::Raw>(
         (uint64_t{reg.raw} & ~uint64_t{Mask()}) | bits);

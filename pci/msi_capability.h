@@ -50,7 +50,7 @@ struct MsiState {
   // Can `vector` not be sent: masked, or beyond those allotted?
   bool masked(VectorIndex vector) const;
 
-  friend bool operator==(const MsiState &, const MsiState &) = default;
+  friend bool operator==(const MsiState&, const MsiState&) = default;
 };
 
 // The layout of one function's MSI capability, one of four. The layout never

@@ -19,7 +19,7 @@ constexpr uint32_t kDeliveryReserved3 = 3;
 constexpr uint32_t kDeliveryReserved6 = 6;
 constexpr uint32_t kFirstLegalVector = 16;
 
-absl::Status Refused(const MsiMessage &message, const char *why) {
+absl::Status Refused(const MsiMessage& message, const char* why) {
   return absl::InvalidArgumentError(
       absl::StrFormat("MSI message %v: %s", message, why));
 }
@@ -30,7 +30,7 @@ std::string MsiMessage::ToString() const {
   return absl::StrFormat("address 0x%08x data 0x%04x", address, data);
 }
 
-absl::Status ValidateMsiMessage(const MsiMessage &message) {
+absl::Status ValidateMsiMessage(const MsiMessage& message) {
   const auto low = static_cast<uint32_t>(message.address);
   const auto high = static_cast<uint32_t>(message.address >> 32);
   if ((low & kInterruptWindowMask) != kInterruptWindow) {

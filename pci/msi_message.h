@@ -16,18 +16,18 @@ struct MsiMessage {
   uint64_t address = 0;
   uint32_t data = 0;
 
-  friend constexpr bool operator==(const MsiMessage &,
-                                   const MsiMessage &) = default;
+  friend constexpr bool operator==(const MsiMessage&,
+                                   const MsiMessage&) = default;
 
   template <typename H>
-  friend H AbslHashValue(H h, const MsiMessage &message) {
+  friend H AbslHashValue(H h, const MsiMessage& message) {
     return H::combine(std::move(h), message.address, message.data);
   }
 
   // "address 0xfee01000 data 0x4041".
   std::string ToString() const;
   template <typename Sink>
-  friend void AbslStringify(Sink &sink, const MsiMessage &message) {
+  friend void AbslStringify(Sink& sink, const MsiMessage& message) {
     sink.Append(message.ToString());
   }
 };
@@ -42,7 +42,7 @@ struct MsiMessage {
 // - a reserved delivery mode (3 or 6);
 // - in the modes that carry a vector, fixed and lowest priority, a vector below
 //   16, which no local APIC accepts.
-absl::Status ValidateMsiMessage(const MsiMessage &message);
+absl::Status ValidateMsiMessage(const MsiMessage& message);
 
 }  // namespace passthru::pci
 

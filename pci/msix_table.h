@@ -18,8 +18,8 @@ struct MsixVectorChange {
   VectorIndex vector;
   bool message = false;  // Address or data.
   bool mask = false;
-  friend constexpr bool operator==(const MsixVectorChange &,
-                                   const MsixVectorChange &) = default;
+  friend constexpr bool operator==(const MsixVectorChange&,
+                                   const MsixVectorChange&) = default;
 };
 using MsixTableChange = absl::InlinedVector<MsixVectorChange, 2>;
 

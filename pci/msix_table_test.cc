@@ -156,7 +156,7 @@ TEST(MsixTablePropertyTest, AnySplitOfAWriteEqualsTheWhole) {
   std::mt19937 random(20240612);
   for (int round = 0; round < 5000; ++round) {
     MsixTable whole(kVectors);
-    Bytes initial(kVectors * 16);
+    Bytes initial(size_t{kVectors} * 16);
     for (uint8_t& byte : initial) byte = static_cast<uint8_t>(random());
     whole.Write(0, initial);
     MsixTable split = whole;
@@ -183,6 +183,7 @@ TEST(MsixTablePropertyTest, AnySplitOfAWriteEqualsTheWhole) {
     }
 
     std::vector<MsixVectorChange> expected;
+    expected.reserve(merged.size());
     for (const auto& [vector, change] : merged) expected.push_back(change);
     ASSERT_THAT(changes, ::testing::ElementsAreArray(expected)) << round;
     for (uint16_t i = 0; i < kVectors; ++i) {

@@ -27,7 +27,7 @@ class VectorIndex {
   }
 
   template <typename Sink>
-  friend void AbslStringify(Sink &sink, VectorIndex index) {
+  friend void AbslStringify(Sink& sink, VectorIndex index) {
     sink.Append(std::to_string(index.value_));
   }
 
