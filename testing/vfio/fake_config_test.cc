@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/vfio/fake_config.h"
+
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <map>
+#include <ostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_format.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/vfio/config_permissions.h"
+#include "testing/vfio/fixture_bytes.h"
+#include "testing/vfio/vfio_test_base.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::testing::ElementsAre;
+
+// Which bits of a device's registers a write through VFIO changed on Linux
+// 6.12, measured bit by bit; registers that are not here: none.
+struct MeasuredRange {
+  uint32_t first;
+  uint32_t end;
+  uint32_t mask;  // Of each dword in the range.
+};
+struct Measured {
+  const char* fixture;
+  std::vector<MeasuredRange> ranges;
+};
+
+const Measured kMeasured[] = {
+    {"nvme",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x010, 0x014, 0xffffc000},
+      {0x014, 0x018, 0xffffffff},
+      {0x03c, 0x040, 0x000000ff},
+      {0x04c, 0x060, 0xffffffff},
+      {0x068, 0x080, 0xffffffff},
+      {0x088, 0x08c, 0x000070e0},
+      {0x0a8, 0x0ac, 0x00008000},
+      {0x0bc, 0x100, 0xffffffff},
+      {0x104, 0x1000, 0xffffffff}}},
+    {"edu",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x010, 0x014, 0xfff00000},
+      {0x03c, 0x040, 0x000000ff},
+      {0x040, 0x044, 0x008e0000},
+      {0x044, 0x100, 0xffffffff}}},
+    {"e1000e",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x010, 0x018, 0xfffe0000},
+      {0x018, 0x01c, 0xffffffe0},
+      {0x01c, 0x020, 0xffffc000},
+      {0x03c, 0x040, 0x000000ff},
+      {0x040, 0x0a0, 0xffffffff},
+      {0x0ac, 0x0c8, 0xffffffff},
+      {0x0cc, 0x0d0, 0x00001e00},
+      {0x0d0, 0x0d4, 0x008e0000},
+      {0x0d4, 0x0e0, 0xffffffff},
+      {0x0e8, 0x0ec, 0x000070e0},
+      {0x0f4, 0x100, 0xffffffff},
+      {0x10c, 0x110, 0x03fff030},
+      {0x114, 0x118, 0x0000f1c1},
+      {0x118, 0x11c, 0x00000140},
+      {0x14c, 0x1000, 0xffffffff}}},
+    {"rtl8139",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x010, 0x018, 0xffffff00},
+      {0x03c, 0x040, 0x000000ff},
+      {0x040, 0x100, 0xffffffff}}},
+    {"xhci",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x010, 0x014, 0xffffc000},
+      {0x014, 0x018, 0xffffffff},
+      {0x03c, 0x040, 0x000000ff},
+      {0x040, 0x090, 0xffffffff},
+      {0x09c, 0x0a0, 0xffffffff},
+      {0x0a8, 0x0ac, 0x000070e0},
+      {0x0c8, 0x0cc, 0x00008000},
+      {0x0dc, 0x100, 0xffffffff},
+      {0x104, 0x1000, 0xffffffff}}},
+    {"virtio_net",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x014, 0x018, 0xfffff000},
+      {0x020, 0x024, 0xffffc000},
+      {0x024, 0x028, 0xffffffff},
+      {0x03c, 0x040, 0x000000ff},
+      {0x048, 0x04c, 0x000070ef},
+      {0x068, 0x06c, 0x00008000},
+      {0x0cc, 0x0d0, 0x000000ff},
+      {0x0d0, 0x0dc, 0xffffffff},
+      {0x0e8, 0x100, 0xffffffff},
+      {0x108, 0x1000, 0xffffffff}}},
+    {"ich9_ahci",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x020, 0x024, 0xffffffe0},
+      {0x024, 0x028, 0xfffff000},
+      {0x03c, 0x040, 0x000000ff},
+      {0x040, 0x080, 0xffffffff},
+      {0x080, 0x084, 0x008e0000},
+      {0x084, 0x0a8, 0xffffffff},
+      {0x0b0, 0x100, 0xffffffff}}},
+    {"e1000",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x010, 0x014, 0xfffe0000},
+      {0x014, 0x018, 0xffffffc0},
+      {0x03c, 0x040, 0x000000ff},
+      {0x040, 0x100, 0xffffffff}}},
+    {"ivshmem",
+     {{0x004, 0x008, 0x00000507},
+      {0x00c, 0x010, 0x000000ff},
+      {0x010, 0x014, 0xffffff00},
+      {0x018, 0x01c, 0xffc00000},
+      {0x01c, 0x020, 0xffffffff},
+      {0x03c, 0x040, 0x000000ff},
+      {0x040, 0x100, 0xffffffff}}},
+};
+
+void PrintTo(const Measured& measured, std::ostream* out) {
+  *out << measured.fixture;
+}
+
+class MeasuredMaskTest : public VfioDeviceTest,
+                         public ::testing::WithParamInterface<Measured> {};
+
+TEST_P(MeasuredMaskTest, WritableBitsAreThoseOfLinux) {
+  Start(LoadDevice(GetParam().fixture));
+  std::map<uint32_t, uint32_t> expected;
+  for (const MeasuredRange& range : GetParam().ranges) {
+    for (uint32_t at = range.first; at < range.end; at += 4) {
+      expected[at] = range.mask;
+    }
+  }
+  const PciDevice device = LoadDevice(GetParam().fixture);
+  const auto power = FindCapability(ExpandConfig(device).bytes, PCI_CAP_ID_PM);
+  std::vector<std::string> wrong;
+  for (uint32_t at = 0; at < device.config_space_size(); at += 4) {
+    const uint32_t original = user().ReadConfig(at, 4);
+    user().WriteConfig(at, 4, ~0u);
+    const uint32_t ones = user().ReadConfig(at, 4);
+    user().WriteConfig(at, 4, 0);
+    const uint32_t zeros = user().ReadConfig(at, 4);
+    user().WriteConfig(at, 4, original);
+    uint32_t mask = ones ^ zeros;
+    // The power state was left out of the measurement.
+    if (power.has_value() && at == *power + 4u) mask &= ~3u;
+    if (mask != expected[at]) {
+      wrong.push_back(absl::StrFormat("0x%03x: 0x%08x, measured 0x%08x", at,
+                                      mask, expected[at]));
+    }
+  }
+  EXPECT_THAT(wrong, ElementsAre());
+}
+
+INSTANTIATE_TEST_SUITE_P(All, MeasuredMaskTest, ::testing::ValuesIn(kMeasured),
+                         [](const auto& suite) {
+                           return std::string(suite.param.fixture);
+                         });
+
+class FakeConfigTest : public VfioDeviceTest {
+ protected:
+  // An NVMe controller with other capabilities: `chain` at 0x40.
+  static PciDevice WithCapabilities(const std::vector<uint8_t>& chain) {
+    PciDevice device = LoadDevice("ivshmem");
+    SetConfigBytes(device, PCI_STATUS, {PCI_STATUS_CAP_LIST});
+    SetConfigBytes(device, PCI_CAPABILITY_LIST, {0x40});
+    SetConfigBytes(device, 0x40, chain);
+    return device;
+  }
+  // An NVMe controller with this at 0x100.
+  static PciDevice WithExtended(uint32_t at, const std::vector<uint8_t>& bytes,
+                                PciDevice device) {
+    SetConfigBytes(device, at, bytes);
+    return device;
+  }
+};
+
+TEST_F(FakeConfigTest, BarSizingIsEmulatedAndTheHardwaresKept) {
+  Start(LoadDevice("nvme"));
+  user().WriteConfig(PCI_BASE_ADDRESS_0, 4, ~0u);
+  user().WriteConfig(PCI_BASE_ADDRESS_1, 4, ~0u);
+  EXPECT_EQ(user().ReadConfig(PCI_BASE_ADDRESS_0, 4), 0xffffc004u);
+  EXPECT_EQ(user().ReadConfig(PCI_BASE_ADDRESS_1, 4), ~0u);
+  EXPECT_EQ(Physical(PCI_BASE_ADDRESS_0, 4), 0xfe600004u);
+  EXPECT_EQ(user().ReadConfig(PCI_BASE_ADDRESS_2, 4), 0u);
+}
+
+TEST_F(FakeConfigTest, AnyWidthAndAlignmentMergesByteByByte) {
+  Start(LoadDevice("nvme"));
+  const uint8_t bytes[] = {0x11, 0x22, 0x33, 0x44, 0x55};
+  const auto written = host().kernel().Pwrite(
+      user().device(), bytes, sizeof(bytes),
+      (uint64_t{VFIO_PCI_CONFIG_REGION_INDEX} << 40) + 0x6b);
+  ASSERT_EQ(written.value, sizeof(bytes));
+  EXPECT_EQ(user().ReadConfig(0x6b, 1), 0x11u);
+  EXPECT_EQ(user().ReadConfig(0x6c, 4), 0x55443322u);
+}
+
+TEST_F(FakeConfigTest, NoLegacyInterruptMeansNoPin) {
+  PciDevice device = LoadDevice("e1000e");
+  // X710, whose INTx is broken.
+  SetConfigBytes(device, PCI_DEVICE_ID, {0x72, 0x15});
+  device.mutable_identity()->set_device_id(0x1572);
+  Start(device);
+  EXPECT_EQ(user().ReadConfig(PCI_INTERRUPT_PIN, 1), 0u);
+  EXPECT_EQ(user().SetNone(VFIO_PCI_INTX_IRQ_INDEX, VFIO_IRQ_SET_ACTION_TRIGGER,
+                           0, 0),
+            -EINVAL);
+}
+
+TEST_F(FakeConfigTest, VirtualFunctionShowsItsRealIdsAndDecodesMemory) {
+  PciDevice device = LoadDevice("ivshmem");
+  SetConfigBytes(device, 0, {0xff, 0xff, 0xff, 0xff, 0, 0});
+  device.set_is_virtual_function(true);
+  Start(device);
+  EXPECT_EQ(user().ReadConfig(0, 4), 0x11101af4u);
+  user().WriteConfig(PCI_COMMAND, 2, 0);
+  uint64_t value = 0;
+  EXPECT_EQ(user().ReadBar(0, 0, 4, &value), 4);
+}
+
+TEST_F(FakeConfigTest, CapabilityThatIsNotShownIsUnlinked) {
+  // SSVID (hidden), then vendor-specific of 8 bytes, then SHPC (hidden).
+  Start(WithCapabilities({0x0d, 0x48, 0, 0, 0, 0, 0, 0,  //
+                          0x09, 0x50, 0x08, 0, 0, 0, 0, 0, 0x0c, 0x00}));
+  EXPECT_EQ(user().ReadConfig(PCI_CAPABILITY_LIST, 1), 0x48u);
+  EXPECT_EQ(user().ReadConfig(0x49, 1), 0u);
+  // Hidden is not protected.
+  EXPECT_EQ(user().ReadConfig(0x40, 2), 0x480du);
+}
+
+TEST_F(FakeConfigTest, OnlyHiddenCapabilitiesClearTheStatusBit) {
+  Start(WithCapabilities({0x0d, 0x00}));
+  EXPECT_EQ(user().ReadConfig(PCI_STATUS, 2) & PCI_STATUS_CAP_LIST, 0u);
+}
+
+TEST_F(FakeConfigTest, AbuttingCapabilitiesOfOneKindShareTheFirstHeader) {
+  // Two vendor-specific ones side by side, the second followed by a hidden one:
+  // vfio_find_cap_start() takes them for one, so the link shows.
+  Start(WithCapabilities({0x09, 0x44, 0x04, 0, 0x09, 0x48, 0x04, 0,  //
+                          0x0d, 0x00}));
+  EXPECT_EQ(user().ReadConfig(0x41, 1), 0x44u);
+  EXPECT_EQ(user().ReadConfig(0x45, 1), 0x48u);
+}
+
+TEST_F(FakeConfigTest, LoopOfCapabilitiesEnds) {
+  Start(WithCapabilities({0x09, 0x44, 0x04, 0, 0x09, 0x40, 0x04, 0}));
+  EXPECT_EQ(user().ReadConfig(0x40, 2), 0x4409u);
+}
+
+TEST_F(FakeConfigTest, FirstExtendedCapabilityHiddenLosesIdAndVersion) {
+  // PASID (hidden) at 0x100, serial number at 0x150.
+  Start(WithExtended(
+      0x150, {0x03, 0x00, 0x01, 0x00},
+      WithExtended(0x100, {0x1b, 0x00, 0x01, 0x15}, LoadDevice("nvme"))));
+  EXPECT_EQ(user().ReadConfig(0x100, 4), 0x15000000u);
+  EXPECT_EQ(user().ReadConfig(0x150, 4), 0x00010003u);
+}
+
+TEST_F(FakeConfigTest, LaterExtendedCapabilityHiddenIsUnlinked) {
+  // Serial number at 0x100, DPC (hidden) at 0x150, ATS at 0x160.
+  Start(WithExtended(0x160, {0x0f, 0x00, 0x01, 0x00},
+                     WithExtended(0x150, {0x1d, 0x00, 0x01, 0x16},
+                                  WithExtended(0x100, {0x03, 0x00, 0x01, 0x15},
+                                               LoadDevice("nvme")))));
+  EXPECT_EQ(user().ReadConfig(0x100, 4), 0x16010003u);
+}
+
+TEST_F(FakeConfigTest, OnlyHiddenExtendedCapabilitiesReadAsNone) {
+  Start(WithExtended(0x100, {0x1b, 0x00, 0x01, 0x00}, LoadDevice("nvme")));
+  EXPECT_EQ(user().ReadConfig(0x100, 4), 0u);
+}
+
+TEST_F(FakeConfigTest, FunctionLevelResetByDeviceControl) {
+  Start(LoadDevice("nvme"));
+  const uint64_t before = Snapshot().resets;
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  user().WriteConfig(0x80 + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+  EXPECT_EQ(Snapshot().resets, before + 1);
+  EXPECT_EQ(user().ReadConfig(0x80 + PCI_EXP_DEVCTL, 2), 0u);
+  EXPECT_EQ(user().ReadConfig(PCI_COMMAND, 2), PCI_COMMAND_MEMORY);
+}
+
+TEST_F(FakeConfigTest, FunctionLevelResetOfOneThatHasNone) {
+  Start(LoadDevice("e1000e"));
+  const uint64_t before = Snapshot().resets;
+  user().WriteConfig(0xe0 + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+  EXPECT_EQ(Snapshot().resets, before);
+  EXPECT_EQ(user().ReadConfig(0xe0 + PCI_EXP_DEVCTL, 2), 0u);
+}
+
+TEST_F(FakeConfigTest, FunctionLevelResetByAdvancedFeatures) {
+  PciDevice device = WithCapabilities({0x13, 0x00, 0x06, 0x03, 0x00, 0x00});
+  device.mutable_reset()->add_methods(Reset::AF_FLR);
+  Start(device);
+  const uint64_t before = Snapshot().resets;
+  user().WriteConfig(0x44, 1, PCI_AF_CTRL_FLR);
+  EXPECT_EQ(Snapshot().resets, before + 1);
+  EXPECT_EQ(user().ReadConfig(0x44, 1), 0u);
+}
+
+TEST_F(FakeConfigTest, MaximumReadRequestHasTheHostsPayloadAsItsFloor) {
+  PciDevice device = LoadDevice("nvme");
+  // 512 bytes of payload and of read request, as the host set them.
+  SetConfigBytes(device, 0x88, {0x40, 0x20});
+  Start(device);
+  user().WriteConfig(0x88, 2, 0x0000);
+  EXPECT_EQ(user().ReadConfig(0x88, 2) & PCI_EXP_DEVCTL_READRQ, 0u);
+  EXPECT_EQ(Physical(0x88, 2) & PCI_EXP_DEVCTL_READRQ, 0x2000u);
+  user().WriteConfig(0x88, 2, 0x5000);
+  EXPECT_EQ(Physical(0x88, 2) & PCI_EXP_DEVCTL_READRQ, 0x5000u);
+}
+
+TEST_F(FakeConfigTest, VitalProductDataIsAccessedWhenTheFlagIsWritten) {
+  PciDevice device = WithCapabilities({0x03, 0x00, 0, 0, 0, 0, 0, 0});
+  ByteRow* row = device.add_vpd();
+  row->set_offset(4);
+  row->set_bytes("01 02 03 04");
+  Start(device);
+  user().WriteConfig(0x42, 2, 4);
+  EXPECT_EQ(user().ReadConfig(0x42, 2), 4u | PCI_VPD_ADDR_F);
+  EXPECT_EQ(user().ReadConfig(0x44, 4), 0x04030201u);
+  user().WriteConfig(0x44, 4, 0xaabbccdd);
+  user().WriteConfig(0x42, 2, 8 | PCI_VPD_ADDR_F);
+  EXPECT_EQ(user().ReadConfig(0x42, 2), 8u);
+  user().WriteConfig(0x42, 2, 8);
+  EXPECT_EQ(user().ReadConfig(0x44, 4), 0xaabbccddu);
+}
+
+TEST_F(FakeConfigTest, WakeEventsAreNotShown) {
+  Start(LoadDevice("e1000e"));
+  EXPECT_EQ(Physical(0xca, 2), 0x0022u);
+  EXPECT_EQ(user().ReadConfig(0xca, 2) & PCI_PM_CAP_PME_MASK, 0u);
+  user().WriteConfig(0xcc, 2, PCI_PM_CTRL_PME_ENABLE);
+  EXPECT_EQ(user().ReadConfig(0xcc, 2) & PCI_PM_CTRL_PME_ENABLE, 0u);
+}
+
+TEST_F(FakeConfigTest, PowerStateThatTheFunctionLacksIsRefused) {
+  Start(LoadDevice("nvme"));
+  user().WriteConfig(0x64, 2, 1);
+  EXPECT_EQ(Snapshot().power_state, 0u);
+  user().WriteConfig(0x64, 2, 3);
+  EXPECT_EQ(Snapshot().power_state, 3u);
+  user().WriteConfig(0x64, 2, 2);
+  EXPECT_EQ(Snapshot().power_state, 3u);
+  user().WriteConfig(0x64, 2, 0);
+  EXPECT_EQ(Snapshot().power_state, 0u);
+}
+
+TEST_F(FakeConfigTest, SoftResetOnTheWayToD0IsRestored) {
+  Start(LoadDevice("e1000e"));  // No_Soft_Reset clear.
+  user().WriteConfig(PCI_COMMAND, 2, 0x107);
+  user().WriteConfig(0xcc, 2, 3);
+  user().WriteConfig(0xcc, 2, 0);
+  EXPECT_EQ(user().ReadConfig(PCI_COMMAND, 2), 0x107u);
+  EXPECT_EQ(Physical(PCI_BASE_ADDRESS_0, 4), 0xfe800000u);
+}
+
+TEST_F(FakeConfigTest, BackdoorResetIsNoticedWhenDecodingIsEnabledAgain) {
+  Start(LoadDevice("nvme"));
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  ASSERT_TRUE(host().vfio().BackdoorReset(bdf()).ok());
+  ASSERT_EQ(Physical(PCI_BASE_ADDRESS_0, 4), 4u);
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  EXPECT_EQ(Physical(PCI_BASE_ADDRESS_0, 4), 0xfe600004u);
+}
+
+TEST_F(FakeConfigTest, MsiControlReadsBackAsWritten) {
+  Start(LoadDevice("edu"));
+  user().WriteConfig(0x42, 2, 0x0e);
+  EXPECT_EQ(user().ReadConfig(0x42, 2), 0x0eu);
+}
+
+TEST_F(FakeConfigTest, MsiControlIsRefreshedWithoutTheQuirk) {
+  SimulatedHost::Options options;
+  options.vfio.msi_control_reads_back = false;
+  Start(LoadDevice("edu"), {}, options);
+  user().WriteConfig(0x42, 2, 0x0e);
+  EXPECT_EQ(user().ReadConfig(0x42, 2), 0x00u);
+}
+
+TEST_F(FakeConfigTest, NextOpenStartsFromTheHardware) {
+  Start(LoadDevice("nvme"));
+  user().WriteConfig(PCI_BASE_ADDRESS_0, 4, 0xabcd0000);
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+  CloseUser();
+  OpenUser();
+  EXPECT_EQ(user().ReadConfig(PCI_BASE_ADDRESS_0, 4), 0xfe600004u);
+  EXPECT_EQ(user().ReadConfig(PCI_COMMAND, 2), 0x103u);
+}
+
+// Whatever 4 KiB a device shows: the layout is made, and every byte has a
+// place.
+TEST(ConfigLayoutTest, AnyContentsMakeALayout) {
+  std::mt19937 random(20261122);
+  for (int round = 0; round < 2000; ++round) {
+    std::vector<uint8_t> config(round % 2 == 0 ? 256 : 4096);
+    for (uint8_t& byte : config) {
+      // Small values, so that ids and links are often good ones.
+      byte = static_cast<uint8_t>(random() % (round % 3 == 0 ? 256 : 64));
+    }
+    config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
+    config[PCI_CAPABILITY_LIST] =
+        static_cast<uint8_t>(0x40 + 4 * (random() % 48));
+    const ConfigLayout layout = MakeConfigLayout(config, {});
+    ASSERT_EQ(layout.bytes.size(), config.size());
+    ASSERT_EQ(layout.vconfig.size(), config.size());
+    for (size_t i = 0; i < config.size(); ++i) {
+      ASSERT_LE(layout.bytes[i].start, i);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace passthru::fake
