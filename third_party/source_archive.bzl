@@ -3,6 +3,22 @@
 # The folder that ./bazelw fills and that --distdir in .bazelrc names.
 _DISTFILES = "distfiles"
 
+def _unpack(ctx, name, prefix):
+    # Not with Bazel's own ctx.extract(), which crashes in Debian 13's package of
+    # Bazel: that lacks a class which unpacking takes.
+    result = ctx.execute([
+        "tar",
+        "--extract",
+        "--gzip",
+        "--no-same-owner",
+        "--strip-components=1",
+        "--file=" + name,
+        prefix,
+    ])
+    if result.return_code != 0:
+        fail("%s: %s" % (name, result.stderr))
+    ctx.delete(name)
+
 def _source_archive_impl(ctx):
     folder = ctx.path(ctx.attr._anchor).dirname.get_child(_DISTFILES)
     archives = [
@@ -24,15 +40,16 @@ def _source_archive_impl(ctx):
         [archive for archive in archives if not archive.is_here and not archive.urls]
     )
     for archive in candidates:
-        result = ctx.download_and_extract(
-            # Bazel looks into --distdir by an address's last part before it
-            # opens the address.
+        # Bazel looks for a file of the output's name, with this checksum, in the
+        # folders of --distdir before it opens an address.
+        result = ctx.download(
             url = archive.urls or ["file:///" + archive.name],
+            output = archive.name,
             sha256 = archive.sha256,
-            stripPrefix = archive.prefix,
             allow_fail = len(candidates) > 1,
         )
         if result.success:
+            _unpack(ctx, archive.name, archive.prefix)
             ctx.file("WORKSPACE", "workspace(name = \"%s\")\n" % ctx.name)
             if ctx.attr.build_file:
                 ctx.file("BUILD.bazel", ctx.read(ctx.attr.build_file))
