@@ -91,21 +91,19 @@ void AppendDevice(std::string& out, const DemoReport& report) {
 
 void AppendCapabilities(std::string& out, const DemoReport& report) {
   Heading(out, "Capabilities, and what the guest sees of them");
-  Table table;
+  if (report.capabilities().empty()) absl::StrAppend(&out, "  none\n");
   for (const Capability& capability : report.capabilities()) {
-    table.Add({capability.decoded().empty()
-                   ? absl::StrFormat("%02x: %s", capability.offset(),
-                                     capability.name())
-                   : capability.decoded(),
-               capability.reason().empty()
-                   ? capability.treatment()
-                   : absl::StrCat(capability.treatment(), ": ",
-                                  capability.reason())});
+    absl::StrAppendFormat(
+        &out, "  %-11s  %s\n", capability.treatment(),
+        capability.decoded().empty()
+            ? absl::StrFormat("%02x: %s", capability.offset(),
+                              capability.name())
+            : capability.decoded());
+    if (!capability.reason().empty()) {
+      absl::StrAppendFormat(&out, "  %-11s      for %s\n", "",
+                            capability.reason());
+    }
   }
-  if (table.empty()) {
-    absl::StrAppend(&out, "  none\n");
-  }
-  table.AppendTo(out);
   const Device& device = report.device();
   absl::StrAppendFormat(
       &out,

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The whole path, through the demo: from a fixture to a guest that has used the
+// device and let go of it.
+
+#include "vmm/demo.h"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/kernel_version.h"
+#include "vmm/demo_report.pb.h"
+#include "vmm/demo_text.h"
+
+namespace passthru::vmm {
+namespace {
+
+using absl_testing::IsOk;
+using absl_testing::StatusIs;
+using ::testing::Each;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
+constexpr char kEdu[] = "testing/fixtures/edu.textproto";
+
+const Phase& FindPhase(const DemoReport& report, const std::string& name) {
+  for (const Phase& phase : report.phases()) {
+    if (phase.name() == name) return phase;
+  }
+  ADD_FAILURE() << "no phase '" << name << "'";
+  return Phase::default_instance();
+}
+
+std::string StepResult(const DemoReport& report, const std::string& title) {
+  for (const Step& step : report.steps()) {
+    if (step.title() == title) return step.result();
+  }
+  return "";
+}
+
+class DemoOnEveryKernelTest
+    : public ::testing::TestWithParam<fake::KernelVersion> {};
+
+TEST_P(DemoOnEveryKernelTest, NvmeWritesReadsAndLeavesNothing) {
+  const auto report = RunDemo({.fixture = kNvme, .kernel = GetParam()});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(StepResult(*report, "compare"), "512 blocks as written, 0 not");
+  EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr(", 0 of them unex"));
+  EXPECT_TRUE(report->teardown().checked());
+  EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
+}
+
+TEST_P(DemoOnEveryKernelTest, EduComputesCopiesAndLeavesNothing) {
+  const auto report = RunDemo({.fixture = kEdu, .kernel = GetParam()});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(StepResult(*report, "compute"), "12! = 479001600, said by interrupt");
+  EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr(", 0 of them unex"));
+  EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, DemoOnEveryKernelTest,
+                         ::testing::ValuesIn(fake::kAllKernelVersions),
+                         [](const auto& test) {
+                           std::string name = "Linux";
+                           for (const char c : fake::Name(test.param)) {
+                             name += c == '.' ? '_' : c;
+                           }
+                           return name;
+                         });
+
+// The floor: once every vector's route is committed, an interrupt, a doorbell
+// and a transfer cost neither an exit nor a kernel call, and a moved BAR is as
+// cheap as it was before.
+TEST(DemoTest, SteadyStateCostsNothing) {
+  const auto report = RunDemo({.fixture = kNvme});
+  ASSERT_THAT(report, IsOk());
+  const Phase& again = FindPhase(*report, "work again");
+  EXPECT_THAT(again.exits(), IsEmpty());
+  EXPECT_THAT(again.kernel_calls(), IsEmpty());
+  for (const Vector& vector : report->vectors()) {
+    if (vector.taken() != 0) {
+      EXPECT_EQ(vector.state(), "Active") << vector.index();
+    }
+  }
+}
+
+TEST(DemoTest, MovingABarCostsOneSlotEachWay) {
+  const auto report = RunDemo({.fixture = kNvme});
+  ASSERT_THAT(report, IsOk());
+  const auto& calls = FindPhase(*report, "move BARs").kernel_calls();
+  EXPECT_EQ(calls.at("KVM_SET_USER_MEMORY_REGION"), 2u);
+  EXPECT_EQ(calls.count("mmap") + calls.count("munmap"), 0u);
+}
+
+TEST(DemoTest, TableAndPendingBitsAreTrappedTheRestIsMapped) {
+  const auto report = RunDemo({.fixture = kNvme});
+  ASSERT_THAT(report, IsOk());
+  ASSERT_THAT(report->bars(), SizeIs(1));
+  const Bar& bar = report->bars(0);
+  ASSERT_THAT(bar.areas(), SizeIs(3));
+  EXPECT_TRUE(bar.areas(0).mapped());
+  EXPECT_EQ(bar.areas(0).size(), 0x2000u);
+  EXPECT_FALSE(bar.areas(1).mapped());
+  EXPECT_THAT(bar.areas(1).reason(), HasSubstr("MSI-X table"));
+  EXPECT_FALSE(bar.areas(2).mapped());
+  EXPECT_THAT(bar.areas(2).reason(), HasSubstr("pending"));
+}
+
+// Devices that no driver here knows are enumerated, placed, moved and given
+// interrupts all the same.
+TEST(DemoTest, EveryFixturePassesThrough) {
+  int fixtures = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator("testing/fixtures")) {
+    if (entry.path().extension() != ".textproto") continue;
+    SCOPED_TRACE(entry.path().string());
+    const auto report = RunDemo({.fixture = entry.path().string()});
+    EXPECT_THAT(report, IsOk());
+    if (!report.ok()) continue;
+    EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
+    EXPECT_THAT(StepResult(*report, "interrupts"),
+                HasSubstr(", 0 of them unexpected"));
+    ++fixtures;
+  }
+  EXPECT_GE(fixtures, 2);
+}
+
+TEST(DemoTest, BrokenFixtureIsNamed) {
+  EXPECT_THAT(RunDemo({.fixture = "testing/fixtures/absent.textproto"}),
+              StatusIs(::testing::_, HasSubstr("absent.textproto")));
+}
+
+TEST(DemoTextTest, FitsTheWidthAndNamesWhatMatters) {
+  const auto report = RunDemo({.fixture = kNvme});
+  ASSERT_THAT(report, IsOk());
+  const std::string text = RenderText(*report);
+  EXPECT_THAT(text, HasSubstr("NVMe controller"));
+  EXPECT_THAT(text, HasSubstr("MSI-X"));
+  EXPECT_THAT(text, HasSubstr("Left behind\n  nothing"));
+  for (const std::string& line : std::vector<std::string>(
+           absl::StrSplit(text, '\n'))) {
+    EXPECT_LE(line.size(), 100u) << line;
+    EXPECT_FALSE(absl::EndsWith(line, " ")) << line;
+  }
+}
+
+}  // namespace
+}  // namespace passthru::vmm

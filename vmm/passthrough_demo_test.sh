@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What passthrough_demo says to a user who gives it something wrong: one line
+# that says what to do, and an exit status that is not 0.
+set -u
+
+demo=vmm/passthrough_demo
+work=${TEST_TMPDIR:?}
+failures=0
+
+# refuses STATUS TEXT ARGUMENT...
+refuses() {
+  local status=$1 text=$2
+  shift 2
+  "$demo" "$@" >"$work/out" 2>"$work/err"
+  local got=$?
+  if [[ $got != "$status" ]]; then
+    echo "passthrough_demo $*: exit status $got, not $status"
+    failures=$((failures + 1))
+  fi
+  if [[ -s $work/out ]]; then
+    echo "passthrough_demo $*: printed a report all the same"
+    failures=$((failures + 1))
+  fi
+  if [[ $(wc -l <"$work/err") != 1 ]] || ! grep -qF -- "$text" "$work/err"; then
+    echo "passthrough_demo $*: not one line with '$text' but:"
+    cat "$work/err"
+    failures=$((failures + 1))
+  fi
+}
+
+refuses 2 "'nonsense' is no flag" nonsense
+refuses 2 "it is text or json" --output=xml
+refuses 2 "--kernel=5.4" --kernel=5.4
+refuses 2 "is not the address of a PCI device" --device=nonsense
+refuses 2 "give one of them" --device=0000:01:00.0 --fixture=x.textproto
+refuses 2 "--allow_writes goes with --device" --allow_writes
+refuses 1 "lspci" --device=ffff:1f:1f.7
+refuses 1 "absent.textproto" --fixture=absent.textproto
+printf 'schema_version: 1\nname: "broken"\nregions { index: "x" }\n' \
+  >"$work/broken.textproto"
+refuses 2 "broken.textproto:3" --fixture="$work/broken.textproto"
+printf 'schema_version: 1\nname: "odd"\nconfig_size: 77\n' \
+  >"$work/odd.textproto"
+refuses 2 "config_size" --fixture="$work/odd.textproto"
+
+if ! "$demo" --output=json >"$work/json" 2>"$work/err" ||
+  ! grep -q '"guest_bdf": "0000:00:01.0"' "$work/json"; then
+  echo "--output=json:"
+  head -n 20 "$work/json" "$work/err"
+  failures=$((failures + 1))
+fi
+
+[[ $failures == 0 ]]
