@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/vfio/bar_memory.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -67,6 +68,13 @@ void BarMemory::Write(uint64_t offset, absl::Span<const uint8_t> data) {
   // one to a broken device is.
   [[maybe_unused]] const ssize_t written =
       pwrite(memory_fd_, data.data(), inside, static_cast<off_t>(offset));
+}
+
+void BarMemory::Clear() {
+  // A hole in the file reads as zero. It cannot fail on a memfd.
+  [[maybe_unused]] const int result =
+      fallocate(memory_fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                static_cast<off_t>(size_));
 }
 
 kernel::SyscallResult<void*> BarMemory::Map(void* address, size_t length,

@@ -37,6 +37,9 @@ class BarMemory {
   void Read(uint64_t offset, absl::Span<uint8_t> data) const;
   void Write(uint64_t offset, absl::Span<const uint8_t> data);
 
+  // All zero again, in every mapping too.
+  void Clear();
+
   // mmap(2) of the memory, or of nothing when `alive` is false. `flags` may
   // hold MAP_FIXED to change an existing mapping between the two.
   kernel::SyscallResult<void*> Map(void* address, size_t length, int protection,

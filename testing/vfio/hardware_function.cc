@@ -96,9 +96,36 @@ absl::Status HardwareFunction::CreateBars() {
 void HardwareFunction::FillBars() {
   for (unsigned bar = 0; bar < kBars; ++bar) {
     if (bars_[bar] == nullptr) continue;
+    bars_[bar]->Clear();
     for (const ByteRow& row : FindRegion(device_, bar)->contents()) {
       bars_[bar]->Write(row.offset(), *ParseHexBytes(row.bytes()));
     }
+  }
+  FillMsixTable();
+}
+
+// Seen only by who reaches the table through a mapping: VFIO shows all ones.
+void HardwareFunction::FillMsixTable() {
+  if (!capabilities_.msix.has_value()) return;
+  const uint32_t table =
+      ReadLe32(image_.bytes, *capabilities_.msix + PCI_MSIX_TABLE);
+  const unsigned bar = table & PCI_MSIX_TABLE_BIR;
+  if (bar_size(bar) == 0) return;
+  const auto write = [&](uint32_t vector, uint64_t address, uint32_t data,
+                         uint32_t control) {
+    std::vector<uint8_t> entry(PCI_MSIX_ENTRY_SIZE);
+    ToLittleEndian(address, absl::MakeSpan(entry).subspan(0, 8));
+    ToLittleEndian(data, absl::MakeSpan(entry).subspan(8, 4));
+    ToLittleEndian(control, absl::MakeSpan(entry).subspan(12, 4));
+    bars_[bar]->Write((table & PCI_MSIX_TABLE_OFFSET) +
+                          uint64_t{PCI_MSIX_ENTRY_SIZE} * vector,
+                      entry);
+  };
+  for (uint32_t vector = 0; vector < msix_vectors(); ++vector) {
+    write(vector, 0, 0, PCI_MSIX_ENTRY_CTRL_MASKBIT);
+  }
+  for (const MsixTableEntry& entry : device_.msix_table()) {
+    write(entry.vector(), entry.address(), entry.data(), entry.control());
   }
 }
 

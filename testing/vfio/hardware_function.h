@@ -107,6 +107,7 @@ class HardwareFunction {
 
   absl::Status CreateBars();
   void FillBars();
+  void FillMsixTable();
   void FillUnknownMasks();
   void SetMaskDefault(size_t offset, uint32_t writable, unsigned width,
                       uint32_t write_one_to_clear = 0);

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/vfio/type1_iommu.h"
+
+#include <linux/vfio.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/kernel_version.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr uint64_t kPage = 4096;
+constexpr uint32_t kRead = VFIO_DMA_MAP_FLAG_READ;
+constexpr uint32_t kWrite = VFIO_DMA_MAP_FLAG_WRITE;
+constexpr uint32_t kBoth = kRead | kWrite;
+using Access = Type1Iommu::Access;
+
+// Pages of this process, unmapped at the end.
+class Pages {
+ public:
+  explicit Pages(size_t count, int protection = PROT_READ | PROT_WRITE)
+      : size_(count * kPage),
+        data_(mmap(nullptr, size_, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                   0)) {
+    EXPECT_NE(data_, MAP_FAILED);
+  }
+  ~Pages() { munmap(data_, size_); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+
+  uint64_t address() const { return reinterpret_cast<uintptr_t>(data_); }
+  uint8_t* bytes() const { return static_cast<uint8_t*>(data_); }
+
+ private:
+  const size_t size_;
+  void* const data_;
+};
+
+class Type1IommuTest : public ::testing::Test {
+ protected:
+  Type1IommuTest() : iommu_(Type1Iommu::Options{}) {}
+
+  int Unmap(uint64_t iova, uint64_t size, uint32_t flags = 0) {
+    unmapped_ = size;
+    return iommu_.Unmap(flags, iova, &unmapped_);
+  }
+
+  Type1Iommu iommu_;
+  Pages pages_{8};
+  uint64_t unmapped_ = 0;
+};
+
+TEST_F(Type1IommuTest, DeviceReadsAndWritesWhatIsMapped) {
+  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x10000, 2 * kPage), 0);
+  const std::vector<uint8_t> data = {1, 2, 3, 4};
+  EXPECT_EQ(iommu_.Write(0x10ffe, data), Access::kDone);
+  EXPECT_EQ(pages_.bytes()[0xffe], 1);
+  EXPECT_EQ(pages_.bytes()[0x1001], 4);
+  std::vector<uint8_t> back(4);
+  EXPECT_EQ(iommu_.Read(0x10ffe, absl::MakeSpan(back)), Access::kDone);
+  EXPECT_EQ(back, data);
+}
+
+TEST_F(Type1IommuTest, AccessMaySpanAdjacentMappings) {
+  ASSERT_EQ(iommu_.Map(kBoth, pages_.address() + kPage, 0x10000, kPage), 0);
+  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x11000, kPage), 0);
+  const std::vector<uint8_t> data = {7, 8};
+  EXPECT_EQ(iommu_.Write(0x10fff, data), Access::kDone);
+  EXPECT_EQ(pages_.bytes()[2 * kPage - 1], 7);
+  EXPECT_EQ(pages_.bytes()[0], 8);
+}
+
+TEST_F(Type1IommuTest, RefusedAccessTransfersNothing) {
+  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x10000, kPage), 0);
+  EXPECT_EQ(iommu_.Write(0x10ffe, std::vector<uint8_t>(4, 9)),
+            Access::kUnmapped);
+  EXPECT_EQ(pages_.bytes()[kPage - 1], 0);
+  std::vector<uint8_t> data(1);
+  EXPECT_EQ(iommu_.Read(0xffff, absl::MakeSpan(data)), Access::kUnmapped);
+}
+
+TEST_F(Type1IommuTest, PermissionsAreTheDevices) {
+  ASSERT_EQ(iommu_.Map(kRead, pages_.address(), 0x10000, kPage), 0);
+  ASSERT_EQ(iommu_.Map(kWrite, pages_.address(), 0x20000, kPage), 0);
+  std::vector<uint8_t> data(1);
+  EXPECT_EQ(iommu_.Write(0x10000, data), Access::kPermission);
+  EXPECT_EQ(iommu_.Read(0x10000, absl::MakeSpan(data)), Access::kDone);
+  EXPECT_EQ(iommu_.Read(0x20000, absl::MakeSpan(data)), Access::kPermission);
+  EXPECT_EQ(iommu_.Write(0x20000, data), Access::kDone);
+}
+
+TEST_F(Type1IommuTest, AccessAtTheEndOfTheAddressSpaceDoesNotWrap) {
+  Type1Iommu::Options options;
+  options.iova_ranges = {{0, ~uint64_t{0}}};
+  Type1Iommu iommu(options);
+  const uint64_t last = ~uint64_t{0} - kPage + 1;
+  ASSERT_EQ(iommu.Map(kBoth, pages_.address(), last, kPage), 0);
+  ASSERT_EQ(iommu.Map(kBoth, pages_.address(), 0, kPage), 0);
+  EXPECT_EQ(iommu.Write(~uint64_t{0}, std::vector<uint8_t>(2)),
+            Access::kUnmapped);
+}
+
+TEST_F(Type1IommuTest, MemoryTheProcessUnmappedIsReportedNotTouched) {
+  auto gone = std::make_unique<Pages>(1);
+  ASSERT_EQ(iommu_.Map(kBoth, gone->address(), 0x10000, kPage), 0);
+  gone.reset();
+  std::vector<uint8_t> data(8);
+  EXPECT_EQ(iommu_.Read(0x10000, absl::MakeSpan(data)), Access::kUnpinned);
+  EXPECT_EQ(iommu_.Write(0x10000, data), Access::kUnpinned);
+}
+
+TEST_F(Type1IommuTest, LargeRangeIsCheckedToItsEnd) {
+  // More than is made present: 4 MiB with a hole, and with a read-only page.
+  Pages large(1024);
+  EXPECT_EQ(iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage), 0);
+  ASSERT_EQ(Unmap(0x1000000, 1024 * kPage), 0);
+  mprotect(large.bytes() + 1000 * kPage, kPage, PROT_READ);
+  EXPECT_EQ(iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage),
+            EFAULT);
+  EXPECT_EQ(iommu_.Map(kRead, large.address(), 0x1000000, 1024 * kPage), 0);
+  ASSERT_EQ(Unmap(0x1000000, 1024 * kPage), 0);
+  munmap(large.bytes() + 1000 * kPage, kPage);
+  EXPECT_EQ(iommu_.Map(kRead, large.address(), 0x1000000, 1024 * kPage),
+            EFAULT);
+  EXPECT_THAT(iommu_.Mappings(), IsEmpty());
+}
+
+TEST_F(Type1IommuTest, LockedMemoryLimit) {
+  Type1Iommu::Options options;
+  options.locked_memory_limit = 2 * kPage;
+  Type1Iommu iommu(options);
+  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), 0, 3 * kPage), ENOMEM);
+  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), 0, 2 * kPage), 0);
+  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), 0x10000, kPage), ENOMEM);
+  uint64_t size = 2 * kPage;
+  ASSERT_EQ(iommu.Unmap(0, 0, &size), 0);
+  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), 0x10000, kPage), 0);
+}
+
+TEST_F(Type1IommuTest, Version1RemovesAWholeMappingByItsStart) {
+  Type1Iommu::Options options;
+  options.version2 = false;
+  Type1Iommu iommu(options);
+  ASSERT_EQ(iommu.Map(kBoth, pages_.address(), 0x10000, 4 * kPage), 0);
+  uint64_t size = kPage;
+  EXPECT_EQ(iommu.Unmap(0, 0x11000, &size), 0);
+  EXPECT_EQ(size, 0u);
+  size = kPage;
+  EXPECT_EQ(iommu.Unmap(0, 0x10000, &size), 0);
+  EXPECT_EQ(size, 4 * kPage);
+}
+
+TEST_F(Type1IommuTest, WrapIsAnotherErrorOnNewKernels) {
+  Type1Iommu::Options options;
+  options.rules = RulesOf(KernelVersion::k7_2);
+  Type1Iommu iommu(options);
+  const uint64_t last = ~uint64_t{0} - kPage + 1;
+  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), last, 2 * kPage), EOVERFLOW);
+  EXPECT_EQ(iommu_.Map(kBoth, pages_.address(), last, 2 * kPage), EINVAL);
+  EXPECT_EQ(iommu_.Map(kBoth, last, 0, 2 * kPage), EINVAL);
+}
+
+TEST_F(Type1IommuTest, InvalidatingAddressesIsAllOrNothing) {
+  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x10000, kPage), 0);
+  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x11000, kPage), 0);
+  ASSERT_EQ(Unmap(0x11000, kPage, VFIO_DMA_UNMAP_FLAG_VADDR), 0);
+  EXPECT_EQ(Unmap(0x10000, 2 * kPage, VFIO_DMA_UNMAP_FLAG_VADDR), EINVAL);
+  EXPECT_THAT(iommu_.Mappings(),
+              ElementsAre(::testing::Field(&DmaMapping::vaddr_invalid, false),
+                          ::testing::Field(&DmaMapping::vaddr_invalid, true)));
+}
+
+// Against the plainest model there is: a set of pages with an owner each.
+TEST_F(Type1IommuTest, RandomCallsAgreeWithAPageTable) {
+  constexpr uint64_t kPagesOfSpace = 64;
+  std::mt19937 random(7);
+  std::vector<int> owner(kPagesOfSpace, -1);
+  for (int call = 0; call < 20'000; ++call) {
+    const uint64_t first = random() % kPagesOfSpace;
+    const uint64_t count =
+        1 + random() % std::min<uint64_t>(8, kPagesOfSpace - first);
+    const auto begin = owner.begin() + static_cast<ptrdiff_t>(first);
+    const auto end = begin + static_cast<ptrdiff_t>(count);
+    if (random() % 2 == 0) {
+      const bool free =
+          std::all_of(begin, end, [](int page) { return page == -1; });
+      const int expected = free ? 0 : EEXIST;
+      ASSERT_EQ(
+          iommu_.Map(kBoth, pages_.address(), first * kPage, count * kPage),
+          expected)
+          << "call " << call;
+      if (free) std::fill(begin, end, call);
+    } else {
+      const bool cut_front =
+          first > 0 && owner[first] != -1 && owner[first - 1] == owner[first];
+      const uint64_t last = first + count - 1;
+      const bool cut_back = last + 1 < kPagesOfSpace && owner[last] != -1 &&
+                            owner[last + 1] == owner[last];
+      const uint64_t mapped = static_cast<uint64_t>(
+          std::count_if(begin, end, [](int page) { return page != -1; }));
+      const int expected = cut_front || cut_back ? EINVAL : 0;
+      ASSERT_EQ(Unmap(first * kPage, count * kPage), expected)
+          << "call " << call;
+      if (expected == 0) {
+        ASSERT_EQ(unmapped_, mapped * kPage) << "call " << call;
+        std::fill(begin, end, -1);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace passthru::fake
