@@ -58,7 +58,7 @@ ConfigShadow RandomShadow(Random& random) {
 
 TEST(ConfigShadowPropertyTest, TheGuestsListsAreWellFormed) {
   Random random(1);
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 250; ++i) {
     const ConfigShadow shadow = RandomShadow(random);
     const pci::CapabilityList list = pci::WalkCapabilities(shadow.bytes());
     ASSERT_EQ(list.malformed, "") << i;
@@ -78,7 +78,7 @@ TEST(ConfigShadowPropertyTest, TheGuestsListsAreWellFormed) {
 
 TEST(ConfigShadowPropertyTest, AnySplitOfAWriteEqualsTheWhole) {
   Random random(2);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 250; ++i) {
     ConfigShadow whole = RandomShadow(random);
     ConfigShadow split = whole;
     for (int j = 0; j < 20; ++j) {
@@ -102,7 +102,7 @@ TEST(ConfigShadowPropertyTest, AnySplitOfAWriteEqualsTheWhole) {
 
 TEST(ConfigShadowPropertyTest, AnySplitOfAReadEqualsTheWhole) {
   Random random(3);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 250; ++i) {
     const ConfigShadow shadow = RandomShadow(random);
     std::vector<uint8_t> whole = RandomBytes(random, shadow.size());
     std::vector<uint8_t> split = whole;
@@ -119,7 +119,7 @@ TEST(ConfigShadowPropertyTest, AnySplitOfAReadEqualsTheWhole) {
 // what it has a part in.
 TEST(ConfigShadowPropertyTest, DevicePartsAreConsistent) {
   Random random(4);
-  for (int i = 0; i < 500; ++i) {
+  for (int i = 0; i < 250; ++i) {
     const ConfigShadow shadow = RandomShadow(random);
     for (uint32_t offset = 0; offset < shadow.size(); ++offset) {
       std::vector<uint8_t> zeros = {0x00};
@@ -136,7 +136,7 @@ TEST(ConfigShadowPropertyTest, DevicePartsAreConsistent) {
 // Whatever the guest writes, identity, lists and sizes stay.
 TEST(ConfigShadowPropertyTest, WritesChangeOnlyWhatIsWritable) {
   Random random(5);
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 100; ++i) {
     ConfigShadow shadow = RandomShadow(random);
     const auto before = pci::WalkCapabilities(shadow.bytes()).entries;
     for (int j = 0; j < 200; ++j) {

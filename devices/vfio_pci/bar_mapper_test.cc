@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/bar_mapper.h"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "devices/bus/bus.h"
+#include "devices/vfio_pci/bar_trap.h"
+#include "devices/vfio_pci/fake_regions.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::vfio_pci {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr uint64_t kAddress = 0xe0000000;
+
+class FakeMemory final : public memory::GuestMemory {
+ public:
+  absl::StatusOr<memory::AreaId> Add(const memory::MemoryArea& area) override {
+    log.push_back(absl::StrCat("add ", absl::Hex(area.guest.value())));
+    if (refuse) return absl::AlreadyExistsError("overlaps ram");
+    areas[++last_] = area;
+    return memory::AreaId(last_);
+  }
+  absl::Status Remove(memory::AreaId id) override {
+    log.push_back(
+        absl::StrCat("remove ", absl::Hex(areas.at(id.value()).guest.value())));
+    if (stuck) return absl::InternalError("stuck");
+    areas.erase(id.value());
+    return absl::OkStatus();
+  }
+
+  std::map<uint64_t, memory::MemoryArea> areas;
+  std::vector<std::string> log;
+  bool refuse = false;
+  bool stuck = false;
+
+ private:
+  uint64_t last_ = 0;
+};
+
+class BarMapperTest : public ::testing::Test {
+ protected:
+  // A memory BAR of 16 KiB with a hole, and 32 ports.
+  void Create() {
+    const pci::Bar memory_bar = {.index = pci::BarIndex(0),
+                                 .type = pci::BarType::kMemory32,
+                                 .size = 0x4000};
+    const pci::Bar io_bar = {
+        .index = pci::BarIndex(2), .type = pci::BarType::kIo, .size = 0x20};
+    const auto trap = [this](uint8_t index) {
+      return std::make_shared<BarTrap>("trap", pci::BarIndex(index), &regions_,
+                                       nullptr);
+    };
+    mapper_ = std::make_unique<BarMapper>(
+        BarMapper::Options{.name = "test",
+                           .regions = &regions_,
+                           .mmio = &mmio_,
+                           .pio = &pio_,
+                           .memory = &memory_},
+        std::vector<BarMapper::Bar>{
+            {memory_bar,
+             {{0, 0x1000, BarAreaKind::kMapped},
+              {0x1000, 0x1000, BarAreaKind::kMsixTable},
+              {0x2000, 0x2000, BarAreaKind::kMapped}},
+             trap(0)},
+            {io_bar, {{0, 0x20, BarAreaKind::kIoPorts}}, trap(2)}});
+  }
+  absl::Status Move(BarAddresses desired) {
+    absl::Status status = mapper_->Retract(desired);
+    mapper_->Place(desired);
+    return status;
+  }
+  static BarAddresses At(std::optional<uint64_t> memory,
+                         std::optional<uint64_t> io = {}) {
+    BarAddresses addresses;
+    addresses[0] = memory;
+    addresses[2] = io;
+    return addresses;
+  }
+  bool Answers(bus::Bus& space, uint64_t address) {
+    const uint64_t misses = space.stats().misses;
+    std::vector<uint8_t> byte(1);
+    space.Read(address, absl::MakeSpan(byte));
+    return space.stats().misses == misses;
+  }
+
+  FakeRegions regions_;
+  bus::Bus mmio_{"memory"};
+  bus::Bus pio_{"ports"};
+  FakeMemory memory_;
+  std::unique_ptr<BarMapper> mapper_;
+};
+
+TEST_F(BarMapperTest, MapsOnceAtCreation) {
+  Create();
+  EXPECT_THAT(regions_.log,
+              ElementsAre("map BAR0+0x0 0x1000", "map BAR0+0x2000 0x2000"));
+  EXPECT_THAT(memory_.log, IsEmpty());
+}
+
+TEST_F(BarMapperTest, PlacesMappedAreasAndTrapsTheWhole) {
+  Create();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_THAT(memory_.log, ElementsAre("add e0000000", "add e0002000"));
+  EXPECT_TRUE(Answers(mmio_, kAddress));
+  EXPECT_TRUE(Answers(mmio_, kAddress + 0x3fff));
+  EXPECT_FALSE(Answers(mmio_, kAddress + 0x4000));
+  EXPECT_EQ(mapper_->placements(), 1u);
+}
+
+TEST_F(BarMapperTest, WhatStaysIsNotTouched) {
+  Create();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.log.clear();
+  ASSERT_THAT(Move(At(kAddress, 0xc000)), IsOk());
+  EXPECT_THAT(memory_.log, IsEmpty());
+  EXPECT_TRUE(Answers(pio_, 0xc01f));
+}
+
+TEST_F(BarMapperTest, AMoveTakesTheOldAwayFirst) {
+  Create();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.log.clear();
+  ASSERT_THAT(Move(At(kAddress + 0x4000)), IsOk());
+  EXPECT_THAT(memory_.log, ElementsAre("remove e0000000", "remove e0002000",
+                                       "add e0004000", "add e0006000"));
+  EXPECT_FALSE(Answers(mmio_, kAddress));
+}
+
+TEST_F(BarMapperTest, AnAddressThatMakesNoSenseIsNotPlaced) {
+  Create();
+  for (const uint64_t address : {uint64_t{0}, uint64_t{0x1000}}) {
+    ASSERT_THAT(Move(At(address)), IsOk());
+    EXPECT_THAT(memory_.areas, IsEmpty());
+    EXPECT_FALSE(Answers(mmio_, address));
+    EXPECT_NE(mapper_->Describe({})[0].problem, "");
+  }
+}
+
+TEST_F(BarMapperTest, ARefusedSlotLeavesTheTrap) {
+  Create();
+  memory_.refuse = true;
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_TRUE(Answers(mmio_, kAddress));
+  EXPECT_EQ(mapper_->refused(), 2u);
+  const BarReport report = mapper_->Describe({})[0];
+  EXPECT_TRUE(report.placed);
+  EXPECT_FALSE(report.areas[0].in_guest);
+  EXPECT_EQ(report.areas[0].refused, "overlaps ram");
+}
+
+TEST_F(BarMapperTest, AMappingThatFailsBecomesATrap) {
+  regions_.fail = true;
+  Create();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_THAT(memory_.log, IsEmpty());
+  EXPECT_TRUE(Answers(mmio_, kAddress));
+  EXPECT_EQ(mapper_->Describe({})[0].areas[0].area.kind,
+            BarAreaKind::kMapFailed);
+}
+
+TEST_F(BarMapperTest, ASlotThatStaysIsTriedAgain) {
+  Create();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.stuck = true;
+  EXPECT_THAT(Move(At({})), Not(IsOk()));
+  EXPECT_FALSE(Answers(mmio_, kAddress));
+  memory_.stuck = false;
+  EXPECT_THAT(Move(At({})), IsOk());
+  EXPECT_THAT(memory_.areas, IsEmpty());
+}
+
+TEST_F(BarMapperTest, UnmapTakesEverythingAway) {
+  Create();
+  ASSERT_THAT(Move(At(kAddress, 0xc000)), IsOk());
+  EXPECT_THAT(mapper_->Unmap(), IsOk());
+  EXPECT_THAT(memory_.areas, IsEmpty());
+  EXPECT_FALSE(Answers(mmio_, kAddress));
+  EXPECT_FALSE(Answers(pio_, 0xc000));
+}
+
+}  // namespace
+}  // namespace passthru::vfio_pci

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/bar_trap.h"
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/types/span.h"
+#include "devices/vfio_pci/fake_regions.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::vfio_pci {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::testing::ElementsAre;
+using ::testing::Not;
+
+class BarTrapTest : public ::testing::Test {
+ protected:
+  FakeRegions regions_;
+  BarTrap trap_{"BAR", pci::BarIndex(1), &regions_, nullptr};
+};
+
+TEST_F(BarTrapTest, ForwardsAnAccessInOnePiece) {
+  std::vector<uint8_t> data(8);
+  ASSERT_THAT(trap_.Read(0x10, absl::MakeSpan(data)), IsOk());
+  ASSERT_THAT(trap_.Write(0x20, absl::MakeSpan(data).first(2)), IsOk());
+  EXPECT_THAT(data,
+              ElementsAre(0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17));
+  EXPECT_THAT(regions_.log,
+              ElementsAre("read BAR1+0x10 0x8", "write BAR1+0x20 0x2"));
+  EXPECT_EQ(trap_.device_reads(), 1u);
+  EXPECT_EQ(trap_.device_writes(), 1u);
+}
+
+TEST_F(BarTrapTest, ReportsAndCountsWhatTheDeviceRefuses) {
+  regions_.fail = true;
+  std::vector<uint8_t> data(4);
+  EXPECT_THAT(trap_.Read(0, absl::MakeSpan(data)), Not(IsOk()));
+  EXPECT_THAT(trap_.Write(0, data), Not(IsOk()));
+  EXPECT_EQ(trap_.failures(), 2u);
+}
+
+}  // namespace
+}  // namespace passthru::vfio_pci

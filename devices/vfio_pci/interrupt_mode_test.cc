@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "devices/vfio_pci/interrupt_mode.h"
+
+#include <cerrno>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "devices/interrupts/fake_interrupts.h"
+#include "devices/interrupts/gsi_router.h"
+#include "devices/kernel/event_loop.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::vfio_pci {
+namespace {
+
+using interrupts::MsixVectorGroup;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class LoggingIntxHost final : public IntxHost {
+ public:
+  explicit LoggingIntxHost(interrupts::CallLog* log) : log_(log) {}
+  absl::Status SetTrigger(int) override { return Note("INTx on"); }
+  absl::Status SetUnmask(int) override { return absl::OkStatus(); }
+  absl::Status Disable() override { return Note("INTx off"); }
+
+ private:
+  absl::Status Note(const char* what) {
+    log_->push_back(what);
+    return absl::OkStatus();
+  }
+  interrupts::CallLog* const log_;
+};
+
+class InterruptModeTest : public ::testing::Test {
+ protected:
+  InterruptModeTest()
+      : loop_(*kernel::EventLoop::Create(&syscalls_)),
+        router_(*interrupts::GsiRouter::Create({.controller = &controller_})),
+        host_(&controller_, 4, /*dynamic=*/true, &log_),
+        msi_(Group(MsixVectorGroup::Kind::kMsi)),
+        msix_(Group(MsixVectorGroup::Kind::kMsix)),
+        mode_({.name = "test",
+               .msi = &msi_,
+               .msix = &msix_,
+               .intx = &intx_,
+               .set_enable_bit = [this](InterruptKind kind, bool enable) {
+                 log_.push_back(absl::StrCat(std::string(Name(kind)),
+                                             enable ? " bit on" : " bit off"));
+               }}) {}
+
+  MsixVectorGroup::Options Group(MsixVectorGroup::Kind kind) {
+    return {.kind = kind,
+            .vectors = 4,
+            .syscalls = &syscalls_,
+            .host = &host_,
+            .router = router_.get(),
+            .controller = &controller_,
+            .loop = loop_.get(),
+            .name = "group"};
+  }
+
+  kernel::LinuxSyscalls syscalls_;
+  interrupts::CallLog log_;
+  interrupts::FakeInterruptController controller_;
+  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<interrupts::GsiRouter> router_;
+  interrupts::FakeHostVectors host_;
+  MsixVectorGroup msi_;
+  MsixVectorGroup msix_;
+  LoggingIntxHost intx_host_{&log_};
+  IntxLine intx_{{.name = "INTx",
+                  .syscalls = &syscalls_,
+                  .host = &intx_host_,
+                  .controller = &controller_,
+                  .gsi = allocator::Gsi(16)}};
+  InterruptMode mode_;
+};
+
+TEST_F(InterruptModeTest, IntxIsWhatThereIsAtFirst) {
+  mode_.Apply({});
+  EXPECT_EQ(mode_.kind(), InterruptKind::kIntx);
+  EXPECT_THAT(log_, ElementsAre("INTx on"));
+}
+
+TEST_F(InterruptModeTest, MsixOnAndOff) {
+  mode_.Apply({});
+  log_.clear();
+  mode_.Apply({.msix = true});
+  EXPECT_THAT(log_, ElementsAre("INTx off", "set 0+1", "MSI-X bit on"));
+  log_.clear();
+  mode_.Apply({});
+  EXPECT_THAT(log_, ElementsAre("MSI-X bit off", "set off", "INTx on"));
+}
+
+TEST_F(InterruptModeTest, MsiToMsixGoesThroughOff) {
+  mode_.Apply({.msi = true, .msi_vectors = 2});
+  log_.clear();
+  mode_.Apply({.msix = true});
+  EXPECT_THAT(log_,
+              ElementsAre("MSI bit off", "set off", "set 0+1", "MSI-X bit on"));
+}
+
+TEST_F(InterruptModeTest, NothingChangedIsNoCall) {
+  mode_.Apply({.msi = true, .msi_vectors = 2});
+  log_.clear();
+  mode_.Apply({.msi = true, .msi_vectors = 2});
+  EXPECT_THAT(log_, IsEmpty());
+}
+
+TEST_F(InterruptModeTest, AnotherNumberOfMsiVectorsIsOffAndOn) {
+  mode_.Apply({.msi = true, .msi_vectors = 2});
+  log_.clear();
+  mode_.Apply({.msi = true, .msi_vectors = 4});
+  EXPECT_THAT(log_,
+              ElementsAre("MSI bit off", "set off", "set 0+4", "MSI bit on"));
+}
+
+TEST_F(InterruptModeTest, OfMsiAndMsixTheOneThatIsOnStays) {
+  mode_.Apply({.msi = true});
+  mode_.Apply({.msi = true, .msix = true});
+  EXPECT_EQ(mode_.kind(), InterruptKind::kMsi);
+  mode_.Apply({.msix = true});
+  mode_.Apply({.msi = true, .msix = true});
+  EXPECT_EQ(mode_.kind(), InterruptKind::kMsix);
+}
+
+TEST_F(InterruptModeTest, SilentIsNoneOfThem) {
+  mode_.Apply({.msix = true});
+  mode_.Apply({.intx = false});
+  EXPECT_EQ(mode_.kind(), InterruptKind::kNone);
+  EXPECT_FALSE(host_.enabled());
+}
+
+TEST_F(InterruptModeTest, AFailureIsCountedAndTheModeChangesAllTheSame) {
+  host_.FailSet(1, EINVAL);
+  mode_.Apply({.msix = true});
+  EXPECT_EQ(mode_.kind(), InterruptKind::kMsix);
+  EXPECT_EQ(mode_.failures(), 1u);
+}
+
+}  // namespace
+}  // namespace passthru::vfio_pci
