@@ -2,6 +2,7 @@
 #include "devices/kernel/errors.h"
 
 #include <cerrno>
+#include <tuple>
 
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
@@ -36,7 +37,7 @@ TEST(ErrnoErrorTest, CodesFollowWhatVfioAndKvmMeanByThem) {
 }
 
 TEST(ErrnoErrorDeathTest, SuccessIsNotAnError) {
-  EXPECT_DEATH(ErrnoError(0, "open"), "open");
+  EXPECT_DEATH(std::ignore = ErrnoError(0, "open"), "open");
 }
 
 TEST(ExplainedErrnoErrorTest, SentenceReplacesTheDescription) {
