@@ -170,6 +170,7 @@ TEST(AddressAllocatorTest, WhatIsGivenBackIsReused) {
 TEST(AddressAllocatorTest, NeighboursGivenBackBecomeOneGap) {
   const auto window = Window(0, 0x4000);
   std::vector<AddressAllocation> pages;
+  pages.reserve(4);
   for (int i = 0; i < 4; ++i) pages.push_back(window->Allocate(0x1000).value());
   pages[0].Release();
   pages[2].Release();
@@ -287,14 +288,16 @@ TEST(AddressAllocatorTest, LiveRangesNeverOverlapAndAreAligned) {
 }
 
 TEST(AddressAllocatorTest, ThreadsShareIt) {
-  constexpr int kThreads = 4;
-  constexpr int kEach = 200;
+  constexpr uint64_t kThreads = 4;
+  constexpr uint64_t kEach = 200;
   const auto window = Window(0, kThreads * (kEach + 1) * 0x1000);
   std::vector<std::vector<AddressAllocation>> kept(kThreads);
   std::vector<std::thread> threads;
-  for (int t = 0; t < kThreads; ++t) {
+  threads.reserve(kThreads);
+  for (uint64_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&window, &mine = kept[t]] {
-      for (int i = 0; i < kEach; ++i) {
+      mine.reserve(kEach);
+      for (uint64_t i = 0; i < kEach; ++i) {
         mine.push_back(window->Allocate(0x1000).value());
         // A second one, at once given back.
         (void)window->Allocate(0x1000);
@@ -305,7 +308,7 @@ TEST(AddressAllocatorTest, ThreadsShareIt) {
   std::map<uint64_t, int> seen;
   for (const auto& mine : kept)
     for (const AddressAllocation& range : mine) ++seen[range.address()];
-  EXPECT_EQ(seen.size(), size_t{kThreads * kEach});
+  EXPECT_EQ(seen.size(), kThreads * kEach);
   EXPECT_EQ(window->available(), kThreads * 0x1000u);
 }
 

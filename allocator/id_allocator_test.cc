@@ -52,6 +52,7 @@ TEST(IdAllocatorTest, AllIdsInOneAllocatorMayBe32Bits) {
 TEST(IdAllocatorTest, TheLowestFreeIdIsNext) {
   const auto ids = IdAllocator::Create(10, 10, "GSI").value();
   std::vector<IdAllocation> live;
+  live.reserve(10);
   for (int i = 0; i < 6; ++i) live.push_back(ids->Allocate().value());
   live[4].Release();
   live[1].Release();
@@ -143,13 +144,16 @@ TEST(IdAllocatorTest, AgreesWithASetOfFreeIds) {
 TEST(IdAllocatorTest, ThreadsShareIt) {
   constexpr uint32_t kThreads = 4;
   constexpr uint32_t kEach = 500;
+  constexpr size_t kKept = size_t{kThreads} * kEach;
   // One to spare for each thread's temporary.
   const auto ids =
       IdAllocator::Create(0, kThreads * (kEach + 1), "GSI").value();
   std::vector<std::vector<IdAllocation>> kept(kThreads);
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (uint32_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&ids, &mine = kept[t]] {
+      mine.reserve(kEach);
       for (uint32_t i = 0; i < kEach; ++i) {
         mine.push_back(ids->Allocate().value());
         (void)ids->Allocate();
@@ -160,7 +164,7 @@ TEST(IdAllocatorTest, ThreadsShareIt) {
   std::set<uint32_t> seen;
   for (const auto& mine : kept)
     for (const IdAllocation& id : mine) seen.insert(id.value());
-  EXPECT_EQ(seen.size(), size_t{kThreads * kEach});
+  EXPECT_EQ(seen.size(), kKept);
 }
 
 }  // namespace

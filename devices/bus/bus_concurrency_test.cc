@@ -49,6 +49,7 @@ TEST(BusConcurrencyTest, WhatADeviceNeedsMayGoOnceItsRangeIsRemoved) {
   std::atomic<bool> stop = false;
   std::atomic<uint64_t> hits = 0;
   std::vector<std::thread> readers;
+  readers.reserve(kReaders);
   for (int i = 0; i < kReaders; ++i) {
     readers.emplace_back([&] {
       while (!stop) {
@@ -166,6 +167,7 @@ TEST(BusConcurrencyTest, SeveralThreadsMayBeInOneDevice) {
   ASSERT_TRUE(
       bus.Add(0x1000, 0x10, std::make_shared<MeetingDevice>(kCallers), 0).ok());
   std::vector<std::thread> callers;
+  callers.reserve(kCallers);
   for (int i = 0; i < kCallers; ++i) {
     callers.emplace_back([&bus] {
       uint8_t data[1];
@@ -181,6 +183,7 @@ TEST(BusConcurrencyTest, RangesOfManyThreadsDoNotDisturbEachOther) {
   constexpr int kRounds = 100;
   Bus bus("mmio");
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&bus, t] {
       const uint64_t base = 0x1000 * static_cast<uint64_t>(t + 1);

@@ -24,8 +24,6 @@ namespace passthru::bus {
 namespace {
 
 using ::testing::_;
-using ::testing::AllOf;
-using ::testing::HasSubstr;
 
 class BrokenDevice final : public BusDevice {
  public:

@@ -150,6 +150,7 @@ TEST(GuestMemoryMapConcurrencyTest, ChangesOfSeveralThreadsDoNotMix) {
   TableListener listener(1);
   ASSERT_TRUE(map.AddListener(&listener).ok());
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&map, t] {
       const uint64_t page = 16 * static_cast<uint64_t>(t);

@@ -42,8 +42,8 @@ pci::Bdf BdfOf(ConfigAddress address, const PciSegment& segment) {
 
 // The register that the data port at `offset` stands for.
 uint16_t RegisterOf(ConfigAddress address, uint64_t offset) {
-  return static_cast<uint16_t>(4 * ConfigAddress::kRegister.Get(address) +
-                               (offset - kData));
+  return static_cast<uint16_t>(
+      uint64_t{ConfigAddress::kRegister.Get(address)} * 4 + (offset - kData));
 }
 
 }  // namespace

@@ -165,6 +165,7 @@ TEST_F(TwoDoorsTest, AgreeAfterAnyAccess) {
 
 TEST_F(TwoDoorsTest, AgreeAfterVcpusHaveUsedBothAtOnce) {
   std::vector<std::thread> vcpus;
+  vcpus.reserve(4);
   for (uint64_t seed = 0; seed < 4; ++seed) {
     vcpus.emplace_back([this, seed] {
       std::mt19937_64 random(seed);
