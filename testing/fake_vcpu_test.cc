@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -178,12 +179,14 @@ TEST_F(FakeVcpuTest, StoreToAReadOnlySlotExits) {
 
 TEST_F(FakeVcpuTest, SlotOverNothingFailsWithEfaultAndIsTriedAgain) {
   KvmTestVm vm(&kernel());
-  void* const gone = kernel()
-                         .Mmap(nullptr, kPage, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                         .value;
-  EXPECT_EQ(vm.SetSlot(1, kMmio, kPage, gone), 0);
-  EXPECT_EQ(kernel().Munmap(gone, kPage).error, 0);
+  // Beyond the end of its file, as a BAR's mapping is when decode is off. Not
+  // unmapped: the address would be another thread's soon.
+  const int empty = ::memfd_create("empty", MFD_CLOEXEC);
+  void* const dead =
+      kernel()
+          .Mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, empty, 0)
+          .value;
+  EXPECT_EQ(vm.SetSlot(1, kMmio, kPage, dead), 0);
   uint64_t seen = 0;
   SetProgram([&seen](GuestCpu& cpu) {
     seen = cpu.Load(kMmio, 4);
@@ -198,6 +201,8 @@ TEST_F(FakeVcpuTest, SlotOverNothingFailsWithEfaultAndIsTriedAgain) {
             1);
   EXPECT_EQ(seen, 0x01010101u);
   EXPECT_EQ(kernel().kvm().ExitCounts().faults, 2u);
+  EXPECT_EQ(kernel().Munmap(dead, kPage).error, 0);
+  ::close(empty);
 }
 
 TEST_F(FakeVcpuTest, StoreToMemoryThatIsNotWritableFaults) {

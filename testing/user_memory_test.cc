@@ -17,19 +17,20 @@ constexpr size_t kPage = 4096;
 
 class UserMemoryTest : public ::testing::Test {
  protected:
-  // Two pages with the given protection and nothing mapped behind them.
+  // A page with the given protection and nothing accessible behind it.
   void* MapBeforeHole(int protection) {
     void* const area = ::mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     EXPECT_NE(area, MAP_FAILED);
-    EXPECT_EQ(::munmap(static_cast<char*>(area) + kPage, kPage), 0);
+    EXPECT_EQ(::mprotect(static_cast<char*>(area) + kPage, kPage, PROT_NONE),
+              0);
     EXPECT_EQ(::mprotect(area, kPage, protection), 0);
     area_ = area;
     return area;
   }
 
   ~UserMemoryTest() override {
-    if (area_ != nullptr) ::munmap(area_, kPage);
+    if (area_ != nullptr) ::munmap(area_, 2 * kPage);
   }
 
  private:

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the contract with the real kernel cannot ask: calls that need a VFIO
+// file, several kernels, or a look inside.
+#include "testing/fake_kvm.h"
+
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "devices/kernel/flex_array.h"
+#include "devices/kernel/syscalls.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/fake_file.h"
+#include "testing/fake_kernel.h"
+#include "testing/fake_kernel_test_fixture.h"
+#include "testing/fake_sysfs.h"
+#include "testing/kernel_version.h"
+#include "testing/kvm_test_vm.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr uint64_t kPage = 4096;
+// Not mapped: the first 64 KiB never are.
+constexpr uint64_t kBadAddress = kPage;
+
+using CpuidTable = kernel::FlexArray<kvm_cpuid2, kvm_cpuid_entry2>;
+
+class FakeKvmTest : public FakeKernelTest {};
+
+// A VFIO group as KVM sees one.
+class GroupFile final : public FakeFile {
+ public:
+  explicit GroupFile(int* releases) : releases_(releases) {}
+  std::string Describe() const override { return "group"; }
+  bool IsVfioFile() const override { return true; }
+  void OnRelease() override { ++*releases_; }
+
+ private:
+  int* const releases_;
+};
+
+class FakeKvmVfioDeviceTest : public FakeKernelTest {
+ protected:
+  FakeKvmVfioDeviceTest() {
+    kernel().EditPaths([this](FakeSysfs& paths) {
+      paths.AddCharacterDevice("/dev/vfio/6", [this](int) {
+        return kernel::SyscallResult<std::shared_ptr<FakeFile>>{
+            .value = std::make_shared<GroupFile>(&releases_)};
+      });
+    });
+  }
+
+  int OpenGroup() {
+    return kernel().Open("/dev/vfio/6", O_RDWR | O_CLOEXEC).value;
+  }
+
+  int CreateDevice(int vm) {
+    kvm_create_device request{.type = KVM_DEV_TYPE_VFIO};
+    EXPECT_EQ(kernel().Ioctl(vm, KVM_CREATE_DEVICE, &request).error, 0);
+    return static_cast<int>(request.fd);
+  }
+
+  int SetFile(int device, uint64_t attribute, int32_t fd) {
+    kvm_device_attr attr{.group = KVM_DEV_VFIO_FILE,
+                         .attr = attribute,
+                         .addr = reinterpret_cast<uintptr_t>(&fd)};
+    return kernel().Ioctl(device, KVM_SET_DEVICE_ATTR, &attr).error;
+  }
+
+  int releases_ = 0;
+};
+
+TEST_F(FakeKvmVfioDeviceTest, AddsAndRemovesAGroupOnce) {
+  KvmTestVm vm(&kernel());
+  const int device = CreateDevice(vm.fd());
+  const int group = OpenGroup();
+  EXPECT_EQ(SetFile(device, KVM_DEV_VFIO_FILE_ADD, group), 0);
+  EXPECT_EQ(SetFile(device, KVM_DEV_VFIO_FILE_ADD, group), EEXIST);
+  EXPECT_EQ(SetFile(device, KVM_DEV_VFIO_FILE_DEL, group), 0);
+  EXPECT_EQ(SetFile(device, KVM_DEV_VFIO_FILE_DEL, group), ENOENT);
+  EXPECT_EQ(SetFile(device, KVM_DEV_VFIO_FILE_DEL, 999), EBADF);
+  EXPECT_EQ(kernel().Close(group).error, 0);
+  EXPECT_EQ(releases_, 1);
+  EXPECT_EQ(kernel().Close(device).error, 0);
+}
+
+TEST_F(FakeKvmVfioDeviceTest, HoldsTheGroupOpen) {
+  KvmTestVm vm(&kernel());
+  const int device = CreateDevice(vm.fd());
+  const int group = OpenGroup();
+  EXPECT_EQ(SetFile(device, KVM_DEV_VFIO_FILE_ADD, group), 0);
+  EXPECT_EQ(kernel().Close(group).error, 0);
+  EXPECT_EQ(releases_, 0);
+  EXPECT_EQ(kernel().Close(device).error, 0);
+  EXPECT_EQ(releases_, 1);
+}
+
+TEST_F(FakeKvmVfioDeviceTest, FileThatIsNotVfiosIsEinval) {
+  KvmTestVm vm(&kernel());
+  const int device = CreateDevice(vm.fd());
+  EXPECT_EQ(SetFile(device, KVM_DEV_VFIO_FILE_ADD, vm.fd()), EINVAL);
+  EXPECT_EQ(kernel().Close(device).error, 0);
+}
+
+TEST_F(FakeKvmVfioDeviceTest, DeviceKeepsTheVmAlive) {
+  int device = -1;
+  {
+    KvmTestVm vm(&kernel());
+    device = CreateDevice(vm.fd());
+  }
+  EXPECT_THAT(kernel().kvm().Slots(), SizeIs(1));
+  EXPECT_EQ(kernel().Close(device).error, 0);
+  EXPECT_THAT(kernel().kvm().Slots(), IsEmpty());
+}
+
+// One bad pointer for each call that takes one.
+TEST_F(FakeKvmTest, UnreadableArgumentIsEfault) {
+  KvmTestVm vm(&kernel());
+  for (const unsigned long request :
+       {KVM_SET_USER_MEMORY_REGION, KVM_SET_USER_MEMORY_REGION2,
+        KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_PIT2, KVM_IRQ_LINE,
+        KVM_IRQ_LINE_STATUS, KVM_SET_GSI_ROUTING, KVM_IRQFD, KVM_SIGNAL_MSI,
+        KVM_IOEVENTFD, KVM_ENABLE_CAP, KVM_CREATE_DEVICE}) {
+    EXPECT_EQ(kernel().IoctlInt(vm.fd(), request, kBadAddress).error, EFAULT)
+        << std::hex << request;
+  }
+  for (const unsigned long request : {KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS,
+                                      KVM_SET_SREGS, KVM_SET_CPUID2}) {
+    EXPECT_EQ(kernel().IoctlInt(vm.vcpu_fd(), request, kBadAddress).error,
+              EFAULT)
+        << std::hex << request;
+  }
+}
+
+TEST_F(FakeKvmTest, RoutesThatCannotBeReadAreEfault) {
+  KvmTestVm vm(&kernel());
+  // The header ends where the readable memory does.
+  uint8_t* const hole = vm.ram() + KvmTestVm::kRamSize - kPage;
+  ASSERT_EQ(::mprotect(hole, kPage, PROT_NONE), 0);
+  auto* const header =
+      reinterpret_cast<kvm_irq_routing*>(hole - sizeof(kvm_irq_routing));
+  header->flags = 0;
+  header->nr = 1;
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_SET_GSI_ROUTING, header).error, EFAULT);
+  header->nr = 0;
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_SET_GSI_ROUTING, header).error, 0);
+}
+
+TEST_F(FakeKvmTest, UnknownVcpuCallIsEinval) {
+  KvmTestVm vm(&kernel());
+  EXPECT_EQ(kernel().IoctlInt(vm.vcpu_fd(), _IO(KVMIO, 0x7f), 0).error, EINVAL);
+}
+
+TEST_F(FakeKvmTest, WhatIsNotBuiltIsAnUnknownCall) {
+  KvmTestVm vm(&kernel());
+  for (const unsigned long request :
+       {KVM_GET_DIRTY_LOG, KVM_GET_IRQCHIP, KVM_GET_CLOCK,
+        KVM_REGISTER_COALESCED_MMIO, KVM_CREATE_GUEST_MEMFD}) {
+    EXPECT_EQ(kernel().IoctlInt(vm.fd(), request, 0).error, ENOTTY)
+        << std::hex << request;
+  }
+  for (const unsigned long request :
+       {KVM_GET_MSRS, KVM_INTERRUPT, KVM_SET_SIGNAL_MASK, KVM_GET_MP_STATE}) {
+    EXPECT_EQ(kernel().IoctlInt(vm.vcpu_fd(), request, 0).error, EINVAL)
+        << std::hex << request;
+  }
+}
+
+TEST_F(FakeKvmTest, SecondMemoryRegionCallCameWithItsCapability) {
+  for (const KernelVersion version : kAllKernelVersions) {
+    FakeKernel versioned({.version = version});
+    KvmTestVm vm(&versioned);
+    kvm_userspace_memory_region2 region{
+        .slot = 1,
+        .guest_phys_addr = 0x100000,
+        .memory_size = kPage,
+        .userspace_addr = reinterpret_cast<uintptr_t>(vm.ram())};
+    const int error =
+        versioned.Ioctl(vm.fd(), KVM_SET_USER_MEMORY_REGION2, &region).error;
+    const int offered =
+        versioned.IoctlInt(vm.fd(), KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY2)
+            .value;
+    EXPECT_EQ(error, offered == 1 ? 0 : ENOTTY) << version;
+    EXPECT_EQ(offered, version == KernelVersion::k6_1 ? 0 : 1) << version;
+  }
+}
+
+TEST_F(FakeKvmTest, GuestMemfdIsNotBuilt) {
+  KvmTestVm vm(&kernel());
+  kvm_userspace_memory_region2 region{
+      .slot = 1,
+      .flags = KVM_MEM_GUEST_MEMFD,
+      .guest_phys_addr = 0x100000,
+      .memory_size = kPage,
+      .userspace_addr = reinterpret_cast<uintptr_t>(vm.ram())};
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_SET_USER_MEMORY_REGION2, &region).error,
+            EINVAL);
+}
+
+TEST_F(FakeKvmTest, TssAddressMustLeaveThreePages) {
+  KvmTestVm vm(&kernel());
+  EXPECT_EQ(kernel().IoctlInt(vm.fd(), KVM_SET_TSS_ADDR, 0xfffbd000).error, 0);
+  EXPECT_EQ(kernel().IoctlInt(vm.fd(), KVM_SET_TSS_ADDR, 0xffffd000).error, 0);
+  EXPECT_EQ(kernel().IoctlInt(vm.fd(), KVM_SET_TSS_ADDR, 0xffffe000).error,
+            EINVAL);
+}
+
+TEST_F(FakeKvmTest, IdentityMapIsSetBeforeTheFirstVcpu) {
+  uint64_t address = 0xfffbc000;
+  KvmTestVm early(&kernel(), /*irqchip=*/true, /*vcpus=*/0);
+  EXPECT_EQ(
+      kernel().Ioctl(early.fd(), KVM_SET_IDENTITY_MAP_ADDR, &address).error, 0);
+  KvmTestVm late(&kernel());
+  EXPECT_EQ(
+      kernel().Ioctl(late.fd(), KVM_SET_IDENTITY_MAP_ADDR, &address).error,
+      EINVAL);
+}
+
+TEST_F(FakeKvmTest, UnknownCapabilitiesCannotBeEnabled) {
+  KvmTestVm vm(&kernel());
+  const auto enable = [&](uint32_t number, uint32_t flags, uint64_t argument) {
+    kvm_enable_cap capability{};
+    capability.cap = number;
+    capability.flags = flags;
+    capability.args[0] = argument;
+    return kernel().Ioctl(vm.fd(), KVM_ENABLE_CAP, &capability).error;
+  };
+  EXPECT_EQ(enable(9999, 0, 0), EINVAL);
+  EXPECT_EQ(enable(KVM_CAP_X2APIC_API, 1, 0), EINVAL);
+  EXPECT_EQ(enable(KVM_CAP_X2APIC_API, 0, 0x100), EINVAL);
+  EXPECT_EQ(enable(KVM_CAP_SPLIT_IRQCHIP, 0, 4097), EINVAL);
+}
+
+TEST_F(FakeKvmTest, SplitIrqchipComesBeforeTheFirstVcpu) {
+  KvmTestVm vm(&kernel(), /*irqchip=*/false);
+  kvm_enable_cap capability{};
+  capability.cap = KVM_CAP_SPLIT_IRQCHIP;
+  capability.args[0] = 24;
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_ENABLE_CAP, &capability).error, EINVAL);
+}
+
+TEST_F(FakeKvmTest, RegistersAreKept) {
+  KvmTestVm vm(&kernel());
+  kvm_regs regs{};
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_GET_REGS, &regs).error, 0);
+  EXPECT_EQ(regs.rip, 0xfff0u) << "the reset vector";
+  regs.rax = 42;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_REGS, &regs).error, 0);
+  kvm_sregs sregs{};
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_GET_SREGS, &sregs).error, 0);
+  sregs.cr3 = 0x1000;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_SREGS, &sregs).error, 0);
+  kvm_regs regs_now{};
+  kvm_sregs sregs_now{};
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_GET_REGS, &regs_now).error, 0);
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_GET_SREGS, &sregs_now).error, 0);
+  EXPECT_EQ(regs_now.rax, 42u);
+  EXPECT_EQ(sregs_now.cr3, 0x1000u);
+}
+
+TEST_F(FakeKvmTest, SupportedCpuidHasLongModeAndIsTaken) {
+  KvmTestVm vm(&kernel());
+  const int kvm = kernel().Open("/dev/kvm", O_RDWR | O_CLOEXEC).value;
+  CpuidTable table(64);
+  table.header().nent = 64;
+  EXPECT_EQ(kernel().Ioctl(kvm, KVM_GET_SUPPORTED_CPUID, table.data()).error,
+            0);
+  const uint32_t count = table.header().nent;
+  EXPECT_LT(count, 64u);
+  bool long_mode = false;
+  for (uint32_t i = 0; i < count; ++i) {
+    const kvm_cpuid_entry2& entry = table.elements()[i];
+    if (entry.function == 0x80000001) long_mode = (entry.edx >> 29 & 1) != 0;
+  }
+  EXPECT_TRUE(long_mode);
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_CPUID2, table.data()).error,
+            0);
+  EXPECT_EQ(kernel().Close(kvm).error, 0);
+}
+
+TEST_F(FakeKvmTest, CpuidListsOfTheWrongSizeAreE2big) {
+  KvmTestVm vm(&kernel());
+  const int kvm = kernel().Open("/dev/kvm", O_RDWR | O_CLOEXEC).value;
+  CpuidTable table(1);
+  table.header().nent = 1;
+  EXPECT_EQ(kernel().Ioctl(kvm, KVM_GET_SUPPORTED_CPUID, table.data()).error,
+            E2BIG);
+  table.header().nent = 257;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_CPUID2, table.data()).error,
+            E2BIG);
+  EXPECT_EQ(kernel().Close(kvm).error, 0);
+}
+
+TEST_F(FakeKvmTest, SlotsAndIrqfdsEndWithTheVm) {
+  const int event = kernel().Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK).value;
+  {
+    KvmTestVm vm(&kernel());
+    EXPECT_EQ(vm.SetIrqfd(event, 24), 0);
+    EXPECT_THAT(kernel().kvm().Irqfds(), SizeIs(1));
+  }
+  EXPECT_THAT(kernel().kvm().Slots(), IsEmpty());
+  EXPECT_THAT(kernel().kvm().Irqfds(), IsEmpty());
+  EXPECT_EQ(kernel().Close(event).error, 0);
+}
+
+}  // namespace
+}  // namespace passthru::fake
