@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+
+#include "vmm/device_manager.h"
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "pci/bdf.h"
+#include "testing/fault_injector.h"
+#include "testing/leak_check.h"
+#include "testing/simulated_host.h"
+#include "testing/vfio/fake_vfio.h"
+#include "vmm/machine.h"
+
+namespace passthru::vmm {
+namespace {
+
+using absl_testing::IsOk;
+using absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
+constexpr char kEdu[] = "testing/fixtures/edu.textproto";
+constexpr pci::Bdf kSlot1(0, 0, 1, 0);
+constexpr pci::Bdf kSlot2(0, 0, 2, 0);
+
+// A host with an NVMe controller at 01:00.0 and an edu at 02:00.0, and a
+// machine on it. At the end nothing of the machine is left in the kernel.
+class DeviceManagerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    AddDevice(kNvme, nvme_, 1);
+    AddDevice(kEdu, edu_, 2);
+    auto machine = Machine::Create({.syscalls = &host_.kernel()});
+    ASSERT_THAT(machine, IsOk());
+    machine_ = *std::move(machine);
+    auto manager = DeviceManager::Create(machine_.get());
+    ASSERT_THAT(manager, IsOk());
+    manager_ = *std::move(manager);
+    with_machine_ = host_.kernel().Resources();
+  }
+
+  void TearDown() override {
+    manager_.reset();
+    EXPECT_THAT(Leaks(), IsEmpty());
+    machine_.reset();
+    EXPECT_THAT(host_.kernel().CheckLeaks().leaks, IsEmpty());
+  }
+
+  void AddDevice(const std::string& fixture, pci::Bdf bdf, uint32_t group) {
+    fake::DeviceOptions options;
+    options.bdf = bdf;
+    options.group = group;
+    ASSERT_THAT(host_.AddFixture(fixture, std::move(options)), IsOk());
+  }
+
+  // What is held beyond the machine itself.
+  std::vector<std::string> Leaks() {
+    return host_.kernel().CheckLeaks(with_machine_).leaks;
+  }
+
+  const pci::Bdf nvme_{0, 1, 0, 0};
+  const pci::Bdf edu_{0, 2, 0, 0};
+  fake::SimulatedHost host_;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<DeviceManager> manager_;
+  fake::ResourceSnapshot with_machine_;
+};
+
+TEST_F(DeviceManagerTest, DevicesGetSlotsInOrderAndGiveThemBack) {
+  EXPECT_THAT(manager_->Attach(nvme_), absl_testing::IsOkAndHolds(kSlot1));
+  EXPECT_THAT(manager_->Attach(edu_), absl_testing::IsOkAndHolds(kSlot2));
+  EXPECT_THAT(manager_->Devices(), ElementsAre(kSlot1, kSlot2));
+  EXPECT_THAT(manager_->Detach(kSlot1), IsOk());
+  EXPECT_EQ(manager_->Find(kSlot1), nullptr);
+  EXPECT_THAT(manager_->Attach(nvme_), absl_testing::IsOkAndHolds(kSlot1));
+}
+
+TEST_F(DeviceManagerTest, GuestFindsDeviceOnlyWhileItIsAttached) {
+  const auto vendor_and_device = [this] {
+    std::vector<uint8_t> id(4);
+    machine_->segment().ConfigRead(kSlot1, 0, absl::MakeSpan(id));
+    return id;
+  };
+  EXPECT_THAT(vendor_and_device(), ElementsAre(0xff, 0xff, 0xff, 0xff));
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  EXPECT_THAT(vendor_and_device(), ElementsAre(0x36, 0x1b, 0x10, 0x00));
+  ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
+  EXPECT_THAT(vendor_and_device(), ElementsAre(0xff, 0xff, 0xff, 0xff));
+}
+
+TEST_F(DeviceManagerTest, DevicesOfTwoGroupsShareOneContainer) {
+  host_.kernel().journal().Clear();
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  ASSERT_THAT(manager_->Attach(edu_), IsOk());
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_SET_IOMMU"), 1u);
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_SET_CONTAINER"), 2u);
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_IOMMU_MAP_DMA"), 1u);
+  EXPECT_EQ(host_.vfio().DmaMappings(nvme_).size(), 1u);
+  EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
+  // The one that stays keeps its memory.
+  ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
+  EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
+}
+
+TEST_F(DeviceManagerTest, DevicesOfOneGroupShareItAndTheLastOneClosesIt) {
+  const pci::Bdf sibling(0, 2, 0, 1);
+  AddDevice(kEdu, sibling, 2);
+  host_.kernel().journal().Clear();
+  ASSERT_THAT(manager_->Attach(edu_), absl_testing::IsOkAndHolds(kSlot1));
+  ASSERT_THAT(manager_->Attach(sibling), absl_testing::IsOkAndHolds(kSlot2));
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_SET_CONTAINER"), 1u);
+  EXPECT_EQ(host_.kernel().journal().Count("KVM_SET_DEVICE_ATTR"), 1u);
+  ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 0u);
+  ASSERT_THAT(manager_->Detach(kSlot2), IsOk());
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
+  EXPECT_THAT(Leaks(), IsEmpty());
+}
+
+TEST_F(DeviceManagerTest, SameDeviceTwiceIsRefused) {
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  EXPECT_THAT(manager_->Attach(nvme_),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       AllOf(HasSubstr("0000:01:00.0"),
+                             HasSubstr("0000:00:01.0"))));
+}
+
+TEST_F(DeviceManagerTest, DeviceThatIsNotThereIsNamed) {
+  EXPECT_THAT(manager_->Attach(pci::Bdf(0, 9, 0, 0)),
+              StatusIs(::testing::_, HasSubstr("0000:09:00.0")));
+}
+
+TEST_F(DeviceManagerTest, HostDriverIsNamedWithTheWayOut) {
+  ASSERT_THAT(host_.vfio().SetDriver(nvme_, "nvme"), IsOk());
+  EXPECT_THAT(
+      manager_->Attach(nvme_),
+      StatusIs(::testing::_, AllOf(HasSubstr("0000:01:00.0"),
+                                   HasSubstr("nvme"), HasSubstr("vfio-pci"))));
+}
+
+TEST_F(DeviceManagerTest, SiblingThatBlocksTheGroupIsNamed) {
+  const pci::Bdf sibling(0, 2, 0, 1);
+  AddDevice(kEdu, sibling, 2);
+  ASSERT_THAT(host_.vfio().SetDriver(sibling, "snd_hda_intel"), IsOk());
+  EXPECT_THAT(manager_->Attach(edu_),
+              StatusIs(::testing::_, AllOf(HasSubstr("0000:02:00.1"),
+                                           HasSubstr("snd_hda_intel"))));
+}
+
+TEST_F(DeviceManagerTest, DetachOfNothingIsNotFound) {
+  EXPECT_THAT(manager_->Detach(kSlot1),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("0000:00:01.0")));
+}
+
+// Each system call of an attach fails in turn, until it comes through. What is
+// left behind is nothing, what was there before goes on, and another attempt
+// succeeds.
+TEST_F(DeviceManagerTest, AnyFailingCallLeavesNothingBehind) {
+  ASSERT_THAT(manager_->Attach(edu_), IsOk());
+  with_machine_ = host_.kernel().Resources();
+  int failed = 0;
+  int degraded = 0;
+  for (size_t n = 1;; ++n) {
+    SCOPED_TRACE(n);
+    host_.kernel().faults().Clear();
+    host_.kernel().faults().FailNth(n, EIO);
+    const auto attached = manager_->Attach(nvme_);
+    const bool injected = host_.kernel().faults().injected() != 0;
+    host_.kernel().faults().Clear();
+    if (attached.ok()) {
+      EXPECT_THAT(manager_->Detach(*attached), IsOk());
+    } else {
+      EXPECT_TRUE(injected) << attached.status();
+      EXPECT_THAT(attached.status().message(), HasSubstr("EIO"));
+      ++failed;
+    }
+    ASSERT_THAT(Leaks(), IsEmpty());
+    if (!injected) break;
+    if (attached.ok()) ++degraded;
+  }
+  EXPECT_GT(failed, 10);
+  // A BAR that cannot be mapped is trapped; the device works without it.
+  EXPECT_GT(degraded, 0);
+  EXPECT_THAT(manager_->Attach(nvme_), IsOk());
+  EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
+  // For TearDown(): both devices go with the manager.
+  manager_.reset();
+  with_machine_ = host_.kernel().Resources();
+}
+
+}  // namespace
+}  // namespace passthru::vmm
