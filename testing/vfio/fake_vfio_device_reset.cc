@@ -53,7 +53,8 @@ std::vector<FakeVfioDevice*> FakeVfioDevice::HotResetSet(
 }
 
 int FakeVfioDevice::GetHotResetInfo(void* arg) const {
-  vfio_pci_hot_reset_info header = {};
+  // Without an initializer: clang takes one of its tail for an extension.
+  vfio_pci_hot_reset_info header;
   if (const int error = CopyHeader(arg, sizeof(header), &header)) return error;
   if (!options_.fixture.reset().hot_reset_listed()) return ENODEV;
   bool all_known = true;

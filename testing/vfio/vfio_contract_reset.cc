@@ -3,10 +3,13 @@
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "testing/vfio/fixture_bytes.h"
 #include "testing/vfio/vfio_observer.h"
 
 namespace passthru::fake {
@@ -54,25 +57,25 @@ void VfioObserver::AskReset() {
 }
 
 void VfioObserver::AskHotReset() {
+  // struct vfio_pci_hot_reset_info: argsz, flags, count, devices.
+  constexpr size_t kHeader = offsetof(vfio_pci_hot_reset_info, devices);
   std::vector<uint8_t> info(4096, 0);
-  vfio_pci_hot_reset_info header = {};
   const auto ask_info = [&](std::string_view what, uint32_t argsz) {
-    header = {};
-    header.argsz = argsz;
-    std::memcpy(info.data(), &header, sizeof(header));
-    const auto result =
-        Ask(absl::StrCat("HOT_RESET_INFO argsz=", what), device_,
-            VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info.data());
-    std::memcpy(&header, info.data(), sizeof(header));
-    return result;
+    std::fill(info.begin(), info.end(), uint8_t{0});
+    std::memcpy(info.data(), &argsz, sizeof(argsz));
+    return Ask(absl::StrCat("HOT_RESET_INFO argsz=", what), device_,
+               VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info.data());
+  };
+  const auto count = [&] {
+    return ReadLe32(info, offsetof(vfio_pci_hot_reset_info, count));
   };
   ask_info("8", 8);
-  ask_info("sizeof", sizeof(header));
-  Detail(absl::StrCat("count=", header.count));
+  ask_info("sizeof", kHeader);
+  Detail(absl::StrCat("count=", count()));
   if (ask_info("4096", 4096).ok()) {
-    for (uint32_t i = 0; i < header.count; ++i) {
+    for (uint32_t i = 0; i < count(); ++i) {
       vfio_pci_dependent_device device = {};
-      std::memcpy(&device, info.data() + sizeof(header) + i * sizeof(device),
+      std::memcpy(&device, info.data() + kHeader + i * sizeof(device),
                   sizeof(device));
       Detail(absl::StrFormat("dev group=%d seg=%d bus=%d devfn=%d",
                              device.group_id, device.segment, device.bus,
