@@ -49,7 +49,7 @@ template <typename T>
 struct ConfigReg {
   uint16_t offset = 0;
 
-  static constexpr uint16_t size() { return sizeof(RawOf<T>); }
+  constexpr uint16_t size() const { return sizeof(RawOf<T>); }
 
   // A register of a capability, given relative to the capability's start.
   constexpr ConfigReg At(uint16_t base) const {

@@ -195,7 +195,7 @@ TEST(ConfigSpacePropertyTest, AnySplitOfAWriteEqualsTheWhole) {
     whole.SetMaskBytes(0, masks);
     for (uint16_t offset = 0; offset < 256; offset += 4) {
       whole.SetWriteOneToClear(ConfigReg<uint32_t>{offset},
-                               random() & random() & random());
+                               static_cast<uint32_t>(random()));
     }
     ConfigSpace split = whole;
 
