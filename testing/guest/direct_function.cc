@@ -71,8 +71,10 @@ uint32_t DirectFunction::Dword(uint16_t offset) const {
 uint16_t DirectFunction::FindCapability(uint8_t id) const {
   uint16_t at = config_[PCI_CAPABILITY_LIST];
   for (int i = 0; i < 48 && at >= 0x40; ++i) {
-    if (config_[at] == id) return at;
-    at = config_[at + 1];
+    at &= 0xfc;
+    const uint16_t header = Word(at);
+    if ((header & 0xff) == id) return at;
+    at = header >> 8;
   }
   return 0;
 }
