@@ -28,6 +28,14 @@ sigjmp_buf on_sigbus;
 
 void HandleSigbus(int) { siglongjmp(on_sigbus, 1); }
 
+// Loads from the address; false if that raised SIGBUS. By itself, because what
+// is in the frame of sigsetjmp() may be lost by the jump.
+bool Load(const volatile uint32_t* address, volatile uint32_t* value) {
+  if (sigsetjmp(on_sigbus, 1) != 0) return false;
+  *value = *address;
+  return true;
+}
+
 }  // namespace
 
 void VfioObserver::AskRead(std::string question, uint64_t offset,
@@ -58,13 +66,12 @@ void VfioObserver::AskTouch(std::string question, const void* address) {
   struct sigaction old = {};
   action.sa_handler = HandleSigbus;
   sigaction(SIGBUS, &action, &old);
-  std::string answer = "SIGBUS";
-  if (sigsetjmp(on_sigbus, 1) == 0) {
-    answer =
-        absl::StrFormat("%#x", *static_cast<const volatile uint32_t*>(address));
-  }
+  volatile uint32_t value = 0;
+  const bool loaded =
+      Load(static_cast<const volatile uint32_t*>(address), &value);
   sigaction(SIGBUS, &old, nullptr);
-  Write("touch mmap " + question, answer);
+  Write("touch mmap " + question,
+        loaded ? absl::StrFormat("%#x", uint32_t{value}) : "SIGBUS");
 }
 
 uint32_t VfioObserver::ConfigValue(uint64_t offset, unsigned width) {

@@ -66,14 +66,14 @@ void VfioObserver::AskHotReset() {
     return Ask(absl::StrCat("HOT_RESET_INFO argsz=", what), device_,
                VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info.data());
   };
-  const auto count = [&] {
+  const auto devices = [&] {
     return ReadLe32(info, offsetof(vfio_pci_hot_reset_info, count));
   };
   ask_info("8", 8);
   ask_info("sizeof", kHeader);
-  Detail(absl::StrCat("count=", count()));
+  Detail(absl::StrCat("count=", devices()));
   if (ask_info("4096", 4096).ok()) {
-    for (uint32_t i = 0; i < count(); ++i) {
+    for (uint32_t i = 0; i < devices(); ++i) {
       vfio_pci_dependent_device device = {};
       std::memcpy(&device, info.data() + kHeader + i * sizeof(device),
                   sizeof(device));
