@@ -25,13 +25,12 @@ namespace {
 
 constexpr pci::ConfigReg<uint8_t> kCapabilityNext{1};
 
-// The dword that heads an extended capability, PCIe 6.0 7.6.3.
+// The dword that heads an extended capability, PCIe 6.0 7.6.3: the next one's
+// offset is all that is ours to change.
 struct ExtendedHeader {
   using Raw = uint32_t;
   Raw raw = 0;
   static constexpr pci::Field<ExtendedHeader, 31, 20> kNext{};
-  static constexpr pci::Field<ExtendedHeader, 19, 16> kVersion{};
-  static constexpr pci::Field<ExtendedHeader, 15, 0> kId{};
 };
 constexpr pci::ConfigReg<ExtendedHeader> kExtendedHeader{0};
 
