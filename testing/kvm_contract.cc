@@ -335,7 +335,7 @@ void Observer::Irqfds() {
              24);
   Create("CREATE_VCPU 0", vm_, KVM_CREATE_VCPU, 0);
   Create("CREATE_VCPU 0 again", vm_, KVM_CREATE_VCPU, 0);
-  Create("CREATE_VCPU 4096", vm_, KVM_CREATE_VCPU, 4096);
+  Create("CREATE_VCPU 65536", vm_, KVM_CREATE_VCPU, 65536);
   const int late = NewVm();
   Keep(Integer(late, KVM_CREATE_VCPU, 0).value);
   Note("CREATE_IRQCHIP after vcpu", Integer(late, KVM_CREATE_IRQCHIP, 0));

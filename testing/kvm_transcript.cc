@@ -93,7 +93,7 @@ constexpr Answers kTranscript[] = {
     {"irq", "ENABLE_CAP SPLIT_IRQCHIP after full", "EEXIST"},
     {"irq", "CREATE_VCPU 0", "fd"},
     {"irq", "CREATE_VCPU 0 again", "EEXIST"},
-    {"irq", "CREATE_VCPU 4096", "EINVAL"},
+    {"irq", "CREATE_VCPU 65536", "EINVAL"},
     {"irq", "CREATE_IRQCHIP after vcpu", "EINVAL"},
     {"irq", "IRQFD bad fd", "EBADF"},
     {"irq", "IRQFD /dev/null", "EINVAL"},

@@ -100,7 +100,7 @@ void AppendCapabilities(std::string& out, const DemoReport& report) {
                               capability.name())
             : capability.decoded());
     if (!capability.reason().empty()) {
-      absl::StrAppendFormat(&out, "  %-11s      for %s\n", "",
+      absl::StrAppendFormat(&out, "  %-11s      (%s)\n", "",
                             capability.reason());
     }
   }

@@ -19,10 +19,10 @@ die() { echo "lab: $*" >&2; exit 125; }
 # are relative to where the user stands.
 if [[ -d $0.runfiles ]]; then
   here=$(echo "$0".runfiles/*/testing/lab)
+  cd "${BUILD_WORKING_DIRECTORY:-.}"
 else
   here=$(cd "$(dirname "$0")" && pwd)
 fi
-cd "${BUILD_WORKING_DIRECTORY:-.}"
 cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru-lab}
 kernel=6.12
 timeout=120
