@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "testing/vfio/config_capability_length.h"
 #include "testing/vfio/fixture_bytes.h"
 
 namespace passthru::fake {
@@ -13,8 +14,6 @@ namespace {
 
 constexpr uint16_t kHeaderId = 0;
 constexpr size_t kStandardEnd = 256;
-// PCI Local Bus 3.0, appendix H; the kernel shows no id above this one.
-constexpr uint16_t kMaxStandardId = PCI_CAP_ID_EA;
 
 // The rules of one kind of structure.
 struct Permissions {
@@ -189,127 +188,6 @@ Permissions PermissionsOf(uint16_t id, bool extended, uint16_t msi_flags) {
   }
 }
 
-// 0: the capability is not shown.
-size_t StandardLength(absl::Span<const uint8_t> config, uint8_t id, size_t at) {
-  switch (id) {
-    case PCI_CAP_ID_PM:
-      return PCI_PM_SIZEOF;
-    case PCI_CAP_ID_AGP:
-      return PCI_AGP_SIZEOF;
-    case PCI_CAP_ID_VPD:
-      return PCI_CAP_VPD_SIZEOF;
-    case PCI_CAP_ID_MSI: {
-      const uint16_t flags = ReadLe16(config, at + PCI_MSI_FLAGS);
-      return 10u + ((flags & PCI_MSI_FLAGS_64BIT) != 0 ? 4u : 0u) +
-             ((flags & PCI_MSI_FLAGS_MASKBIT) != 0 ? 10u : 0u);
-    }
-    case PCI_CAP_ID_PCIX:
-      return PCI_X_CMD_VERSION(ReadLe16(config, at + PCI_X_CMD)) != 0
-                 ? PCI_CAP_PCIX_SIZEOF_V2
-                 : PCI_CAP_PCIX_SIZEOF_V0;
-    case PCI_CAP_ID_HT:
-      return (ReadLe16(config, at + 3) & HT_3BIT_CAP_MASK) != 0
-                 ? HT_CAP_SIZEOF_SHORT
-                 : HT_CAP_SIZEOF_LONG;
-    case PCI_CAP_ID_VNDR:
-      return ReadLe16(config, at + PCI_CAP_FLAGS) & 0xff;
-    case PCI_CAP_ID_EXP: {
-      const uint16_t flags = ReadLe16(config, at + PCI_EXP_FLAGS);
-      const bool integrated =
-          (flags & PCI_EXP_FLAGS_TYPE) >> 4 == PCI_EXP_TYPE_RC_END;
-      if ((flags & PCI_EXP_FLAGS_VERS) == 1) {
-        return integrated ? 0xc : PCI_CAP_EXP_ENDPOINT_SIZEOF_V1;
-      }
-      return integrated ? 0x2c : PCI_CAP_EXP_ENDPOINT_SIZEOF_V2;
-    }
-    case PCI_CAP_ID_MSIX:
-      return PCI_CAP_MSIX_SIZEOF;
-    case PCI_CAP_ID_SATA:
-      return (ReadLe16(config, at + PCI_SATA_REGS) & PCI_SATA_REGS_MASK) ==
-                     PCI_SATA_REGS_INLINE
-                 ? PCI_SATA_SIZEOF_LONG
-                 : PCI_SATA_SIZEOF_SHORT;
-    case PCI_CAP_ID_AF:
-      return PCI_CAP_AF_SIZEOF;
-    default:
-      return 0;
-  }
-}
-
-size_t VirtualChannelLength(absl::Span<const uint8_t> config, size_t at) {
-  const uint32_t count =
-      ReadLe32(config, at + PCI_VC_PORT_CAP1) & PCI_VC_CAP1_EVCC;
-  const uint32_t cap2 = ReadLe32(config, at + PCI_VC_PORT_CAP2);
-  size_t phases = 0;
-  if ((cap2 & PCI_VC_CAP2_128_PHASE) != 0) {
-    phases = 128;
-  } else if ((cap2 & PCI_VC_CAP2_64_PHASE) != 0) {
-    phases = 64;
-  } else if ((cap2 & PCI_VC_CAP2_32_PHASE) != 0) {
-    phases = 32;
-  }
-  size_t length =
-      PCI_CAP_VC_BASE_SIZEOF + (1 + count) * PCI_CAP_VC_PER_VC_SIZEOF;
-  if (phases != 0) length = (length + 15) / 16 * 16 + phases * 4 / 8;
-  return length;
-}
-
-size_t AccessControlLength(absl::Span<const uint8_t> config, size_t at) {
-  if ((ReadLe16(config, at + PCI_ACS_CAP) & PCI_ACS_EC) == 0) return 8;
-  const size_t vector = ReadLe16(config, at + PCI_ACS_EGRESS_BITS) & 0xff;
-  const size_t bits = vector != 0 ? (vector + 31) / 32 * 32 : 256;
-  return 8 + bits / 8;
-}
-
-size_t ExtendedLength(absl::Span<const uint8_t> config, uint16_t id,
-                      size_t at) {
-  switch (id) {
-    case PCI_EXT_CAP_ID_ERR:
-      return PCI_ERR_ROOT_COMMAND;
-    case PCI_EXT_CAP_ID_VC:
-    case PCI_EXT_CAP_ID_VC9:
-    case PCI_EXT_CAP_ID_MFVC:
-      return VirtualChannelLength(config, at);
-    case PCI_EXT_CAP_ID_DSN:
-      return PCI_EXT_CAP_DSN_SIZEOF;
-    case PCI_EXT_CAP_ID_PWR:
-      return PCI_EXT_CAP_PWR_SIZEOF;
-    case PCI_EXT_CAP_ID_VNDR:
-      return ReadLe32(config, at + PCI_VNDR_HEADER) >> 20;
-    case PCI_EXT_CAP_ID_DVSEC:
-      return ReadLe32(config, at + PCI_DVSEC_HEADER1) >> 20;
-    case PCI_EXT_CAP_ID_ACS:
-      return AccessControlLength(config, at);
-    case PCI_EXT_CAP_ID_ARI:
-      return PCI_EXT_CAP_ARI_SIZEOF;
-    case PCI_EXT_CAP_ID_ATS:
-      return PCI_EXT_CAP_ATS_SIZEOF;
-    case PCI_EXT_CAP_ID_SRIOV:
-      return PCI_EXT_CAP_SRIOV_SIZEOF;
-    case PCI_EXT_CAP_ID_MCAST:
-      return PCI_EXT_CAP_MCAST_ENDPOINT_SIZEOF;
-    case PCI_EXT_CAP_ID_PRI:
-      return PCI_EXT_CAP_PRI_SIZEOF;
-    case PCI_EXT_CAP_ID_REBAR:
-      return 4 + 8 * ((ReadLe32(config, at + PCI_REBAR_CTRL) & 0xe0) >> 5);
-    case PCI_EXT_CAP_ID_DPA:
-      return PCI_DPA_BASE_SIZEOF +
-             (ReadLe32(config, at + PCI_DPA_CAP) & PCI_DPA_CAP_SUBSTATE_MASK) +
-             1;
-    case PCI_EXT_CAP_ID_TPH: {
-      const uint32_t cap = ReadLe32(config, at + PCI_TPH_CAP);
-      if ((cap & PCI_TPH_CAP_LOC_MASK) != PCI_TPH_LOC_CAP) {
-        return PCI_TPH_BASE_SIZEOF;
-      }
-      return PCI_TPH_BASE_SIZEOF + 2 * ((cap & PCI_TPH_CAP_ST_MASK) >> 16) + 2;
-    }
-    case PCI_EXT_CAP_ID_LTR:
-      return PCI_EXT_CAP_LTR_SIZEOF;
-    default:
-      return 0;
-  }
-}
-
 // Which capability each byte belongs to; nullopt: none.
 using Owners = std::vector<std::optional<uint16_t>>;
 
@@ -361,8 +239,7 @@ class LayoutBuilder {
     while (at != 0 && at + 1 < kStandardEnd && loops-- > 0) {
       const uint8_t id = config_[at];
       const uint8_t next = config_[at + PCI_CAP_LIST_NEXT];
-      const size_t length =
-          id != 0 && id <= kMaxStandardId ? StandardLength(config_, id, at) : 0;
+      const size_t length = StandardCapabilityLength(config_, id, at);
       if (length == 0) {
         vconfig_[previous] = next;
         at = next;
@@ -416,7 +293,7 @@ class LayoutBuilder {
       const uint32_t header = ReadLe32(config_, at);
       const uint16_t id = PCI_EXT_CAP_ID(header);
       const uint16_t next = PCI_EXT_CAP_NEXT(header);
-      const size_t length = ExtendedLength(config_, id, at);
+      const size_t length = ExtendedCapabilityLength(config_, id, at);
       if (length == 0 && previous.has_value()) {
         const uint32_t link = ReadLe32(vconfig_, *previous);
         Store32(*previous, (link & ~kNextMask) | uint32_t{next} << 20);
