@@ -9,7 +9,6 @@
 #include <string>
 #include <string_view>
 #include <thread>
-#include <utility>
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
@@ -26,7 +25,7 @@ namespace passthru::fake {
 FakeKernel::FakeKernel() : FakeKernel(Options()) {}
 
 FakeKernel::FakeKernel(Options options)
-    : options_(std::move(options)),
+    : options_(options),
       core_(options_.version),
       kvm_(std::make_unique<FakeKvm>(&core_, options_.kvm)) {
   if (options_.guest_steps_devices) {

@@ -130,7 +130,8 @@ class FakeKernel final : public kernel::Syscalls {
   int Fault(const Call& call, size_t* count = nullptr);
   // Enters the call in the journal and lets device threads look for work.
   template <typename T>
-  kernel::SyscallResult<T> Finish(Call call, kernel::SyscallResult<T> result);
+  kernel::SyscallResult<T> Finish(Call&& call,
+                                  const kernel::SyscallResult<T>& result);
 
   // What a call on a descriptor starts from: its name and subject.
   Call FdCall(std::string_view name, int fd)

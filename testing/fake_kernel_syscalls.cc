@@ -81,7 +81,8 @@ int FakeKernel::Fault(const Call& call, size_t* count) {
 }
 
 template <typename T>
-SyscallResult<T> FakeKernel::Finish(Call call, SyscallResult<T> result) {
+SyscallResult<T> FakeKernel::Finish(Call&& call,
+                                    const SyscallResult<T>& result) {
   core_.journal.RecordCall(std::move(call),
                            result.ok() ? JournalValue(result.value) : 0,
                            result.error);

@@ -103,7 +103,7 @@ class FakeKvmSystemFile final : public FakeFile {
 };
 
 FakeKvm::FakeKvm(KernelCore* core, Options options)
-    : core_(core), options_(std::move(options)) {}
+    : core_(core), options_(options) {}
 
 FakeKvm::~FakeKvm() { StopGuests(); }
 

@@ -278,7 +278,7 @@ void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
   SetDriver(device.bdf, device.driver);
 }
 
-void FakeSysfs::SetDriver(std::string_view bdf, std::string driver) {
+void FakeSysfs::SetDriver(std::string_view bdf, const std::string& driver) {
   const auto device = pci_devices_.find(bdf);
   if (device == pci_devices_.end()) return;
   const std::string link = absl::StrCat(DevicesPath(bdf), "/driver");

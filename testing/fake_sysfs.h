@@ -59,7 +59,7 @@ class FakeSysfs {
   // /sys/kernel/iommu_groups/<n>/devices/<bdf>. Does not make /dev/vfio/<n>.
   void AddPciDevice(const SysfsPciDevice& device);
   // What unbinding and binding do to the links. Empty: unbound.
-  void SetDriver(std::string_view bdf, std::string driver);
+  void SetDriver(std::string_view bdf, const std::string& driver);
   void RemovePciDevice(std::string_view bdf);
 
   // From now on open(2) of that node answers `error`: EACCES for a device node

@@ -14,6 +14,7 @@ namespace {
 
 std::vector<std::string> Lines(const std::vector<KvmObservation>& all) {
   std::vector<std::string> lines;
+  lines.reserve(all.size());
   for (const KvmObservation& one : all) lines.push_back(one.ToString());
   return lines;
 }
