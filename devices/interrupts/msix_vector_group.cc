@@ -54,7 +54,8 @@ absl::Status MsixVectorGroup::Enable(uint16_t count, bool function_masked) {
   absl::Status status = EnableHost();
   if (!status.ok()) {
     ++stats_.failed_arms;
-    LOG(ERROR) << options_.name << " cannot be enabled: " << status;
+    LOG_EVERY_N_SEC(ERROR, 1)
+        << options_.name << " cannot be enabled: " << status;
   }
   if (!function_masked_) UnmaskAll();
   return status;
@@ -81,7 +82,8 @@ absl::Status MsixVectorGroup::DisableLocked() {
     status = options_.host->Disable();
     if (!status.ok()) {
       ++stats_.failed_calls;
-      LOG(ERROR) << options_.name << " cannot be disabled: " << status;
+      LOG_EVERY_N_SEC(ERROR, 1)
+          << options_.name << " cannot be disabled: " << status;
     }
   }
   host_enabled_ = false;

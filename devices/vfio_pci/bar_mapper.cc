@@ -69,8 +69,9 @@ absl::Status BarMapper::RetractEntry(Entry& entry) {
     if (absl::Status status = options_.memory->Remove(*area.slot);
         !status.ok()) {
       ++failures_;
-      LOG(ERROR) << options_.name << " " << entry.bar.index.ToString()
-                 << " stays in guest memory: " << status;
+      LOG_EVERY_N_SEC(ERROR, 1)
+          << options_.name << " " << entry.bar.index.ToString()
+          << " stays in guest memory: " << status;
       result.Update(status);
       continue;
     }

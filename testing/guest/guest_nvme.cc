@@ -144,10 +144,10 @@ uint16_t GuestNvme::VectorOf(uint16_t queue) const {
 // nvme_irq() for each queue of the vector.
 void GuestNvme::HandleInterrupt(uint16_t vector) {
   ++report_.interrupts[vector];
-  for (uint16_t id = 0; id < queues_.size(); ++id) {
-    if (VectorOf(id) != vector) continue;
-    for (const Completion& completion : queues_[id].Process()) {
-      completions_[id].push_back(completion);
+  for (NvmeQueuePair& queue : queues_) {
+    if (VectorOf(queue.id()) != vector) continue;
+    for (const Completion& completion : queue.Process()) {
+      completions_[queue.id()].push_back(completion);
     }
   }
 }

@@ -70,7 +70,7 @@ absl::Status FunctionLevelReset(LinuxPciDevice& device) {
 }  // namespace
 
 absl::Status PciEnableDevice(LinuxPciDevice& device) {
-  const absl::Status power = PciSetPowerState(device, PciPowerState::kD0);
+  absl::Status power = PciSetPowerState(device, PciPowerState::kD0);
   if (!power.ok() && !absl::IsNotFound(power)) return power;
   uint16_t decode = 0;
   for (const GuestBar& bar : device.info.bars) {
@@ -153,11 +153,11 @@ absl::Status PciResetFunction(LinuxPciDevice& device) {
   }
   // pci_dev_save_and_disable(): "Disable the device by clearing the Command
   // register, except for INTx-disable which is set."
-  const absl::Status power = PciSetPowerState(device, PciPowerState::kD0);
+  absl::Status power = PciSetPowerState(device, PciPowerState::kD0);
   if (!power.ok() && !absl::IsNotFound(power)) return power;
   const PciSavedState saved = PciSaveState(device);
   device.WriteWord(PCI_COMMAND, PCI_COMMAND_INTX_DISABLE);
-  const absl::Status reset = FunctionLevelReset(device);
+  absl::Status reset = FunctionLevelReset(device);
   PciRestoreState(device, saved);
   return reset;
 }

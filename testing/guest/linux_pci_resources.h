@@ -19,7 +19,8 @@ namespace passthru::fake {
 // off around the two halves of a 64-bit one, and checks what reads back. A ROM
 // that is not enabled is only remembered. Fails as the kernel's "error
 // updating" does, with the registers as they then are.
-absl::Status UpdateResource(LinuxPciDevice& device, int bar, uint64_t address);
+absl::Status UpdateResource(LinuxPciDevice& device, int index,
+                            uint64_t address);
 
 // The host bridge's windows with what is in use of them.
 //
@@ -37,7 +38,7 @@ class PciResources {
   absl::Status AssignUnclaimed(LinuxPciDevice& device);
 
   // Moves the BAR to another free place in a window that can hold it.
-  absl::Status Move(LinuxPciDevice& device, int bar);
+  absl::Status Move(LinuxPciDevice& device, int index);
 
  private:
   struct Used {

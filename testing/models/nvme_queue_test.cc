@@ -101,9 +101,9 @@ class NvmeQueueTableTest : public ::testing::Test {
 
 TEST_F(NvmeQueueTableTest, PairIsCreatedAndDeleted) {
   EXPECT_FALSE(table_.has_io_queues());
-  ASSERT_TRUE(CreateCq(Create(1, 64, /*vector=*/4)).ok());
+  ASSERT_TRUE(CreateCq(Create(1, 64, 4)).ok());
   EXPECT_TRUE(table_.has_io_queues());
-  ASSERT_TRUE(CreateSq(Create(2, 16, /*cq=*/1)).ok());
+  ASSERT_TRUE(CreateSq(Create(2, 16, 1)).ok());
   EXPECT_EQ(table_.FindCompletion(1)->vector(), 4);
   EXPECT_TRUE(table_.FindCompletion(1)->interrupts_enabled());
   EXPECT_EQ(table_.FindSubmission(2)->completion_queue(), 1);
@@ -145,8 +145,8 @@ TEST_F(NvmeQueueTableTest, VectorIsChecked) {
 }
 
 TEST_F(NvmeQueueTableTest, SubmissionQueueNeedsItsCompletionQueue) {
-  EXPECT_EQ(CreateSq(Create(1, 8, /*cq=*/1)), kCompletionQueueInvalid.Dnr());
-  EXPECT_EQ(CreateSq(Create(1, 8, /*cq=*/0)), kCompletionQueueInvalid.Dnr());
+  EXPECT_EQ(CreateSq(Create(1, 8, 1)), kCompletionQueueInvalid.Dnr());
+  EXPECT_EQ(CreateSq(Create(1, 8, 0)), kCompletionQueueInvalid.Dnr());
 }
 
 TEST_F(NvmeQueueTableTest, IdentifierOfSubmissionQueueIsChecked) {
