@@ -100,8 +100,7 @@ class Demo {
 
   absl::Status Run(pci::Bdf device) {
     BeginPhase("create VM");
-    auto machine =
-        Machine::Create({.syscalls = &calls_, .ram_size = kRamSize});
+    auto machine = Machine::Create({.syscalls = &calls_, .ram_size = kRamSize});
     if (!machine.ok()) return machine.status();
     machine_ = *std::move(machine);
     auto devices = DeviceManager::Create(machine_.get());
@@ -174,8 +173,10 @@ class Demo {
 
   void EndPhase() {
     const CallCounter::Counts calls = calls_.Take();
-    const ExitCounts exits = runner_ == nullptr ? ExitCounts() : runner_->counts();
-    const uint64_t overhead = guest_run_ == nullptr ? 0 : guest_run_->overhead();
+    const ExitCounts exits =
+        runner_ == nullptr ? ExitCounts() : runner_->counts();
+    const uint64_t overhead =
+        guest_run_ == nullptr ? 0 : guest_run_->overhead();
     if (phase_ != nullptr) {
       for (const auto& [name, count] : calls) {
         (*phase_->mutable_kernel_calls())[name] = count;
@@ -241,12 +242,12 @@ class Demo {
   }
 
   void ReportSteps(const fake::GuestDeviceReport& device) {
-    AddStep("enumerate",
-            absl::StrFormat(
-                "%d functions on bus 0; ours: %d BARs, %d capabilities",
-                guest_report_.devices.size(), device.pci.bars.size(),
-                device.pci.capabilities.size() +
-                    device.pci.extended_capabilities.size()));
+    AddStep(
+        "enumerate",
+        absl::StrFormat("%d functions on bus 0; ours: %d BARs, %d capabilities",
+                        guest_report_.devices.size(), device.pci.bars.size(),
+                        device.pci.capabilities.size() +
+                            device.pci.extended_capabilities.size()));
     if (device.nvme.has_value()) {
       const fake::GuestNvmeReport& nvme = *device.nvme;
       AddStep("bring up",
@@ -289,10 +290,10 @@ class Demo {
                                             "again",
                                             move.bar, move.from, move.to));
     }
-    AddStep("interrupts",
-            absl::StrFormat("%d taken, %d of them unexpected",
-                            TotalInterrupts(),
-                            guest_report_.unexpected_interrupts.size()));
+    AddStep(
+        "interrupts",
+        absl::StrFormat("%d taken, %d of them unexpected", TotalInterrupts(),
+                        guest_report_.unexpected_interrupts.size()));
   }
 
   uint64_t TotalInterrupts() const {

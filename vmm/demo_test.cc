@@ -62,7 +62,8 @@ TEST_P(DemoOnEveryKernelTest, NvmeWritesReadsAndLeavesNothing) {
 TEST_P(DemoOnEveryKernelTest, EduComputesCopiesAndLeavesNothing) {
   const auto report = RunDemo({.fixture = kEdu, .kernel = GetParam()});
   ASSERT_THAT(report, IsOk());
-  EXPECT_EQ(StepResult(*report, "compute"), "12! = 479001600, said by interrupt");
+  EXPECT_EQ(StepResult(*report, "compute"),
+            "12! = 479001600, said by interrupt");
   EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr(", 0 of them unex"));
   EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
 }
@@ -146,8 +147,8 @@ TEST(DemoTextTest, FitsTheWidthAndNamesWhatMatters) {
   EXPECT_THAT(text, HasSubstr("NVMe controller"));
   EXPECT_THAT(text, HasSubstr("MSI-X"));
   EXPECT_THAT(text, HasSubstr("Left behind\n  nothing"));
-  for (const std::string& line : std::vector<std::string>(
-           absl::StrSplit(text, '\n'))) {
+  for (const std::string& line :
+       std::vector<std::string>(absl::StrSplit(text, '\n'))) {
     EXPECT_LE(line.size(), 100u) << line;
     EXPECT_FALSE(absl::EndsWith(line, " ")) << line;
   }

@@ -62,11 +62,10 @@ class Table {
 
  private:
   static bool IsNumber(std::string_view cell) {
-    return cell == "." || (!cell.empty() && std::all_of(cell.begin(), cell.end(),
-                                                       [](char c) {
-                                                         return c >= '0' &&
-                                                                c <= '9';
-                                                       }));
+    return cell == "." ||
+           (!cell.empty() && std::all_of(cell.begin(), cell.end(), [](char c) {
+             return c >= '0' && c <= '9';
+           }));
   }
 
   std::vector<std::vector<std::string>> rows_;
@@ -93,12 +92,11 @@ void AppendCapabilities(std::string& out, const DemoReport& report) {
   Heading(out, "Capabilities, and what the guest sees of them");
   if (report.capabilities().empty()) absl::StrAppend(&out, "  none\n");
   for (const Capability& capability : report.capabilities()) {
-    absl::StrAppendFormat(
-        &out, "  %-11s  %s\n", capability.treatment(),
-        capability.decoded().empty()
-            ? absl::StrFormat("%02x: %s", capability.offset(),
-                              capability.name())
-            : capability.decoded());
+    absl::StrAppendFormat(&out, "  %-11s  %s\n", capability.treatment(),
+                          capability.decoded().empty()
+                              ? absl::StrFormat("%02x: %s", capability.offset(),
+                                                capability.name())
+                              : capability.decoded());
     if (!capability.reason().empty()) {
       absl::StrAppendFormat(&out, "  %-11s      (%s)\n", "",
                             capability.reason());
@@ -201,9 +199,9 @@ void AppendCallLine(std::string& out, const Phase& phase) {
   });
   std::string line = absl::StrCat("  ", phase.name(), ": ", total, " calls:");
   for (size_t i = 0; i < calls.size(); ++i) {
-    const std::string item = absl::StrCat(
-        " ", calls[i].first, " ", calls[i].second,
-        i + 1 == calls.size() ? "" : ",");
+    const std::string item =
+        absl::StrCat(" ", calls[i].first, " ", calls[i].second,
+                     i + 1 == calls.size() ? "" : ",");
     if (line.size() + item.size() > kWidth) {
       absl::StrAppend(&out, line, "\n");
       line = "   ";
@@ -271,8 +269,9 @@ std::string RenderText(const DemoReport& report) {
   AppendBars(out, report);
   AppendVectors(out, report);
   Heading(out, "Exits of the vCPU");
-  AppendCounts(out, report,
-               [](const Phase& phase) -> const Counts& { return phase.exits(); });
+  AppendCounts(out, report, [](const Phase& phase) -> const Counts& {
+    return phase.exits();
+  });
   Heading(out, "Kernel calls of the VMM (without KVM_RUN and epoll_wait)");
   AppendCounts(out, report, [](const Phase& phase) -> const Counts& {
     return phase.kernel_calls();

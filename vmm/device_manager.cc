@@ -46,8 +46,7 @@ void KeepFirst(absl::Status& first, absl::Status next) {
 
 absl::StatusOr<std::unique_ptr<DeviceManager>> DeviceManager::Create(
     Machine* machine, vfio::VfioPaths paths) {
-  auto manager =
-      absl::WrapUnique(new DeviceManager(machine, std::move(paths)));
+  auto manager = absl::WrapUnique(new DeviceManager(machine, std::move(paths)));
   auto io = allocator::AddressAllocator::Create(kPioBase, kPioSize, "I/O BARs");
   if (!io.ok()) return io.status();
   manager->io_ = *std::move(io);
@@ -150,20 +149,7 @@ absl::StatusOr<std::shared_ptr<vfio::VfioGroup>> DeviceManager::AcquireGroup(
   }
   // Everything below is undone by ReleaseGroup(), however far it came.
   in_use.devices = 1;
-  const auto open = [&]() -> absl::Status {
-    if (container_ == nullptr) {
-      auto container =
-          vfio::VfioContainer::Create(machine_->syscalls(), paths_);
-      if (!container.ok()) return container.status();
-      container_ = *std::move(container);
-      group_set_ = std::make_unique<vfio::VfioGroupSet>(container_, paths_);
-    }
-    auto group = group_set_->Get(number);
-    if (!group.ok()) return group.status();
-    in_use.group = *std::move(group);
-    return StartDma();
-  };
-  absl::Status status = open();
+  absl::Status status = OpenGroup(number, in_use);
   if (status.ok()) status = kvm_vfio_->AddGroup(in_use.group->fd());
   if (!status.ok()) {
     if (absl::Status released = ReleaseGroup(number); !released.ok()) {
@@ -173,6 +159,19 @@ absl::StatusOr<std::shared_ptr<vfio::VfioGroup>> DeviceManager::AcquireGroup(
   }
   in_use.known_to_kvm = true;
   return in_use.group;
+}
+
+absl::Status DeviceManager::OpenGroup(uint32_t number, GroupInUse& in_use) {
+  if (container_ == nullptr) {
+    auto container = vfio::VfioContainer::Create(machine_->syscalls(), paths_);
+    if (!container.ok()) return container.status();
+    container_ = *std::move(container);
+    group_set_ = std::make_unique<vfio::VfioGroupSet>(container_, paths_);
+  }
+  auto group = group_set_->Get(number);
+  if (!group.ok()) return group.status();
+  in_use.group = *std::move(group);
+  return StartDma();
 }
 
 absl::Status DeviceManager::ReleaseGroup(uint32_t number) {
@@ -238,12 +237,13 @@ absl::Status DeviceManager::PlaceBars(Attached& attached) {
   for (const pci::Bar& bar : attached.device->bars()) {
     // The guest enables its ROM, where there is one, and places it itself.
     if (bar.index.is_rom()) continue;
-    allocator::AddressAllocator& window =
-        bar.is_io() ? *io_ : bar.is_64bit() ? *memory64_ : *memory32_;
+    allocator::AddressAllocator& window = bar.is_io()      ? *io_
+                                          : bar.is_64bit() ? *memory64_
+                                                           : *memory32_;
     auto place = window.Allocate(bar.size);
     if (!place.ok()) {
-      return kernel::Annotate(
-          place.status(), absl::StrCat(attached.host, " ", bar.index));
+      return kernel::Annotate(place.status(),
+                              absl::StrCat(attached.host, " ", bar.index));
     }
     if (absl::Status status =
             attached.device->SetBarAddress(bar.index, place->address());

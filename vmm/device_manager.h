@@ -80,6 +80,8 @@ class DeviceManager {
 
   absl::StatusOr<std::shared_ptr<vfio::VfioGroup>> AcquireGroup(uint32_t number)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status OpenGroup(uint32_t number, GroupInUse& in_use)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status ReleaseGroup(uint32_t number)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The container's mappings follow guest memory while it has an IOMMU, which

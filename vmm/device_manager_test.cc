@@ -130,10 +130,10 @@ TEST_F(DeviceManagerTest, DevicesOfOneGroupShareItAndTheLastOneClosesIt) {
 
 TEST_F(DeviceManagerTest, SameDeviceTwiceIsRefused) {
   ASSERT_THAT(manager_->Attach(nvme_), IsOk());
-  EXPECT_THAT(manager_->Attach(nvme_),
-              StatusIs(absl::StatusCode::kAlreadyExists,
-                       AllOf(HasSubstr("0000:01:00.0"),
-                             HasSubstr("0000:00:01.0"))));
+  EXPECT_THAT(
+      manager_->Attach(nvme_),
+      StatusIs(absl::StatusCode::kAlreadyExists,
+               AllOf(HasSubstr("0000:01:00.0"), HasSubstr("0000:00:01.0"))));
 }
 
 TEST_F(DeviceManagerTest, DeviceThatIsNotThereIsNamed) {
@@ -145,8 +145,8 @@ TEST_F(DeviceManagerTest, HostDriverIsNamedWithTheWayOut) {
   ASSERT_THAT(host_.vfio().SetDriver(nvme_, "nvme"), IsOk());
   EXPECT_THAT(
       manager_->Attach(nvme_),
-      StatusIs(::testing::_, AllOf(HasSubstr("0000:01:00.0"),
-                                   HasSubstr("nvme"), HasSubstr("vfio-pci"))));
+      StatusIs(::testing::_, AllOf(HasSubstr("0000:01:00.0"), HasSubstr("nvme"),
+                                   HasSubstr("vfio-pci"))));
 }
 
 TEST_F(DeviceManagerTest, SiblingThatBlocksTheGroupIsNamed) {

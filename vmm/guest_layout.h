@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-
 namespace passthru::vmm {
 
 // The guest-physical address map, after QEMU's q35 where nothing else decides.

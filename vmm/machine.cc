@@ -69,8 +69,8 @@ absl::Status Machine::CreateVm() {
       !status.ok()) {
     return status;
   }
-  if (absl::Status status = vm_->SetIdentityMapAddress(
-          memory::GuestAddress(kIdentityMapAddress));
+  if (absl::Status status =
+          vm_->SetIdentityMapAddress(memory::GuestAddress(kIdentityMapAddress));
       !status.ok()) {
     return status;
   }

@@ -124,8 +124,8 @@ absl::Status Print(const DemoReport& report, std::string_view output) {
 
 absl::Status Main(const char* program, const std::vector<char*>& arguments) {
   if (arguments.size() > 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "'", arguments[1], "' is no flag; --help lists them."));
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", arguments[1], "' is no flag; --help lists them."));
   }
   const std::string output = absl::GetFlag(FLAGS_output);
   if (output != "text" && output != "json") {

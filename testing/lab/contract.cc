@@ -38,8 +38,8 @@
 namespace passthru::fake {
 namespace {
 
-// A question that a lab kernel answers differently, and the kernel function that
-// makes it so. The shorter this list, the more the simulation is worth.
+// A question that a lab kernel answers differently, and the kernel function
+// that makes it so. The shorter this list, the more the simulation is worth.
 struct KnownDifference {
   std::string_view question;
   std::string_view because;
@@ -59,8 +59,8 @@ class Comparison {
                "");
         return;
       }
-      Section& section = SectionNamed(
-          absl::StrCat(subject, " ", answers[i].section));
+      Section& section =
+          SectionNamed(absl::StrCat(subject, " ", answers[i].section));
       ++section.total;
       if (answers[i].ToString() == expected[i].ToString()) {
         ++section.agree;
@@ -164,9 +164,9 @@ absl::Status Run(const std::vector<std::string>& arguments) {
     comparison.Add(parts.first, ObserveVfio(&kernel, bdf->ToString(), *group),
                    VfioTranscript(*version, *device));
   }
-  return comparison.Report() ? absl::OkStatus()
-                             : absl::InternalError(
-                                   "answers differ that are not listed");
+  return comparison.Report()
+             ? absl::OkStatus()
+             : absl::InternalError("answers differ that are not listed");
 }
 
 }  // namespace

@@ -97,9 +97,9 @@ int main(int argc, char** argv) {
       return 1;
     }
     archive.AddFolders(name);
-    archive.Add(name, S_IFREG | 0755,
-                {std::istreambuf_iterator<char>(in),
-                 std::istreambuf_iterator<char>()});
+    archive.Add(
+        name, S_IFREG | 0755,
+        {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()});
   }
   if (!archive.Finish()) {
     std::cerr << "make_initramfs: cannot write " << argv[1] << "\n";

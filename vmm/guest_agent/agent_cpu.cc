@@ -55,8 +55,7 @@ absl::StatusOr<std::unique_ptr<AgentCpu>> AgentCpu::Create(Machine* machine) {
     return status;
   }
   kvm::KvmVcpu& vcpu = machine->vcpu(0);
-  if (absl::Status status =
-          kvm::SetSupportedCpuid(machine->syscalls(), vcpu);
+  if (absl::Status status = kvm::SetSupportedCpuid(machine->syscalls(), vcpu);
       !status.ok()) {
     return status;
   }
@@ -184,10 +183,10 @@ std::optional<uint64_t> AgentCpu::Execute(const Command& command) {
     }
     if (!mutex_.AwaitWithTimeout(done, kWaitLimit)) {
       stopping_ = true;
-      agent_status_ = absl::DeadlineExceededError(absl::StrCat(
-          "the guest agent did not finish command ",
-          static_cast<uint32_t>(command.op), " at ",
-          absl::Hex(command.address)));
+      agent_status_ = absl::DeadlineExceededError(
+          absl::StrCat("the guest agent did not finish command ",
+                       static_cast<uint32_t>(command.op), " at ",
+                       absl::Hex(command.address)));
       end_vcpu_();
     }
   }

@@ -100,17 +100,18 @@ class AgentCpuTest : public ::testing::Test {
 
 TEST_F(AgentCpuTest, GuestReachesMappedMemoryAtEveryWidthWithoutAnExit) {
   // As a mapped BAR would be: beyond RAM, so that the agent does the access.
-  auto memory = kernel::MappedRegion::Map(
-      &kernel_, {.length = 0x1000,
-                 .protection = PROT_READ | PROT_WRITE,
-                 .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                 .name = "BAR"});
+  auto memory =
+      kernel::MappedRegion::Map(&kernel_, {.length = 0x1000,
+                                           .protection = PROT_READ | PROT_WRITE,
+                                           .flags = MAP_PRIVATE | MAP_ANONYMOUS,
+                                           .name = "BAR"});
   ASSERT_THAT(memory, IsOk());
-  auto area = machine_->memory().Add({.guest = memory::GuestAddress(kMmio64Base),
-                                      .size = memory->size(),
-                                      .host = memory->data(),
-                                      .kind = memory::MemoryArea::Kind::kDeviceBar,
-                                      .name = "BAR"});
+  auto area =
+      machine_->memory().Add({.guest = memory::GuestAddress(kMmio64Base),
+                              .size = memory->size(),
+                              .host = memory->data(),
+                              .kind = memory::MemoryArea::Kind::kDeviceBar,
+                              .name = "BAR"});
   ASSERT_THAT(area, IsOk());
   const absl::Status status = Run([](fake::GuestCpu& cpu) {
     cpu.Store(kMmio64Base, 8, 0x1122334455667788);

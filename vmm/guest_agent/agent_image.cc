@@ -117,9 +117,9 @@ absl::Status WriteAgentImage(absl::Span<uint8_t> ram, AgentHighWindow window) {
                      " bytes of RAM at address 0, the VM has ", ram.size()));
   }
   if (window.base % kGiB != 0 || window.size % kGiB != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the guest agent maps whole GiB, not ", absl::Hex(window.base), "+",
-        absl::Hex(window.size)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the guest agent maps whole GiB, not ",
+                     absl::Hex(window.base), "+", absl::Hex(window.size)));
   }
   // The stack, below its top, must not reach the code.
   if (kAgentCode + code_size > kAgentStackTop - kPage) {
@@ -132,17 +132,17 @@ absl::Status WriteAgentImage(absl::Span<uint8_t> ram, AgentHighWindow window) {
   const auto stubs = static_cast<uint64_t>(passthru_guest_agent_vectors -
                                            passthru_guest_agent_begin);
   for (int vector = 0; vector < kVectors; ++vector) {
-    WriteGate(ram, vector,
-              kAgentCode + stubs +
-                  static_cast<uint64_t>(vector) * kVectorStubSize);
+    WriteGate(
+        ram, vector,
+        kAgentCode + stubs + static_cast<uint64_t>(vector) * kVectorStubSize);
   }
   PageTables tables(ram);
   tables.MapIdentity(0, 4 * kGiB);
   tables.MapIdentity(window.base, window.size);
   if (tables.used() > kAgentReserved) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the page tables for a window of ", window.size / kGiB,
-        " GiB do not fit below ", absl::Hex(kAgentReserved)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the page tables for a window of ", window.size / kGiB,
+                     " GiB do not fit below ", absl::Hex(kAgentReserved)));
   }
   return absl::OkStatus();
 }
