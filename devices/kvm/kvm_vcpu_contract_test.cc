@@ -243,15 +243,18 @@ TEST_F(KvmVcpuContractTest, SecondVcpuOfTheSameIdIsEexist) {
 }
 
 TEST_F(KvmVcpuContractTest, HaltWithoutAnIrqchipExits) {
-  Boot({0xf4}, [](fake::GuestCpu& cpu) {
-    cpu.WaitForInterrupt();
-    return absl::OkStatus();
-  });
+  if (!backend().executes_code()) {
+    GTEST_SKIP() << "a fake guest halts only to wait for an interrupt, which "
+                    "needs an interrupt controller";
+  }
+  Boot({0xf4}, {});
   EXPECT_TRUE(std::holds_alternative<HaltExit>(Run()));
 }
 
-// One exit or three: that is the processor's choice.
-TEST_F(KvmVcpuContractTest, RepeatedPortWriteArrivesWhole) {
+TEST_F(KvmVcpuContractTest, RepeatedPortWriteIsOneExit) {
+  if (!backend().executes_code()) {
+    GTEST_SKIP() << "a fake guest has no repeated port instructions";
+  }
   Boot(
       {
           0x31, 0xf6,        // xor si, si
@@ -261,12 +264,7 @@ TEST_F(KvmVcpuContractTest, RepeatedPortWriteArrivesWhole) {
           0xba, 0xf8, 0x03,  // mov dx, 0x3f8
           0xf3, 0x6e,        // rep outsb
       },
-      [](fake::GuestCpu& cpu) {
-        for (const char c : {'a', 'b', 'c'}) {
-          cpu.Out(0x3f8, 1, static_cast<uint8_t>(c));
-        }
-        return absl::OkStatus();
-      });
+      {});
   std::memcpy(ram() + 0x2000, "abc", 3);
   std::vector<uint8_t> written;
   while (written.size() < 3) {
