@@ -55,9 +55,8 @@ constexpr std::pair<unsigned long, const char*> kIoctlNames[] = {
 
 std::string IoctlName(unsigned long request) {
   // VFIO numbers its requests per descriptor type, from the same base; this one
-  // is asked of containers (VFIO_IOMMU_GET_INFO) and of devices
-  // (VFIO_DEVICE_GET_PCI_HOT_RESET_INFO) alike.
-  static_assert(VFIO_IOMMU_GET_INFO == VFIO_DEVICE_GET_PCI_HOT_RESET_INFO);
+  // is VFIO_IOMMU_GET_INFO of a container and of a device
+  // VFIO_DEVICE_GET_PCI_HOT_RESET_INFO.
   if (request == VFIO_IOMMU_GET_INFO) return "VFIO_IOMMU_GET_INFO";
   for (const auto& [number, name] : kIoctlNames) {
     if (number == request) return name;

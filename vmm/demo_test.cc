@@ -24,7 +24,6 @@ namespace {
 
 using absl_testing::IsOk;
 using absl_testing::StatusIs;
-using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;

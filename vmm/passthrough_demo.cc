@@ -117,7 +117,9 @@ absl::Status Print(const DemoReport& report, std::string_view output) {
   std::string json;
   const auto status =
       google::protobuf::util::MessageToJsonString(report, &json, json_options);
-  if (!status.ok()) return absl::InternalError(std::string(status.message()));
+  if (!status.ok()) {
+    return absl::InternalError(absl::StrCat("JSON: ", status.ToString()));
+  }
   std::cout << json;
   return absl::OkStatus();
 }
