@@ -168,7 +168,11 @@ SyscallResult<int> FakeGroup::GetDeviceFd(const void* arg) {
   if (container_ == nullptr || !container_->has_iommu()) {
     return FromErrno(EINVAL);
   }
-  return core_->files.Install(device->Open());
+  const std::shared_ptr<FakeFile> file = device->Open();
+  const SyscallResult<int> fd = core_->files.Install(file);
+  // No descriptor left: nobody will ever close it.
+  if (!fd.ok()) device->OnFileReleased(file.get());
+  return fd;
 }
 
 Call GroupFile::DescribeIoctl(unsigned long request, const void* arg) const {

@@ -85,6 +85,8 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
     const std::vector<uint8_t> bytes = *ParseHexBytes(row.bytes());
     std::copy(bytes.begin(), bytes.end(), device->rom_.begin() + row.offset());
   }
+  device->hardware_->set_on_msi_unmasked(
+      [device = device.get()](uint16_t vector) { device->RaiseMsi(vector); });
   if (DeviceModel* model = device->hardware_->model()) {
     model->set_host(device.get());
   }

@@ -223,6 +223,10 @@ void HardwareFunction::WriteConfig(uint16_t offset, unsigned width,
     reg = static_cast<uint8_t>(reg &
                                ~(byte & image_.write_one_to_clear[offset + i]));
   }
+  if (has_msi_mask_bits() && offset < msi_mask_offset() + 4 &&
+      offset + width > msi_mask_offset()) {
+    SendPendingMsi();
+  }
   if (old_state == 3 && power_state() == 0) {
     const uint16_t pmcsr =
         ReadLe16(config_, *capabilities_.power_management + PCI_PM_CTRL);
@@ -333,6 +337,48 @@ void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
   }
   if (capabilities_.msix.has_value()) {
     restore(*capabilities_.msix + PCI_MSIX_FLAGS, 2);
+  }
+}
+
+bool HardwareFunction::has_msi_mask_bits() const {
+  return capabilities_.msi.has_value() &&
+         (ReadLe16(image_.bytes, *capabilities_.msi + PCI_MSI_FLAGS) &
+          PCI_MSI_FLAGS_MASKBIT) != 0;
+}
+
+uint16_t HardwareFunction::msi_mask_offset() const {
+  const uint16_t flags =
+      ReadLe16(image_.bytes, *capabilities_.msi + PCI_MSI_FLAGS);
+  return static_cast<uint16_t>(
+      *capabilities_.msi +
+      ((flags & PCI_MSI_FLAGS_64BIT) != 0 ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32));
+}
+
+bool HardwareFunction::msi_masked(uint16_t vector) const {
+  return has_msi_mask_bits() &&
+         (ReadConfig(msi_mask_offset(), 4) >> (vector % 32) & 1) != 0;
+}
+
+void HardwareFunction::SetMsiMasked(uint16_t vector, bool masked) {
+  if (!has_msi_mask_bits()) return;
+  const uint32_t bit = uint32_t{1} << (vector % 32);
+  const uint32_t mask = ReadConfig(msi_mask_offset(), 4);
+  WriteConfig(msi_mask_offset(), 4, masked ? mask | bit : mask & ~bit);
+}
+
+// The pending register follows the mask register and is the device's own.
+void HardwareFunction::SetMsiPending(uint16_t vector) {
+  uint8_t& pending = config_[msi_mask_offset() + 4u + vector % 32 / 8];
+  pending = static_cast<uint8_t>(pending | 1u << (vector % 8));
+}
+
+void HardwareFunction::SendPendingMsi() {
+  for (uint16_t vector = 0; vector < 32; ++vector) {
+    uint8_t& pending = config_[msi_mask_offset() + 4u + vector / 8];
+    const uint8_t bit = static_cast<uint8_t>(1u << (vector % 8));
+    if ((pending & bit) == 0 || msi_masked(vector)) continue;
+    pending = static_cast<uint8_t>(pending & ~bit);
+    if (on_msi_unmasked_ != nullptr) on_msi_unmasked_(vector);
   }
 }
 

@@ -5,8 +5,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -87,6 +89,17 @@ class HardwareFunction {
   void SetIntxLevel(bool asserted);
   bool intx_level() const { return intx_level_; }
 
+  // MSI's optional mask and pending bits (PCI 3.0, 6.8.1.7-8), which are
+  // registers of the capability: whoever clears a mask bit, the message that
+  // was pending is sent.
+  bool has_msi_mask_bits() const;
+  bool msi_masked(uint16_t vector) const;
+  void SetMsiMasked(uint16_t vector, bool masked);
+  void SetMsiPending(uint16_t vector);
+  void set_on_msi_unmasked(std::function<void(uint16_t)> send) {
+    on_msi_unmasked_ = std::move(send);
+  }
+
   // MSI-X, the device's own side of it (PCI 3.0, 6.8.2.9-10).
   uint16_t msix_vectors() const {
     return static_cast<uint16_t>(msix_masked_.size());
@@ -112,6 +125,9 @@ class HardwareFunction {
   void SetMaskDefault(size_t offset, uint32_t writable, unsigned width,
                       uint32_t write_one_to_clear = 0);
   bool DecodesBar(unsigned bar) const;
+  uint16_t msi_mask_offset() const;
+  // Sends what is pending and not masked.
+  void SendPendingMsi();
 
   const PciDevice device_;
   ConfigImage image_;  // Masks, and the bytes at power-on.
@@ -120,6 +136,7 @@ class HardwareFunction {
   bool can_disable_intx_ = false;
   bool intx_level_ = false;
   std::array<std::unique_ptr<BarMemory>, kBars> bars_;
+  std::function<void(uint16_t)> on_msi_unmasked_;
   std::vector<bool> msix_masked_;
   std::vector<bool> msix_pending_;
   std::unique_ptr<DeviceModel> model_;

@@ -143,7 +143,13 @@ SyscallResult<int> VfioIrqs::SetSingle(Trigger& trigger, const Request& request,
 }
 
 void VfioIrqs::RestoreAfterReset() {
-  if (type_ == Type::kMsi) WriteMsiEnable(true, vectors_allocated_);
+  if (type_ == Type::kMsi) {
+    for (uint32_t vector = 0; vector < vectors_allocated_; ++vector) {
+      options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector),
+                                      !triggers_.contains(vector));
+    }
+    WriteMsiEnable(true, vectors_allocated_);
+  }
   if (type_ != Type::kMsix) return;
   WriteMsixEnable(true);
   for (const auto& [vector, trigger] : triggers_) {

@@ -69,6 +69,10 @@ int VfioIrqs::EnableMessages(uint32_t vectors, Type type) {
   vectors_allocated_ = vectors;
   if (type == Type::kMsi) {
     msi_queue_max_ = static_cast<unsigned>(std::bit_width(vectors * 2 - 1) - 1);
+    // msi_capability_init() masks all; request_irq() unmasks each.
+    for (uint32_t vector = 0; vector < vectors; ++vector) {
+      options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), true);
+    }
     WriteMsiEnable(true, vectors);
   } else {
     WriteMsixEnable(true);
@@ -83,7 +87,13 @@ void VfioIrqs::DisableMessages() {
     }
   }
   triggers_.clear();
-  if (type_ == Type::kMsi) WriteMsiEnable(false, vectors_allocated_);
+  if (type_ == Type::kMsi) {
+    WriteMsiEnable(false, vectors_allocated_);
+    // pci_msi_shutdown() leaves them unmasked.
+    for (uint32_t vector = 0; vector < vectors_allocated_; ++vector) {
+      options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), false);
+    }
+  }
   if (type_ == Type::kMsix) WriteMsixEnable(false);
   vectors_allocated_ = 0;
   type_ = Type::kNone;
@@ -108,8 +118,12 @@ int VfioIrqs::SetBlock(uint32_t start, uint32_t count,
 
 int VfioIrqs::SetVector(uint32_t vector, int fd) {
   const bool msix = type_ == Type::kMsix;
-  if (triggers_.erase(vector) != 0 && msix) {
-    options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector), true);
+  if (triggers_.erase(vector) != 0) {
+    if (msix) {
+      options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector), true);
+    } else {
+      options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), true);
+    }
   }
   if (fd < 0) return 0;
   if (vector >= vectors_allocated_) {
@@ -119,9 +133,11 @@ int VfioIrqs::SetVector(uint32_t vector, int fd) {
   auto eventfd = options_.eventfds->Lookup(fd);
   if (!eventfd.ok()) return eventfd.error;
   triggers_[vector] = std::move(eventfd.value);
-  // request_irq() unmasks the entry, which sends what was pending.
-  if (msix &&
-      options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector), false)) {
+  // request_irq() unmasks the vector, which sends what was pending.
+  if (!msix) {
+    options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), false);
+  } else if (options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector),
+                                              false)) {
     OnMsix(static_cast<uint16_t>(vector));
   }
   return 0;
@@ -152,6 +168,11 @@ void VfioIrqs::WriteMsixEnable(bool enable) {
 }
 
 void VfioIrqs::OnMsi(uint16_t vector) {
+  if (options_.hardware->msi_enabled() &&
+      options_.hardware->msi_masked(vector)) {
+    options_.hardware->SetMsiPending(vector);
+    return;
+  }
   // A message is a memory write: without bus mastering it goes nowhere.
   const auto found = triggers_.find(vector);
   if (type_ != Type::kMsi || !options_.hardware->msi_enabled() ||

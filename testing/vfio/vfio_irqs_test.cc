@@ -253,6 +253,33 @@ TEST_F(MultiMsiTest, HardwareIsToldThePowerOfTwo) {
             0x88u | 0x1u | 3u << 4);
 }
 
+TEST_F(MultiMsiTest, MaskedMessagePendsAndIsSentWhenUnmasked) {
+  PciDevice device = LoadDevice("edu");
+  // Two messages, 64 bits, with mask bits: 24 bytes.
+  SetConfigBytes(device, kMsiCapability + PCI_MSI_FLAGS, {0x82, 0x01});
+  device.mutable_irqs(1)->set_count(2);
+  // What edu has behind its shorter capability is not there.
+  device.mutable_write_masks()->DeleteSubrange(2, 2);
+  Start(device);
+  user().WriteConfig(PCI_COMMAND, 2, kDecodeAndMaster);
+  const int first = user().NewEventfd();
+  const int second = user().NewEventfd();
+  ASSERT_EQ(user().SetEventfds(kMsi, kTrigger, 0, {first, -1}), 0);
+  // The kernel masked the one that has no eventfd.
+  EXPECT_EQ(user().ReadConfig(kMsiCapability + PCI_MSI_MASK_64, 4), 2u);
+  RaiseMsi(1);
+  EXPECT_EQ(user().ReadConfig(kMsiCapability + PCI_MSI_PENDING_64, 4), 2u);
+  ASSERT_EQ(user().SetEventfds(kMsi, kTrigger, 1, {second}), 0);
+  EXPECT_EQ(user().Count(second), 1u);
+  // The guest's own masking reaches the hardware.
+  user().WriteConfig(kMsiCapability + PCI_MSI_MASK_64, 4, 1);
+  RaiseMsi(0);
+  EXPECT_EQ(user().Count(first), 0u);
+  user().WriteConfig(kMsiCapability + PCI_MSI_MASK_64, 4, 0);
+  EXPECT_EQ(user().Count(first), 1u);
+  EXPECT_EQ(user().ReadConfig(kMsiCapability + PCI_MSI_PENDING_64, 4), 0u);
+}
+
 class MsixTest : public VfioDeviceTest {
  protected:
   void SetUp() override { StartNvme({}); }
