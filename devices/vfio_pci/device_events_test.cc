@@ -40,11 +40,12 @@ class DeviceEventTest : public ::testing::Test {
   kernel::LinuxSyscalls syscalls_;
   std::unique_ptr<kernel::EventLoop> loop_ =
       *kernel::EventLoop::Create(&syscalls_);
-  std::unique_ptr<DeviceEvent> event_;
   std::vector<int> fds_;
   int calls_ = 0;
   bool fail_ = false;
   bool destroy_in_callback_ = false;
+  // Goes first: it disconnects through what is above.
+  std::unique_ptr<DeviceEvent> event_;
 };
 
 TEST_F(DeviceEventTest, SignalsBecomeOneCall) {
