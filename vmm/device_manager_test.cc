@@ -3,6 +3,7 @@
 #include "vmm/device_manager.h"
 
 #include <cerrno>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -126,6 +127,27 @@ TEST_F(DeviceManagerTest, DevicesOfOneGroupShareItAndTheLastOneClosesIt) {
   ASSERT_THAT(manager_->Detach(kSlot2), IsOk());
   EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
   EXPECT_THAT(Leaks(), IsEmpty());
+}
+
+TEST_F(DeviceManagerTest, BarsOfTwoDevicesHaveSlotsOfTheirOwn) {
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  ASSERT_THAT(manager_->Attach(edu_), IsOk());
+  const size_t ram = host_.kernel().kvm().Slots().size();
+  const std::vector<uint8_t> decode = {0x2, 0x0};
+  manager_->Find(kSlot1)->ConfigWrite(0x04, decode);
+  manager_->Find(kSlot2)->ConfigWrite(0x04, decode);
+  EXPECT_EQ(host_.kernel().kvm().Slots().size(), ram + 2);
+  ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
+  EXPECT_EQ(host_.kernel().kvm().Slots().size(), ram + 1);
+}
+
+TEST_F(DeviceManagerTest, WithoutItsMemoryMappedThereIsNoDevice) {
+  host_.kernel().faults().FailNthOf("VFIO_IOMMU_MAP_DMA", 1, ENOSPC);
+  EXPECT_THAT(manager_->Attach(nvme_),
+              StatusIs(::testing::_, AllOf(HasSubstr("VFIO_IOMMU_MAP_DMA"),
+                                           HasSubstr("ram"))));
+  EXPECT_THAT(Leaks(), IsEmpty());
+  EXPECT_THAT(manager_->Attach(nvme_), IsOk());
 }
 
 TEST_F(DeviceManagerTest, SameDeviceTwiceIsRefused) {

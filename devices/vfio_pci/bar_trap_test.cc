@@ -2,10 +2,16 @@
 #include "devices/vfio_pci/bar_trap.h"
 
 #include <cstdint>
+#include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/barrier.h"
 #include "absl/types/span.h"
+#include "devices/kernel/mapped_region.h"
+#include "devices/vfio_pci/device_regions.h"
 #include "devices/vfio_pci/fake_regions.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -41,6 +47,45 @@ TEST_F(BarTrapTest, ReportsAndCountsWhatTheDeviceRefuses) {
   EXPECT_THAT(trap_.Read(0, absl::MakeSpan(data)), Not(IsOk()));
   EXPECT_THAT(trap_.Write(0, data), Not(IsOk()));
   EXPECT_EQ(trap_.failures(), 2u);
+}
+
+// Answers a read when another one has begun: only if neither holds up the
+// other does either end.
+class MeetingRegions final : public DeviceRegions {
+ public:
+  absl::Status ReadConfig(uint16_t, absl::Span<uint8_t>) override {
+    return absl::UnimplementedError("");
+  }
+  absl::Status WriteConfig(uint16_t, absl::Span<const uint8_t>) override {
+    return absl::UnimplementedError("");
+  }
+  absl::Status ReadBar(pci::BarIndex, uint64_t, absl::Span<uint8_t>) override {
+    both_.Block();
+    return absl::OkStatus();
+  }
+  absl::Status WriteBar(pci::BarIndex, uint64_t,
+                        absl::Span<const uint8_t>) override {
+    return absl::UnimplementedError("");
+  }
+  absl::StatusOr<kernel::MappedRegion> MapBar(pci::BarIndex, uint64_t,
+                                              uint64_t) override {
+    return absl::UnimplementedError("");
+  }
+
+ private:
+  absl::Barrier both_{2};
+};
+
+TEST(BarTrapConcurrencyTest, AnAccessDoesNotHoldUpAnother) {
+  MeetingRegions regions;
+  BarTrap trap("BAR", pci::BarIndex(1), &regions, nullptr);
+  const auto read = [&trap] {
+    std::vector<uint8_t> data(4);
+    EXPECT_THAT(trap.Read(0, absl::MakeSpan(data)), IsOk());
+  };
+  std::thread other(read);
+  read();
+  other.join();
 }
 
 }  // namespace

@@ -128,7 +128,11 @@ uint32_t VfioPciDevice::VectorsToShow(InterruptKind kind,
   vectors.device = static_cast<uint16_t>(device_vectors);
   vectors.host = std::make_unique<vfio::VfioIrqIndex>(device_.get(), index);
   uint32_t shown = std::min(device_vectors, vectors.host->count());
-  if (shown < device_vectors) vectors.limited_by = "what VFIO offers";
+  if (shown < device_vectors) {
+    const absl::Status& query = device_->irq(index).status;
+    vectors.limited_by =
+        query.ok() ? "what VFIO offers" : std::string(query.message());
+  }
   if (shown == 0) return 0;
   const absl::StatusOr<uint32_t> available =
       interrupts::ProbeHostVectors(*vectors.host);

@@ -244,11 +244,22 @@ TEST_F(VfioPciInterruptTest, AnMsiInterruptArrivesWithItsMessage) {
   EXPECT_THAT(rig_->TakeMessages(), IsEmpty());
 }
 
-TEST_F(VfioPciInterruptTest, MsiIsEnabledByADwordWrite) {
+TEST_F(VfioPciInterruptTest, MsiIsEnabledByAWriteOfAnyWidth) {
   Attach({.fixture = "edu"});
   const uint16_t msi = rig_->FindCapability(0x05);
-  rig_->Write(msi, 4, 0x00010000);
-  EXPECT_EQ(rig_->device().Describe().interrupt, InterruptKind::kMsi);
+  const auto kind = [this] { return rig_->device().Describe().interrupt; };
+  const struct {
+    uint16_t offset;
+    unsigned width;
+    uint32_t enable;
+  } kWrites[] = {{2, 1, 0x1}, {2, 2, 0x1}, {0, 4, 0x10000}};
+  for (const auto& write : kWrites) {
+    const auto at = static_cast<uint16_t>(msi + write.offset);
+    rig_->Write(at, write.width, write.enable);
+    EXPECT_EQ(kind(), InterruptKind::kMsi) << write.width;
+    rig_->Write(at, write.width, 0);
+    EXPECT_EQ(kind(), InterruptKind::kNone) << write.width;
+  }
 }
 
 TEST_F(VfioPciInterruptTest, IntxIsAssertedAndResampled) {

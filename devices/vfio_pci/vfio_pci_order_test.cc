@@ -198,6 +198,18 @@ TEST_F(VfioPciOrderTest, TheRouteIsCommittedBeforeItsIrqfd) {
   EXPECT_THAT(Calls(), ElementsAre("signal", "route", "irqfd on"));
 }
 
+TEST_F(VfioPciOrderTest, AnMsiBeforeItsRouteIsSignalledFromUserSpace) {
+  Attach({.fixture = "edu"});
+  const uint16_t msi = rig_->FindCapability(0x05);
+  rig_->Write(0x04, 2, 0x4);
+  rig_->Write(msi + 4, 4, 0xfee00000);
+  rig_->Write(msi + 12, 2, 0x31);
+  rig_->Write(msi + 2, 2, 0x1);
+  Clear();
+  rig_->RaiseMsi(0);
+  EXPECT_THAT(Calls(), ElementsAre("signal", "route", "irqfd on"));
+}
+
 TEST_F(VfioPciOrderTest, TheIrqfdIsOffBeforeAMessageChanges) {
   Attach();
   rig_->PlaceBar(0, kBar);
