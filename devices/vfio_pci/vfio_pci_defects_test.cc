@@ -25,12 +25,14 @@
 #include "testing/call.h"
 #include "testing/journal.h"
 #include "testing/leak_check.h"
+#include "testing/models/device_host.h"
 #include "testing/proto/device.pb.h"
 
 namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -107,6 +109,20 @@ TEST_F(VfioPciDefectsTest, EntriesProgrammedUnderTheFunctionMaskDeliver) {
   rig_->SetMsixControl(/*enable=*/true, /*function_mask=*/false);
   rig_->RaiseMsix(5);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x35));
+}
+
+TEST_F(VfioPciDefectsTest, AMaskedVectorThatInterruptsWakesTheLoopOnce) {
+  Attach();
+  rig_->PlaceBar(0, kBar);
+  rig_->SetMsixControl(/*enable=*/true, /*function_mask=*/false);
+  rig_->WriteVector(2, 0x32, /*masked=*/false);
+  rig_->Store(kTable + 2 * 16 + 12, 4, 1);
+  ASSERT_THAT(rig_->host().vfio().WithHardware(
+                  rig_->bdf(),
+                  [](fake::DeviceHost& hardware) { hardware.RaiseMsix(2); }),
+              IsOk());
+  EXPECT_THAT(rig_->loop().RunOnce(/*timeout_ms=*/0), IsOkAndHolds(1));
+  EXPECT_THAT(rig_->loop().RunOnce(/*timeout_ms=*/0), IsOkAndHolds(0));
 }
 
 TEST_F(VfioPciDefectsTest, AccessesOfAnyWidthAndPlaceToTheTablesPagesEnd) {
