@@ -31,6 +31,7 @@
 #include "testing/fault_injector.h"
 #include "testing/kernel_core.h"
 #include "testing/mapping_table.h"
+#include "testing/syscall_calls.h"
 #include "testing/user_memory.h"
 
 namespace passthru::fake {
@@ -55,18 +56,6 @@ int64_t JournalValue(const std::string& value) {
 }
 int64_t JournalValue(const std::vector<std::string>& value) {
   return static_cast<int64_t>(value.size());
-}
-
-// Registers and doorbells: the value says more than the length.
-void AddData(Call& call, const void* data, size_t count) {
-  uint64_t value = 0;
-  if (count > sizeof(value) || !CopyFromUser(&value, data, count)) return;
-  call.Hex("data", value);
-}
-
-Call PathCall(std::string_view name, const char* path) {
-  return {.name = std::string(name),
-          .subject = path == nullptr ? std::string() : std::string(path)};
 }
 
 }  // namespace
@@ -97,9 +86,7 @@ std::string FakeKernel::DescribeFd(int fd) {
 }
 
 Call FakeKernel::FdCall(std::string_view name, int fd) {
-  Call call{.name = std::string(name), .subject = DescribeFd(fd)};
-  call.Fd("fd", fd);
-  return call;
+  return DescribeFdCall(name, DescribeFd(fd), fd);
 }
 
 void FakeKernel::Track(int fd, std::string description) {
@@ -107,9 +94,7 @@ void FakeKernel::Track(int fd, std::string description) {
 }
 
 SyscallResult<int> FakeKernel::Open(const char* path, int flags) {
-  Call call = PathCall("open", path);
-  call.result_kind = CallField::Kind::kFd;
-  call.Hex("flags", static_cast<uint64_t>(flags));
+  Call call = DescribeOpen(path, flags);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
@@ -197,8 +182,7 @@ SyscallResult<size_t> FakeKernel::Read(int fd, void* buffer, size_t count) {
   Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = FdCall("read", fd);
-    call.Number("count", static_cast<int64_t>(count));
+    call = DescribeTransfer("read", DescribeFd(fd), fd, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
@@ -217,8 +201,7 @@ SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
   Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = FdCall("write", fd);
-    call.Number("count", static_cast<int64_t>(count));
+    call = DescribeTransfer("write", DescribeFd(fd), fd, count);
     AddData(call, buffer, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
@@ -244,8 +227,7 @@ SyscallResult<size_t> FakeKernel::Pread(int fd, void* buffer, size_t count,
   Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = FdCall("pread", fd);
-    call.Number("count", static_cast<int64_t>(count)).Hex("offset", offset);
+    call = DescribeTransfer("pread", DescribeFd(fd), fd, count, offset);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
@@ -263,8 +245,7 @@ SyscallResult<size_t> FakeKernel::Pwrite(int fd, const void* buffer,
   Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = FdCall("pwrite", fd);
-    call.Number("count", static_cast<int64_t>(count)).Hex("offset", offset);
+    call = DescribeTransfer("pwrite", DescribeFd(fd), fd, count, offset);
     AddData(call, buffer, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
@@ -280,12 +261,7 @@ SyscallResult<void*> FakeKernel::Mmap(void* address, size_t length,
                                       int protection, int flags, int fd,
                                       uint64_t offset) {
   const absl::MutexLock lock(&core_.mutex);
-  Call call = FdCall("mmap", fd);
-  call.result_kind = CallField::Kind::kHostAddress;
-  call.Hex("length", length)
-      .Hex("prot", static_cast<uint64_t>(protection))
-      .Hex("flags", static_cast<uint64_t>(flags))
-      .Hex("offset", offset);
+  Call call = DescribeMmap(DescribeFd(fd), fd, length, protection, flags, offset);
   if (const int error = Fault(call); error != 0) {
     return Finish<void*>(std::move(call), {.error = error});
   }
@@ -314,9 +290,7 @@ SyscallResult<int> FakeKernel::Munmap(void* address, size_t length) {
   SyscallResult<int> result;
   {
     const absl::MutexLock lock(&core_.mutex);
-    Call call{.name = "munmap"};
-    call.HostAddress("addr", reinterpret_cast<uintptr_t>(address))
-        .Hex("length", length);
+    Call call = DescribeMunmap(address, length);
     if (const int error = Fault(call); error != 0) {
       return Finish<int>(std::move(call), {.error = error});
     }
@@ -332,8 +306,7 @@ SyscallResult<int> FakeKernel::Munmap(void* address, size_t length) {
 }
 
 SyscallResult<int> FakeKernel::Eventfd(unsigned initial, int flags) {
-  Call call{.name = "eventfd", .result_kind = CallField::Kind::kFd};
-  call.Number("initial", initial).Hex("flags", static_cast<uint64_t>(flags));
+  Call call = DescribeEventfd(initial, flags);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
@@ -344,8 +317,7 @@ SyscallResult<int> FakeKernel::Eventfd(unsigned initial, int flags) {
 }
 
 SyscallResult<int> FakeKernel::EpollCreate(int flags) {
-  Call call{.name = "epoll_create", .result_kind = CallField::Kind::kFd};
-  call.Hex("flags", static_cast<uint64_t>(flags));
+  Call call = DescribeEpollCreate(flags);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
@@ -358,8 +330,7 @@ SyscallResult<int> FakeKernel::EpollCreate(int flags) {
 SyscallResult<int> FakeKernel::EpollCtl(int epoll_fd, int operation, int fd,
                                         epoll_event* event) {
   const absl::MutexLock lock(&core_.mutex);
-  Call call{.name = "epoll_ctl", .subject = DescribeFd(fd)};
-  call.Fd("epoll_fd", epoll_fd).Number("op", operation).Fd("fd", fd);
+  Call call = DescribeEpollCtl(DescribeFd(fd), epoll_fd, operation, fd);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
   }
@@ -373,8 +344,7 @@ SyscallResult<int> FakeKernel::EpollCtl(int epoll_fd, int operation, int fd,
 
 SyscallResult<int> FakeKernel::EpollWait(int epoll_fd, epoll_event* events,
                                          int max_events, int timeout_ms) {
-  Call call{.name = "epoll_wait"};
-  call.Fd("epoll_fd", epoll_fd).Number("timeout", timeout_ms);
+  Call call = DescribeEpollWait(epoll_fd, timeout_ms);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
   }
@@ -383,9 +353,7 @@ SyscallResult<int> FakeKernel::EpollWait(int epoll_fd, epoll_event* events,
 }
 
 SyscallResult<int> FakeKernel::Poll(pollfd* fds, nfds_t count, int timeout_ms) {
-  Call call{.name = "poll"};
-  call.Number("count", static_cast<int64_t>(count))
-      .Number("timeout", timeout_ms);
+  Call call = DescribePoll(count, timeout_ms);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
   }
@@ -393,7 +361,7 @@ SyscallResult<int> FakeKernel::Poll(pollfd* fds, nfds_t count, int timeout_ms) {
 }
 
 SyscallResult<std::string> FakeKernel::Readlink(const char* path) {
-  Call call = PathCall("readlink", path);
+  Call call = DescribePath("readlink", path);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<std::string>(std::move(call), {.error = error});
@@ -406,7 +374,7 @@ SyscallResult<std::string> FakeKernel::Readlink(const char* path) {
 
 SyscallResult<std::vector<std::string>> FakeKernel::ReadDirectory(
     const char* path) {
-  Call call = PathCall("readdir", path);
+  Call call = DescribePath("readdir", path);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<std::vector<std::string>>(std::move(call), {.error = error});

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
@@ -22,64 +23,21 @@
 namespace passthru::fake {
 namespace {
 
-// Names for values that differ from run to run, in order of appearance.
-class Renamer {
- public:
-  explicit Renamer(std::string_view prefix) : prefix_(prefix) {}
+using ValueText = absl::FunctionRef<std::string(CallField::Kind, int64_t)>;
 
-  std::string Rename(int64_t value) {
-    const auto [found, inserted] = names_.try_emplace(value);
-    if (inserted) found->second = absl::StrCat(prefix_, "#", names_.size());
-    return found->second;
-  }
-
- private:
-  const std::string prefix_;
-  std::map<int64_t, std::string> names_;
-};
-
-struct Renamers {
-  Renamer fds{"fd"};
-  Renamer addresses{"addr"};
-};
-
-// Null renamers: the values as they are. -1 and null mean something and stay.
-std::string Format(CallField::Kind kind, int64_t number, Renamers* renamers) {
-  switch (kind) {
-    case CallField::Kind::kFd:
-      if (renamers != nullptr && number >= 0) {
-        return renamers->fds.Rename(number);
-      }
-      return absl::StrCat(number);
-    case CallField::Kind::kHostAddress:
-      if (renamers != nullptr && number != 0) {
-        return renamers->addresses.Rename(number);
-      }
-      return absl::StrFormat("0x%x", static_cast<uint64_t>(number));
-    case CallField::Kind::kHex:
-      return absl::StrFormat("0x%x", static_cast<uint64_t>(number));
-    case CallField::Kind::kNumber:
-    case CallField::Kind::kText:
-      break;
-  }
-  return absl::StrCat(number);
+std::string PlainValue(CallField::Kind kind, int64_t number) {
+  return kind == CallField::Kind::kHex || kind == CallField::Kind::kHostAddress
+             ? absl::StrFormat("0x%x", static_cast<uint64_t>(number))
+             : absl::StrCat(number);
 }
 
-std::string Format(const CallField& field, Renamers* renamers) {
-  return field.kind == CallField::Kind::kText
-             ? field.text
-             : Format(field.kind, field.number, renamers);
-}
-
-std::string FormatResult(const JournalEntry& entry, Renamers* renamers) {
-  if (entry.error == 0) {
-    return Format(entry.call.result_kind, entry.result, renamers);
-  }
+std::string FormatResult(const JournalEntry& entry, ValueText value) {
+  if (entry.error == 0) return value(entry.call.result_kind, entry.result);
   const char* const name = ::strerrorname_np(entry.error);
   return name == nullptr ? absl::StrCat("errno ", entry.error) : name;
 }
 
-std::string Format(const JournalEntry& entry, Renamers* renamers) {
+std::string Format(const JournalEntry& entry, ValueText value) {
   std::string text = entry.kind == JournalEntry::Kind::kEvent
                          ? absl::StrCat("* ", entry.call.name)
                          : entry.call.name;
@@ -89,12 +47,15 @@ std::string Format(const JournalEntry& entry, Renamers* renamers) {
     separator = ", ";
   }
   for (const CallField& field : entry.call.fields) {
-    absl::StrAppend(&text, separator, field.name, "=", Format(field, renamers));
+    absl::StrAppend(&text, separator, field.name, "=",
+                    field.kind == CallField::Kind::kText
+                        ? field.text
+                        : value(field.kind, field.number));
     separator = ", ";
   }
   absl::StrAppend(&text, separator == "(" ? "()" : ")");
   if (entry.kind == JournalEntry::Kind::kCall) {
-    absl::StrAppend(&text, " = ", FormatResult(entry, renamers));
+    absl::StrAppend(&text, " = ", FormatResult(entry, value));
   }
   return text;
 }
@@ -113,10 +74,36 @@ std::string_view JournalEntry::Text(std::string_view field) const {
   return found == nullptr ? std::string_view() : found->text;
 }
 
-std::string JournalEntry::ToString() const { return Format(*this, nullptr); }
+std::string JournalEntry::ToString() const { return Format(*this, PlainValue); }
 
 std::ostream& operator<<(std::ostream& out, const JournalEntry& entry) {
   return out << '#' << entry.sequence << ' ' << entry.ToString();
+}
+
+std::string JournalText::Names::NameOf(int64_t value) {
+  const auto [found, inserted] = names_.try_emplace(value);
+  if (inserted) found->second = absl::StrCat(prefix_, "#", ++given_);
+  return found->second;
+}
+
+std::string JournalText::Value(CallField::Kind kind, int64_t number) {
+  // -1 and null mean something and stay.
+  if (kind == CallField::Kind::kFd && number >= 0) return fds_.NameOf(number);
+  if (kind == CallField::Kind::kHostAddress && number != 0) {
+    return addresses_.NameOf(number);
+  }
+  return PlainValue(kind, number);
+}
+
+std::string JournalText::Line(const JournalEntry& entry) {
+  std::string line =
+      Format(entry, [this](CallField::Kind kind, int64_t number) {
+        return Value(kind, number);
+      });
+  if (entry.error != 0) return line;
+  if (entry.call.name == "close") fds_.Forget(entry.Number("fd"));
+  if (entry.call.name == "munmap") addresses_.Forget(entry.Number("addr"));
+  return line;
 }
 
 void Journal::RecordCall(Call call, int64_t result, int error) {
@@ -201,14 +188,10 @@ void Journal::set_keep_entries(bool keep) {
 }
 
 std::string Journal::NormalizedText() const {
-  return NormalizedText(Entries());
-}
-
-std::string Journal::NormalizedText(const std::vector<JournalEntry>& entries) {
-  Renamers renamers;
+  JournalText writer;
   std::string text;
-  for (const JournalEntry& entry : entries) {
-    absl::StrAppend(&text, Format(entry, &renamers), "\n");
+  for (const JournalEntry& entry : Entries()) {
+    absl::StrAppend(&text, writer.Line(entry), "\n");
   }
   return text;
 }

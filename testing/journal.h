@@ -41,6 +41,35 @@ struct JournalEntry {
 
 std::ostream& operator<<(std::ostream& out, const JournalEntry& entry);
 
+// Writes entries as lines in which the values that differ from run to run have
+// names, in order of appearance: descriptors fd#1, fd#2, host addresses addr#1.
+// A descriptor or a mapping that is given back loses its name, for its number
+// comes again as something else. Two runs that did the same give the same text.
+//
+// Thread-compatible.
+class JournalText {
+ public:
+  std::string Line(const JournalEntry& entry);
+
+ private:
+  class Names {
+   public:
+    explicit Names(std::string_view prefix) : prefix_(prefix) {}
+    std::string NameOf(int64_t value);
+    void Forget(int64_t value) { names_.erase(value); }
+
+   private:
+    const std::string prefix_;
+    size_t given_ = 0;
+    std::map<int64_t, std::string> names_;
+  };
+
+  std::string Value(CallField::Kind kind, int64_t number);
+
+  Names fds_{"fd"};
+  Names addresses_{"addr"};
+};
+
 // Everything the code under test asked of the kernel, in order. Calls made by
 // several threads are in the order in which the fake carried them out; a call
 // that blocks is recorded when it returns.
@@ -76,11 +105,8 @@ class Journal {
   // Off: entries are only counted (storms of millions of calls).
   void set_keep_entries(bool keep);
 
-  // One entry a line with run-dependent values renamed in order of appearance:
-  // descriptors to fd#1, fd#2, host addresses to addr#1. Two runs that did the
-  // same give the same text.
+  // Every entry as a line of JournalText.
   std::string NormalizedText() const;
-  static std::string NormalizedText(const std::vector<JournalEntry>& entries);
 
  private:
   void Record(JournalEntry entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -122,5 +122,18 @@ TEST(JournalTest, NormalizedTextDoesNotDependOnNumbers) {
             "close(fd=fd#1) = 0\n");
 }
 
+TEST(JournalTest, NumberGivenBackComesAgainUnderAnotherName) {
+  Journal journal;
+  Call close{.name = "close"};
+  close.Fd("fd", 7);
+  journal.RecordCall(Open("/dev/kvm"), 7, 0);
+  journal.RecordCall(close, 0, 0);
+  journal.RecordCall(Open("/dev/kvm"), 7, 0);
+  EXPECT_EQ(journal.NormalizedText(),
+            "open(/dev/kvm) = fd#1\n"
+            "close(fd=fd#1) = 0\n"
+            "open(/dev/kvm) = fd#2\n");
+}
+
 }  // namespace
 }  // namespace passthru::fake

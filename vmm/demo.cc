@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/demo.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,10 +17,10 @@
 #include "devices/kernel/syscalls.h"
 #include "devices/vfio/find_group.h"
 #include "devices/vfio_pci/device_report.h"
+#include "testing/call_recorder.h"
 #include "testing/guest/guest_driver.h"
 #include "testing/guest/guest_layout.h"
 #include "testing/simulated_host.h"
-#include "vmm/call_counter.h"
 #include "vmm/device_manager.h"
 #include "vmm/guest_agent/agent_cpu.h"
 #include "vmm/guest_agent/agent_layout.h"
@@ -95,27 +97,35 @@ class Demo {
  public:
   // `simulated` is null for this machine's kernel.
   Demo(kernel::Syscalls* syscalls, fake::SimulatedHost* simulated,
-       bool may_write)
-      : calls_(syscalls), simulated_(simulated), may_write_(may_write) {}
+       const DemoOptions& options)
+      : calls_(syscalls, options.journal),
+        simulated_(simulated),
+        may_write_(simulated != nullptr || options.may_write) {}
 
-  absl::Status Run(pci::Bdf device) {
+  absl::Status Run(const std::vector<pci::Bdf>& devices) {
     BeginPhase("create VM");
     auto machine = Machine::Create({.syscalls = &calls_, .ram_size = kRamSize});
     if (!machine.ok()) return machine.status();
     machine_ = *std::move(machine);
-    auto devices = DeviceManager::Create(machine_.get());
-    if (!devices.ok()) return devices.status();
-    devices_ = *std::move(devices);
+    auto manager = DeviceManager::Create(machine_.get());
+    if (!manager.ok()) return manager.status();
+    devices_ = *std::move(manager);
 
     BeginPhase("attach");
-    auto guest = devices_->Attach(device);
-    if (!guest.ok()) return guest.status();
-    ReportDevice(device, *guest);
-    if (absl::Status status = RunGuest(*guest); !status.ok()) return status;
+    for (const pci::Bdf device : devices) {
+      const auto guest = devices_->Attach(device);
+      if (!guest.ok()) return guest.status();
+      attached_.push_back({.guest = *guest});
+      ReportDevice(device, *guest);
+    }
+    if (absl::Status status = RunGuest(); !status.ok()) return status;
 
     BeginPhase("detach");
-    if (absl::Status status = devices_->Detach(*guest); !status.ok()) {
-      return status;
+    for (const Attached& attached : attached_) {
+      if (absl::Status status = devices_->Detach(attached.guest);
+          !status.ok()) {
+        return status;
+      }
     }
     devices_.reset();
     EndPhase();
@@ -128,7 +138,13 @@ class Demo {
   DemoReport& report() { return report_; }
 
  private:
-  absl::Status RunGuest(pci::Bdf guest) {
+  struct Attached {
+    pci::Bdf guest;
+    // As it was when its driver was about to let go of its vectors.
+    vfio_pci::DeviceReport settled;
+  };
+
+  absl::Status RunGuest() {
     runner_ = std::make_unique<VcpuRunner>(VcpuRunner::Options{
         .vcpu = &machine_->vcpu(0),
         .mmio = &machine_->mmio(),
@@ -137,10 +153,11 @@ class Demo {
     fake::GuestOptions options;
     options.layout = DemoGuestLayout();
     options.nvme.read_only = !may_write_;
-    options.on_phase = [this, guest](fake::GuestPhase phase) {
-      // Before the driver lets go of its vectors.
+    options.on_phase = [this](fake::GuestPhase phase) {
       if (phase == fake::GuestPhase::kShutDown) {
-        settled_ = devices_->Find(guest)->Describe();
+        for (Attached& attached : attached_) {
+          attached.settled = devices_->Find(attached.guest)->Describe();
+        }
       }
       BeginPhase(fake::Name(phase));
     };
@@ -159,7 +176,9 @@ class Demo {
     if (absl::Status status = guest_run_->Run(*runner_); !status.ok()) {
       return status;
     }
-    ReportGuest(guest);
+    for (size_t i = 0; i < attached_.size(); ++i) {
+      ReportGuest(attached_[i], *report_.mutable_devices(static_cast<int>(i)));
+    }
     return absl::OkStatus();
   }
 
@@ -172,7 +191,7 @@ class Demo {
   }
 
   void EndPhase() {
-    const CallCounter::Counts calls = calls_.Take();
+    const fake::CallRecorder::Counts calls = calls_.Take();
     const ExitCounts exits =
         runner_ == nullptr ? ExitCounts() : runner_->counts();
     const uint64_t overhead =
@@ -197,7 +216,8 @@ class Demo {
   }
 
   void ReportDevice(pci::Bdf host, pci::Bdf guest) {
-    Device* device = report_.mutable_device();
+    Passthrough* passthrough = report_.add_devices();
+    Device* device = passthrough->mutable_device();
     device->set_host_bdf(host.ToString());
     device->set_guest_bdf(guest.ToString());
     const auto group = vfio::FindGroup(&calls_, host);
@@ -205,7 +225,7 @@ class Demo {
     const vfio_pci::DeviceReport report = devices_->Find(guest)->Describe();
     if (!report.lines.empty()) device->set_identity(report.lines.front());
     for (const vfio_pci::CapabilityReport& from : report.capabilities) {
-      Capability* to = report_.add_capabilities();
+      Capability* to = passthrough->add_capabilities();
       to->set_offset(from.offset);
       to->set_name(from.name);
       to->set_treatment(std::string(vfio_pci::Name(from.treatment)));
@@ -214,35 +234,36 @@ class Demo {
     }
   }
 
-  void ReportGuest(pci::Bdf guest) {
-    Device* counted = report_.mutable_device();
-    counted->set_config_reads_from_shadow(settled_.config.reads_from_shadow);
-    counted->set_config_reads_from_device(settled_.config.reads_from_device);
-    counted->set_config_writes_to_shadow(settled_.config.writes_to_shadow);
-    counted->set_config_writes_to_device(settled_.config.writes_to_device);
-    for (const vfio_pci::VectorGroupReport& group : settled_.vector_groups) {
-      if (group.kind != settled_.interrupt) continue;
+  void ReportGuest(const Attached& attached, Passthrough& report) {
+    const vfio_pci::DeviceReport& settled = attached.settled;
+    Device* counted = report.mutable_device();
+    counted->set_config_reads_from_shadow(settled.config.reads_from_shadow);
+    counted->set_config_reads_from_device(settled.config.reads_from_device);
+    counted->set_config_writes_to_shadow(settled.config.writes_to_shadow);
+    counted->set_config_writes_to_device(settled.config.writes_to_device);
+    for (const vfio_pci::VectorGroupReport& group : settled.vector_groups) {
+      if (group.kind != settled.interrupt) continue;
       for (const interrupts::VectorReport& vector : group.vectors) {
-        ReportVector(vector);
+        ReportVector(vector, report);
       }
     }
     for (const fake::GuestDeviceReport& device : guest_report_.devices) {
-      if (device.pci.bdf != guest) continue;
-      for (const vfio_pci::BarReport& bar : settled_.bars) {
-        ReportBar(bar, device.moves);
+      if (device.pci.bdf != attached.guest) continue;
+      for (const vfio_pci::BarReport& bar : settled.bars) {
+        ReportBar(bar, device.moves, report);
       }
-      ReportSteps(device);
+      ReportSteps(device, report);
     }
   }
 
-  void AddStep(std::string title, std::string result) {
-    Step* step = report_.add_steps();
-    step->set_title(std::move(title));
-    step->set_result(std::move(result));
-  }
-
-  void ReportSteps(const fake::GuestDeviceReport& device) {
-    AddStep(
+  void ReportSteps(const fake::GuestDeviceReport& device,
+                   Passthrough& report) {
+    const auto add_step = [&report](std::string title, std::string result) {
+      Step* step = report.add_steps();
+      step->set_title(std::move(title));
+      step->set_result(std::move(result));
+    };
+    add_step(
         "enumerate",
         absl::StrFormat("%d functions on bus 0; ours: %d BARs, %d capabilities",
                         guest_report_.devices.size(), device.pci.bars.size(),
@@ -250,34 +271,34 @@ class Demo {
                             device.pci.extended_capabilities.size()));
     if (device.nvme.has_value()) {
       const fake::GuestNvmeReport& nvme = *device.nvme;
-      AddStep("bring up",
+      add_step("bring up",
               absl::StrFormat("\"%s\", %d blocks of %d bytes; %d I/O queues "
                               "on %d %s vectors",
                               nvme.model, nvme.blocks, nvme.block_size,
                               nvme.io_queues, nvme.interrupt_vectors,
                               nvme.interrupt_kind));
       if (nvme.blocks_written != 0) {
-        AddStep("write", absl::StrCat(nvme.blocks_written, " blocks by DMA"));
+        add_step("write", absl::StrCat(nvme.blocks_written, " blocks by DMA"));
       }
-      AddStep("read", absl::StrCat(nvme.blocks_read, " blocks by DMA"));
+      add_step("read", absl::StrCat(nvme.blocks_read, " blocks by DMA"));
       if (nvme.blocks_written != 0) {
-        AddStep("compare",
+        add_step("compare",
                 absl::StrFormat("%d blocks as written, %d not",
                                 nvme.blocks_verified, nvme.blocks_wrong));
       }
     } else if (device.edu.has_value()) {
       const fake::GuestEduReport& edu = *device.edu;
-      AddStep("bring up", absl::StrFormat("edu, identification 0x%08x, %s",
+      add_step("bring up", absl::StrFormat("edu, identification 0x%08x, %s",
                                           edu.identification,
                                           edu.alive ? "alive" : "dead"));
-      AddStep("compute", absl::StrFormat("%d! = %d, said by interrupt",
+      add_step("compute", absl::StrFormat("%d! = %d, said by interrupt",
                                          edu.factorial_of, edu.factorial));
-      AddStep("copy",
+      add_step("copy",
               absl::StrFormat("%d bytes to the device and back by DMA, %d as "
                               "sent",
                               edu.bytes_copied, edu.bytes_verified));
     } else {
-      AddStep("bring up",
+      add_step("bring up",
               device.interrupt_vectors == 0
                   ? "no driver for it here, no message interrupts"
                   : absl::StrFormat("no driver for it here: %d %s vectors on "
@@ -286,25 +307,21 @@ class Demo {
                                     device.interrupt_kind));
     }
     for (const fake::GuestBarMove& move : device.moves) {
-      AddStep("move a BAR", absl::StrFormat("BAR%d from 0x%x to 0x%x, and work "
+      add_step("move a BAR", absl::StrFormat("BAR%d from 0x%x to 0x%x, and work "
                                             "again",
                                             move.bar, move.from, move.to));
     }
-    AddStep(
-        "interrupts",
-        absl::StrFormat("%d taken, %d of them unexpected", TotalInterrupts(),
-                        guest_report_.unexpected_interrupts.size()));
-  }
-
-  uint64_t TotalInterrupts() const {
-    uint64_t total = guest_report_.unexpected_interrupts.size();
-    for (const auto& line : guest_report_.interrupts) total += line.count;
-    return total;
+    uint64_t taken = 0;
+    for (const Vector& vector : report.vectors()) taken += vector.taken();
+    add_step("interrupts",
+             absl::StrFormat("%d taken; unexpected in the guest: %d", taken,
+                             guest_report_.unexpected_interrupts.size()));
   }
 
   void ReportBar(const vfio_pci::BarReport& from,
-                 const std::vector<fake::GuestBarMove>& moves) {
-    Bar* to = report_.add_bars();
+                 const std::vector<fake::GuestBarMove>& moves,
+                 Passthrough& passthrough) {
+    Bar* to = passthrough.add_bars();
     to->set_index(from.bar.index.value());
     to->set_type(std::string(pci::Name(from.bar.type)));
     to->set_size(from.bar.size);
@@ -324,8 +341,9 @@ class Demo {
     }
   }
 
-  void ReportVector(const interrupts::VectorReport& from) {
-    Vector* to = report_.add_vectors();
+  void ReportVector(const interrupts::VectorReport& from,
+                    Passthrough& passthrough) {
+    Vector* to = passthrough.add_vectors();
     to->set_index(from.vector.value());
     to->set_state(std::string(interrupts::Name(from.state)));
     to->set_has_gsi(from.gsi.has_value());
@@ -342,7 +360,7 @@ class Demo {
     }
   }
 
-  CallCounter calls_;
+  fake::CallRecorder calls_;
   fake::SimulatedHost* const simulated_;
   const bool may_write_;
   DemoReport report_;
@@ -356,33 +374,56 @@ class Demo {
   Phase* phase_ = nullptr;
   ExitCounts exits_before_;
   uint64_t overhead_before_ = 0;
-  // Of the guest, and of the device when its driver was about to let go.
   fake::GuestReport guest_report_;
-  vfio_pci::DeviceReport settled_;
+  std::vector<Attached> attached_;
 };
+
+// Plugs a captured device in where it was captured, or, where another one is
+// already, in the next bus's first slot.
+absl::StatusOr<pci::Bdf> AddSimulated(fake::SimulatedHost& host,
+                                      const std::string& fixture,
+                                      std::optional<uint32_t> group) {
+  auto added = host.AddFixture(fixture, {.group = group});
+  for (int bus = 1; absl::IsAlreadyExists(added.status()) && bus < 256; ++bus) {
+    added = host.AddFixture(
+        fixture, {.bdf = pci::Bdf(0, static_cast<uint8_t>(bus), 0, 0),
+                  .group = group});
+  }
+  return added;
+}
 
 }  // namespace
 
 absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
-  if (options.device.has_value()) {
+  if (!options.devices.empty()) {
     kernel::LinuxSyscalls linux_kernel;
-    Demo demo(&linux_kernel, /*simulated=*/nullptr, options.may_write);
-    if (absl::Status status = demo.Run(*options.device); !status.ok()) {
+    Demo demo(&linux_kernel, /*simulated=*/nullptr, options);
+    if (absl::Status status = demo.Run(options.devices); !status.ok()) {
       return status;
     }
     return std::move(demo.report());
   }
   fake::SimulatedHost host({.kernel = {.version = options.kernel}});
-  const auto device = host.AddFixture(options.fixture);
-  if (!device.ok()) return device.status();
+  std::vector<pci::Bdf> devices;
+  uint32_t group = 1;
+  for (const std::string& fixture : options.fixtures) {
+    const auto device = AddSimulated(host, fixture, group);
+    if (!device.ok()) return device.status();
+    devices.push_back(*device);
+    if (!options.one_group) ++group;
+  }
   const fake::ResourceSnapshot before = host.kernel().Resources();
-  Demo demo(&host.kernel(), &host, /*may_write=*/true);
-  if (absl::Status status = demo.Run(*device); !status.ok()) return status;
+  Demo demo(&host.kernel(), &host, options);
+  if (absl::Status status = demo.Run(devices); !status.ok()) return status;
   DemoReport report = std::move(demo.report());
+  for (size_t i = 0; i < devices.size(); ++i) {
+    report.mutable_devices(static_cast<int>(i))
+        ->mutable_device()
+        ->set_fixture(options.fixtures[i]);
+  }
   report.mutable_source()->set_simulated(true);
   report.mutable_source()->set_kernel(
       absl::StrCat("Linux ", fake::Name(options.kernel)));
-  report.mutable_source()->set_fixture(options.fixture);
   report.mutable_teardown()->set_checked(true);
   for (const std::string& leak : host.kernel().CheckLeaks(before).leaks) {
     report.mutable_teardown()->add_leftovers(leak);

@@ -2,8 +2,9 @@
 #ifndef PASSTHRU_VMM_DEMO_H_
 #define PASSTHRU_VMM_DEMO_H_
 
-#include <optional>
+#include <ostream>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "pci/bdf.h"
@@ -13,20 +14,26 @@
 namespace passthru::vmm {
 
 struct DemoOptions {
-  // The host's device, through this machine's /dev/vfio and /dev/kvm; or
-  // nothing: a simulated one.
-  std::optional<pci::Bdf> device;
+  // The host's devices, through this machine's /dev/vfio and /dev/kvm; or none:
+  // simulated ones.
+  std::vector<pci::Bdf> devices;
   // Whether a real device's medium may be written (a simulated one's always
   // is).
   bool may_write = false;
 
-  // The simulated hardware and kernel.
-  std::string fixture;
+  // The simulated hardware and kernel: a file for each device, and whether they
+  // share one IOMMU group (otherwise each has its own).
+  std::vector<std::string> fixtures;
+  bool one_group = false;
   fake::KernelVersion kernel = fake::KernelVersion::k6_12;
+
+  // Where every kernel call is written down, if anywhere (fake::CallRecorder).
+  std::ostream* journal = nullptr;
 };
 
-// Passes a device through to a guest, lets the guest use it, takes it away
-// again, and reports. Real or simulated, the code in between is the same.
+// Passes the devices through to one guest, lets the guest use them together,
+// takes them away again, and reports. Real or simulated, the code in between is
+// the same.
 absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options);
 
 }  // namespace passthru::vmm

@@ -5,8 +5,11 @@
 
 #include "vmm/demo.h"
 
+#include <cstddef>
 #include <filesystem>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -39,31 +42,41 @@ const Phase& FindPhase(const DemoReport& report, const std::string& name) {
   return Phase::default_instance();
 }
 
-std::string StepResult(const DemoReport& report, const std::string& title) {
-  for (const Step& step : report.steps()) {
+std::string StepResult(const DemoReport& report, const std::string& title,
+                       int device = 0) {
+  for (const Step& step : report.devices(device).steps()) {
     if (step.title() == title) return step.result();
   }
   return "";
+}
+
+int CountOf(std::string_view text, std::string_view what) {
+  int count = 0;
+  for (size_t at = text.find(what); at != std::string_view::npos;
+       at = text.find(what, at + 1)) {
+    ++count;
+  }
+  return count;
 }
 
 class DemoOnEveryKernelTest
     : public ::testing::TestWithParam<fake::KernelVersion> {};
 
 TEST_P(DemoOnEveryKernelTest, NvmeWritesReadsAndLeavesNothing) {
-  const auto report = RunDemo({.fixture = kNvme, .kernel = GetParam()});
+  const auto report = RunDemo({.fixtures = {kNvme}, .kernel = GetParam()});
   ASSERT_THAT(report, IsOk());
   EXPECT_EQ(StepResult(*report, "compare"), "512 blocks as written, 0 not");
-  EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr(", 0 of them unex"));
+  EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr("unexpected in the guest: 0"));
   EXPECT_TRUE(report->teardown().checked());
   EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
 }
 
 TEST_P(DemoOnEveryKernelTest, EduComputesCopiesAndLeavesNothing) {
-  const auto report = RunDemo({.fixture = kEdu, .kernel = GetParam()});
+  const auto report = RunDemo({.fixtures = {kEdu}, .kernel = GetParam()});
   ASSERT_THAT(report, IsOk());
   EXPECT_EQ(StepResult(*report, "compute"),
             "12! = 479001600, said by interrupt");
-  EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr(", 0 of them unex"));
+  EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr("unexpected in the guest: 0"));
   EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
 }
 
@@ -81,12 +94,12 @@ INSTANTIATE_TEST_SUITE_P(Kernels, DemoOnEveryKernelTest,
 // and a transfer cost neither an exit nor a kernel call, and a moved BAR is as
 // cheap as it was before.
 TEST(DemoTest, SteadyStateCostsNothing) {
-  const auto report = RunDemo({.fixture = kNvme});
+  const auto report = RunDemo({.fixtures = {kNvme}});
   ASSERT_THAT(report, IsOk());
   const Phase& again = FindPhase(*report, "work again");
   EXPECT_THAT(again.exits(), IsEmpty());
   EXPECT_THAT(again.kernel_calls(), IsEmpty());
-  for (const Vector& vector : report->vectors()) {
+  for (const Vector& vector : report->devices(0).vectors()) {
     if (vector.taken() != 0) {
       EXPECT_EQ(vector.state(), "Active") << vector.index();
     }
@@ -94,7 +107,7 @@ TEST(DemoTest, SteadyStateCostsNothing) {
 }
 
 TEST(DemoTest, MovingABarCostsOneSlotEachWay) {
-  const auto report = RunDemo({.fixture = kNvme});
+  const auto report = RunDemo({.fixtures = {kNvme}});
   ASSERT_THAT(report, IsOk());
   const auto& calls = FindPhase(*report, "move BARs").kernel_calls();
   EXPECT_EQ(calls.at("KVM_SET_USER_MEMORY_REGION"), 2u);
@@ -102,10 +115,10 @@ TEST(DemoTest, MovingABarCostsOneSlotEachWay) {
 }
 
 TEST(DemoTest, TableAndPendingBitsAreTrappedTheRestIsMapped) {
-  const auto report = RunDemo({.fixture = kNvme});
+  const auto report = RunDemo({.fixtures = {kNvme}});
   ASSERT_THAT(report, IsOk());
-  ASSERT_THAT(report->bars(), SizeIs(1));
-  const Bar& bar = report->bars(0);
+  ASSERT_THAT(report->devices(0).bars(), SizeIs(1));
+  const Bar& bar = report->devices(0).bars(0);
   ASSERT_THAT(bar.areas(), SizeIs(3));
   EXPECT_TRUE(bar.areas(0).mapped());
   EXPECT_EQ(bar.areas(0).size(), 0x2000u);
@@ -123,24 +136,61 @@ TEST(DemoTest, EveryFixturePassesThrough) {
        std::filesystem::directory_iterator("testing/fixtures")) {
     if (entry.path().extension() != ".textproto") continue;
     SCOPED_TRACE(entry.path().string());
-    const auto report = RunDemo({.fixture = entry.path().string()});
+    const auto report = RunDemo({.fixtures = {entry.path().string()}});
     EXPECT_THAT(report, IsOk());
     if (!report.ok()) continue;
     EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
     EXPECT_THAT(StepResult(*report, "interrupts"),
-                HasSubstr(", 0 of them unexpected"));
+                HasSubstr("unexpected in the guest: 0"));
     ++fixtures;
   }
   EXPECT_GE(fixtures, 2);
 }
 
+// Both are up at once, and do DMA and interrupts in turn.
+TEST(DemoTest, DevicesOfSeveralGroupsShareTheContainer) {
+  std::ostringstream journal;
+  const auto report =
+      RunDemo({.fixtures = {kNvme, kEdu}, .journal = &journal});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(StepResult(*report, "compare", 0), "512 blocks as written, 0 not");
+  EXPECT_EQ(StepResult(*report, "compute", 1),
+            "12! = 479001600, said by interrupt");
+  EXPECT_EQ(CountOf(journal.str(), "open(/dev/vfio/vfio,"), 1);
+  EXPECT_EQ(CountOf(journal.str(), "open(/dev/vfio/1,"), 1);
+  EXPECT_EQ(CountOf(journal.str(), "open(/dev/vfio/2,"), 1);
+  EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
+}
+
+TEST(DemoTest, GroupOfSeveralDevicesIsOpenedOnce) {
+  std::ostringstream journal;
+  const auto report = RunDemo(
+      {.fixtures = {kNvme, kEdu}, .one_group = true, .journal = &journal});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(StepResult(*report, "compare", 0), "512 blocks as written, 0 not");
+  EXPECT_EQ(StepResult(*report, "compute", 1),
+            "12! = 479001600, said by interrupt");
+  EXPECT_EQ(CountOf(journal.str(), "open(/dev/vfio/1,"), 1);
+  EXPECT_EQ(CountOf(journal.str(), "VFIO_GROUP_GET_DEVICE_FD"), 2);
+  EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
+}
+
+TEST(DemoTest, TwoOfOneKind) {
+  const auto report = RunDemo({.fixtures = {kNvme, kNvme}});
+  ASSERT_THAT(report, IsOk());
+  for (const int device : {0, 1}) {
+    EXPECT_EQ(StepResult(*report, "compare", device),
+              "512 blocks as written, 0 not");
+  }
+}
+
 TEST(DemoTest, BrokenFixtureIsNamed) {
-  EXPECT_THAT(RunDemo({.fixture = "testing/fixtures/absent.textproto"}),
+  EXPECT_THAT(RunDemo({.fixtures = {"testing/fixtures/absent.textproto"}}),
               StatusIs(::testing::_, HasSubstr("absent.textproto")));
 }
 
 TEST(DemoTextTest, FitsTheWidthAndNamesWhatMatters) {
-  const auto report = RunDemo({.fixture = kNvme});
+  const auto report = RunDemo({.fixtures = {kNvme}});
   ASSERT_THAT(report, IsOk());
   const std::string text = RenderText(*report);
   EXPECT_THAT(text, HasSubstr("NVMe controller"));

@@ -75,12 +75,12 @@ void Heading(std::string& out, std::string_view text) {
   absl::StrAppend(&out, "\n", text, "\n");
 }
 
-void AppendDevice(std::string& out, const DemoReport& report) {
-  const Device& device = report.device();
+void AppendDevice(std::string& out, const Source& source,
+                  const Device& device) {
   absl::StrAppend(&out, device.host_bdf(), "  ", device.identity(), "\n");
-  if (report.source().simulated()) {
-    absl::StrAppend(&out, "  simulated ", report.source().kernel(),
-                    ", hardware as in ", report.source().fixture(), "\n");
+  if (source.simulated()) {
+    absl::StrAppend(&out, "  simulated ", source.kernel(), ", hardware as in ",
+                    device.fixture(), "\n");
   } else {
     absl::StrAppend(&out, "  real hardware, this machine's kernel\n");
   }
@@ -88,7 +88,7 @@ void AppendDevice(std::string& out, const DemoReport& report) {
                   ", in the guest at ", device.guest_bdf(), "\n");
 }
 
-void AppendCapabilities(std::string& out, const DemoReport& report) {
+void AppendCapabilities(std::string& out, const Passthrough& report) {
   Heading(out, "Capabilities, and what the guest sees of them");
   if (report.capabilities().empty()) absl::StrAppend(&out, "  none\n");
   for (const Capability& capability : report.capabilities()) {
@@ -111,7 +111,7 @@ void AppendCapabilities(std::string& out, const DemoReport& report) {
       device.config_reads_from_device(), device.config_writes_to_device());
 }
 
-void AppendBars(std::string& out, const DemoReport& report) {
+void AppendBars(std::string& out, const Passthrough& report) {
   Heading(out, "Address map");
   Table table;
   for (const Bar& bar : report.bars()) {
@@ -135,7 +135,7 @@ void AppendBars(std::string& out, const DemoReport& report) {
   }
 }
 
-void AppendSteps(std::string& out, const DemoReport& report) {
+void AppendSteps(std::string& out, const Passthrough& report) {
   Heading(out, "What the guest did");
   Table table;
   for (const Step& step : report.steps()) {
@@ -144,7 +144,7 @@ void AppendSteps(std::string& out, const DemoReport& report) {
   table.AppendTo(out);
 }
 
-void AppendVectors(std::string& out, const DemoReport& report) {
+void AppendVectors(std::string& out, const Passthrough& report) {
   Heading(out, "Interrupt routes: device -> eventfd -> irqfd -> GSI -> guest");
   Table table;
   table.Add({"vector", "GSI", "message", "state", "taken",
@@ -263,11 +263,17 @@ void AppendTeardown(std::string& out, const DemoReport& report) {
 
 std::string RenderText(const DemoReport& report) {
   std::string out;
-  AppendDevice(out, report);
-  AppendCapabilities(out, report);
-  AppendSteps(out, report);
-  AppendBars(out, report);
-  AppendVectors(out, report);
+  for (const Passthrough& device : report.devices()) {
+    if (!out.empty()) absl::StrAppend(&out, "\n\n");
+    AppendDevice(out, report.source(), device.device());
+    AppendCapabilities(out, device);
+    AppendSteps(out, device);
+    AppendBars(out, device);
+    AppendVectors(out, device);
+  }
+  if (report.devices_size() > 1) {
+    Heading(out, "All devices together");
+  }
   Heading(out, "Exits of the vCPU");
   AppendCounts(out, report, [](const Phase& phase) -> const Counts& {
     return phase.exits();

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -28,12 +29,40 @@
 #include "vmm/demo_report.pb.h"
 #include "vmm/demo_text.h"
 
+namespace {
+
+// What a flag was given each time that it was: Abseil keeps the last.
+std::vector<std::string>& Devices() {
+  static auto* const devices = new std::vector<std::string>;
+  return *devices;
+}
+std::vector<std::string>& Fixtures() {
+  static auto* const fixtures = new std::vector<std::string>;
+  return *fixtures;
+}
+
+void Collect(const std::string& value, std::vector<std::string>& values) {
+  if (!value.empty()) values.push_back(value);
+}
+
+}  // namespace
+
 ABSL_FLAG(std::string, device, "",
           "A host device bound to vfio-pci, by its address (0000:01:00.0): the "
-          "demo runs on this machine's /dev/vfio and /dev/kvm.");
+          "demo runs on this machine's /dev/vfio and /dev/kvm. Given again: "
+          "another device for the same guest.")
+    .OnUpdate([] { Collect(absl::GetFlag(FLAGS_device), Devices()); });
 ABSL_FLAG(std::string, fixture, "",
           "A captured device (a textproto of testing/proto/device.proto) to "
-          "simulate; by default the NVMe controller.");
+          "simulate; by default the NVMe controller. Given again: another "
+          "device for the same guest.")
+    .OnUpdate([] { Collect(absl::GetFlag(FLAGS_fixture), Fixtures()); });
+ABSL_FLAG(bool, one_group, false,
+          "Simulated devices share one IOMMU group; otherwise each has its "
+          "own.");
+ABSL_FLAG(std::string, journal, "",
+          "A file to write every kernel call into as it is made, with "
+          "descriptors and addresses renamed; for reports of defects.");
 ABSL_FLAG(std::string, kernel, "6.12",
           "Which kernel the simulated one answers as: 6.1, 6.12, 6.18 or 7.2.");
 ABSL_FLAG(std::string, output, "text", "text, or json for programs.");
@@ -70,17 +99,17 @@ std::string DefaultFixture(const char* program) {
 absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
   DemoOptions options;
   options.may_write = absl::GetFlag(FLAGS_allow_writes);
-  const std::string device = absl::GetFlag(FLAGS_device);
-  const std::string fixture = absl::GetFlag(FLAGS_fixture);
-  if (!device.empty()) {
-    if (!fixture.empty()) {
+  if (!Devices().empty()) {
+    if (!Fixtures().empty()) {
       return absl::InvalidArgumentError(
           "--device is a real device, --fixture a simulated one: give one of "
           "them.");
     }
-    const auto bdf = vfio::ParseHostDevice(device);
-    if (!bdf.ok()) return bdf.status();
-    options.device = *bdf;
+    for (const std::string& device : Devices()) {
+      const auto bdf = vfio::ParseHostDevice(device);
+      if (!bdf.ok()) return bdf.status();
+      options.devices.push_back(*bdf);
+    }
     return options;
   }
   if (options.may_write) {
@@ -88,8 +117,13 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
         "--allow_writes goes with --device: a simulated disk is always "
         "written.");
   }
-  options.fixture =
-      fixture.empty() ? DefaultFixture(program) : UserPath(fixture);
+  for (const std::string& fixture : Fixtures()) {
+    options.fixtures.push_back(UserPath(fixture));
+  }
+  if (options.fixtures.empty()) {
+    options.fixtures.push_back(DefaultFixture(program));
+  }
+  options.one_group = absl::GetFlag(FLAGS_one_group);
   const std::string wanted = absl::GetFlag(FLAGS_kernel);
   std::optional<fake::KernelVersion> kernel;
   for (const fake::KernelVersion version : fake::kAllKernelVersions) {
@@ -134,8 +168,17 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
     return absl::InvalidArgumentError(
         absl::StrCat("--output=", output, ": it is text or json."));
   }
-  const auto options = OptionsFromFlags(program);
+  auto options = OptionsFromFlags(program);
   if (!options.ok()) return options.status();
+  std::ofstream journal;
+  if (const std::string path = absl::GetFlag(FLAGS_journal); !path.empty()) {
+    journal.open(UserPath(path));
+    if (!journal.is_open()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--journal=", path, " cannot be written."));
+    }
+    options->journal = &journal;
+  }
   const auto report = RunDemo(*options);
   if (!report.ok()) return report.status();
   if (absl::Status status = Print(*report, output); !status.ok()) return status;
@@ -154,7 +197,8 @@ int main(int argc, char** argv) {
       "shows what happened.\n"
       "  passthrough_demo                          a captured NVMe controller\n"
       "  passthrough_demo --fixture=FILE           another captured device\n"
-      "  passthrough_demo --device=0000:01:00.0    a real one");
+      "  passthrough_demo --device=0000:01:00.0    a real one\n"
+      "Both flags may be given several times: devices of one guest.");
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
   absl::InitializeLog();

@@ -37,6 +37,7 @@ refuses 2 "is not the address of a PCI device" --device=nonsense
 refuses 2 "give one of them" --device=0000:01:00.0 --fixture=x.textproto
 refuses 2 "--allow_writes goes with --device" --allow_writes
 refuses 1 "lspci" --device=ffff:1f:1f.7
+refuses 2 "--journal=/nowhere/j" --journal=/nowhere/j
 refuses 1 "absent.textproto" --fixture=absent.textproto
 printf 'schema_version: 1\nname: "broken"\nregions { index: "x" }\n' \
   >"$work/broken.textproto"
@@ -49,6 +50,13 @@ if ! "$demo" --output=json >"$work/json" 2>"$work/err" ||
   ! grep -q '"guest_bdf": "0000:00:01.0"' "$work/json"; then
   echo "--output=json:"
   head -n 20 "$work/json" "$work/err"
+  failures=$((failures + 1))
+fi
+
+if ! "$demo" --output=json --journal="$work/journal" >"$work/json" 2>"$work/err" ||
+  ! grep -q '^VFIO_GROUP_GET_DEVICE_FD(' "$work/journal"; then
+  echo "--journal:"
+  head -n 20 "$work/journal" "$work/err"
   failures=$((failures + 1))
 fi
 

@@ -4,10 +4,12 @@
 #include <linux/pci_regs.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -45,111 +47,138 @@ absl::Status MoveBars(GuestMachine& machine, LinuxPciDevice& device,
   return absl::OkStatus();
 }
 
-// Lets a driver work, moves the BARs under it, and lets it work again. `work`
-// is given a seed for what it writes.
-absl::Status WorkAndMove(GuestMachine& machine, LinuxPciDevice& device,
-                         const GuestOptions& options, GuestDeviceReport& report,
-                         absl::FunctionRef<absl::Status(uint64_t seed)> work) {
-  options.on_phase(GuestPhase::kWork);
-  if (absl::Status s = work(1); !s.ok() || !options.move_bars) return s;
-  options.on_phase(GuestPhase::kMoveBars);
-  if (absl::Status s = MoveBars(machine, device, report.moves); !s.ok()) {
-    return s;
+// A driver bound to a function, between probe and remove.
+class BoundDriver {
+ public:
+  virtual ~BoundDriver() = default;
+  // Uses the device. `seed` decides what is written.
+  virtual absl::Status Work(uint64_t seed) = 0;
+  // Lets go of the device, and reports.
+  virtual absl::Status ShutDown(GuestDeviceReport& report) = 0;
+};
+
+class NvmeDriver final : public BoundDriver {
+ public:
+  NvmeDriver(std::unique_ptr<GuestNvme> nvme, const GuestOptions& options)
+      : nvme_(std::move(nvme)),
+        blocks_(std::min(options.nvme_blocks, nvme_->report().blocks)),
+        read_only_(options.nvme.read_only) {}
+
+  absl::Status Work(uint64_t seed) override {
+    return read_only_ ? nvme_->Read(0, blocks_)
+                      : nvme_->WriteAndVerify(0, blocks_, seed);
   }
-  options.on_phase(GuestPhase::kWorkAgain);
-  return work(2);
-}
+  absl::Status ShutDown(GuestDeviceReport& report) override {
+    absl::Status status = nvme_->Shutdown();
+    report.nvme = nvme_->report();
+    return status;
+  }
 
-absl::Status RunNvme(GuestMachine& machine, LinuxPciDevice& device,
-                     const GuestOptions& options, GuestDeviceReport& report) {
-  absl::StatusOr<std::unique_ptr<GuestNvme>> driver =
-      GuestNvme::Start(&machine, &device, options.nvme);
-  if (!driver.ok()) return driver.status();
-  const uint64_t blocks =
-      std::min(options.nvme_blocks, (*driver)->report().blocks);
-  const auto work = [&](uint64_t seed) {
-    return options.nvme.read_only ? (*driver)->Read(0, blocks)
-                                  : (*driver)->WriteAndVerify(0, blocks, seed);
-  };
-  absl::Status status = WorkAndMove(machine, device, options, report, work);
-  options.on_phase(GuestPhase::kShutDown);
-  status.Update((*driver)->Shutdown());
-  report.nvme = (*driver)->report();
-  return status;
-}
+ private:
+  const std::unique_ptr<GuestNvme> nvme_;
+  const uint64_t blocks_;
+  const bool read_only_;
+};
 
-absl::Status RunEdu(GuestMachine& machine, LinuxPciDevice& device,
-                    const GuestOptions& options, GuestDeviceReport& report) {
-  absl::StatusOr<std::unique_ptr<GuestEdu>> driver =
-      GuestEdu::Start(&machine, &device);
-  if (!driver.ok()) return driver.status();
-  const auto work = [&](uint64_t seed) {
-    if (absl::Status s = (*driver)->Factorial(kFactorialOf).status(); !s.ok()) {
+class EduDriver final : public BoundDriver {
+ public:
+  explicit EduDriver(std::unique_ptr<GuestEdu> edu) : edu_(std::move(edu)) {}
+
+  absl::Status Work(uint64_t seed) override {
+    if (absl::Status s = edu_->Factorial(kFactorialOf).status(); !s.ok()) {
       return s;
     }
-    return (*driver)->CopyAndVerify(4096, static_cast<uint8_t>(seed));
-  };
-  absl::Status status = WorkAndMove(machine, device, options, report, work);
-  options.on_phase(GuestPhase::kShutDown);
-  status.Update((*driver)->Shutdown());
-  report.edu = (*driver)->report();
-  return status;
-}
-
-absl::Status RunGeneric(GuestMachine& machine, LinuxPciDevice& device,
-                        const GuestOptions& options,
-                        GuestDeviceReport& report) {
-  if (absl::Status s = PciEnableDevice(device); !s.ok()) return s;
-  PciSetMaster(device);
-  if (options.move_bars) {
-    options.on_phase(GuestPhase::kMoveBars);
-    if (absl::Status s = MoveBars(machine, device, report.moves); !s.ok()) {
-      return s;
-    }
+    return edu_->CopyAndVerify(4096, static_cast<uint8_t>(seed));
   }
-  options.on_phase(GuestPhase::kWork);
-  const bool messages = device.FindCapability(PCI_CAP_ID_MSI) != 0 ||
-                        device.FindCapability(PCI_CAP_ID_MSIX) != 0;
-  absl::Status status = absl::OkStatus();
-  if (messages) {
-    absl::StatusOr<std::unique_ptr<LinuxIrqVectors>> vectors =
-        PciAllocIrqVectors(machine.irq_context(), device, 1,
-                           options.generic_vectors);
-    if (!vectors.ok()) return vectors.status();
-    report.interrupt_kind = std::string((*vectors)->kind());
-    report.interrupt_vectors = (*vectors)->count();
-    for (uint16_t i = 0; i < (*vectors)->count() && status.ok(); ++i) {
-      status = (*vectors)->Request(
-          i, absl::StrCat(device.name(), " vector ", i), [] {});
-    }
-    options.on_phase(GuestPhase::kShutDown);
-    (*vectors)->Free();
-  } else {
-    options.on_phase(GuestPhase::kShutDown);
+  absl::Status ShutDown(GuestDeviceReport& report) override {
+    absl::Status status = edu_->Shutdown();
+    report.edu = edu_->report();
+    return status;
   }
-  PciDisableDevice(device);
-  return status;
-}
 
-absl::Status RunDevice(GuestMachine& machine, LinuxPciDevice& device,
-                       const GuestOptions& options, GuestDeviceReport& report) {
-  const GuestPciInfo& info = device.info;
-  if (info.class_code >> 16 == kBaseClassBridge) {
-    report.driver = "none";
+ private:
+  const std::unique_ptr<GuestEdu> edu_;
+};
+
+// Enables the function and, where it has them, its message interrupts.
+class GenericDriver final : public BoundDriver {
+ public:
+  GenericDriver(GuestMachine* machine, LinuxPciDevice* device, uint16_t vectors)
+      : machine_(*machine), device_(*device), wanted_(vectors) {}
+
+  absl::Status Start() {
+    if (absl::Status s = PciEnableDevice(device_); !s.ok()) return s;
+    PciSetMaster(device_);
     return absl::OkStatus();
   }
-  options.on_phase(GuestPhase::kBringUp);
+
+  absl::Status Work(uint64_t) override {
+    if (vectors_ != nullptr ||
+        (device_.FindCapability(PCI_CAP_ID_MSI) == 0 &&
+         device_.FindCapability(PCI_CAP_ID_MSIX) == 0)) {
+      return absl::OkStatus();
+    }
+    auto vectors =
+        PciAllocIrqVectors(machine_.irq_context(), device_, 1, wanted_);
+    if (!vectors.ok()) return vectors.status();
+    vectors_ = *std::move(vectors);
+    for (uint16_t i = 0; i < vectors_->count(); ++i) {
+      if (absl::Status s = vectors_->Request(
+              i, absl::StrCat(device_.name(), " vector ", i), [] {});
+          !s.ok()) {
+        return s;
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ShutDown(GuestDeviceReport& report) override {
+    if (vectors_ != nullptr) {
+      report.interrupt_kind = std::string(vectors_->kind());
+      report.interrupt_vectors = vectors_->count();
+      vectors_->Free();
+    }
+    PciDisableDevice(device_);
+    return absl::OkStatus();
+  }
+
+ private:
+  GuestMachine& machine_;
+  LinuxPciDevice& device_;
+  const uint16_t wanted_;
+  std::unique_ptr<LinuxIrqVectors> vectors_;
+};
+
+absl::StatusOr<std::unique_ptr<BoundDriver>> Probe(GuestMachine& machine,
+                                                   LinuxPciDevice& device,
+                                                   const GuestOptions& options,
+                                                   std::string& name) {
+  const GuestPciInfo& info = device.info;
   if (info.class_code == kClassNvme) {
-    report.driver = "nvme";
-    return RunNvme(machine, device, options, report);
+    name = "nvme";
+    auto nvme = GuestNvme::Start(&machine, &device, options.nvme);
+    if (!nvme.ok()) return nvme.status();
+    return std::make_unique<NvmeDriver>(*std::move(nvme), options);
   }
   if (info.vendor_id == kQemuVendor && info.device_id == kEduDevice) {
-    report.driver = "edu";
-    return RunEdu(machine, device, options, report);
+    name = "edu";
+    auto edu = GuestEdu::Start(&machine, &device);
+    if (!edu.ok()) return edu.status();
+    return std::make_unique<EduDriver>(*std::move(edu));
   }
-  report.driver = "generic";
-  return RunGeneric(machine, device, options, report);
+  name = "generic";
+  auto generic = std::make_unique<GenericDriver>(&machine, &device,
+                                                 options.generic_vectors);
+  if (absl::Status s = generic->Start(); !s.ok()) return s;
+  return generic;
 }
+
+// A function, its driver while it is bound, and what is told of it.
+struct Function {
+  LinuxPciDevice* device;
+  std::unique_ptr<BoundDriver> driver;
+  GuestDeviceReport* report;
+};
 
 }  // namespace
 
@@ -179,16 +208,56 @@ absl::Status RunGuest(GuestCpu& cpu, const GuestOptions& options,
   const std::vector<std::unique_ptr<LinuxPciDevice>> devices =
       ScanBus0(&machine.config(), options.probe);
   for (const auto& device : devices) machine.resources().Claim(*device);
-  absl::Status first_failure = absl::OkStatus();
-  for (const auto& device : devices) {
-    GuestDeviceReport& one = report.devices.emplace_back();
+
+  std::vector<Function> functions;
+  report.devices.resize(devices.size());
+  for (size_t i = 0; i < devices.size(); ++i) {
+    GuestDeviceReport& one = report.devices[i];
     one.driver = "none";
-    one.status = machine.resources().AssignUnclaimed(*device);
-    if (one.status.ok()) {
-      one.status = RunDevice(machine, *device, options, one);
+    one.status = machine.resources().AssignUnclaimed(*devices[i]);
+    functions.push_back({.device = devices[i].get(), .report = &one});
+  }
+  // Each step for all functions before the next: they are in use together.
+  const auto each_bound =
+      [&functions](absl::FunctionRef<absl::Status(Function&)> step) {
+        for (Function& one : functions) {
+          if (one.driver != nullptr) one.report->status.Update(step(one));
+        }
+      };
+  const auto work = [&each_bound](uint64_t seed) {
+    each_bound([seed](Function& one) {
+      return one.report->status.ok() ? one.driver->Work(seed)
+                                     : absl::OkStatus();
+    });
+  };
+  options.on_phase(GuestPhase::kBringUp);
+  for (Function& one : functions) {
+    if (!one.report->status.ok() ||
+        one.device->info.class_code >> 16 == kBaseClassBridge) {
+      continue;
     }
-    one.pci = device->info;
-    first_failure.Update(one.status);
+    auto driver = Probe(machine, *one.device, options, one.report->driver);
+    one.report->status = driver.status();
+    if (driver.ok()) one.driver = *std::move(driver);
+  }
+  options.on_phase(GuestPhase::kWork);
+  work(1);
+  if (options.move_bars) {
+    options.on_phase(GuestPhase::kMoveBars);
+    each_bound([&machine](Function& one) {
+      return MoveBars(machine, *one.device, one.report->moves);
+    });
+    options.on_phase(GuestPhase::kWorkAgain);
+    work(2);
+  }
+  options.on_phase(GuestPhase::kShutDown);
+  each_bound(
+      [](Function& one) { return one.driver->ShutDown(*one.report); });
+
+  absl::Status first_failure = absl::OkStatus();
+  for (Function& one : functions) {
+    one.report->pci = one.device->info;
+    first_failure.Update(one.report->status);
   }
   report.interrupts = machine.interrupts().lines();
   report.unexpected_interrupts = machine.interrupts().unexpected();

@@ -51,8 +51,8 @@ struct GuestReport {
   std::vector<GuestMessage> unexpected_interrupts;
 };
 
-// The parts of a run, each but the first once for every device that is bound
-// to a driver.
+// The parts of a run. Each is gone through by all devices that are bound to a
+// driver before the next begins, so they are in use at the same time.
 enum class GuestPhase : uint8_t {
   kEnumerate,
   kBringUp,

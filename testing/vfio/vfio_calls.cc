@@ -145,7 +145,9 @@ Call DescribeVfioIoctl(unsigned long request, const void* arg) {
     case VFIO_GROUP_UNSET_CONTAINER:
       return {.name = "VFIO_GROUP_UNSET_CONTAINER"};
     case VFIO_GROUP_GET_DEVICE_FD:
-      return GetDeviceFd({.name = "VFIO_GROUP_GET_DEVICE_FD"}, arg);
+      return GetDeviceFd({.name = "VFIO_GROUP_GET_DEVICE_FD",
+                          .result_kind = CallField::Kind::kFd},
+                         arg);
     default: {
       Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
       call.HostAddress("arg", reinterpret_cast<uintptr_t>(arg));

@@ -1,29 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_CALL_COUNTER_H_
-#define PASSTHRU_VMM_CALL_COUNTER_H_
+#ifndef PASSTHRU_TESTING_CALL_RECORDER_H_
+#define PASSTHRU_TESTING_CALL_RECORDER_H_
 
 #include <cstdint>
 #include <map>
+#include <ostream>
+#include <set>
 #include <string>
+#include <string_view>
+#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "devices/kernel/forwarding_syscalls.h"
+#include "testing/call.h"
+#include "testing/journal.h"
 
-namespace passthru::vmm {
+namespace passthru::fake {
 
-// The UAPI name of a KVM or VFIO ioctl, or "ioctl(0x...)".
-std::string IoctlName(unsigned long request);
-
-// Passes every system call on and counts it by name: ioctls by their UAPI name,
-// the others by their own. Works over the real kernel and over a fake one.
+// Passes every system call on, counts it by name (ioctls by their UAPI name),
+// and writes it into a journal where one is wanted: a line each, as it returns,
+// in the words of FakeKernel's journal and with the values that differ from run
+// to run renamed (JournalText). Works over the real kernel and over the
+// simulated one.
+//
+// Waiting is counted only: KVM_RUN, epoll_wait. What the thread that waits for
+// interrupts calls is indented: when and how often depends on the hardware.
 //
 // Thread-safe.
-class CallCounter final : public kernel::ForwardingSyscalls {
+class CallRecorder final : public kernel::ForwardingSyscalls {
  public:
   using Counts = std::map<std::string, uint64_t>;
 
-  explicit CallCounter(kernel::Syscalls* target) : ForwardingSyscalls(target) {}
+  // `journal` may be null; it is flushed after every line, so that it tells how
+  // a process ended that did not end well.
+  explicit CallRecorder(kernel::Syscalls* target,
+                        std::ostream* journal = nullptr)
+      : ForwardingSyscalls(target), journal_(journal) {}
 
   // The calls since the last Take().
   Counts Take();
@@ -55,12 +68,21 @@ class CallCounter final : public kernel::ForwardingSyscalls {
       const char* path) override;
 
  private:
-  void Count(std::string name);
+  template <typename T>
+  kernel::SyscallResult<T> Record(Call call,
+                                  const kernel::SyscallResult<T>& result);
+  // What the descriptor is, by how it was made.
+  std::string Subject(int fd);
+  void Remember(int fd, std::string subject);
 
+  std::ostream* const journal_;
   absl::Mutex mutex_;
   Counts counts_ ABSL_GUARDED_BY(mutex_);
+  JournalText text_ ABSL_GUARDED_BY(mutex_);
+  std::map<int, std::string> subjects_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::thread::id> waiting_threads_ ABSL_GUARDED_BY(mutex_);
 };
 
-}  // namespace passthru::vmm
+}  // namespace passthru::fake
 
-#endif  // PASSTHRU_VMM_CALL_COUNTER_H_
+#endif  // PASSTHRU_TESTING_CALL_RECORDER_H_

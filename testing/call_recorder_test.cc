@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/call_recorder.h"
+
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <cstdint>
+#include <sstream>
+#include <thread>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/fake_kernel.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::testing::Contains;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+TEST(CallRecorderTest, WritesWhatIsCalledOnWhat) {
+  FakeKernel kernel;
+  std::ostringstream journal;
+  CallRecorder recorder(&kernel, &journal);
+  const int kvm = recorder.Open("/dev/kvm", O_RDWR | O_CLOEXEC).value;
+  const int vm = recorder.IoctlInt(kvm, KVM_CREATE_VM, 0).value;
+  const int vcpu = recorder.IoctlInt(vm, KVM_CREATE_VCPU, 0).value;
+  kvm_create_device vfio = {.type = KVM_DEV_TYPE_VFIO, .fd = 0, .flags = 0};
+  recorder.Ioctl(vm, KVM_CREATE_DEVICE, &vfio);
+  for (const int fd : {static_cast<int>(vfio.fd), vcpu, vm, kvm}) {
+    recorder.Close(fd);
+  }
+  EXPECT_EQ(journal.str(),
+            "open(/dev/kvm, flags=0x80002) = fd#1\n"
+            "KVM_CREATE_VM(/dev/kvm, arg=0) = fd#2\n"
+            "KVM_CREATE_VCPU(vm, arg=0) = fd#3\n"
+            "KVM_CREATE_DEVICE(vm, type=4, flags=0x0, fd=fd#4) = 0\n"
+            "close(kvm-vfio, fd=fd#4) = 0\n"
+            "close(vcpu 0, fd=fd#3) = 0\n"
+            "close(vm, fd=fd#2) = 0\n"
+            "close(/dev/kvm, fd=fd#1) = 0\n");
+}
+
+TEST(CallRecorderTest, TheWaitingThreadIsIndentedAndItsWaitsOnlyCounted) {
+  FakeKernel kernel;
+  std::ostringstream journal;
+  CallRecorder recorder(&kernel, &journal);
+  const int event = recorder.Eventfd(1, EFD_CLOEXEC).value;
+  const int epoll = recorder.EpollCreate(EPOLL_CLOEXEC).value;
+  std::thread([&] {
+    epoll_event unused = {};
+    recorder.EpollWait(epoll, &unused, 1, 0);
+    uint64_t count = 0;
+    recorder.Read(event, &count, sizeof(count));
+  }).join();
+  recorder.Close(epoll);
+  recorder.Close(event);
+  EXPECT_EQ(journal.str(),
+            "eventfd(initial=1, flags=0x80000) = fd#1\n"
+            "epoll_create(flags=0x80000) = fd#2\n"
+            "  read(eventfd, fd=fd#1, count=8, data=0x1) = 8\n"
+            "close(epoll, fd=fd#2) = 0\n"
+            "close(eventfd, fd=fd#1) = 0\n");
+  EXPECT_THAT(recorder.Take(), Contains(Pair("epoll_wait", 1u)));
+  EXPECT_THAT(recorder.Take(), IsEmpty());
+}
+
+TEST(CallRecorderTest, FailureIsWrittenByItsName) {
+  FakeKernel kernel({.has_kvm = false});
+  std::ostringstream journal;
+  CallRecorder recorder(&kernel, &journal);
+  recorder.Open("/dev/kvm", O_RDWR);
+  EXPECT_EQ(journal.str(), "open(/dev/kvm, flags=0x2) = ENOENT\n");
+}
+
+}  // namespace
+}  // namespace passthru::fake

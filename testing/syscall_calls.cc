@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/syscall_calls.h"
+
+#include <utility>
+
+#include "testing/user_memory.h"
+
+namespace passthru::fake {
+
+Call DescribePath(std::string_view name, const char* path) {
+  return {.name = std::string(name),
+          .subject = path == nullptr ? std::string() : std::string(path)};
+}
+
+Call DescribeOpen(const char* path, int flags) {
+  Call call = DescribePath("open", path);
+  call.result_kind = CallField::Kind::kFd;
+  return call.Hex("flags", static_cast<uint64_t>(flags));
+}
+
+Call DescribeFdCall(std::string_view name, std::string subject, int fd) {
+  Call call{.name = std::string(name), .subject = std::move(subject)};
+  return call.Fd("fd", fd);
+}
+
+Call DescribeTransfer(std::string_view name, std::string subject, int fd,
+                      size_t count) {
+  return DescribeFdCall(name, std::move(subject), fd)
+      .Number("count", static_cast<int64_t>(count));
+}
+
+Call DescribeTransfer(std::string_view name, std::string subject, int fd,
+                      size_t count, uint64_t offset) {
+  return DescribeTransfer(name, std::move(subject), fd, count)
+      .Hex("offset", offset);
+}
+
+void AddData(Call& call, const void* data, size_t count) {
+  uint64_t value = 0;
+  if (count > sizeof(value) || !CopyFromUser(&value, data, count)) return;
+  call.Hex("data", value);
+}
+
+Call DescribeMmap(std::string subject, int fd, size_t length, int protection,
+                  int flags, uint64_t offset) {
+  Call call = DescribeFdCall("mmap", std::move(subject), fd);
+  call.result_kind = CallField::Kind::kHostAddress;
+  return call.Hex("length", length)
+      .Hex("prot", static_cast<uint64_t>(protection))
+      .Hex("flags", static_cast<uint64_t>(flags))
+      .Hex("offset", offset);
+}
+
+Call DescribeMunmap(const void* address, size_t length) {
+  return Call{.name = "munmap"}
+      .HostAddress("addr", reinterpret_cast<uintptr_t>(address))
+      .Hex("length", length);
+}
+
+Call DescribeEventfd(unsigned initial, int flags) {
+  Call call{.name = "eventfd", .result_kind = CallField::Kind::kFd};
+  return call.Number("initial", initial)
+      .Hex("flags", static_cast<uint64_t>(flags));
+}
+
+Call DescribeEpollCreate(int flags) {
+  Call call{.name = "epoll_create", .result_kind = CallField::Kind::kFd};
+  return call.Hex("flags", static_cast<uint64_t>(flags));
+}
+
+Call DescribeEpollCtl(std::string subject, int epoll_fd, int operation,
+                      int fd) {
+  Call call{.name = "epoll_ctl", .subject = std::move(subject)};
+  return call.Fd("epoll_fd", epoll_fd).Number("op", operation).Fd("fd", fd);
+}
+
+Call DescribeEpollWait(int epoll_fd, int timeout_ms) {
+  Call call{.name = "epoll_wait"};
+  return call.Fd("epoll_fd", epoll_fd).Number("timeout", timeout_ms);
+}
+
+Call DescribePoll(size_t count, int timeout_ms) {
+  Call call{.name = "poll"};
+  return call.Number("count", static_cast<int64_t>(count))
+      .Number("timeout", timeout_ms);
+}
+
+}  // namespace passthru::fake

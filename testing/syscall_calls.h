@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_SYSCALL_CALLS_H_
+#define PASSTHRU_TESTING_SYSCALL_CALLS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "testing/call.h"
+
+namespace passthru::fake {
+
+// Describe the calls of kernel::Syscalls but ioctls for a journal; those are in
+// fake_kvm_calls.h and vfio/vfio_calls.h. `subject` says what the descriptor
+// is. Thread-safe.
+Call DescribeOpen(const char* path, int flags);
+Call DescribePath(std::string_view name, const char* path);
+Call DescribeFdCall(std::string_view name, std::string subject, int fd);
+// read, write, pread and pwrite.
+Call DescribeTransfer(std::string_view name, std::string subject, int fd,
+                      size_t count);
+Call DescribeTransfer(std::string_view name, std::string subject, int fd,
+                      size_t count, uint64_t offset);
+// Registers and doorbells: the value says more than the length.
+void AddData(Call& call, const void* data, size_t count);
+Call DescribeMmap(std::string subject, int fd, size_t length, int protection,
+                  int flags, uint64_t offset);
+Call DescribeMunmap(const void* address, size_t length);
+Call DescribeEventfd(unsigned initial, int flags);
+Call DescribeEpollCreate(int flags);
+Call DescribeEpollCtl(std::string subject, int epoll_fd, int operation, int fd);
+Call DescribeEpollWait(int epoll_fd, int timeout_ms);
+Call DescribePoll(size_t count, int timeout_ms);
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_SYSCALL_CALLS_H_
