@@ -1,57 +1,105 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# check.sh [KERNEL]...: on each of the lab's kernels (6.12 and 6.1), the
-# contract tests' questions, and the demo on real VFIO and KVM.
+# check.sh [KERNEL]...: everything that is asked of real kernels, on each of the
+# lab's (6.12 and 6.1). UPDATE=1: what they say becomes what is expected, in the
+# source tree.
 set -uo pipefail
 
-# Under `bazel run` the programs are among the runfiles, where it starts us.
+# Under `bazel run` the programs are among the runfiles, where it starts us; the
+# expected journals that UPDATE writes are in the source tree.
 here=$PWD
+source=${BUILD_WORKSPACE_DIRECTORY:-$here}
 lab=$here/testing/lab/lab
+demo=$here/vmm/passthrough_demo_static
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 truncate -s 16M "$work/disk.img"
 disk=(--drive="if=none,id=disk,file=$work/disk.img,format=raw")
+nvme=nvme,serial=lab,drive=disk
 failed=0
 
-# What the questions were first put to: where devices and groups are is part of
-# some answers.
-questions=(
-  --device=pcie-root-port,id=port1,chassis=1,addr=2
-  --device=pcie-root-port,id=port2,chassis=2,addr=3
-  --device=e1000e,bus=port1,romfile= --bind=0000:01:00.0
-  "${disk[@]}" --device=nvme,serial=lab,drive=disk,bus=port2
-  --bind=0000:02:00.0
-  --device=edu,addr=10 --bind=0000:00:10.0
-  --device=ich9-ahci,addr=14
-)
-devices=(
-  "${disk[@]}" --device=nvme,serial=lab,drive=disk,addr=4 --bind=0000:00:04.0
-  --device=edu,addr=6 --bind=0000:00:06.0
-)
-
-# run NAME LAB-ARGUMENT...
+# run NAME COMMAND...: one check; what it prints is shown.
 run() {
-  echo "--- $1"
+  local status=0 start=$SECONDS
+  echo "--- $1, Linux $kernel"
   shift
-  local status=0
-  "$lab" "$@" || status=$?
+  "$@" || status=$?
+  echo "    $((SECONDS - start)) s"
   if [[ $status != 0 ]]; then
     echo "FAILED with status $status"
     failed=$((failed + 1))
   fi
 }
 
-demo=$here/vmm/passthrough_demo_static
+# The questions of the contract tests. Where devices and groups are is part of
+# some answers, so they are where they were first asked.
+contract() {
+  "$lab" --kernel="$kernel" \
+    --device=pcie-root-port,id=port1,chassis=1,addr=2 \
+    --device=pcie-root-port,id=port2,chassis=2,addr=3 \
+    --device=e1000e,bus=port1,romfile= --bind=0000:01:00.0 \
+    "${disk[@]}" --device=$nvme,bus=port2 --bind=0000:02:00.0 \
+    --device=edu,addr=10 --bind=0000:00:10.0 --device=ich9-ahci,addr=14 \
+    "$here/testing/lab/contract" \
+    e1000e=0000:01:00.0 nvme=0000:02:00.0 edu=0000:00:10.0
+}
+
+# The demo's kernel calls are those that it makes of the simulated kernel.
+# demo_of DEVICE QEMU-DEVICE
+demo_of() {
+  local expected=vmm/journals/$1.txt
+  [[ ! -e vmm/journals/$1-$kernel.txt ]] ||
+    expected=vmm/journals/$1-$kernel.txt
+  "$lab" --kernel="$kernel" "${disk[@]}" --device="$2,addr=4" \
+    --bind=0000:00:04.0 --get=/tmp/journal="$work/journal" \
+    "$demo" --device=0000:00:04.0 --allow_writes --journal=/tmp/journal ||
+    return
+  "$here/vmm/same_journal" "$source/$expected" "$work/journal" || return
+  echo "  its $(wc -l <"$source/$expected") kernel calls are those of $expected"
+}
+
+# Two devices of one IOMMU group: functions of one slot.
+one_group=("${disk[@]}" --device=$nvme,addr=5.0,multifunction=on
+  --device=edu,addr=5.1)
+
+demo_of_group() {
+  "$lab" --kernel="$kernel" "${one_group[@]}" --bind=0000:00:05.0 \
+    --bind=0000:00:05.1 "$demo" --device=0000:00:05.0 --device=0000:00:05.1 \
+    --allow_writes
+}
+
+# One of the two is still the host's: a sentence that says so.
+demo_of_half_a_group() {
+  local said
+  said=$("$lab" --kernel="$kernel" "${one_group[@]}" --bind=0000:00:05.1 \
+    "$demo" --device=0000:00:05.1)
+  local status=$?
+  echo "$said"
+  [[ $status == 1 && $(wc -l <<<"$said") == 1 &&
+    $said == *"is not viable: 0000:00:05.0 is bound to nvme"* ]]
+}
+
+# Killed while it attaches, while the guest brings the device up, at an
+# interrupt in the middle of the work, and while a BAR moves; then once more to
+# the end.
+demo_killed() {
+  "$lab" --kernel="$kernel" "${disk[@]}" --device=$nvme,addr=4 \
+    --bind=0000:00:04.0 --file=lab/demo="$demo" \
+    "$here/testing/lab/interrupted" VFIO_GROUP_SET_CONTAINER \
+    VFIO_IOMMU_MAP_DMA 'mmap(vfio-device' 'count=3, flags=0x24' \
+    KVM_SIGNAL_MSI 'slot=1, flags=0x0, guest_phys_addr=0x4000004000' -- \
+    /lab/demo --device=0000:00:04.0 --allow_writes
+}
+
 [[ $# -ge 1 ]] || set -- 6.12 6.1
 for kernel in "$@"; do
-  run "contract, Linux $kernel" --kernel="$kernel" "${questions[@]}" \
-    "$here/testing/lab/contract" e1000e=0000:01:00.0 nvme=0000:02:00.0 \
-    edu=0000:00:10.0
-  run "demo of an NVMe controller, Linux $kernel" --kernel="$kernel" \
-    "${devices[@]}" "$demo" --device=0000:00:04.0 --allow_writes
-  run "demo of edu, Linux $kernel" --kernel="$kernel" \
-    "${devices[@]}" "$demo" --device=0000:00:06.0
+  run "contract" contract
+  run "demo of an NVMe controller" demo_of nvme "$nvme"
+  run "demo of edu" demo_of edu edu
+  run "demo of a group of two" demo_of_group
+  run "demo of a group that is not viable" demo_of_half_a_group
+  run "demo that is killed" demo_killed
 done
 if [[ $failed != 0 ]]; then
   echo "lab: $failed of the runs failed"

@@ -2,8 +2,9 @@
 //
 // The lab's /init: what runs as process 1 of the machine that lab.sh boots.
 // Mounts what is needed, loads the modules of /lab/modules in order, gives the
-// devices of /lab/bind to vfio-pci, runs the command of /lab/command, reports
-// its exit status on the console and switches the machine off.
+// devices of /lab/bind to vfio-pci, runs the command of /lab/command, prints the
+// files of /lab/get, reports the command's exit status on the console and
+// switches the machine off.
 //
 // Any failure is printed and reported as status 125: the lab is broken, not
 // what it tests.
@@ -23,6 +24,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -133,6 +135,17 @@ int Run(const std::vector<std::string>& command) {
   return WEXITSTATUS(status);
 }
 
+// What lab.sh wants back: the files' contents, on the console.
+void PrintFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in.is_open()) Fail("no file " + path);
+  std::printf("\nLAB-FILE %s\n", path.c_str());
+  std::string text((std::istreambuf_iterator<char>(in)),
+                   std::istreambuf_iterator<char>());
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::printf("\nLAB-FILE-END\n");
+}
+
 }  // namespace
 
 int main() {
@@ -153,5 +166,7 @@ int main() {
     errno = ENOENT;
     Fail("/lab/command");
   }
-  Finish(Run(command));
+  const int status = Run(command);
+  for (const std::string& path : Lines("/lab/get")) PrintFile(path);
+  Finish(status);
 }

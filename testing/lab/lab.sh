@@ -6,8 +6,11 @@
 # and our own init. No hardware, no root, seconds.
 #
 #   lab.sh [--kernel=6.12|6.1|DIR] [--device=QEMU-DEVICE]... [--bind=BDF]...
-#          [--drive=QEMU-DRIVE]... [--file=NAME=FILE]... [--timeout=SECONDS]
-#          PROGRAM [ARGUMENT]...
+#          [--drive=QEMU-DRIVE]... [--file=NAME=FILE]... [--get=PATH=FILE]...
+#          [--timeout=SECONDS] PROGRAM [ARGUMENT]...
+#
+# --file puts a file into the machine, --get takes a text file out of it when
+# the program has ended.
 #
 # Prints what the program prints and exits with its status; with 125 when the
 # lab itself failed: QEMU or the kernel missing, a panic, no end in time.
@@ -28,6 +31,7 @@ kernel=6.12
 timeout=120
 qemu_arguments=()
 files=()
+get=()
 bind=()
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -36,6 +40,7 @@ while [[ $# -gt 0 ]]; do
     --drive=*) qemu_arguments+=(-drive "${1#*=}") ;;
     --bind=*) bind+=("${1#*=}") ;;
     --file=*) files+=("${1#*=}") ;;
+    --get=*) get+=("${1#*=}") ;;
     --timeout=*) timeout=${1#*=} ;;
     --) shift; break ;;
     --*) die "unknown flag $1" ;;
@@ -61,9 +66,11 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 printf '%s\n' "${bind[@]}" >"$work/bind"
+printf '%s\n' "${get[@]%%=*}" >"$work/get"
 printf '%s\n' "/lab/program" "$@" >"$work/command"
 initramfs=(init="$here/init" lab/program="$program" lab/modules="$kernel_dir/modules"
-           lab/bind="$work/bind" lab/command="$work/command")
+           lab/bind="$work/bind" lab/get="$work/get"
+           lab/command="$work/command")
 for module in "$kernel_dir"/*.ko; do
   initramfs+=("lab/${module##*/}=$module")
 done
@@ -73,21 +80,36 @@ done
 root=$cache/qemu
 libraries=$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu
 libraries+=:$root/usr/lib/x86_64-linux-gnu/pulseaudio
+# no_timer_check: on a busy machine the emulated timer fails the kernel's check.
+boot() {
+  timeout --kill-after=5 "$timeout" \
+    "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
+    --library-path "$libraries" "$root/usr/bin/qemu-system-x86_64" \
+    -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" \
+    -accel tcg,thread=multi -M q35 -cpu EPYC -m 1G -smp 1 \
+    -nodefaults -nographic -no-reboot -serial "file:$work/console" \
+    -monitor none -net none -kernel "$kernel_dir/vmlinuz" \
+    -initrd "$work/initramfs" \
+    -append "console=ttyS0 intel_iommu=on quiet panic=-1 no_timer_check" \
+    -device intel-iommu,intremap=on "${qemu_arguments[@]}" \
+    </dev/null >"$work/qemu" 2>&1
+}
 status=0
-timeout --kill-after=5 "$timeout" \
-  "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
-  --library-path "$libraries" "$root/usr/bin/qemu-system-x86_64" \
-  -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" \
-  -accel tcg,thread=multi -M q35 -cpu EPYC -m 1G -smp 1 \
-  -nodefaults -nographic -no-reboot -serial "file:$work/console" -monitor none \
-  -net none -kernel "$kernel_dir/vmlinuz" -initrd "$work/initramfs" \
-  -append "console=ttyS0 intel_iommu=on quiet panic=-1" \
-  -device intel-iommu,intremap=on "${qemu_arguments[@]}" \
-  </dev/null >"$work/qemu" 2>&1 || status=$?
+boot || status=$?
+if [[ $status == 0 ]] && ! grep -q '^LAB-BEGIN' "$work/console"; then
+  echo "lab: the machine's kernel did not come up; once more" >&2
+  tail -n 25 "$work/console" >&2
+  boot || status=$?
+fi
 
 # What the firmware printed, and the kernel's last line, are not the program's.
 tr -d '\r' <"$work/console" >"$work/text"
-sed -e '1,/^LAB-BEGIN$/d' -e '/^LAB-EXIT /,$d' "$work/text"
+sed -e '1,/^LAB-BEGIN$/d' -e '/^LAB-EXIT /,$d' \
+  -e '/^LAB-FILE /,/^LAB-FILE-END$/d' "$work/text"
+for file in "${get[@]}"; do
+  sed -e "1,\|^LAB-FILE ${file%%=*}\$|d" -e '/^LAB-FILE-END$/,$d' "$work/text" |
+    sed '$d' >"${file#*=}"
+done
 exit_line=$(sed -n 's/^LAB-EXIT \([0-9]*\)$/\1/p' "$work/text" | tail -n 1)
 if [[ -n $exit_line ]]; then
   exit "$exit_line"
@@ -97,5 +119,7 @@ if [[ $status == 124 || $status == 137 ]]; then
   die "no end after $timeout s: the program hangs, or this machine is too slow" \
       "(--timeout)"
 fi
+echo "lab: the last that its console showed:" >&2
+tail -n 25 "$work/text" >&2
 die "the lab's machine ended without the program's end (QEMU status $status):" \
     "a panic of its kernel, or QEMU refused its arguments"
