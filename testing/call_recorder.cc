@@ -67,10 +67,10 @@ SyscallResult<T> CallRecorder::Record(Call call,
   const bool at_interrupt =
       waiting_threads_.contains(std::this_thread::get_id());
   *journal_ << (at_interrupt ? "  " : "")
-            << text_.Line({.call = std::move(call),
-                           .result = result.ok() ? ResultNumber(result.value)
-                                                 : 0,
-                           .error = result.error})
+            << text_.Line(
+                   {.call = std::move(call),
+                    .result = result.ok() ? ResultNumber(result.value) : 0,
+                    .error = result.error})
             << std::endl;
   return result;
 }

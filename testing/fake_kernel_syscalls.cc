@@ -261,7 +261,8 @@ SyscallResult<void*> FakeKernel::Mmap(void* address, size_t length,
                                       int protection, int flags, int fd,
                                       uint64_t offset) {
   const absl::MutexLock lock(&core_.mutex);
-  Call call = DescribeMmap(DescribeFd(fd), fd, length, protection, flags, offset);
+  Call call =
+      DescribeMmap(DescribeFd(fd), fd, length, protection, flags, offset);
   if (const int error = Fault(call); error != 0) {
     return Finish<void*>(std::move(call), {.error = error});
   }

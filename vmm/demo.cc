@@ -256,8 +256,7 @@ class Demo {
     }
   }
 
-  void ReportSteps(const fake::GuestDeviceReport& device,
-                   Passthrough& report) {
+  void ReportSteps(const fake::GuestDeviceReport& device, Passthrough& report) {
     const auto add_step = [&report](std::string title, std::string result) {
       Step* step = report.add_steps();
       step->set_title(std::move(title));
@@ -272,44 +271,45 @@ class Demo {
     if (device.nvme.has_value()) {
       const fake::GuestNvmeReport& nvme = *device.nvme;
       add_step("bring up",
-              absl::StrFormat("\"%s\", %d blocks of %d bytes; %d I/O queues "
-                              "on %d %s vectors",
-                              nvme.model, nvme.blocks, nvme.block_size,
-                              nvme.io_queues, nvme.interrupt_vectors,
-                              nvme.interrupt_kind));
+               absl::StrFormat("\"%s\", %d blocks of %d bytes; %d I/O queues "
+                               "on %d %s vectors",
+                               nvme.model, nvme.blocks, nvme.block_size,
+                               nvme.io_queues, nvme.interrupt_vectors,
+                               nvme.interrupt_kind));
       if (nvme.blocks_written != 0) {
         add_step("write", absl::StrCat(nvme.blocks_written, " blocks by DMA"));
       }
       add_step("read", absl::StrCat(nvme.blocks_read, " blocks by DMA"));
       if (nvme.blocks_written != 0) {
         add_step("compare",
-                absl::StrFormat("%d blocks as written, %d not",
-                                nvme.blocks_verified, nvme.blocks_wrong));
+                 absl::StrFormat("%d blocks as written, %d not",
+                                 nvme.blocks_verified, nvme.blocks_wrong));
       }
     } else if (device.edu.has_value()) {
       const fake::GuestEduReport& edu = *device.edu;
       add_step("bring up", absl::StrFormat("edu, identification 0x%08x, %s",
-                                          edu.identification,
-                                          edu.alive ? "alive" : "dead"));
+                                           edu.identification,
+                                           edu.alive ? "alive" : "dead"));
       add_step("compute", absl::StrFormat("%d! = %d, said by interrupt",
-                                         edu.factorial_of, edu.factorial));
+                                          edu.factorial_of, edu.factorial));
       add_step("copy",
-              absl::StrFormat("%d bytes to the device and back by DMA, %d as "
-                              "sent",
-                              edu.bytes_copied, edu.bytes_verified));
+               absl::StrFormat("%d bytes to the device and back by DMA, %d as "
+                               "sent",
+                               edu.bytes_copied, edu.bytes_verified));
     } else {
       add_step("bring up",
-              device.interrupt_vectors == 0
-                  ? "no driver for it here, no message interrupts"
-                  : absl::StrFormat("no driver for it here: %d %s vectors on "
-                                    "and off",
-                                    device.interrupt_vectors,
-                                    device.interrupt_kind));
+               device.interrupt_vectors == 0
+                   ? "no driver for it here, no message interrupts"
+                   : absl::StrFormat("no driver for it here: %d %s vectors on "
+                                     "and off",
+                                     device.interrupt_vectors,
+                                     device.interrupt_kind));
     }
     for (const fake::GuestBarMove& move : device.moves) {
-      add_step("move a BAR", absl::StrFormat("BAR%d from 0x%x to 0x%x, and work "
-                                            "again",
-                                            move.bar, move.from, move.to));
+      add_step("move a BAR",
+               absl::StrFormat("BAR%d from 0x%x to 0x%x, and work "
+                               "again",
+                               move.bar, move.from, move.to));
     }
     uint64_t taken = 0;
     for (const Vector& vector : report.vectors()) taken += vector.taken();
@@ -386,8 +386,8 @@ absl::StatusOr<pci::Bdf> AddSimulated(fake::SimulatedHost& host,
   auto added = host.AddFixture(fixture, {.group = group});
   for (int bus = 1; absl::IsAlreadyExists(added.status()) && bus < 256; ++bus) {
     added = host.AddFixture(
-        fixture, {.bdf = pci::Bdf(0, static_cast<uint8_t>(bus), 0, 0),
-                  .group = group});
+        fixture,
+        {.bdf = pci::Bdf(0, static_cast<uint8_t>(bus), 0, 0), .group = group});
   }
   return added;
 }

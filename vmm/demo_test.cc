@@ -66,7 +66,8 @@ TEST_P(DemoOnEveryKernelTest, NvmeWritesReadsAndLeavesNothing) {
   const auto report = RunDemo({.fixtures = {kNvme}, .kernel = GetParam()});
   ASSERT_THAT(report, IsOk());
   EXPECT_EQ(StepResult(*report, "compare"), "512 blocks as written, 0 not");
-  EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr("unexpected in the guest: 0"));
+  EXPECT_THAT(StepResult(*report, "interrupts"),
+              HasSubstr("unexpected in the guest: 0"));
   EXPECT_TRUE(report->teardown().checked());
   EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
 }
@@ -76,7 +77,8 @@ TEST_P(DemoOnEveryKernelTest, EduComputesCopiesAndLeavesNothing) {
   ASSERT_THAT(report, IsOk());
   EXPECT_EQ(StepResult(*report, "compute"),
             "12! = 479001600, said by interrupt");
-  EXPECT_THAT(StepResult(*report, "interrupts"), HasSubstr("unexpected in the guest: 0"));
+  EXPECT_THAT(StepResult(*report, "interrupts"),
+              HasSubstr("unexpected in the guest: 0"));
   EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
 }
 
@@ -150,8 +152,7 @@ TEST(DemoTest, EveryFixturePassesThrough) {
 // Both are up at once, and do DMA and interrupts in turn.
 TEST(DemoTest, DevicesOfSeveralGroupsShareTheContainer) {
   std::ostringstream journal;
-  const auto report =
-      RunDemo({.fixtures = {kNvme, kEdu}, .journal = &journal});
+  const auto report = RunDemo({.fixtures = {kNvme, kEdu}, .journal = &journal});
   ASSERT_THAT(report, IsOk());
   EXPECT_EQ(StepResult(*report, "compare", 0), "512 blocks as written, 0 not");
   EXPECT_EQ(StepResult(*report, "compute", 1),

@@ -113,9 +113,8 @@ class GenericDriver final : public BoundDriver {
   }
 
   absl::Status Work(uint64_t) override {
-    if (vectors_ != nullptr ||
-        (device_.FindCapability(PCI_CAP_ID_MSI) == 0 &&
-         device_.FindCapability(PCI_CAP_ID_MSIX) == 0)) {
+    if (vectors_ != nullptr || (device_.FindCapability(PCI_CAP_ID_MSI) == 0 &&
+                                device_.FindCapability(PCI_CAP_ID_MSIX) == 0)) {
       return absl::OkStatus();
     }
     auto vectors =
@@ -251,8 +250,7 @@ absl::Status RunGuest(GuestCpu& cpu, const GuestOptions& options,
     work(2);
   }
   options.on_phase(GuestPhase::kShutDown);
-  each_bound(
-      [](Function& one) { return one.driver->ShutDown(*one.report); });
+  each_bound([](Function& one) { return one.driver->ShutDown(*one.report); });
 
   absl::Status first_failure = absl::OkStatus();
   for (Function& one : functions) {

@@ -2,8 +2,8 @@
 //
 // The lab's /init: what runs as process 1 of the machine that lab.sh boots.
 // Mounts what is needed, loads the modules of /lab/modules in order, gives the
-// devices of /lab/bind to vfio-pci, runs the command of /lab/command, prints the
-// files of /lab/get, reports the command's exit status on the console and
+// devices of /lab/bind to vfio-pci, runs the command of /lab/command, prints
+// the files of /lab/get, reports the command's exit status on the console and
 // switches the machine off.
 //
 // Any failure is printed and reported as status 125: the lab is broken, not
