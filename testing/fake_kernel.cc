@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "testing/fake_kvm.h"
 #include "testing/file_table.h"
 #include "testing/kernel_core.h"
@@ -21,6 +22,12 @@
 #include "testing/mapping_table.h"
 
 namespace passthru::fake {
+namespace {
+
+// How long a device of a guest on a real KVM does not look at its registers.
+constexpr absl::Duration kLookForStores = absl::Microseconds(100);
+
+}  // namespace
 
 FakeKernel::FakeKernel() : FakeKernel(Options()) {}
 
@@ -132,7 +139,11 @@ void FakeKernel::RunDeviceThread() {
   for (;;) {
     const absl::MutexLock lock(&core_.mutex);
     while (!device_thread_stops_ && !StepLocked()) {
-      core_.device_work.Wait(&core_.mutex);
+      if (options_.passthrough_kvm) {
+        core_.device_work.WaitWithTimeout(&core_.mutex, kLookForStores);
+      } else {
+        core_.device_work.Wait(&core_.mutex);
+      }
     }
     if (device_thread_stops_) return;
   }

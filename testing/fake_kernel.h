@@ -54,7 +54,9 @@ class FakeKernel final : public kernel::Syscalls {
     // Whether /dev/kvm exists.
     bool has_kvm = true;
     // /dev/kvm and its descriptors are the real kernel's: real vCPUs with fake
-    // devices. The KVM-VFIO device cannot know the fake's groups then.
+    // devices. Its KVM-VFIO device is not told of the fake's groups. Nobody
+    // sees what these guests do to a mapped BAR: a device thread must be
+    // running to look (StartDeviceThread()).
     bool passthrough_kvm = false;
     // Whether a guest's loads and waits let devices work.
     bool guest_steps_devices = true;
@@ -83,7 +85,7 @@ class FakeKernel final : public kernel::Syscalls {
   bool StepDevices();
   // Until all are idle. Returns how many steps that took.
   size_t RunDevicesUntilIdle();
-  // A thread that does the same whenever there is work.
+  // A thread that does the same whenever there is work, or may be.
   void StartDeviceThread();
   void StopDeviceThread();
 
@@ -145,6 +147,9 @@ class FakeKernel final : public kernel::Syscalls {
   kernel::SyscallResult<int> IoctlOnReal(Call call, int fd,
                                          unsigned long request, void* arg)
       ABSL_LOCKS_EXCLUDED(core_.mutex);
+  // KVM_SET_DEVICE_ATTR of a real KVM-VFIO device for a group of the fake's.
+  bool NamesFakeGroup(unsigned long request, const void* arg)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   bool StepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   void RunDeviceThread();
 

@@ -155,6 +155,9 @@ SyscallResult<int> FakeKernel::Ioctl(int fd, unsigned long request, void* arg) {
       file.reset();
       return Finish<int>(std::move(call), {.error = error});
     }
+    if (file == nullptr && NamesFakeGroup(request, arg)) {
+      return Finish<int>(std::move(call), {});
+    }
     if (file != nullptr && !file->RunsUnlocked(request)) {
       const SyscallResult<int> result = file->Ioctl(request, arg);
       file.reset();
@@ -166,6 +169,16 @@ SyscallResult<int> FakeKernel::Ioctl(int fd, unsigned long request, void* arg) {
   const absl::MutexLock lock(&core_.mutex);
   file.reset();
   return Finish(std::move(call), result);
+}
+
+bool FakeKernel::NamesFakeGroup(unsigned long request, const void* arg) {
+  if (!options_.passthrough_kvm || request != KVM_SET_DEVICE_ATTR) return false;
+  const auto attribute = CopyFromUser<kvm_device_attr>(arg);
+  if (!attribute.has_value() || attribute->group != KVM_DEV_VFIO_GROUP) {
+    return false;
+  }
+  const auto fd = CopyFromUser<int32_t>(UserPointer(attribute->addr));
+  return fd.has_value() && core_.files.Lookup(*fd) != nullptr;
 }
 
 SyscallResult<int> FakeKernel::IoctlOnReal(Call call, int fd,

@@ -10,8 +10,18 @@
 
 namespace passthru::fake {
 
+namespace {
+
+FakeVfio::Options VfioOptions(SimulatedHost::Options options) {
+  options.vfio.mapped_registers |= options.kernel.passthrough_kvm;
+  return std::move(options.vfio);
+}
+
+}  // namespace
+
 SimulatedHost::SimulatedHost(Options options)
-    : kernel_(options.kernel), vfio_(&kernel_.core(), std::move(options.vfio)) {
+    : kernel_(options.kernel),
+      vfio_(&kernel_.core(), VfioOptions(std::move(options))) {
   kernel_.AddSubsystem(&vfio_);
 }
 

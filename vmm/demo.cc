@@ -19,12 +19,9 @@
 #include "devices/vfio_pci/device_report.h"
 #include "testing/call_recorder.h"
 #include "testing/guest/guest_driver.h"
-#include "testing/guest/guest_layout.h"
 #include "testing/simulated_host.h"
 #include "vmm/device_manager.h"
-#include "vmm/guest_agent/agent_cpu.h"
-#include "vmm/guest_agent/agent_layout.h"
-#include "vmm/guest_layout.h"
+#include "vmm/guest_run.h"
 #include "vmm/machine.h"
 #include "vmm/vcpu_runner.h"
 
@@ -32,65 +29,6 @@ namespace passthru::vmm {
 namespace {
 
 constexpr uint64_t kRamSize = uint64_t{64} << 20;
-
-fake::GuestLayout DemoGuestLayout() {
-  return {
-      // Above what the agent keeps for itself.
-      .dma_memory = {.base = kAgentReserved, .size = kRamSize - kAgentReserved},
-      .ecam = {.base = kEcamBase, .size = kEcamSize},
-      .config_ports = true,
-      .io_window = {.base = kPioBase, .size = kPioSize},
-      .memory32_window = {.base = kMmio32Base, .size = kMmio32Size},
-      .memory64_window = {.base = kMmio64Base, .size = kMmio64Size},
-  };
-}
-
-// Runs one guest program on vCPU 0. How depends on the kernel: the simulated
-// one runs it behind KVM_RUN, a real one through the agent.
-class GuestRun {
- public:
-  virtual ~GuestRun() = default;
-  // Returns when the program has; its status, or why the vCPU stopped.
-  virtual absl::Status Run(VcpuRunner& runner) = 0;
-  // Exits so far that are not the program's.
-  virtual uint64_t overhead() const { return 0; }
-};
-
-class SimulatedGuestRun final : public GuestRun {
- public:
-  SimulatedGuestRun(fake::FakeKernel* kernel, fake::GuestProgram program)
-      : kernel_(kernel) {
-    kernel_->kvm().SetGuestProgram(0, std::move(program));
-  }
-
-  absl::Status Run(VcpuRunner& runner) override {
-    if (absl::Status status = runner.Run(); !status.ok()) return status;
-    return kernel_->kvm().GuestStatus(0).value_or(
-        absl::InternalError("the vCPU shut down before its program ended"));
-  }
-
- private:
-  fake::FakeKernel* const kernel_;
-};
-
-class AgentGuestRun final : public GuestRun {
- public:
-  AgentGuestRun(std::unique_ptr<AgentCpu> agent, fake::GuestProgram program)
-      : agent_(std::move(agent)), program_(std::move(program)) {}
-
-  absl::Status Run(VcpuRunner& runner) override {
-    agent_->Start(std::move(program_), [&runner] { runner.Stop(); });
-    const absl::Status vcpu = runner.Run();
-    if (!vcpu.ok()) agent_->Stop();
-    absl::Status program = agent_->Join();
-    return vcpu.ok() ? program : vcpu;
-  }
-  uint64_t overhead() const override { return agent_->agent_exits(); }
-
- private:
-  const std::unique_ptr<AgentCpu> agent_;
-  fake::GuestProgram program_;
-};
 
 // One run of the demo, and the report that grows with it.
 class Demo {
@@ -151,7 +89,7 @@ class Demo {
         .pio = &machine_->pio(),
     });
     fake::GuestOptions options;
-    options.layout = DemoGuestLayout();
+    options.layout = GuestLayoutOf(*machine_);
     options.nvme.read_only = !may_write_;
     options.on_phase = [this](fake::GuestPhase phase) {
       if (phase == fake::GuestPhase::kShutDown) {
@@ -164,15 +102,11 @@ class Demo {
     fake::GuestProgram program = [this, options](fake::GuestCpu& cpu) {
       return fake::RunGuest(cpu, options, guest_report_);
     };
-    if (simulated_ != nullptr) {
-      guest_run_ = std::make_unique<SimulatedGuestRun>(&simulated_->kernel(),
-                                                       std::move(program));
-    } else {
-      auto agent = AgentCpu::Create(machine_.get());
-      if (!agent.ok()) return agent.status();
-      guest_run_ = std::make_unique<AgentGuestRun>(*std::move(agent),
-                                                   std::move(program));
-    }
+    auto guest_run = GuestRun::Create(
+        machine_.get(), simulated_ == nullptr ? nullptr : &simulated_->kernel(),
+        std::move(program));
+    if (!guest_run.ok()) return guest_run.status();
+    guest_run_ = *std::move(guest_run);
     if (absl::Status status = guest_run_->Run(*runner_); !status.ok()) {
       return status;
     }

@@ -45,6 +45,16 @@ contract() {
     e1000e=0000:01:00.0 nvme=0000:02:00.0 edu=0000:00:10.0
 }
 
+# What a guest sees, which is what it sees on the simulated kernel. The NVMe
+# controller is where the fixture was captured, behind a root port.
+guest() {
+  "$lab" --kernel="$kernel" --device=pcie-root-port,id=port,chassis=1,addr=2 \
+    "${disk[@]}" --device=$nvme,bus=port --bind=0000:01:00.0 \
+    --object=memory-backend-ram,id=shared,size=4M \
+    --device=ivshmem-plain,memdev=shared,addr=9 --bind=0000:00:09.0 \
+    "$here/vmm/guest_contract_static" 0000:01:00.0 0000:00:09.0
+}
+
 # The demo's kernel calls are those that it makes of the simulated kernel.
 # demo_of DEVICE QEMU-DEVICE
 demo_of() {
@@ -95,6 +105,7 @@ demo_killed() {
 [[ $# -ge 1 ]] || set -- 6.12 6.1
 for kernel in "$@"; do
   run "contract" contract
+  run "guest" guest
   run "demo of an NVMe controller" demo_of nvme "$nvme"
   run "demo of edu" demo_of edu edu
   run "demo of a group of two" demo_of_group

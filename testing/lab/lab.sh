@@ -6,8 +6,9 @@
 # and our own init. No hardware, no root, seconds.
 #
 #   lab.sh [--kernel=6.12|6.1|DIR] [--device=QEMU-DEVICE]... [--bind=BDF]...
-#          [--drive=QEMU-DRIVE]... [--file=NAME=FILE]... [--get=PATH=FILE]...
-#          [--timeout=SECONDS] PROGRAM [ARGUMENT]...
+#          [--drive=QEMU-DRIVE]... [--object=QEMU-OBJECT]...
+#          [--file=NAME=FILE]... [--get=PATH=FILE]... [--timeout=SECONDS]
+#          PROGRAM [ARGUMENT]...
 #
 # --file puts a file into the machine, --get takes a text file out of it when
 # the program has ended.
@@ -38,6 +39,7 @@ while [[ $# -gt 0 ]]; do
     --kernel=*) kernel=${1#*=} ;;
     --device=*) qemu_arguments+=(-device "${1#*=}") ;;
     --drive=*) qemu_arguments+=(-drive "${1#*=}") ;;
+    --object=*) qemu_arguments+=(-object "${1#*=}") ;;
     --bind=*) bind+=("${1#*=}") ;;
     --file=*) files+=("${1#*=}") ;;
     --get=*) get+=("${1#*=}") ;;

@@ -57,6 +57,11 @@ class DeviceModel {
 
   virtual bool HandlesBar(pci::BarIndex bar, uint64_t offset) const = 0;
 
+  // Whether each write of the register counts, also of the value that was
+  // written last, and its value is nobody's: not all ones, and never read.
+  // Asked for registers only, and constant.
+  virtual bool IsDoorbell(pci::BarIndex, uint64_t) const { return false; }
+
   virtual uint64_t ReadBar(pci::BarIndex bar, uint64_t offset,
                            unsigned width) = 0;
   virtual void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,

@@ -89,6 +89,10 @@ bool NvmeModel::HandlesBar(pci::BarIndex bar, uint64_t offset) const {
   return bar == kRegisterBar && offset < kRegisterBytes;
 }
 
+bool NvmeModel::IsDoorbell(pci::BarIndex, uint64_t offset) const {
+  return offset >= nvme::kRegDoorbells;
+}
+
 uint64_t NvmeModel::PageSize() const {
   return uint64_t{1} << nvme::CcPageSizeShift(configuration_);
 }

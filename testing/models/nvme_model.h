@@ -71,6 +71,7 @@ class NvmeModel final : public DeviceModel {
 
   std::string_view name() const override { return "nvme"; }
   bool HandlesBar(pci::BarIndex bar, uint64_t offset) const override;
+  bool IsDoorbell(pci::BarIndex bar, uint64_t offset) const override;
   uint64_t ReadBar(pci::BarIndex bar, uint64_t offset, unsigned width) override;
   void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
                 uint64_t value) override;

@@ -62,6 +62,8 @@ class FakeVfio final : public Subsystem {
     IommuProperties iommu;
     // See FakeConfig::Options::msi_control_reads_back.
     bool msi_control_reads_back = true;
+    // The guest is on a real KVM: see MappedRegisters.
+    bool mapped_registers = false;
   };
 
   // `core` outlives this and everything opened.

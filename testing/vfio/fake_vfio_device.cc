@@ -59,7 +59,8 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
       new FakeVfioDevice(std::move(options)));
   const PciDevice& fixture = device->options_.fixture;
   absl::StatusOr<std::unique_ptr<HardwareFunction>> hardware =
-      HardwareFunction::Create(fixture, std::move(device->options_.model));
+      HardwareFunction::Create(fixture, std::move(device->options_.model),
+                               device->options_.mapped_registers);
   if (!hardware.ok()) return hardware.status();
   device->hardware_ = *std::move(hardware);
   for (const Region& region : fixture.regions()) {

@@ -71,6 +71,7 @@ class FakeVfioDevice final
     bool interrupt_remapping = true;
     bool has_host_irq = true;
     bool msi_control_reads_back = true;
+    bool mapped_registers = false;
     uint32_t msi_vectors_available = 32;
     uint32_t msix_vectors_available = 2048;
     // Finds the devices that a hot reset affects.

@@ -41,12 +41,15 @@ const Region* FindRegion(const PciDevice& device, unsigned index) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HardwareFunction>> HardwareFunction::Create(
-    const PciDevice& device, std::unique_ptr<DeviceModel> model) {
+    const PciDevice& device, std::unique_ptr<DeviceModel> model,
+    bool mapped_registers) {
   auto function =
       absl::WrapUnique(new HardwareFunction(device, std::move(model)));
-  if (absl::Status status = function->CreateBars(); !status.ok()) {
-    return status;
+  absl::Status status = function->CreateBars();
+  if (status.ok() && mapped_registers) {
+    status = function->CreateMappedRegisters();
   }
+  if (!status.ok()) return status;
   return function;
 }
 
@@ -91,6 +94,23 @@ absl::Status HardwareFunction::CreateBars() {
   }
   FillBars();
   return absl::OkStatus();
+}
+
+absl::Status HardwareFunction::CreateMappedRegisters() {
+  for (uint8_t bar = 0; model_ != nullptr && bar < kBars; ++bar) {
+    if (bars_[bar] == nullptr || bar_is_io(bar)) continue;
+    auto registers = MappedRegisters::Create(model_.get(), pci::BarIndex(bar),
+                                             bars_[bar].get());
+    if (!registers.ok()) return registers.status();
+    mapped_registers_.push_back(*std::move(registers));
+  }
+  return absl::OkStatus();
+}
+
+bool HardwareFunction::Step() {
+  bool done = false;
+  for (const auto& registers : mapped_registers_) done |= registers->Sync();
+  return (model_ != nullptr && model_->Step()) || done;
 }
 
 void HardwareFunction::FillBars() {
@@ -309,6 +329,7 @@ void HardwareFunction::Reset(ResetKind kind) {
   }
   FillBars();
   if (model_ != nullptr) model_->Reset(kind);
+  for (const auto& registers : mapped_registers_) registers->Reset();
 }
 
 void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {

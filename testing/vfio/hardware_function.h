@@ -18,6 +18,7 @@
 #include "testing/proto/device.pb.h"
 #include "testing/vfio/bar_memory.h"
 #include "testing/vfio/fixture_bytes.h"
+#include "testing/vfio/mapped_registers.h"
 
 namespace passthru::fake {
 
@@ -31,9 +32,11 @@ namespace passthru::fake {
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class HardwareFunction {
  public:
-  // `device` has passed Validate(); `model` may be null.
+  // `device` has passed Validate(); `model` may be null. `mapped_registers`:
+  // mapped BARs are reached by processors that nobody sees (MappedRegisters).
   static absl::StatusOr<std::unique_ptr<HardwareFunction>> Create(
-      const PciDevice& device, std::unique_ptr<DeviceModel> model);
+      const PciDevice& device, std::unique_ptr<DeviceModel> model,
+      bool mapped_registers);
   HardwareFunction(const HardwareFunction&) = delete;
   HardwareFunction& operator=(const HardwareFunction&) = delete;
 
@@ -111,7 +114,7 @@ class HardwareFunction {
   bool msix_pending(uint16_t vector) const { return msix_pending_[vector]; }
 
   DeviceModel* model() { return model_.get(); }
-  bool Step() { return model_ != nullptr && model_->Step(); }
+  bool Step();
 
  private:
   static constexpr unsigned kBars = 6;
@@ -119,6 +122,7 @@ class HardwareFunction {
   HardwareFunction(const PciDevice& device, std::unique_ptr<DeviceModel> model);
 
   absl::Status CreateBars();
+  absl::Status CreateMappedRegisters();
   void FillBars();
   void FillMsixTable();
   void FillUnknownMasks();
@@ -140,6 +144,7 @@ class HardwareFunction {
   std::vector<bool> msix_masked_;
   std::vector<bool> msix_pending_;
   std::unique_ptr<DeviceModel> model_;
+  std::vector<std::unique_ptr<MappedRegisters>> mapped_registers_;
 };
 
 }  // namespace passthru::fake

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_GUEST_GUEST_CONTRACT_H_
+#define PASSTHRU_TESTING_GUEST_GUEST_CONTRACT_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "pci/bdf.h"
+#include "testing/guest/guest_layout.h"
+#include "testing/guest_cpu.h"
+
+namespace passthru::fake {
+
+// One thing that a guest with passed-through devices tried, and what it saw:
+// "mapped: load 4 -> 0x55443322, no exit".
+struct GuestObservation {
+  std::string section;
+  std::string question;
+  std::string answer;
+
+  std::string ToString() const;
+};
+
+// How often the vCPU left the guest so far, for the guest's own accesses.
+struct GuestExits {
+  uint64_t mmio_reads = 0;
+  uint64_t mmio_writes = 0;
+  uint64_t port_reads = 0;
+  uint64_t port_writes = 0;
+};
+
+struct GuestContractOptions {
+  GuestLayout layout;
+  // In the guest: QEMU's NVMe controller, and its ivshmem-plain with 4 MiB of
+  // shared memory, at the addresses that their BARs were first given.
+  pci::Bdf nvme;
+  pci::Bdf memory;
+  std::function<GuestExits()> exits;
+};
+
+// The guest program that a simulated KVM and real ones are compared with:
+// configuration space by both mechanisms, BAR sizing, mapped and trapped parts
+// of BARs, MSI-X into its interrupt handler, a BAR that moves, decode. Each
+// observation is appended as it is made, so that a failure shows how far it
+// came. The media of disks is not written.
+absl::Status ObserveAsGuest(GuestCpu& cpu, const GuestContractOptions& options,
+                            std::vector<GuestObservation>& observations);
+
+// What the guest saw on real KVM with real VFIO: QEMU's devices of a lab with
+// Linux 6.1 and 6.12, which gave the same list.
+std::vector<GuestObservation> GuestTranscript();
+
+// Two lines for each place where the observations are not those of the
+// transcript; nothing where they are the same list.
+std::vector<std::string> DifferencesFromGuestTranscript(
+    const std::vector<GuestObservation>& observations);
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_GUEST_GUEST_CONTRACT_H_

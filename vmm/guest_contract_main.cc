@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// guest_contract NVME MEMORY: the guest contract on this machine's /dev/kvm and
+// /dev/vfio, with QEMU's NVMe controller and its ivshmem-plain of 4 MiB, given
+// by their addresses. Prints how many observations are as in the transcript and
+// every one that is not; fails if there is one. --print shows all of them.
+
+#include <iostream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "devices/kernel/linux_syscalls.h"
+#include "pci/bdf.h"
+#include "testing/guest/guest_contract.h"
+#include "vmm/guest_contract_run.h"
+
+namespace passthru::vmm {
+namespace {
+
+absl::Status Main(std::vector<std::string> arguments) {
+  const bool print = !arguments.empty() && arguments.front() == "--print";
+  if (print) arguments.erase(arguments.begin());
+  if (arguments.size() != 2) {
+    return absl::InvalidArgumentError(
+        "usage: guest_contract [--print] NVME MEMORY");
+  }
+  const auto nvme = pci::Bdf::Parse(arguments[0]);
+  if (!nvme.ok()) return nvme.status();
+  const auto memory = pci::Bdf::Parse(arguments[1]);
+  if (!memory.ok()) return memory.status();
+  kernel::LinuxSyscalls linux_kernel;
+  std::vector<fake::GuestObservation> observations;
+  const absl::Status status = RunGuestContract(
+      {.syscalls = &linux_kernel, .nvme = *nvme, .memory = *memory},
+      observations);
+  if (print) {
+    for (const fake::GuestObservation& one : observations) {
+      std::cout << "  " << one.ToString() << "\n";
+    }
+  }
+  const std::vector<std::string> differences =
+      fake::DifferencesFromGuestTranscript(observations);
+  for (const std::string& difference : differences) {
+    std::cout << "  DIFFERS: " << difference << "\n";
+  }
+  if (!status.ok()) return status;
+  if (!differences.empty()) {
+    return absl::InternalError("the guest sees what it should not");
+  }
+  std::cout << "guest_contract: all " << observations.size()
+            << " observations are as expected\n";
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace passthru::vmm
+
+int main(int argc, char** argv) {
+  const absl::Status status =
+      passthru::vmm::Main(std::vector<std::string>(argv + 1, argv + argc));
+  if (status.ok()) return 0;
+  std::cerr << "guest_contract: " << status.message() << "\n";
+  return 1;
+}

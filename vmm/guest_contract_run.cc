@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/guest_contract_run.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "testing/guest_cpu.h"
+#include "vmm/device_manager.h"
+#include "vmm/guest_run.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu_runner.h"
+
+namespace passthru::vmm {
+
+absl::Status RunGuestContract(
+    const GuestContractHost& host,
+    std::vector<fake::GuestObservation>& observations) {
+  auto machine = Machine::Create({.syscalls = host.syscalls});
+  if (!machine.ok()) return machine.status();
+  auto devices = DeviceManager::Create(machine->get());
+  if (!devices.ok()) return devices.status();
+  const auto nvme = (*devices)->Attach(host.nvme);
+  if (!nvme.ok()) return nvme.status();
+  const auto memory = (*devices)->Attach(host.memory);
+  if (!memory.ok()) return memory.status();
+
+  VcpuRunner runner({.vcpu = &(*machine)->vcpu(0),
+                     .mmio = &(*machine)->mmio(),
+                     .pio = &(*machine)->pio()});
+  std::unique_ptr<GuestRun> run;
+  fake::GuestContractOptions options = {
+      .layout = GuestLayoutOf(**machine), .nvme = *nvme, .memory = *memory};
+  options.exits = [&] {
+    const ExitCounts counts = runner.counts();
+    return fake::GuestExits{.mmio_reads = counts.mmio_reads,
+                            .mmio_writes = counts.mmio_writes,
+                            .port_reads = counts.io_reads,
+                            .port_writes = counts.io_writes - run->overhead()};
+  };
+  auto created = GuestRun::Create(
+      machine->get(), host.simulated_kvm, [&](fake::GuestCpu& cpu) {
+        return fake::ObserveAsGuest(cpu, options, observations);
+      });
+  if (!created.ok()) return created.status();
+  run = *std::move(created);
+  absl::Status status = run->Run(runner);
+  status.Update((*devices)->Detach(*memory));
+  status.Update((*devices)->Detach(*nvme));
+  return status;
+}
+
+}  // namespace passthru::vmm

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/guest_run.h"
+
+#include <utility>
+
+#include "vmm/guest_agent/agent_cpu.h"
+#include "vmm/guest_agent/agent_layout.h"
+#include "vmm/guest_layout.h"
+
+namespace passthru::vmm {
+namespace {
+
+class SimulatedGuestRun final : public GuestRun {
+ public:
+  SimulatedGuestRun(fake::FakeKernel* kernel, fake::GuestProgram program)
+      : kernel_(kernel) {
+    kernel_->kvm().SetGuestProgram(0, std::move(program));
+  }
+
+  absl::Status Run(VcpuRunner& runner) override {
+    if (absl::Status status = runner.Run(); !status.ok()) return status;
+    return kernel_->kvm().GuestStatus(0).value_or(
+        absl::InternalError("the vCPU shut down before its program ended"));
+  }
+
+ private:
+  fake::FakeKernel* const kernel_;
+};
+
+class AgentGuestRun final : public GuestRun {
+ public:
+  AgentGuestRun(std::unique_ptr<AgentCpu> agent, fake::GuestProgram program)
+      : agent_(std::move(agent)), program_(std::move(program)) {}
+
+  absl::Status Run(VcpuRunner& runner) override {
+    agent_->Start(std::move(program_), [&runner] { runner.Stop(); });
+    const absl::Status vcpu = runner.Run();
+    if (!vcpu.ok()) agent_->Stop();
+    absl::Status program = agent_->Join();
+    return vcpu.ok() ? program : vcpu;
+  }
+  uint64_t overhead() const override { return agent_->agent_exits(); }
+
+ private:
+  const std::unique_ptr<AgentCpu> agent_;
+  fake::GuestProgram program_;
+};
+
+}  // namespace
+
+fake::GuestLayout GuestLayoutOf(Machine& machine) {
+  return {
+      // Above what the agent keeps for itself.
+      .dma_memory = {.base = kAgentReserved,
+                     .size = machine.ram().size() - kAgentReserved},
+      .ecam = {.base = kEcamBase, .size = kEcamSize},
+      .config_ports = true,
+      .io_window = {.base = kPioBase, .size = kPioSize},
+      .memory32_window = {.base = kMmio32Base, .size = kMmio32Size},
+      .memory64_window = {.base = kMmio64Base, .size = kMmio64Size},
+  };
+}
+
+absl::StatusOr<std::unique_ptr<GuestRun>> GuestRun::Create(
+    Machine* machine, fake::FakeKernel* simulated, fake::GuestProgram program) {
+  if (simulated != nullptr) {
+    return std::make_unique<SimulatedGuestRun>(simulated, std::move(program));
+  }
+  auto agent = AgentCpu::Create(machine);
+  if (!agent.ok()) return agent.status();
+  return std::make_unique<AgentGuestRun>(*std::move(agent), std::move(program));
+}
+
+}  // namespace passthru::vmm
