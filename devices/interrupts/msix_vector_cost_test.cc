@@ -209,6 +209,13 @@ TEST_P(BringUpCost, ArmingIsLogarithmicForVectorsUnmaskedOneByOne) {
   EXPECT_LE(host_.allocated(), n());
 }
 
+// The blocks it is armed in hold at most as many again as it uses.
+TEST_P(BringUpCost, AQuarterUnmaskedOneByOneArmsAtMostHalf) {
+  CHECK_OK(group_.Enable(n(), /*function_masked=*/false));
+  for (uint16_t i = 0; i < n() / 4; ++i) RequestIrq(i);
+  EXPECT_LE(host_.allocated(), n() / 2u);
+}
+
 // Steady state: mask, three message writes, unmask (an affinity change).
 TEST_P(BringUpCost, AnAffinityChangeIsOneIrqfdOffAndNoRoutingCall) {
   Program();

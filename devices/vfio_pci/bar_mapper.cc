@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/vfio_pci/bar_mapper.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -53,11 +54,20 @@ void BarMapper::MapAreas(Entry& entry) {
 absl::Status BarMapper::Retract(const BarAddresses& desired) {
   absl::Status result;
   for (Entry& entry : entries_) {
-    const bool stays = entry.address.has_value() &&
-                       entry.address == desired[entry.bar.index.value()];
-    if (!stays) result.Update(RetractEntry(entry));
+    if (!Stays(entry, desired)) result.Update(RetractEntry(entry));
   }
   return result;
+}
+
+bool BarMapper::Stays(const Entry& entry, const BarAddresses& desired) {
+  if (!entry.address.has_value() ||
+      entry.address != desired[entry.bar.index.value()]) {
+    return false;
+  }
+  return std::none_of(
+      entry.areas.begin(), entry.areas.end(), [&entry](const Area& area) {
+        return area.slot.has_value() && area.slot_address != *entry.address;
+      });
 }
 
 absl::Status BarMapper::RetractEntry(Entry& entry) {
@@ -133,6 +143,7 @@ void BarMapper::PlaceEntry(Entry& entry, uint64_t address) {
       continue;
     }
     area.slot = *slot;
+    area.slot_address = address;
   }
 }
 

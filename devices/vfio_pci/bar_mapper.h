@@ -87,6 +87,7 @@ class BarMapper {
     BarArea area;
     kernel::MappedRegion mapping;
     std::optional<memory::AreaId> slot;
+    uint64_t slot_address = 0;  // of the BAR, when the slot was made
     std::string refused;
   };
   struct Entry {
@@ -98,6 +99,8 @@ class BarMapper {
     std::string problem;
   };
 
+  // Where it is to be, and with nothing left of where it was.
+  static bool Stays(const Entry& entry, const BarAddresses& desired);
   void MapAreas(Entry& entry);
   absl::Status RetractEntry(Entry& entry);
   void PlaceEntry(Entry& entry, uint64_t address);

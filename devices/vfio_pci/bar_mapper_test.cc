@@ -185,6 +185,19 @@ TEST_F(BarMapperTest, ASlotThatStaysIsTriedAgain) {
   EXPECT_THAT(memory_.areas, IsEmpty());
 }
 
+TEST_F(BarMapperTest, ASlotLeftBehindByAMoveIsTriedAgain) {
+  Create();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.stuck = true;
+  EXPECT_THAT(Move(At(kAddress + 0x4000)), Not(IsOk()));
+  memory_.stuck = false;
+  memory_.log.clear();
+  EXPECT_THAT(Move(At(kAddress + 0x4000)), IsOk());
+  EXPECT_THAT(memory_.log, ElementsAre("remove e0000000", "remove e0002000",
+                                       "add e0004000", "add e0006000"));
+  EXPECT_TRUE(Answers(mmio_, kAddress + 0x4000));
+}
+
 TEST_F(BarMapperTest, UnmapTakesEverythingAway) {
   Create();
   ASSERT_THAT(Move(At(kAddress, 0xc000)), IsOk());
