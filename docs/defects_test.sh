@@ -4,6 +4,9 @@
 # docs/defects.md does not rot: each row names tests, each test's suite is in the
 # list at the end with the target that has it, and the source of that target has
 # the test.
+#
+# The backquotes are Markdown's:
+# shellcheck disable=SC2016
 set -u
 
 doc=docs/defects.md

@@ -149,6 +149,7 @@ class VfioPciDevice final : public pci_host::PciFunction {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RefreshPowerState(pci::PowerState written)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeavePowerSaving() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RefreshMsiPending(uint16_t offset, uint32_t size)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UpdateInterrupts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

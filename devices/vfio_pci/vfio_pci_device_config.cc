@@ -186,6 +186,17 @@ void VfioPciDevice::RefreshPowerState(pci::PowerState written) {
   }
 }
 
+// A reset ends in D0 (PCI PM 1.2, 3.2.4). One that the device does not have, or
+// that failed, leaves it where it is, with BARs that do not answer.
+void VfioPciDevice::LeavePowerSaving() {
+  if (power_state_ == pci::PowerState::kD0) return;
+  const auto control = pci::PowerManagementCapability::kControlStatus.At(
+      shadow_->power_management()->offset());
+  // The state is in the low byte; the high one, with the wake-up events, stays.
+  WriteDevice(control.offset, {0});
+  RefreshPowerState(pci::PowerState::kD0);
+}
+
 absl::Status VfioPciDevice::Reset() {
   absl::MutexLock topology(topology_mutex_);
   {
@@ -213,7 +224,7 @@ void VfioPciDevice::ResetFunction(absl::FunctionRef<void()> reset_device) {
   shadow_->Reset();
   const std::array<uint8_t, 2> no_command = {0, 0};
   command_lost_ = !WriteDevice(pci::kCommand.offset, no_command);
-  power_state_ = pci::PowerState::kD0;
+  LeavePowerSaving();
   if (msix_table_ != nullptr) msix_table_->Reset();
   UpdateInterrupts();
 }

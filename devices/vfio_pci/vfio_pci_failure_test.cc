@@ -213,6 +213,18 @@ TEST_F(VfioPciDeadDeviceTest, EnablingThatFailsLeavesTheGuestsRegister) {
   EXPECT_THAT(rig_.TakeMessages(), ElementsAre(0x30));
 }
 
+TEST_F(VfioPciDeadDeviceTest, AfterAResetThatFailedTheDeviceIsInD0) {
+  const auto control = static_cast<uint16_t>(rig_.FindCapability(0x01) + 4);
+  rig_.Write(control, 2, 0x3);
+  ASSERT_EQ(rig_.host().vfio().Snapshot(rig_.bdf())->power_state, 3u);
+  Fail("VFIO_DEVICE_RESET", EAGAIN);
+  EXPECT_EQ(kernel::ErrnoOf(rig_.device().Reset()), EAGAIN);
+  EXPECT_EQ(rig_.host().vfio().Snapshot(rig_.bdf())->power_state, 0u);
+  rig_.PlaceBar(0, kBar);
+  EXPECT_THAT(rig_.Slots(), ElementsAre("0xe0000000+0x2000"));
+  EXPECT_EQ(rig_.Load(kBar + 8, 4), 0x00010400u);
+}
+
 TEST_F(VfioPciDeadDeviceTest, ASlotThatCannotBeDeletedIsTriedAgain) {
   Fail("KVM_SET_USER_MEMORY_REGION", EIO, Mode::kOneShot);
   rig_.Write(0x04, 2, 0x0);
