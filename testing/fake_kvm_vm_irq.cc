@@ -133,10 +133,14 @@ SyscallResult<int> FakeKvmVm::SignalMsi(const void* arg) {
       FakeKvmRouting::MsiAddressIsInvalid(x2apic_ids_, msi->address_hi)) {
     return {.error = EINVAL};
   }
-  return {.value = DeliverMsi(
-              {.address = uint64_t{msi->address_hi} << 32 | msi->address_lo,
-               .data = msi->data},
-              "KVM_SIGNAL_MSI", /*gsi=*/-1)};
+  const int delivered =
+      DeliverMsi({.address = uint64_t{msi->address_hi} << 32 | msi->address_lo,
+                  .data = msi->data},
+                 "KVM_SIGNAL_MSI", /*gsi=*/-1);
+  // Without any local APIC, kvm_irq_delivery_to_apic() returns -1, which the
+  // ioctl passes on.
+  if (vcpus_.empty()) return {.error = EPERM};
+  return {.value = delivered};
 }
 
 // kvm_vm_ioctl_irq_line().

@@ -331,6 +331,7 @@ void Observer::Irqfds() {
   Note("CREATE_IRQCHIP again", Integer(vm_, KVM_CREATE_IRQCHIP, 0));
   Note("CREATE_PIT2", syscalls_->Ioctl(vm_, KVM_CREATE_PIT2, &pit));
   Note("CREATE_PIT2 again", syscalls_->Ioctl(vm_, KVM_CREATE_PIT2, &pit));
+  Message("SIGNAL_MSI without a vCPU", 0xfee00000);
   Capability("ENABLE_CAP SPLIT_IRQCHIP after full", vm_, KVM_CAP_SPLIT_IRQCHIP,
              24);
   Create("CREATE_VCPU 0", vm_, KVM_CREATE_VCPU, 0);

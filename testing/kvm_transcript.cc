@@ -90,6 +90,7 @@ constexpr Answers kTranscript[] = {
     {"irq", "CREATE_IRQCHIP again", "EEXIST"},
     {"irq", "CREATE_PIT2", "0"},
     {"irq", "CREATE_PIT2 again", "EEXIST"},
+    {"irq", "SIGNAL_MSI without a vCPU", "EPERM"},
     {"irq", "ENABLE_CAP SPLIT_IRQCHIP after full", "EEXIST"},
     {"irq", "CREATE_VCPU 0", "fd"},
     {"irq", "CREATE_VCPU 0 again", "EEXIST"},

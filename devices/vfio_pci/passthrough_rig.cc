@@ -38,6 +38,7 @@ PassthroughRig::PassthroughRig(Options options)
 
   vm_ = *kvm::KvmVm::Create(&kernel());
   CHECK_OK(vm_->CreateIrqchip());
+  vcpu_ = *kvm::KvmVcpu::Create(vm_.get(), 0);
   router_ = *interrupts::GsiRouter::Create({.controller = vm_.get()});
   slots_ = *allocator::MemorySlotAllocator::Create(vm_->MaxSlots());
   slot_listener_ =

@@ -14,6 +14,7 @@
 #include "devices/bus/bus.h"
 #include "devices/interrupts/gsi_router.h"
 #include "devices/kernel/event_loop.h"
+#include "devices/kvm/kvm_vcpu.h"
 #include "devices/kvm/kvm_vm.h"
 #include "devices/kvm/slot_listener.h"
 #include "devices/memory/guest_memory_map.h"
@@ -107,6 +108,7 @@ class PassthroughRig {
   std::unique_ptr<fake::SimulatedHost> host_;
   pci::Bdf bdf_;
   std::unique_ptr<kvm::KvmVm> vm_;
+  std::unique_ptr<kvm::KvmVcpu> vcpu_;  // Whose local APIC takes messages.
   std::unique_ptr<interrupts::GsiRouter> router_;
   std::unique_ptr<allocator::MemorySlotAllocator> slots_;
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
