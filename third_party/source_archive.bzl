@@ -42,8 +42,9 @@ def _source_archive_impl(ctx):
     for archive in candidates:
         # Bazel looks for a file of the output's name, with this checksum, in the
         # folders of --distdir before it opens an address.
+        here = "file://%s" % folder.get_child(archive.name)
         result = ctx.download(
-            url = archive.urls or ["file:///" + archive.name],
+            url = [here] if archive.is_here else archive.urls or [here],
             output = archive.name,
             sha256 = archive.sha256,
             allow_fail = len(candidates) > 1,
@@ -53,6 +54,8 @@ def _source_archive_impl(ctx):
             ctx.file("WORKSPACE", "workspace(name = \"%s\")\n" % ctx.name)
             if ctx.attr.build_file:
                 ctx.file("BUILD.bazel", ctx.read(ctx.attr.build_file))
+            for file in ctx.attr.files:
+                ctx.symlink(file, file.name)
             return
     fail("No archive of @%s could be had; ./bazelw fetches them into third_party/%s: %s" %
          (ctx.name, _DISTFILES, ", ".join([archive.name for archive in candidates])))
@@ -70,6 +73,10 @@ source_archive = repository_rule(
         "build_file": attr.label(
             allow_single_file = True,
             doc = "Replaces the archive's own BUILD file at the root.",
+        ),
+        "files": attr.label_list(
+            allow_files = True,
+            doc = "Put at the root, beside what the archive has.",
         ),
         "_anchor": attr.label(default = "//third_party:BUILD.bazel"),
     },
