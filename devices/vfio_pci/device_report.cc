@@ -44,27 +44,6 @@ std::string Decode(const ConfigShadow& shadow, const CapabilityView& view) {
   return "";
 }
 
-void AddBar(const BarReport& report, std::vector<std::string>& lines) {
-  lines.push_back(absl::StrCat(
-      "  ", pci::ToString(report.bar), report.placed ? "" : "  (not decoding)",
-      report.problem.empty() ? "" : "  ", report.problem));
-  for (const BarAreaReport& area : report.areas) {
-    std::string why(Explain(area.area.kind));
-    if (area.area.mapped() && !area.refused.empty()) {
-      why = absl::StrCat("no slot: ", area.refused);
-    } else if (!area.refused.empty()) {
-      absl::StrAppend(&why, ": ", area.refused);
-    } else if (area.area.mapped()) {
-      why = area.in_guest ? "the guest reaches it without an exit"
-                          : "no slot while it does not decode";
-    }
-    lines.push_back(absl::StrFormat(
-        "    +%#010x  %#10x  %-7s  %s", area.area.offset, area.area.size,
-        area.area.mapped() && area.refused.empty() ? "mapped" : "trapped",
-        why));
-  }
-}
-
 void AddVectors(const VectorGroupReport& report,
                 std::vector<std::string>& lines) {
   lines.push_back(absl::StrFormat(
@@ -125,25 +104,52 @@ void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report) {
   report.malformed = shadow.malformed();
 }
 
+std::vector<std::string> ToLines(const BarReport& report) {
+  std::vector<std::string> lines = {absl::StrCat(
+      pci::ToString(report.bar), report.placed ? "" : "  (not decoding)",
+      report.problem.empty() ? "" : "  ", report.problem)};
+  for (const BarAreaReport& area : report.areas) {
+    std::string why(Explain(area.area.kind));
+    if (area.area.mapped() && !area.refused.empty()) {
+      why = absl::StrCat("no slot: ", area.refused);
+    } else if (!area.refused.empty()) {
+      absl::StrAppend(&why, ": ", area.refused);
+    } else if (area.area.mapped()) {
+      why = area.in_guest ? "the guest reaches it without an exit"
+                          : "no slot while it does not decode";
+    }
+    lines.push_back(absl::StrFormat(
+        "  +0x%08x  %#10x  %-7s  %s", area.area.offset, area.area.size,
+        area.area.mapped() && area.refused.empty() ? "mapped" : "trapped",
+        why));
+  }
+  return lines;
+}
+
+std::string ToString(const CapabilityReport& report) {
+  return absl::StrFormat(
+      "%-11s  %s", Name(report.treatment),
+      report.shown()
+          ? report.decoded
+          : absl::StrFormat("%0*x: %s  (%s)", report.extended ? 3 : 2,
+                            report.offset, report.name, report.reason));
+}
+
 std::vector<std::string> ToLines(const DeviceReport& report) {
   std::vector<std::string> lines;
   lines.push_back(report.name);
   if (!report.lines.empty()) lines.push_back("  " + report.lines.front());
   lines.push_back("Capabilities");
   for (const CapabilityReport& capability : report.capabilities) {
-    lines.push_back(absl::StrFormat(
-        "  %-11s  %s", Name(capability.treatment),
-        capability.shown()
-            ? capability.decoded
-            : absl::StrFormat("%0*x: %s  (%s)", capability.extended ? 3 : 2,
-                              capability.offset, capability.name,
-                              capability.reason)));
+    lines.push_back("  " + ToString(capability));
   }
   for (const std::string& problem : report.malformed) {
     lines.push_back("  broken: " + problem);
   }
   lines.push_back("BARs");
-  for (const BarReport& bar : report.bars) AddBar(bar, lines);
+  for (const BarReport& bar : report.bars) {
+    for (const std::string& line : ToLines(bar)) lines.push_back("  " + line);
+  }
   lines.push_back(
       absl::StrCat("Interrupts: ", std::string(Name(report.interrupt))));
   for (const VectorGroupReport& group : report.vector_groups) {

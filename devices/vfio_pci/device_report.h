@@ -105,8 +105,10 @@ struct DeviceReport {
 // Capabilities and decoded lines.
 void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report);
 
-// The report as text, a line each, indented.
+// The report as text, a line each, indented; and parts of it.
 std::vector<std::string> ToLines(const DeviceReport& report);
+std::vector<std::string> ToLines(const BarReport& report);
+std::string ToString(const CapabilityReport& report);
 
 }  // namespace passthru::vfio_pci
 
