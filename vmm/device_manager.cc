@@ -4,11 +4,13 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/log/log.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "allocator/gsi.h"
 #include "devices/kernel/errors.h"
 #include "devices/vfio/find_group.h"
 #include "devices/vfio/vfio_device.h"
@@ -45,8 +47,9 @@ void KeepFirst(absl::Status& first, absl::Status next) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceManager>> DeviceManager::Create(
-    Machine* machine, vfio::VfioPaths paths) {
-  auto manager = absl::WrapUnique(new DeviceManager(machine, std::move(paths)));
+    Machine* machine, DeviceManagerOptions options) {
+  auto manager =
+      absl::WrapUnique(new DeviceManager(machine, std::move(options)));
   auto io = allocator::AddressAllocator::Create(kPioBase, kPioSize, "I/O BARs");
   if (!io.ok()) return io.status();
   manager->io_ = *std::move(io);
@@ -65,8 +68,8 @@ absl::StatusOr<std::unique_ptr<DeviceManager>> DeviceManager::Create(
   return manager;
 }
 
-DeviceManager::DeviceManager(Machine* machine, vfio::VfioPaths paths)
-    : machine_(machine), paths_(std::move(paths)) {}
+DeviceManager::DeviceManager(Machine* machine, DeviceManagerOptions options)
+    : machine_(machine), options_(std::move(options)) {}
 
 DeviceManager::~DeviceManager() {
   absl::MutexLock lock(&mutex_);
@@ -88,11 +91,12 @@ absl::StatusOr<pci::Bdf> DeviceManager::Attach(pci::Bdf device) {
   }
   const auto guest = FreeSlot();
   if (!guest.ok()) return guest.status();
-  const auto number = vfio::FindGroup(machine_->syscalls(), device, paths_);
+  const auto number =
+      vfio::FindGroup(machine_->syscalls(), device, options_.paths);
   if (!number.ok()) return number.status();
   auto group = AcquireGroup(*number);
   if (!group.ok()) return group.status();
-  auto attached = AttachInGroup(device, *number);
+  auto attached = AttachInGroup(device, *number, *guest);
   absl::Status status = attached.status();
   if (status.ok()) status = PlaceBars(*attached);
   if (status.ok()) status = machine_->segment().Add(*guest, attached->device);
@@ -163,10 +167,12 @@ absl::StatusOr<std::shared_ptr<vfio::VfioGroup>> DeviceManager::AcquireGroup(
 
 absl::Status DeviceManager::OpenGroup(uint32_t number, GroupInUse& in_use) {
   if (container_ == nullptr) {
-    auto container = vfio::VfioContainer::Create(machine_->syscalls(), paths_);
+    auto container =
+        vfio::VfioContainer::Create(machine_->syscalls(), options_.paths);
     if (!container.ok()) return container.status();
     container_ = *std::move(container);
-    group_set_ = std::make_unique<vfio::VfioGroupSet>(container_, paths_);
+    group_set_ =
+        std::make_unique<vfio::VfioGroupSet>(container_, options_.paths);
   }
   auto group = group_set_->Get(number);
   if (!group.ok()) return group.status();
@@ -213,9 +219,11 @@ absl::Status DeviceManager::StopDma() {
 }
 
 absl::StatusOr<DeviceManager::Attached> DeviceManager::AttachInGroup(
-    pci::Bdf device, uint32_t number) {
+    pci::Bdf device, uint32_t number, pci::Bdf guest) {
   auto opened = vfio::VfioDevice::Open(groups_[number].group, device);
   if (!opened.ok()) return opened.status();
+  std::optional<allocator::Gsi> intx_gsi;
+  if (options_.intx) intx_gsi = allocator::Gsi(IntxGsi(guest.device()));
   auto created = vfio_pci::VfioPciDevice::Create({
       .syscalls = machine_->syscalls(),
       .device = *std::move(opened),
@@ -226,6 +234,7 @@ absl::StatusOr<DeviceManager::Attached> DeviceManager::AttachInGroup(
       .controller = &machine_->vm(),
       .loop = &machine_->loop(),
       .topology_mutex = &machine_->topology_mutex(),
+      .intx_gsi = intx_gsi,
       .budget = budget_.get(),
   });
   if (!created.ok()) return created.status();

@@ -25,6 +25,14 @@
 
 namespace passthru::vmm {
 
+struct DeviceManagerOptions {
+  vfio::VfioPaths paths;
+  // Whether devices' interrupt pins are wired, each to IntxGsi() of its slot:
+  // for a VMM whose tables (ACPI's _PRT) tell its guest so. If not, the guest
+  // sees no pins.
+  bool intx = false;
+};
+
 // The passed-through devices of a machine: attaches them to its PCI bus, and
 // takes them away again. Here is what firmware and host bridge do on hardware
 // (a place on the bus, first addresses for the BARs) and what the devices of a
@@ -37,7 +45,7 @@ class DeviceManager {
  public:
   // `machine` outlives it.
   static absl::StatusOr<std::unique_ptr<DeviceManager>> Create(
-      Machine* machine, vfio::VfioPaths paths = {});
+      Machine* machine, DeviceManagerOptions options = {});
   // Detaches what is left.
   ~DeviceManager();
 
@@ -76,7 +84,7 @@ class DeviceManager {
     bool known_to_kvm = false;
   };
 
-  DeviceManager(Machine* machine, vfio::VfioPaths paths);
+  DeviceManager(Machine* machine, DeviceManagerOptions options);
 
   absl::StatusOr<std::shared_ptr<vfio::VfioGroup>> AcquireGroup(uint32_t number)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -89,7 +97,8 @@ class DeviceManager {
   absl::Status StartDma() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status StopDma() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  absl::StatusOr<Attached> AttachInGroup(pci::Bdf device, uint32_t number)
+  absl::StatusOr<Attached> AttachInGroup(pci::Bdf device, uint32_t number,
+                                         pci::Bdf guest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status PlaceBars(Attached& attached)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -99,7 +108,7 @@ class DeviceManager {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Machine* const machine_;
-  const vfio::VfioPaths paths_;
+  const DeviceManagerOptions options_;
   std::unique_ptr<allocator::AddressAllocator> io_;
   std::unique_ptr<allocator::AddressAllocator> memory32_;
   std::unique_ptr<allocator::AddressAllocator> memory64_;

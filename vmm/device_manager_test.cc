@@ -14,10 +14,13 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "pci/bdf.h"
+#include "testing/fake_kvm.h"
 #include "testing/fault_injector.h"
 #include "testing/leak_check.h"
+#include "testing/models/device_host.h"
 #include "testing/simulated_host.h"
 #include "testing/vfio/fake_vfio.h"
+#include "vmm/guest_layout.h"
 #include "vmm/machine.h"
 
 namespace passthru::vmm {
@@ -98,6 +101,35 @@ TEST_F(DeviceManagerTest, GuestFindsDeviceOnlyWhileItIsAttached) {
   EXPECT_THAT(vendor_and_device(), ElementsAre(0x36, 0x1b, 0x10, 0x00));
   ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
   EXPECT_THAT(vendor_and_device(), ElementsAre(0xff, 0xff, 0xff, 0xff));
+}
+
+TEST_F(DeviceManagerTest, GuestSeesNoPinThatNobodyTellsItOf) {
+  ASSERT_THAT(manager_->Attach(edu_), IsOk());
+  std::vector<uint8_t> pin(1);
+  machine_->segment().ConfigRead(kSlot1, 0x3d, absl::MakeSpan(pin));
+  EXPECT_THAT(pin, ElementsAre(0));
+}
+
+TEST_F(DeviceManagerTest, PinsReachTheLineOfTheirSlot) {
+  auto with_pins = DeviceManager::Create(machine_.get(), {.intx = true});
+  ASSERT_THAT(with_pins, IsOk());
+  manager_ = *std::move(with_pins);
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  ASSERT_THAT(manager_->Attach(edu_), IsOk());
+  const auto set_pin = [this](bool asserted) {
+    ASSERT_THAT(host_.vfio().WithHardware(edu_,
+                                          [&](fake::DeviceHost& hardware) {
+                                            hardware.SetIntx(asserted);
+                                          }),
+                IsOk());
+  };
+  fake::FakeKvm& kvm = host_.kernel().kvm();
+  set_pin(true);
+  EXPECT_TRUE(kvm.LineLevel(IntxGsi(kSlot2.device())));
+  EXPECT_FALSE(kvm.LineLevel(IntxGsi(kSlot1.device())));
+  set_pin(false);
+  kvm.Acknowledge(IntxGsi(kSlot2.device()));
+  EXPECT_FALSE(kvm.LineLevel(IntxGsi(kSlot2.device())));
 }
 
 TEST_F(DeviceManagerTest, DevicesOfTwoGroupsShareOneContainer) {

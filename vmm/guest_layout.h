@@ -33,6 +33,14 @@ inline constexpr uint64_t kPioSize = 0x10000 - kPioBase;
 inline constexpr uint64_t kPciConfigPort = 0xcf8;
 inline constexpr uint64_t kPciConfigPortSize = 8;
 
+// INTx: the IOAPIC's pins above the legacy interrupts', one for each slot in
+// turn (PCI Firmware 3.3, 4.6.1: the platform says which).
+inline constexpr uint32_t kIntxBase = 16;
+inline constexpr uint32_t kIntxCount = 8;
+constexpr uint32_t IntxGsi(uint8_t slot) {
+  return kIntxBase + slot % kIntxCount;
+}
+
 // KVM_SET_TSS_ADDR (three pages) and KVM_SET_IDENTITY_MAP_ADDR (one): below
 // 4 GiB and nobody else's. Intel hosts need both.
 inline constexpr uint64_t kIdentityMapAddress = 0xfeffc000;
