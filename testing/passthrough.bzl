@@ -1,0 +1,146 @@
+"""Regression tests of captured devices: see docs/regression-test.md.
+
+    load("@vfio_passthrough//testing:passthrough.bzl", "passthrough_regression_test")
+
+    passthrough_regression_test(
+        name = "nic_test",
+        fixture = "nic.textproto",
+    )
+
+    bazel run :nic_test.update    # writes nic.golden
+    bazel test :nic_test          # compares with it
+"""
+
+_DEFAULT_KERNEL = "6.12"
+
+def _regression_impl(ctx):
+    ctx.actions.expand_template(
+        template = ctx.file._template,
+        output = ctx.outputs.executable,
+        is_executable = True,
+        substitutions = {
+            "@FIXTURE@": ctx.file.fixture.short_path,
+            "@GOLDEN@": ctx.file.golden.short_path if ctx.file.golden else "",
+            "@GOLDEN_NAME@": ctx.attr.golden_name,
+            "@KERNEL@": ctx.attr.kernel,
+            "@RUNNER@": ctx.executable._runner.short_path,
+            "@UPDATE_COMMAND@": ctx.attr.update_command,
+        },
+    )
+    runfiles = ctx.runfiles(files = ctx.files.fixture + ctx.files.golden)
+    return [DefaultInfo(
+        runfiles = runfiles.merge(ctx.attr._runner[DefaultInfo].default_runfiles),
+    )]
+
+_ATTRS = {
+    "fixture": attr.label(allow_single_file = [".textproto"], mandatory = True),
+    "golden": attr.label(allow_single_file = True),
+    "golden_name": attr.string(mandatory = True),
+    "kernel": attr.string(mandatory = True),
+    "update_command": attr.string(mandatory = True),
+    "_runner": attr.label(
+        cfg = "target",
+        default = "//vmm/regression:passthrough_regression",
+        executable = True,
+    ),
+    "_template": attr.label(
+        allow_single_file = True,
+        default = "//vmm/regression:regression.sh",
+    ),
+}
+
+_regression_test = rule(_regression_impl, attrs = _ATTRS, test = True)
+
+def _update_impl(ctx):
+    ctx.actions.write(
+        ctx.outputs.executable,
+        "\n".join(["#!/bin/bash", "status=0"] + [
+            test.short_path + " --update || status=$?"
+            for test in ctx.files.tests
+        ] + ["exit \"${status}\"", ""]),
+        is_executable = True,
+    )
+    runfiles = ctx.runfiles(files = ctx.files.tests)
+    for test in ctx.attr.tests:
+        runfiles = runfiles.merge(test[DefaultInfo].default_runfiles)
+    return [DefaultInfo(runfiles = runfiles)]
+
+_update = rule(
+    _update_impl,
+    attrs = {"tests": attr.label_list(allow_files = True)},
+    executable = True,
+)
+
+def _stem(fixture):
+    return fixture.split("/")[-1].split(":")[-1].rpartition(".")[0]
+
+def passthrough_regression_test(
+        name,
+        fixture,
+        golden = None,
+        kernel = _DEFAULT_KERNEL,
+        **kwargs):
+    """Passes a captured device through and compares the transcript with a golden one.
+
+    Also makes NAME.update, to be run: it writes the golden file.
+
+    Args:
+      name: of the test.
+      fixture: the capture, a file or label that ends in ".textproto".
+      golden: the golden transcript, a file of this package; by default the
+        fixture's name with ".golden". It need not exist at first.
+      kernel: which Linux is simulated: "6.1", "6.12", "6.18" or "7.2". Each has
+        a golden file of its own.
+      **kwargs: what every test has.
+    """
+    if not golden:
+        suffix = "" if kernel == _DEFAULT_KERNEL else ".linux-" + kernel
+        golden = _stem(fixture) + suffix + ".golden"
+    package = native.package_name()
+    _regression_test(
+        name = name,
+        size = kwargs.pop("size", "small"),
+        fixture = fixture,
+        golden = golden if native.glob([golden]) else None,
+        golden_name = package + "/" + golden if package else golden,
+        kernel = kernel,
+        update_command = "bazel run //%s:%s.update" % (package, name),
+        **kwargs
+    )
+    _update(
+        name = name + ".update",
+        testonly = True,
+        tags = ["manual"],
+        tests = [name],
+    )
+
+def passthrough_regression_tests(name, fixtures, kernel = _DEFAULT_KERNEL, **kwargs):
+    """A passthrough_regression_test for each of several captures.
+
+    nic.textproto gets the test nic_NAME. NAME is all of them, NAME.update writes
+    all golden files.
+
+    Args:
+      name: of the whole.
+      fixtures: the captures: glob(["*.textproto"]), say.
+      kernel: as for one.
+      **kwargs: what every test has.
+    """
+    tests = [_stem(fixture) + "_" + name for fixture in fixtures]
+    for test, fixture in zip(tests, fixtures):
+        passthrough_regression_test(
+            name = test,
+            fixture = fixture,
+            kernel = kernel,
+            **kwargs
+        )
+    native.test_suite(
+        name = name,
+        tests = tests,
+    )
+    _update(
+        name = name + ".update",
+        testonly = True,
+        tags = ["manual"],
+        tests = tests,
+    )

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_VMM_REGRESSION_BENCH_H_
+#define PASSTHRU_VMM_REGRESSION_BENCH_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "devices/vfio_pci/vfio_pci_device.h"
+#include "pci/bdf.h"
+#include "testing/guest_cpu.h"
+#include "testing/models/device_host.h"
+#include "testing/simulated_host.h"
+#include "testing/vfio/type1_iommu.h"
+#include "vmm/machine.h"
+#include "vmm/regression/transcript.h"
+
+namespace passthru::vmm {
+
+// What a regression run's guest program has around it beside its CPU: the
+// device from the hardware's side and from the VMM's. The machine's event loop
+// has no thread, it runs in here, so that one thing happens after the other and
+// two runs are alike.
+//
+// Thread-compatible.
+class RegressionBench {
+ public:
+  RegressionBench(fake::SimulatedHost* host, Machine* machine,
+                  Transcript* transcript)
+      : host_(host), machine_(machine), transcript_(transcript) {}
+  RegressionBench(const RegressionBench&) = delete;
+  RegressionBench& operator=(const RegressionBench&) = delete;
+
+  // Once the device is there.
+  void SetDevice(pci::Bdf host_bdf, pci::Bdf guest_bdf,
+                 std::shared_ptr<vfio_pci::VfioPciDevice> device) {
+    host_bdf_ = host_bdf;
+    guest_bdf_ = guest_bdf;
+    device_ = std::move(device);
+  }
+  void ReleaseDevice() { device_.reset(); }
+
+  pci::Bdf guest_bdf() const { return guest_bdf_; }
+  vfio_pci::VfioPciDevice& device() const { return *device_; }
+  Transcript& transcript() const { return *transcript_; }
+  fake::FakeKvm& kvm() const { return host_->kernel().kvm(); }
+
+  // What the device can reach of the guest's memory.
+  std::vector<fake::DmaMapping> DmaMappings() const {
+    return host_->vfio().DmaMappings(host_bdf_);
+  }
+
+  // The hardware does something.
+  void Act(const std::function<void(fake::DeviceHost&)>& action) const;
+
+  // Lets the VMM do what it still has to, and returns the messages that reached
+  // the guest's local APICs since the last call.
+  std::vector<fake::GuestInterrupt> TakeMessages();
+
+ private:
+  fake::SimulatedHost* const host_;
+  Machine* const machine_;
+  Transcript* const transcript_;
+  pci::Bdf host_bdf_;
+  pci::Bdf guest_bdf_;
+  std::shared_ptr<vfio_pci::VfioPciDevice> device_;
+  size_t messages_taken_ = 0;
+};
+
+}  // namespace passthru::vmm
+
+#endif  // PASSTHRU_VMM_REGRESSION_BENCH_H_

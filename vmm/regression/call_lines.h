@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_VMM_REGRESSION_CALL_LINES_H_
+#define PASSTHRU_VMM_REGRESSION_CALL_LINES_H_
+
+#include <string>
+#include <vector>
+
+#include "testing/journal.h"
+
+namespace passthru::vmm {
+
+// Kernel calls and events for a reader who compares two runs. Left out is what
+// differs from run to run (descriptors, host addresses) and what only waits
+// (KVM_RUN, epoll_wait). What has no effect that a device or a guest could see
+// (calls on eventfds, reads of configuration space) is counted at the end; the
+// rest is in order, repetition folded, up to loops of a few calls, and what
+// changes from turn to turn is a range or a list:
+//
+//   8x VFIO_DEVICE_GET_REGION_INFO(device, index=0..7)
+//   64x
+//     VFIO_DEVICE_SET_IRQS(device, index=2, start=0..63, count=1, flags=0x24)
+//     KVM_IRQFD(vm, gsi=24..87, flags=0x0)
+//   64 epoll_ctl, 64 eventfd, 3 pread(config)
+std::vector<std::string> CallLines(
+    const std::vector<fake::JournalEntry>& entries);
+
+}  // namespace passthru::vmm
+
+#endif  // PASSTHRU_VMM_REGRESSION_CALL_LINES_H_

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/regression/guest_interrupts.h"
+
+#include <linux/pci_regs.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "devices/interrupts/msix_vector_group.h"
+#include "devices/vfio_pci/device_report.h"
+#include "testing/guest/linux_irq_vectors.h"
+#include "testing/guest/linux_msi.h"
+#include "testing/guest/linux_msix.h"
+#include "testing/guest/linux_pci_core.h"
+#include "testing/guest/msi_allocator.h"
+#include "testing/guest_cpu.h"
+#include "testing/models/device_host.h"
+#include "vmm/guest_layout.h"
+
+namespace passthru::vmm {
+namespace {
+
+using fake::GuestMessage;
+
+// The guest has one CPU, which has vectors for that many, whatever else it
+// uses. (Linux would spread more over its CPUs.)
+constexpr uint16_t kMaxVectors = 128;
+
+// Vectors that are in use, MSI-X or MSI: fires them from the hardware and sees
+// what arrives.
+class VectorCheck {
+ public:
+  VectorCheck(fake::GuestMachine& guest, RegressionBench& bench,
+              fake::LinuxIrqVectors& vectors, vfio_pci::InterruptKind kind)
+      : guest_(guest), bench_(bench), vectors_(vectors), kind_(kind) {}
+
+  void Fire(uint16_t vector) {
+    bench_.Act([&](fake::DeviceHost& hardware) {
+      if (kind_ == vfio_pci::InterruptKind::kMsix) {
+        hardware.RaiseMsix(vector);
+      } else {
+        hardware.RaiseMsi(vector);
+      }
+    });
+  }
+
+  // The guest takes what arrived; how many of these were `vector`'s.
+  size_t Take(uint16_t vector) {
+    const auto taken = TakeAll();
+    const auto found = taken.find(vectors_.message(vector).data);
+    size_t others = 0;
+    for (const auto& [data, count] : taken) {
+      if (data != vectors_.message(vector).data) others += count;
+    }
+    if (others != 0) {
+      bench_.transcript().Problem(absl::StrCat(
+          others, " interrupts of others when vector ", vector, " was meant"));
+    }
+    return found == taken.end() ? 0 : found->second;
+  }
+
+  // By the message's data, which tells the vectors of a run apart.
+  std::map<uint32_t, size_t> TakeAll() {
+    std::map<uint32_t, size_t> taken;
+    for (const GuestMessage& message : bench_.TakeMessages()) {
+      const auto interrupt = guest_.cpu().WaitForInterrupt();
+      if (!interrupt.has_value() || *interrupt != message) {
+        bench_.transcript().Problem(
+            absl::StrFormat("message 0x%x data 0x%02x reached no CPU",
+                            message.address, message.data));
+        continue;
+      }
+      ++taken[message.data];
+    }
+    return taken;
+  }
+
+  // Does `once` for every vector, which says what went wrong or nothing.
+  void ForEach(std::string_view what,
+               const std::function<std::string(uint16_t)>& once) {
+    std::string first_failure;
+    uint16_t failures = 0;
+    for (uint16_t vector = 0; vector < vectors_.count(); ++vector) {
+      const std::string failure = once(vector);
+      if (failure.empty()) continue;
+      if (++failures == 1) {
+        first_failure = absl::StrCat("vector ", vector, ": ", failure);
+      }
+    }
+    bench_.transcript().Line(absl::StrCat(
+        what, ": ", vectors_.count() - failures, " of ", vectors_.count()));
+    if (failures != 0) bench_.transcript().Problem(first_failure);
+  }
+
+  void FireEach() {
+    ForEach("each fired once and arrived once, as its own message",
+            [&](uint16_t vector) -> std::string {
+              Fire(vector);
+              const size_t count = Take(vector);
+              return count == 1 ? ""
+                                : absl::StrCat("arrived ", count, " times");
+            });
+    DescribeStates();
+  }
+
+  // `pending` reads the vector's pending bit.
+  void MaskEach(const std::function<bool(uint16_t)>& pending) {
+    ForEach(
+        "each masked and fired twice: held back, pending, and arrived once "
+        "when unmasked",
+        [&](uint16_t vector) -> std::string {
+          vectors_.Mask(vector);
+          Fire(vector);
+          Fire(vector);
+          if (const size_t count = Take(vector); count != 0) {
+            return absl::StrCat("arrived ", count, " times while masked");
+          }
+          if (!pending(vector)) return "was not pending";
+          vectors_.Unmask(vector);
+          if (const size_t count = Take(vector); count != 1) {
+            return absl::StrCat("arrived ", count, " times when unmasked");
+          }
+          return pending(vector) ? "is still pending" : "";
+        });
+  }
+
+  // How the VMM delivers them now.
+  void DescribeStates() {
+    std::map<std::string, int> states;
+    for (const auto& group : bench_.device().Describe().vector_groups) {
+      if (group.kind != kind_) continue;
+      for (const interrupts::VectorReport& vector : group.vectors) {
+        ++states[std::string(interrupts::Name(vector.state))];
+      }
+    }
+    bench_.transcript().Line(
+        absl::StrCat("vectors by state: ",
+                     absl::StrJoin(states, ", ", absl::PairFormatter(" "))));
+  }
+
+ private:
+  fake::GuestMachine& guest_;
+  RegressionBench& bench_;
+  fake::LinuxIrqVectors& vectors_;
+  const vfio_pci::InterruptKind kind_;
+};
+
+absl::Status RequestAll(fake::LinuxIrqVectors& vectors) {
+  for (uint16_t vector = 0; vector < vectors.count(); ++vector) {
+    if (absl::Status s =
+            vectors.Request(vector, absl::StrCat("vector ", vector), [] {});
+        !s.ok()) {
+      return s;
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string EnableLine(const fake::LinuxIrqVectors& vectors, uint16_t there) {
+  const GuestMessage first = vectors.message(0);
+  const GuestMessage last =
+      vectors.message(static_cast<uint16_t>(vectors.count() - 1));
+  return absl::StrFormat(
+      "%d of %d vectors, messages 0x%x data 0x%02x to 0x%02x", vectors.count(),
+      there, first.address, first.data, last.data);
+}
+
+void CheckFunctionMask(fake::LinuxMsix& msix, VectorCheck& check,
+                       Transcript& transcript) {
+  msix.SetFunctionMask(true);
+  for (uint16_t vector = 0; vector < msix.count(); ++vector) check.Fire(vector);
+  if (!check.TakeAll().empty()) {
+    transcript.Problem("interrupts arrived while the function was masked");
+  }
+  msix.SetFunctionMask(false);
+  const std::map<uint32_t, size_t> taken = check.TakeAll();
+  const auto once = std::ranges::count_if(
+      taken, [](const auto& message) { return message.second == 1; });
+  transcript.Line(
+      absl::StrCat("the function masked and each fired: held back, and arrived "
+                   "once when unmasked: ",
+                   once, " of ", msix.count()));
+  if (once != msix.count() || taken.size() != msix.count()) {
+    transcript.Problem("interrupts were lost or doubled");
+  }
+}
+
+void CheckFreed(fake::LinuxIrqVectors& vectors, VectorCheck& check,
+                Transcript& transcript) {
+  vectors.Free();
+  check.Fire(0);
+  transcript.Line("switched off, and vector 0 fired: nothing arrived");
+  if (!check.TakeAll().empty()) {
+    transcript.Problem("an interrupt arrived though they were off");
+  }
+}
+
+absl::Status CheckMsix(fake::GuestMachine& guest, fake::LinuxPciDevice& device,
+                       RegressionBench& bench) {
+  const uint16_t there = fake::MsixVectorCount(device);
+  if (there == 0) return absl::OkStatus();
+  Transcript& transcript = bench.transcript();
+  transcript.Begin("MSI-X: bring up");
+  auto vectors = fake::LinuxMsix::Enable(guest.irq_context(), device,
+                                         std::min(there, kMaxVectors));
+  if (!vectors.ok()) return vectors.status();
+  if (absl::Status s = RequestAll(**vectors); !s.ok()) return s;
+  transcript.Line(EnableLine(**vectors, there));
+  VectorCheck check(guest, bench, **vectors, vfio_pci::InterruptKind::kMsix);
+  check.DescribeStates();
+
+  transcript.Begin("MSI-X: interrupts");
+  check.FireEach();
+  transcript.Begin("MSI-X: the same again");
+  check.FireEach();
+  transcript.Begin("MSI-X: mask bits");
+  check.MaskEach([&](uint16_t vector) { return (*vectors)->Pending(vector); });
+  transcript.Begin("MSI-X: function mask");
+  CheckFunctionMask(**vectors, check, transcript);
+  transcript.Begin("MSI-X: off");
+  CheckFreed(**vectors, check, transcript);
+  return absl::OkStatus();
+}
+
+// The offset of MSI's pending bits, where vectors can be masked at all.
+std::optional<uint16_t> MsiPendingOffset(const fake::LinuxPciDevice& device) {
+  const uint16_t at = device.FindCapability(PCI_CAP_ID_MSI);
+  const uint16_t control = device.ReadWord(at + PCI_MSI_FLAGS);
+  if ((control & PCI_MSI_FLAGS_MASKBIT) == 0) return std::nullopt;
+  const int pending = (control & PCI_MSI_FLAGS_64BIT) != 0 ? PCI_MSI_PENDING_64
+                                                           : PCI_MSI_PENDING_32;
+  return static_cast<uint16_t>(at + pending);
+}
+
+absl::Status CheckMsi(fake::GuestMachine& guest, fake::LinuxPciDevice& device,
+                      RegressionBench& bench) {
+  const uint16_t there = fake::MsiVectorCount(device);
+  if (there == 0) return absl::OkStatus();
+  Transcript& transcript = bench.transcript();
+  transcript.Begin("MSI: bring up");
+  auto vectors = fake::LinuxMsi::Enable(guest.irq_context(), device, there);
+  if (!vectors.ok()) return vectors.status();
+  if (absl::Status s = RequestAll(**vectors); !s.ok()) return s;
+  transcript.Line(EnableLine(**vectors, there));
+  VectorCheck check(guest, bench, **vectors, vfio_pci::InterruptKind::kMsi);
+  check.DescribeStates();
+
+  transcript.Begin("MSI: interrupts");
+  check.FireEach();
+  transcript.Begin("MSI: the same again");
+  check.FireEach();
+  if (const auto pending = MsiPendingOffset(device); pending.has_value()) {
+    transcript.Begin("MSI: mask bits");
+    check.MaskEach([&](uint16_t vector) {
+      return ((device.ReadDword(*pending) >> vector) & 1) != 0;
+    });
+  }
+  transcript.Begin("MSI: off");
+  CheckFreed(**vectors, check, transcript);
+  return absl::OkStatus();
+}
+
+void CheckIntx(fake::LinuxPciDevice& device, RegressionBench& bench) {
+  Transcript& transcript = bench.transcript();
+  transcript.Begin("INTx");
+  const uint8_t pin = device.info.interrupt_pin;
+  if (pin == 0) {
+    transcript.Line("the guest sees no pin");
+    return;
+  }
+  const uint32_t gsi = IntxGsi(bench.guest_bdf().device());
+  transcript.Line(absl::StrFormat("INT%c on GSI %d", 'A' + pin - 1, gsi));
+  const auto expect = [&](bool high, std::string_view when) {
+    transcript.Line(
+        absl::StrCat(when, ": the line is ", high ? "high" : "low"));
+    if (bench.kvm().LineLevel(gsi) != high) {
+      transcript.Problem(absl::StrCat("the line is ", high ? "low" : "high"));
+    }
+  };
+  const auto assert_pin = [&](bool asserted) {
+    bench.Act([&](fake::DeviceHost& hardware) { hardware.SetIntx(asserted); });
+  };
+  assert_pin(true);
+  expect(true, "the device asserts its pin");
+  bench.kvm().Acknowledge(gsi);
+  expect(true, "the guest acknowledges while it is asserted");
+  assert_pin(false);
+  bench.kvm().Acknowledge(gsi);
+  expect(false, "the device releases it, the guest acknowledges");
+  fake::PciIntx(device, false);
+  assert_pin(true);
+  expect(false, "asserted with interrupts disabled in COMMAND");
+  fake::PciIntx(device, true);
+  expect(true, "enabled there");
+  assert_pin(false);
+  bench.kvm().Acknowledge(gsi);
+  expect(false, "released and acknowledged");
+}
+
+}  // namespace
+
+absl::Status CheckInterrupts(fake::GuestMachine& guest,
+                             fake::LinuxPciDevice& device,
+                             RegressionBench& bench) {
+  CheckIntx(device, bench);
+  if (absl::Status s = CheckMsix(guest, device, bench); !s.ok()) return s;
+  return CheckMsi(guest, device, bench);
+}
+
+absl::Status LeaveInterruptsOn(fake::GuestMachine& guest,
+                               fake::LinuxPciDevice& device,
+                               RegressionBench& bench) {
+  vfio_pci::InterruptKind kind = vfio_pci::InterruptKind::kMsix;
+  absl::StatusOr<std::unique_ptr<fake::LinuxIrqVectors>> vectors;
+  if (fake::MsixVectorCount(device) != 0) {
+    vectors = fake::LinuxMsix::Enable(guest.irq_context(), device, 1);
+  } else if (fake::MsiVectorCount(device) != 0) {
+    kind = vfio_pci::InterruptKind::kMsi;
+    vectors = fake::LinuxMsi::Enable(guest.irq_context(), device, 1);
+  } else {
+    return absl::OkStatus();
+  }
+  if (!vectors.ok()) return vectors.status();
+  if (absl::Status s = RequestAll(**vectors); !s.ok()) return s;
+  VectorCheck(guest, bench, **vectors, kind).FireEach();
+  return absl::OkStatus();
+}
+
+}  // namespace passthru::vmm

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// passthrough_regression: passes a captured device through on the simulated
+// kernel and prints the transcript. What `bazel test` makes of it is in
+// regression.sh, and in //testing:passthrough.bzl for those who use it.
+
+#include <sys/resource.h>
+
+#include <iostream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/log/globals.h"
+#include "absl/log/initialize.h"
+#include "testing/kernel_version.h"
+#include "vmm/regression/regression.h"
+
+ABSL_FLAG(std::string, fixture, "",
+          "The captured device: a textproto of testing/proto/device.proto.");
+ABSL_FLAG(std::string, kernel, "6.12",
+          "Which kernel the simulated one answers as: 6.1, 6.12, 6.18 or 7.2.");
+
+namespace passthru::vmm {
+namespace {
+
+// Statuses of regression.sh's, too.
+enum ExitStatus { kGood = 0, kCannotRun = 2, kProblems = 3 };
+
+// How many vectors a device gets depends on how many descriptors the process
+// may have: the same everywhere.
+void LimitDescriptors() {
+  constexpr rlim_t kDescriptors = 4096;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max < kDescriptors) {
+    return;
+  }
+  limit.rlim_cur = kDescriptors;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+ExitStatus Main() {
+  RegressionOptions options;
+  options.fixture = absl::GetFlag(FLAGS_fixture);
+  std::optional<fake::KernelVersion> kernel;
+  for (const fake::KernelVersion version : fake::kAllKernelVersions) {
+    if (absl::GetFlag(FLAGS_kernel) == fake::Name(version)) kernel = version;
+  }
+  if (!kernel.has_value()) {
+    std::cerr << "passthrough_regression: --kernel="
+              << absl::GetFlag(FLAGS_kernel)
+              << " is none that was measured; there are 6.1, 6.12, 6.18 and "
+                 "7.2.\n";
+    return kCannotRun;
+  }
+  options.kernel = *kernel;
+  LimitDescriptors();
+  const auto result = RunRegression(options);
+  if (!result.ok()) {
+    std::cerr << "passthrough_regression: " << result.status().message()
+              << "\n";
+    return kCannotRun;
+  }
+  std::cout << result->transcript;
+  std::cout.flush();
+  for (const std::string& problem : result->problems) {
+    std::cerr << "passthrough_regression: " << problem << "\n";
+  }
+  return result->problems.empty() ? kGood : kProblems;
+}
+
+}  // namespace
+}  // namespace passthru::vmm
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(
+      "Passes a captured device through on the simulated kernel and prints "
+      "what happened.\n  passthrough_regression --fixture=FILE [--kernel=6.1]");
+  absl::ParseCommandLine(argc, argv);
+  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kError);
+  absl::InitializeLog();
+  return passthru::vmm::Main();
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/regression/regression.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "pci/bdf.h"
+#include "testing/fake_kernel.h"
+#include "testing/guest/guest_layout.h"
+#include "testing/guest_cpu.h"
+#include "testing/leak_check.h"
+#include "testing/simulated_host.h"
+#include "testing/vfio/fixture.h"
+#include "vmm/device_manager.h"
+#include "vmm/guest_run.h"
+#include "vmm/machine.h"
+#include "vmm/regression/bench.h"
+#include "vmm/regression/guest_program.h"
+#include "vmm/regression/transcript.h"
+#include "vmm/vcpu_runner.h"
+
+namespace passthru::vmm {
+namespace {
+
+constexpr uint64_t kRamSize = uint64_t{64} << 20;
+
+fake::SimulatedHost::Options HostOptions(fake::KernelVersion version) {
+  fake::SimulatedHost::Options options;
+  options.kernel.version = version;
+  // Nothing waits for an interrupt that has not arrived already.
+  options.kernel.kvm.guest_wait_limit = absl::Seconds(5);
+  return options;
+}
+
+absl::Status RunGuest(fake::SimulatedHost& host, Machine& machine,
+                      RegressionBench& bench) {
+  const fake::GuestLayout layout = GuestLayoutOf(machine);
+  auto guest = GuestRun::Create(&machine, &host.kernel(),
+                                [&bench, &layout](fake::GuestCpu& cpu) {
+                                  return RunRegressionGuest(cpu, layout, bench);
+                                });
+  if (!guest.ok()) return guest.status();
+  VcpuRunner runner({.vcpu = &machine.vcpu(0),
+                     .mmio = &machine.mmio(),
+                     .pio = &machine.pio()});
+  return (*guest)->Run(runner);
+}
+
+absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
+                        Transcript& transcript) {
+  auto machine =
+      Machine::Create({.syscalls = &host.kernel(), .ram_size = kRamSize});
+  if (!machine.ok()) return machine.status();
+  // RegressionBench runs the loop. Stopping may leave it one wake-up.
+  (*machine)->loop().Stop();
+  if (const auto woken = (*machine)->loop().RunOnce(0); !woken.ok()) {
+    return woken.status();
+  }
+  auto devices = DeviceManager::Create(machine->get(), {.intx = true});
+  if (!devices.ok()) return devices.status();
+
+  transcript.Begin("Attach");
+  const auto guest = (*devices)->Attach(device);
+  if (!guest.ok()) return guest.status();
+  RegressionBench bench(&host, machine->get(), &transcript);
+  bench.SetDevice(device, *guest, (*devices)->Find(*guest));
+  if (absl::Status status = RunGuest(host, **machine, bench); !status.ok()) {
+    return status;
+  }
+  transcript.Begin("Detach");
+  bench.ReleaseDevice();
+  absl::Status detached = (*devices)->Detach(*guest);
+  transcript.EndMeasurement();
+  return detached;
+}
+
+}  // namespace
+
+absl::StatusOr<RegressionResult> RunRegression(
+    const RegressionOptions& options) {
+  auto fixture = fake::LoadFixture(options.fixture);
+  if (!fixture.ok()) return fixture.status();
+  fixture->clear_model();
+  const auto device = pci::Bdf::Parse(fixture->bdf());
+  if (!device.ok()) return device.status();
+
+  fake::SimulatedHost host(HostOptions(options.kernel));
+  if (absl::Status status = host.vfio().AddDevice(*fixture); !status.ok()) {
+    return status;
+  }
+  options.prepare(host);
+  const fake::ResourceSnapshot before = host.kernel().Resources();
+  Transcript transcript(&host.kernel());
+  transcript.Headline(absl::StrCat(fixture->name(), " on the simulated Linux ",
+                                   fake::Name(options.kernel)));
+  if (absl::Status status = RunMachine(host, *device, transcript);
+      !status.ok()) {
+    transcript.Problem(status.ToString());
+  }
+  transcript.Begin("Left behind");
+  transcript.DropMeasurement();
+  const fake::LeakReport report = host.kernel().CheckLeaks(before);
+  if (report.empty()) transcript.Line("nothing");
+  for (const std::string& leak : report.leaks) transcript.Problem(leak);
+  std::string text = transcript.Finish();
+  return RegressionResult{.transcript = std::move(text),
+                          .problems = transcript.problems()};
+}
+
+}  // namespace passthru::vmm

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/regression/regression.h"
+
+#include <cerrno>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/call.h"
+#include "testing/fault_injector.h"
+#include "testing/kernel_version.h"
+#include "testing/simulated_host.h"
+
+namespace passthru::vmm {
+namespace {
+
+using absl_testing::IsOk;
+using absl_testing::StatusIs;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
+constexpr char kEdu[] = "testing/fixtures/edu.textproto";
+
+// Every call of that name fails.
+void Fail(RegressionOptions& options, const char* call, int error) {
+  options.prepare = [call, error](fake::SimulatedHost& host) {
+    host.kernel().faults().FailNthOf(call, 1, error,
+                                     fake::FaultInjector::Mode::kSticky);
+  };
+}
+
+TEST(RegressionTest, TwoRunsAreAlike) {
+  const auto first = RunRegression({.fixture = kNvme});
+  const auto second = RunRegression({.fixture = kNvme});
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(second, IsOk());
+  EXPECT_THAT(first->problems, IsEmpty());
+  EXPECT_EQ(first->transcript, second->transcript);
+}
+
+TEST(RegressionTest, KernelsDiffer) {
+  const auto now = RunRegression({.fixture = kNvme});
+  const auto before =
+      RunRegression({.fixture = kNvme, .kernel = fake::KernelVersion::k6_1});
+  ASSERT_THAT(now, IsOk());
+  ASSERT_THAT(before, IsOk());
+  EXPECT_NE(now->transcript, before->transcript);
+}
+
+TEST(RegressionTest, NothingOfTheProcessIsInTheTranscript) {
+  const auto result = RunRegression({.fixture = kEdu});
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->transcript, Not(HasSubstr("fd=")));
+  EXPECT_THAT(result->transcript, Not(HasSubstr("0x7f")));
+}
+
+TEST(RegressionTest, LostInterruptIsAProblem) {
+  RegressionOptions options = {.fixture = kEdu};
+  Fail(options, "KVM_SIGNAL_MSI", EINVAL);
+  const auto result = RunRegression(options);
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->problems, Contains(HasSubstr("arrived 0 times")));
+  EXPECT_THAT(result->transcript, HasSubstr("PROBLEM: vector 0: arrived 0"));
+}
+
+TEST(RegressionTest, BarThatIsNotMappedAnyMoreIsSeen) {
+  RegressionOptions options = {.fixture = kEdu};
+  options.prepare = [](fake::SimulatedHost& host) {
+    host.kernel().faults().FailWhen(
+        [](const fake::Call& call) {
+          return call.name == "mmap" && call.subject.starts_with("vfio-device");
+        },
+        ENOMEM);
+  };
+  const auto result = RunRegression(options);
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->transcript, HasSubstr("trapped  "));
+  EXPECT_THAT(result->transcript, HasSubstr("reads 0x5a5a5a01, 2 exits"));
+}
+
+TEST(RegressionTest, WhatIsLeftBehindIsAProblem) {
+  RegressionOptions options = {.fixture = kEdu};
+  Fail(options, "munmap", ENOMEM);
+  const auto result = RunRegression(options);
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->problems, Not(IsEmpty()));
+}
+
+TEST(RegressionTest, FailedAttachIsAProblemThatNamesTheCall) {
+  RegressionOptions options = {.fixture = kEdu};
+  Fail(options, "VFIO_GROUP_SET_CONTAINER", EBUSY);
+  const auto result = RunRegression(options);
+  ASSERT_THAT(result, IsOk());
+  EXPECT_THAT(result->problems,
+              Contains(HasSubstr("VFIO_GROUP_SET_CONTAINER")));
+}
+
+TEST(RegressionTest, BrokenFixtureIsNamed) {
+  EXPECT_THAT(RunRegression({.fixture = "testing/fixtures/absent.textproto"}),
+              StatusIs(::testing::_, HasSubstr("absent.textproto")));
+}
+
+}  // namespace
+}  // namespace passthru::vmm
