@@ -6,18 +6,26 @@
 #include <sys/utsname.h>
 
 #include <cstdio>
+#include <iostream>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status_matchers.h"
 #include "devices/kernel/linux_syscalls.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "testing/contract/observation.h"
+#include "testing/contract/transcript.h"
 #include "testing/kernel_version.h"
 #include "testing/kvm_contract.h"
 
 namespace passthru::fake {
 namespace {
+
+using ::absl_testing::IsOk;
+using ::testing::IsEmpty;
 
 // The newest of the known kernels that is not newer than this machine's.
 KernelVersion NearestVersion() {
@@ -52,13 +60,19 @@ TEST(KvmContractRealTest, LinuxAnswersAsTheTranscript) {
   }
   linux_syscalls.Close(opened.value);
 
-  const auto expected = KvmTranscript(NearestVersion());
-  const auto observed = ObserveKvm(&linux_syscalls);
-  ASSERT_EQ(observed.size(), expected.size());
-  for (size_t i = 0; i < observed.size(); ++i) {
-    if (BuildOptions().contains(observed[i].question)) continue;
-    EXPECT_EQ(observed[i].ToString(), expected[i].ToString());
+  auto expected = LoadTranscript(kTranscriptFolder, "kvm", NearestVersion());
+  ASSERT_THAT(expected, IsOk());
+  auto observed = ObserveKvm(&linux_syscalls);
+  for (auto* const answers : {&*expected, &observed}) {
+    std::erase_if(*answers, [](const Observation& one) {
+      return BuildOptions().contains(one.question);
+    });
   }
+  Agreement agreement;
+  agreement.Compare("kvm", observed, *expected);
+  std::cout << "This machine's KVM, held against " << NearestVersion() << "\n"
+            << agreement.Report();
+  EXPECT_THAT(agreement.differences(), IsEmpty());
 }
 
 }  // namespace

@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/kvm_contract.h"
 
+#include <iostream>
 #include <string>
-#include <vector>
 
+#include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "testing/contract/transcript.h"
 #include "testing/fake_kernel.h"
 #include "testing/kernel_version.h"
 
 namespace passthru::fake {
 namespace {
 
-std::vector<std::string> Lines(const std::vector<KvmObservation>& all) {
-  std::vector<std::string> lines;
-  lines.reserve(all.size());
-  for (const KvmObservation& one : all) lines.push_back(one.ToString());
-  return lines;
-}
+using ::absl_testing::IsOk;
+using ::testing::IsEmpty;
 
 class KvmContractTest : public ::testing::TestWithParam<KernelVersion> {};
 
 TEST_P(KvmContractTest, FakeAnswersAsLinux) {
   FakeKernel kernel({.version = GetParam()});
-  EXPECT_THAT(Lines(ObserveKvm(&kernel)),
-              ::testing::ElementsAreArray(Lines(KvmTranscript(GetParam()))));
+  const auto expected = LoadTranscript(kTranscriptFolder, "kvm", GetParam());
+  ASSERT_THAT(expected, IsOk());
+  Agreement agreement;
+  agreement.Compare("kvm", ObserveKvm(&kernel), *expected);
+  std::cout << agreement.Report();
+  EXPECT_THAT(agreement.differences(), IsEmpty());
   EXPECT_TRUE(kernel.CheckLeaks().empty()) << kernel.CheckLeaks();
 }
 

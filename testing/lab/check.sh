@@ -35,14 +35,21 @@ run() {
 # The questions of the contract tests. Where devices and groups are is part of
 # some answers, so they are where they were first asked.
 contract() {
+  local save=()
+  [[ ${UPDATE:-} != 1 ]] || save=(--save)
   "$lab" --kernel="$kernel" \
     --device=pcie-root-port,id=port1,chassis=1,addr=2 \
     --device=pcie-root-port,id=port2,chassis=2,addr=3 \
     --device=e1000e,bus=port1,romfile= --bind=0000:01:00.0 \
     "${disk[@]}" --device=$nvme,bus=port2 --bind=0000:02:00.0 \
-    --device=edu,addr=10 --bind=0000:00:10.0 --device=ich9-ahci,addr=14 \
-    "$here/testing/lab/contract" \
-    e1000e=0000:01:00.0 nvme=0000:02:00.0 edu=0000:00:10.0
+    --device=edu,addr=10 --bind=0000:00:10.0 \
+    --device=nvme,serial=host,addr=14.0,multifunction=on \
+    --device=edu,addr=14.1 --bind=0000:00:14.1 \
+    "$here/testing/lab/contract" group=0000:00:14.1,0000:00:14.0 \
+    edu=0000:00:10.0 nvme=0000:02:00.0 e1000e=0000:01:00.0 \
+    >"$work/answers" || { cat "$work/answers"; return 1; }
+  testing/contract/contract_report "$source/testing/contract/transcripts" \
+    "${save[@]}" <"$work/answers"
 }
 
 # What a guest sees, which is what it sees on the simulated kernel. The NVMe

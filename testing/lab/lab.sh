@@ -92,7 +92,7 @@ boot() {
     -nodefaults -nographic -no-reboot -serial "file:$work/console" \
     -monitor none -net none -kernel "$kernel_dir/vmlinuz" \
     -initrd "$work/initramfs" \
-    -append "console=ttyS0 intel_iommu=on quiet panic=-1 no_timer_check" \
+    -append "console=ttyS0 intel_iommu=on loglevel=1 panic=-1 no_timer_check" \
     -device intel-iommu,intremap=on "${qemu_arguments[@]}" \
     </dev/null >"$work/qemu" 2>&1
 }

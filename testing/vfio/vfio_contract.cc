@@ -31,22 +31,23 @@ std::string ErrorName(int error) {
 
 }  // namespace
 
-std::string VfioObservation::ToString() const {
-  return absl::StrCat(section, ": ", question, " -> ", answer);
-}
-
-std::vector<VfioObservation> ObserveVfio(kernel::Syscalls* syscalls,
-                                         const std::string& bdf,
-                                         uint32_t group) {
+std::vector<Observation> ObserveVfio(kernel::Syscalls* syscalls,
+                                     const std::string& bdf, uint32_t group) {
   VfioObserver observer(syscalls, bdf, group);
   observer.AskContainer();
   observer.AskGroup();
   observer.AskIommu();
   observer.AskDevice();
   observer.AskIrqs();
+  observer.AskIrqMatrix();
   observer.AskAccess();
+  observer.AskConfigMasks();
   observer.AskReset();
   observer.AskPower();
+  observer.AskIoEventFds();
+  observer.AskKvm();
+  observer.AskInterrupts();
+  observer.AskDma();
   observer.AskClose();
   return observer.Take();
 }
@@ -65,16 +66,6 @@ VfioObserver::~VfioObserver() {
   for (const int fd : {second_device_, device_, group_, container_, null_}) {
     if (fd >= 0) kernel_.Close(fd);
   }
-}
-
-void VfioObserver::Write(std::string question, std::string answer) {
-  observations_.push_back({.section = section_,
-                           .question = std::move(question),
-                           .answer = std::move(answer)});
-}
-
-void VfioObserver::Detail(std::string_view text) {
-  absl::StrAppend(&observations_.back().answer, " ", text);
 }
 
 SyscallResult<int> VfioObserver::Ask(std::string question, int fd,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The questions about reset, ioeventfds and power states.
+// The questions about reset and power states.
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -53,10 +54,10 @@ void VfioObserver::AskReset() {
   Detail(absl::StrCat("efd=", Count(eventfds_[0])));
   SetIrqs("SET_IRQS disable", index,
           VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, {});
-  AskIoEventFd();
 }
 
 void VfioObserver::AskHotReset() {
+  Begin("hot reset");
   // struct vfio_pci_hot_reset_info: argsz, flags, count, devices.
   constexpr size_t kHeader = offsetof(vfio_pci_hot_reset_info, devices);
   std::vector<uint8_t> info(4096, 0);
@@ -102,33 +103,13 @@ void VfioObserver::AskHotReset() {
   ask("flags=1", 1, 1, {group_});
   ask("own group", 0, 1, {group_});
   ask("count=50", 0, 50, std::vector<int>(50, group_));
-}
-
-void VfioObserver::AskIoEventFd() {
-  const auto ask = [this](std::string question, uint32_t flags, uint64_t offset,
-                          int fd) {
-    vfio_device_ioeventfd request = {};
-    request.argsz = sizeof(request);
-    request.flags = flags;
-    request.offset = offset;
-    request.data = 0x1234;
-    request.fd = fd;
-    Ask("IOEVENTFD " + question, device_, VFIO_DEVICE_IOEVENTFD, &request);
-  };
-  const uint64_t bar = regions_[0].offset;
-  const int fd = eventfds_[0];
-  ask("32 BAR0+0", VFIO_DEVICE_IOEVENTFD_32, bar, fd);
-  ask("dup", VFIO_DEVICE_IOEVENTFD_32, bar, fd);
-  ask("del", VFIO_DEVICE_IOEVENTFD_32, bar, -1);
-  ask("del again", VFIO_DEVICE_IOEVENTFD_32, bar, -1);
-  ask("flags 3", VFIO_DEVICE_IOEVENTFD_8 | VFIO_DEVICE_IOEVENTFD_16, bar, fd);
-  ask("config", VFIO_DEVICE_IOEVENTFD_32,
-      regions_[VFIO_PCI_CONFIG_REGION_INDEX].offset, fd);
+  Begin("reset");
 }
 
 void VfioObserver::AskPower() {
   Begin("power");
   const uint32_t capability = FindCapabilityOffset(PCI_CAP_ID_PM);
+  Write("power management", capability == 0 ? "none" : "there");
   if (capability == 0) return;
   const uint32_t control = capability + PCI_PM_CTRL;
   SetConfigValue(control, 2, 3);
@@ -140,6 +121,24 @@ void VfioObserver::AskPower() {
         absl::StrFormat("%#x cmd=%#x", ConfigValue(control, 2),
                         ConfigValue(PCI_COMMAND, 2)));
   AskRead("BAR back in D0", regions_[0].offset, 4);
+
+  // The state decides about reads, writes and mappings of BARs, and nothing
+  // else.
+  const auto mapped =
+      kernel_.Mmap(nullptr, regions_[0].size, PROT_READ | PROT_WRITE,
+                   MAP_SHARED, device_, regions_[0].offset);
+  for (uint32_t state = 1; state <= 4; ++state) {
+    const std::string name = absl::StrFormat("D%d ", state % 4);
+    SetConfigValue(control, 1, state % 4);
+    Write(name + "state read back",
+          absl::StrFormat("%#x", ConfigValue(control, 1) & 3u));
+    AskRead(name + "BAR", regions_[0].offset, 4);
+    AskRead(name + "config", regions_[VFIO_PCI_CONFIG_REGION_INDEX].offset, 4);
+    if (mapped.ok()) AskTouch(name + "BAR", mapped.value);
+    Write(name + "command",
+          absl::StrFormat("%#x", ConfigValue(PCI_COMMAND, 2)));
+  }
+  if (mapped.ok()) kernel_.Munmap(mapped.value, regions_[0].size);
 }
 
 }  // namespace passthru::fake

@@ -1,42 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/vfio/vfio_contract.h"
 
+#include <cstdint>
+#include <iostream>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "pci/bdf.h"
+#include "testing/contract/observation.h"
+#include "testing/contract/transcript.h"
 #include "testing/kernel_version.h"
 #include "testing/simulated_host.h"
-#include "testing/vfio/fixture.h"
 
 namespace passthru::fake {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::testing::IsEmpty;
 
+// Where they were when they were asked, which is part of some answers.
 struct Case {
-  ObservedDevice device;
-  const char* fixture;
-  const char* bdf;  // Where it was when it was asked.
+  const char* name;  // Of fixture and transcript.
+  const char* bdf;
   uint32_t group;
 };
 
 constexpr Case kCases[] = {
-    {ObservedDevice::kE1000e, "e1000e", "0000:01:00.0", 6},
-    {ObservedDevice::kNvme, "nvme", "0000:02:00.0", 7},
-    {ObservedDevice::kEdu, "edu", "0000:00:10.0", 3},
+    {"e1000e", "0000:01:00.0", 6},
+    {"nvme", "0000:02:00.0", 7},
+    {"edu", "0000:00:10.0", 3},
 };
 
-void PrintTo(const Case& asked, std::ostream* out) { *out << asked.fixture; }
+void PrintTo(const Case& asked, std::ostream* out) { *out << asked.name; }
 
-std::vector<std::string> Lines(const std::vector<VfioObservation>& all) {
-  std::vector<std::string> lines;
-  for (const VfioObservation& one : all) lines.push_back(one.ToString());
-  return lines;
+std::string FixtureOf(const std::string& name) {
+  return "testing/fixtures/" + name + ".textproto";
+}
+
+// Holds what the fake answers against the transcript.
+void Check(KernelVersion version, std::string_view subject,
+           const std::vector<Observation>& answers) {
+  const auto expected = LoadTranscript(kTranscriptFolder, subject, version);
+  ASSERT_THAT(expected, IsOk());
+  Agreement agreement;
+  agreement.Compare(subject, answers, *expected);
+  std::cout << "The simulated Linux " << version << "\n" << agreement.Report();
+  EXPECT_THAT(agreement.differences(), IsEmpty());
 }
 
 class VfioContractTest
@@ -49,35 +64,52 @@ TEST_P(VfioContractTest, FakeAnswersAsLinux) {
   options.vfio.iommu.iova_ranges = {{0, 0xfedfffff},
                                     {0xfef00000, 0xffffffffffff}};
   SimulatedHost host(options);
-  const auto fixture = LoadFixture(std::string("testing/fixtures/") +
-                                   asked.fixture + ".textproto");
-  ASSERT_THAT(fixture, IsOk());
-  ASSERT_THAT(
-      host.vfio().AddDevice(
-          *fixture, {.bdf = *pci::Bdf::Parse(asked.bdf), .group = asked.group}),
-      IsOk());
-
-  const std::vector<std::string> answers =
-      Lines(ObserveVfio(&host.kernel(), asked.bdf, asked.group));
-  const std::vector<std::string> expected =
-      Lines(VfioTranscript(version, asked.device));
-  ASSERT_EQ(answers.size(), expected.size());
-  for (size_t i = 0; i < answers.size(); ++i) {
-    EXPECT_EQ(answers[i], expected[i]) << "question " << i;
-  }
+  ASSERT_THAT(host.AddFixture(
+                  FixtureOf(asked.name),
+                  {.bdf = *pci::Bdf::Parse(asked.bdf), .group = asked.group}),
+              IsOk());
+  host.kernel().StartDeviceThread();
+  Check(version, asked.name,
+        ObserveVfio(&host.kernel(), asked.bdf, asked.group));
   EXPECT_TRUE(host.kernel().CheckLeaks().empty()) << host.kernel().CheckLeaks();
 }
+
+class GroupContractTest : public ::testing::TestWithParam<KernelVersion> {};
+
+TEST_P(GroupContractTest, FakeAnswersAsLinux) {
+  constexpr uint32_t kGroup = 4;
+  const pci::Bdf nvme(0, 0, 0x14, 0);
+  const pci::Bdf edu(0, 0, 0x14, 1);
+  SimulatedHost host({.kernel = {.version = GetParam()}});
+  ASSERT_THAT(host.AddFixture(FixtureOf("nvme"),
+                              {.bdf = nvme, .group = kGroup, .driver = "nvme"}),
+              IsOk());
+  ASSERT_THAT(host.AddFixture(FixtureOf("edu"), {.bdf = edu, .group = kGroup}),
+              IsOk());
+  Check(GetParam(), "group",
+        ObserveGroup(
+            &host.kernel(), edu.ToString(), nvme.ToString(), kGroup,
+            [&] { ASSERT_THAT(host.vfio().SetDriver(nvme, ""), IsOk()); }));
+  EXPECT_TRUE(host.kernel().CheckLeaks().empty()) << host.kernel().CheckLeaks();
+}
+
+std::string NameOf(KernelVersion version) {
+  std::string name = "Linux";
+  for (const char c : Name(version)) name += c == '.' ? '_' : c;
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(AllVersions, GroupContractTest,
+                         ::testing::ValuesIn(kAllKernelVersions),
+                         [](const auto& suite) { return NameOf(suite.param); });
 
 INSTANTIATE_TEST_SUITE_P(
     AllVersions, VfioContractTest,
     ::testing::Combine(::testing::ValuesIn(kAllKernelVersions),
                        ::testing::ValuesIn(kCases)),
     [](const auto& suite) {
-      std::string name = "Linux";
-      for (const char c : Name(std::get<0>(suite.param))) {
-        name += c == '.' ? '_' : c;
-      }
-      return name + "_" + std::get<1>(suite.param).fixture;
+      return NameOf(std::get<0>(suite.param)) + "_" +
+             std::get<1>(suite.param).name;
     });
 
 }  // namespace

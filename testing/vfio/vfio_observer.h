@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "devices/kernel/syscalls.h"
-#include "testing/vfio/vfio_contract.h"
+#include "testing/contract/observation.h"
 
 namespace passthru::fake {
 
@@ -31,12 +31,19 @@ class VfioObserver {
   void AskIommu();
   void AskDevice();
   void AskIrqs();
+  void AskIrqMatrix();
+  void AskConfigMasks();
   void AskAccess();
   void AskReset();
   void AskPower();
+  void AskIoEventFds();
+  void AskKvm();
+  // Of edu only, whose registers are asked to do it.
+  void AskInterrupts();
+  void AskDma();
   void AskClose();
 
-  std::vector<VfioObservation> Take() { return std::move(observations_); }
+  std::vector<Observation> Take() { return notes_.Take(); }
 
  private:
   struct RegionAnswer {
@@ -45,10 +52,11 @@ class VfioObserver {
     uint32_t flags = 0;
   };
 
-  void Begin(std::string_view section) { section_ = section; }
-  void Write(std::string question, std::string answer);
-  // Adds to the last answer what came with it.
-  void Detail(std::string_view text);
+  void Begin(std::string_view section) { notes_.Begin(section); }
+  void Write(std::string question, std::string answer) {
+    notes_.Add(std::move(question), std::move(answer));
+  }
+  void Detail(std::string_view text) { notes_.Detail(text); }
   // Makes the call and writes its answer down; the result as it was.
   kernel::SyscallResult<int> Ask(std::string question, int fd,
                                  unsigned long request, void* arg);
@@ -113,13 +121,24 @@ class VfioObserver {
 
   // reset.
   void AskHotReset();
-  void AskIoEventFd();
+
+  // kvm, interrupts, dma.
+  kernel::SyscallResult<int> SetIrq(uint32_t index, uint32_t flags,
+                                    const std::vector<int>& fds);
+  bool EnableIrq(uint32_t index, int fd);
+  void DisableIrqs();
+  // Whether the eventfd counts something before long.
+  bool Signalled(int fd);
+  uint32_t Bar0(uint64_t offset);
+  void SetBar0(uint64_t offset, uint32_t value);
+  void AskRaise(std::string question);
+  void EduDma(uint64_t from, uint64_t to, uint32_t command);
+  void AskDmaRoundTrip(std::string question, uint64_t out, uint64_t in);
 
   kernel::Syscalls& kernel_;
   const std::string bdf_;
   const std::string group_path_;
-  std::string section_;
-  std::vector<VfioObservation> observations_;
+  ObservationList notes_;
 
   int container_ = -1;
   int group_ = -1;
@@ -129,6 +148,8 @@ class VfioObserver {
   std::array<RegionAnswer, 9> regions_ = {};
   std::array<uint32_t, 5> irq_counts_ = {};
   std::vector<int> eventfds_;
+  uint8_t* dma_memory_ = nullptr;  // Two pages: source and target.
+  uint8_t dma_seed_ = 0;
   std::vector<std::pair<void*, size_t>> memory_;
 };
 

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// contract_report FOLDER [--save] <ANSWERS: holds what a kernel answered
+// (testing/lab/contract.cc prints it) against the transcripts of its version in
+// FOLDER, prints how many answers agree by section and what does not, and fails
+// if anything does not that is not listed. With --save, the answers become the
+// transcripts.
+
+#include <iostream>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "testing/contract/observation.h"
+#include "testing/contract/transcript.h"
+#include "testing/kernel_version.h"
+
+namespace passthru::fake {
+namespace {
+
+// Which of the measured kernels a release ("6.12.95+deb12-cloud-amd64") is.
+std::optional<KernelVersion> VersionOf(std::string_view release) {
+  for (const KernelVersion version : kAllKernelVersions) {
+    if (absl::StartsWith(release, absl::StrCat(Name(version), "."))) {
+      return version;
+    }
+  }
+  return std::nullopt;
+}
+
+absl::Status Run(std::string_view folder, bool save) {
+  std::map<std::string, std::vector<Observation>> answers;
+  std::string release;
+  std::string subject;
+  for (std::string line; std::getline(std::cin, line);) {
+    std::string_view rest = line;
+    if (absl::ConsumePrefix(&rest, "KERNEL ")) {
+      release = rest;
+    } else if (absl::ConsumePrefix(&rest, "SUBJECT ")) {
+      subject = rest;
+    } else if (line.empty()) {
+      continue;  // The console's.
+    } else if (auto one = Observation::Parse(line); one.has_value()) {
+      answers[subject].push_back(*std::move(one));
+    } else {
+      return absl::InvalidArgumentError(line);
+    }
+  }
+  const auto version = VersionOf(release);
+  if (!version.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("kernel '", release, "' was never asked"));
+  }
+  Agreement agreement;
+  std::vector<Observation> all;
+  for (const auto& [name, observed] : answers) {
+    if (save) {
+      if (absl::Status s = SaveTranscript(folder, name, *version, observed);
+          !s.ok()) {
+        return s;
+      }
+    }
+    const auto expected = LoadTranscript(folder, name, *version);
+    if (!expected.ok()) return expected.status();
+    agreement.Compare(name, observed, *expected);
+    all.insert(all.end(), observed.begin(), observed.end());
+  }
+  std::cout << "Linux " << release << "\n" << agreement.Report();
+  const std::vector<std::string> thin = ThinSections(all);
+  for (const std::string& section : thin) {
+    std::cout << "  TOO FEW: " << section << "\n";
+  }
+  return agreement.differences().empty() && thin.empty()
+             ? absl::OkStatus()
+             : absl::InternalError("not as expected");
+}
+
+}  // namespace
+}  // namespace passthru::fake
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::cerr << "usage: contract_report FOLDER [--save] <ANSWERS\n";
+    return 2;
+  }
+  const absl::Status status = passthru::fake::Run(
+      argv[1], argc > 2 && std::string_view(argv[2]) == "--save");
+  if (status.ok()) return 0;
+  std::cerr << "contract_report: " << status.message() << "\n";
+  return 1;
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/contract/transcript.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "testing/contract/observation.h"
+#include "testing/kernel_version.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr size_t kAtLeast = 1000;  // Questions about devices.
+
+TEST(ObservationTest, LineIsReadBack) {
+  const Observation one = {
+      .section = "irqfd", .question = "vm: gsi 5", .answer = "0 a=1"};
+  EXPECT_EQ(one.ToString(), "irqfd: vm: gsi 5 -> 0 a=1");
+  EXPECT_EQ(Observation::Parse(one.ToString()), one);
+  EXPECT_EQ(Observation::Parse("nothing of the kind"), std::nullopt);
+}
+
+TEST(ObservationTest, RepeatedQuestionIsNumbered) {
+  ObservationList list;
+  list.Begin("reset");
+  list.Add("RESET", "0");
+  list.Add("RESET", "EINVAL");
+  list.Detail("later");
+  EXPECT_THAT(list.Take(),
+              ElementsAre(Observation{"reset", "RESET", "0"},
+                          Observation{"reset", "RESET (2)", "EINVAL later"}));
+}
+
+TEST(AgreementTest, CountsAndNamesWhatDiffers) {
+  Agreement agreement;
+  agreement.Compare("edu", {{"a", "q", "0"}, {"a", "r", "EINVAL"}},
+                    {{"a", "q", "0"}, {"a", "r", "0"}});
+  EXPECT_THAT(agreement.differences(),
+              ElementsAre(HasSubstr("edu, a: r -> EINVAL")));
+  EXPECT_THAT(agreement.Report(), HasSubstr("1 of     2"));
+}
+
+TEST(AgreementTest, AnotherQuestionIsADifference) {
+  Agreement agreement;
+  agreement.Compare("edu", {{"a", "q", "0"}}, {{"a", "r", "0"}});
+  EXPECT_THAT(agreement.differences(), ElementsAre(HasSubstr("asked")));
+}
+
+class TranscriptTest : public ::testing::TestWithParam<KernelVersion> {};
+
+TEST_P(TranscriptTest, EverySectionHasItsMinimum) {
+  std::vector<Observation> all;
+  size_t of_devices = 0;
+  for (const std::string_view subject : kSubjects) {
+    const auto transcript =
+        LoadTranscript(kTranscriptFolder, subject, GetParam());
+    ASSERT_THAT(transcript, IsOk());
+    all.insert(all.end(), transcript->begin(), transcript->end());
+    if (subject != "kvm") of_devices += transcript->size();
+  }
+  EXPECT_THAT(ThinSections(all), IsEmpty());
+  EXPECT_GE(of_devices, kAtLeast);
+}
+
+INSTANTIATE_TEST_SUITE_P(AllVersions, TranscriptTest,
+                         ::testing::ValuesIn(kAllKernelVersions),
+                         [](const auto& suite) {
+                           std::string name = "Linux";
+                           for (const char c : Name(suite.param)) {
+                             name += c == '.' ? '_' : c;
+                           }
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace passthru::fake
