@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/types/span.h"
 #include "devices/kernel/syscalls.h"
 #include "testing/fake_file.h"
 #include "testing/user_memory.h"
@@ -71,6 +72,54 @@ class TextFile final : public FakeFile {
   uint64_t position_ = 0;
 };
 
+// sysfs_kf_bin_read(), sysfs_kf_bin_write().
+class BinaryFile final : public FakeFile {
+ public:
+  BinaryFile(std::string path, std::shared_ptr<BinaryAttribute> attribute)
+      : path_(std::move(path)), attribute_(std::move(attribute)) {}
+
+  std::string Describe() const override { return path_; }
+
+  SyscallResult<size_t> Read(void* buffer, size_t count) override {
+    const SyscallResult<size_t> result = Pread(buffer, count, position_);
+    if (result.ok()) position_ += result.value;
+    return result;
+  }
+
+  SyscallResult<size_t> Pread(void* buffer, size_t count,
+                              uint64_t offset) override {
+    const uint64_t size = attribute_->size();
+    std::vector<uint8_t> data(
+        std::min<uint64_t>(count, size - std::min(size, offset)));
+    attribute_->Read(offset, absl::MakeSpan(data));
+    if (!CopyToUser(buffer, data.data(), data.size())) return {.error = EFAULT};
+    return {.value = data.size()};
+  }
+
+  SyscallResult<size_t> Write(const void* buffer, size_t count) override {
+    const SyscallResult<size_t> result = Pwrite(buffer, count, position_);
+    if (result.ok()) position_ += result.value;
+    return result;
+  }
+
+  SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
+                               uint64_t offset) override {
+    const uint64_t size = attribute_->size();
+    if (offset >= size) return {.error = EFBIG};
+    std::vector<uint8_t> data(std::min<uint64_t>(count, size - offset));
+    if (!CopyFromUser(data.data(), buffer, data.size())) {
+      return {.error = EFAULT};
+    }
+    attribute_->Write(offset, data);
+    return {.value = data.size()};
+  }
+
+ private:
+  const std::string path_;
+  const std::shared_ptr<BinaryAttribute> attribute_;
+  uint64_t position_ = 0;
+};
+
 std::deque<std::string> Components(std::string_view path) {
   return absl::StrSplit(path, '/', absl::SkipEmpty());
 }
@@ -85,12 +134,13 @@ std::string DevicesPath(std::string_view bdf) {
 }  // namespace
 
 struct FakeSysfs::Node {
-  enum class Type { kDirectory, kLink, kText, kCharacterDevice };
+  enum class Type { kDirectory, kLink, kText, kBinary, kCharacterDevice };
   Type type = Type::kDirectory;
   std::string path;  // Absolute, without links.
   Node* parent = nullptr;
   std::map<std::string, std::unique_ptr<Node>, std::less<>> children;
   std::string text;  // Of a link: its target.
+  std::shared_ptr<BinaryAttribute> attribute;
   Opener opener;
   int open_error = 0;
 };
@@ -144,6 +194,13 @@ void FakeSysfs::AddFile(std::string_view path, std::string contents) {
   Node* const node = MakeNode(path);
   node->type = Node::Type::kText;
   node->text = std::move(contents);
+}
+
+void FakeSysfs::AddBinaryFile(std::string_view path,
+                              std::shared_ptr<BinaryAttribute> attribute) {
+  Node* const node = MakeNode(path);
+  node->type = Node::Type::kBinary;
+  node->attribute = std::move(attribute);
 }
 
 void FakeSysfs::AddLink(std::string_view path, std::string target) {
@@ -223,6 +280,9 @@ SyscallResult<std::shared_ptr<FakeFile>> FakeSysfs::Open(std::string_view path,
     case Node::Type::kText:
       if (writes) return {.error = EACCES};
       return {.value = std::make_shared<TextFile>(node->path, node->text)};
+    case Node::Type::kBinary:
+      return {.value =
+                  std::make_shared<BinaryFile>(node->path, node->attribute)};
     case Node::Type::kCharacterDevice:
       return node->opener(flags);
     case Node::Type::kLink:
@@ -263,6 +323,13 @@ void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
   hex("subsystem_vendor", device.subsystem_vendor, 4);
   hex("subsystem_device", device.subsystem_device, 4);
   hex("class", device.class_code, 6);
+  AddFile(absl::StrCat(base, "/resource"), device.resource);
+  AddFile(absl::StrCat(base, "/reset_method"), device.reset_method);
+  if (device.config != nullptr) {
+    AddBinaryFile(absl::StrCat(base, "/config"), device.config);
+  }
+  // Which function it belongs to is not known here.
+  if (device.is_virtual_function) AddLink(absl::StrCat(base, "/physfn"), "..");
   AddLink(absl::StrCat(base, "/subsystem"), "../../../bus/pci");
   AddLink(absl::StrCat("/sys/bus/pci/devices/", device.bdf),
           absl::StrCat("../../..", base.substr(std::strlen("/sys"))));

@@ -11,10 +11,21 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "devices/kernel/syscalls.h"
 #include "testing/fake_file.h"
 
 namespace passthru::fake {
+
+// What a binary attribute reads and writes (struct bin_attribute). Called with
+// the fake kernel's mutex held, within [0, size()).
+class BinaryAttribute {
+ public:
+  virtual ~BinaryAttribute() = default;
+  virtual uint64_t size() const = 0;
+  virtual void Read(uint64_t offset, absl::Span<uint8_t> data) = 0;
+  virtual void Write(uint64_t offset, absl::Span<const uint8_t> data) = 0;
+};
 
 // A PCI function as sysfs shows it.
 struct SysfsPciDevice {
@@ -26,6 +37,10 @@ struct SysfsPciDevice {
   uint32_t class_code = 0;              // 24 bits.
   std::optional<uint32_t> iommu_group;  // None: no IOMMU.
   std::string driver;                   // Empty: none bound.
+  std::string resource;                 // Text of the attribute.
+  std::string reset_method;             // The same: "flr bus\n".
+  bool is_virtual_function = false;
+  std::shared_ptr<BinaryAttribute> config;  // The attribute, if there is one.
 };
 
 // The part of the file system that belongs to the fake kernel: /dev/vfio,
@@ -50,6 +65,8 @@ class FakeSysfs {
   // Building. Missing parents are made; an existing node is replaced.
   void AddDirectory(std::string_view path);
   void AddFile(std::string_view path, std::string contents);
+  void AddBinaryFile(std::string_view path,
+                     std::shared_ptr<BinaryAttribute> attribute);
   void AddLink(std::string_view path, std::string target);
   void AddCharacterDevice(std::string_view path, Opener opener);
   void Remove(std::string_view path);  // With everything below it.

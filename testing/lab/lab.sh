@@ -7,7 +7,8 @@
 #
 #   lab.sh [--kernel=6.12|6.1|DIR] [--device=QEMU-DEVICE]... [--bind=BDF]...
 #          [--drive=QEMU-DRIVE]... [--object=QEMU-OBJECT]...
-#          [--file=NAME=FILE]... [--get=PATH=FILE]... [--timeout=SECONDS]
+#          [--audiodev=QEMU-AUDIODEV]... [--file=NAME=FILE]...
+#          [--get=PATH=FILE]... [--timeout=SECONDS]
 #          PROGRAM [ARGUMENT]...
 #
 # --file puts a file into the machine, --get takes a text file out of it when
@@ -37,9 +38,10 @@ bind=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --kernel=*) kernel=${1#*=} ;;
-    --device=*) qemu_arguments+=(-device "${1#*=}") ;;
-    --drive=*) qemu_arguments+=(-drive "${1#*=}") ;;
-    --object=*) qemu_arguments+=(-object "${1#*=}") ;;
+    --device=* | --drive=* | --audiodev=* | --object=*)
+      option=${1%%=*}
+      qemu_arguments+=("${option#-}" "${1#*=}")
+      ;;
     --bind=*) bind+=("${1#*=}") ;;
     --file=*) files+=("${1#*=}") ;;
     --get=*) get+=("${1#*=}") ;;
@@ -88,6 +90,7 @@ boot() {
     "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
     --library-path "$libraries" "$root/usr/bin/qemu-system-x86_64" \
     -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" \
+    -L "$root/usr/lib/ipxe/qemu" \
     -accel tcg,thread=multi -M q35 -cpu EPYC -m 1G -smp 1 \
     -nodefaults -nographic -no-reboot -serial "file:$work/console" \
     -monitor none -net none -kernel "$kernel_dir/vmlinuz" \

@@ -6,7 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 #include "testing/fake_sysfs.h"
 #include "testing/vfio/fixture.h"
 
@@ -17,6 +19,79 @@ constexpr std::string_view kContainerPath = "/dev/vfio/vfio";
 
 std::string GroupPath(uint32_t number) {
   return absl::StrCat("/dev/vfio/", number);
+}
+
+// pci_read_config() and pci_write_config(): the hardware's registers.
+class ConfigAttribute final : public BinaryAttribute {
+ public:
+  void set_device(const std::shared_ptr<FakeVfioDevice>& device) {
+    device_ = device;
+  }
+
+  uint64_t size() const override {
+    const auto device = device_.lock();
+    return device == nullptr ? 0 : device->hardware().config_size();
+  }
+  void Read(uint64_t offset, absl::Span<uint8_t> data) override {
+    const auto device = device_.lock();
+    for (size_t i = 0; device != nullptr && i < data.size(); ++i) {
+      data[i] = static_cast<uint8_t>(
+          device->hardware().ReadConfig(static_cast<uint16_t>(offset + i), 1));
+    }
+  }
+  void Write(uint64_t offset, absl::Span<const uint8_t> data) override {
+    const auto device = device_.lock();
+    for (size_t i = 0; device != nullptr && i < data.size(); ++i) {
+      device->hardware().WriteConfig(static_cast<uint16_t>(offset + i), 1,
+                                     data[i]);
+    }
+  }
+
+ private:
+  std::weak_ptr<FakeVfioDevice> device_;
+};
+
+// resource_show(): the six BARs and the ROM at least.
+std::string ResourceAttribute(const PciDevice& fixture) {
+  constexpr int kStandardResources = 7;
+  std::string text;
+  for (int i = 0;
+       i < std::max(kStandardResources, fixture.host_resources_size()); ++i) {
+    const HostResource resource = i < fixture.host_resources_size()
+                                      ? fixture.host_resources(i)
+                                      : HostResource();
+    absl::StrAppendFormat(&text, "0x%016x 0x%016x 0x%016x\n", resource.start(),
+                          resource.end(), resource.flags());
+  }
+  return text;
+}
+
+// reset_method_show().
+std::string ResetMethodAttribute(const PciDevice& fixture) {
+  std::vector<std::string_view> names;
+  for (const int method : fixture.reset().methods()) {
+    switch (method) {
+      case Reset::DEVICE_SPECIFIC:
+        names.push_back("device_specific");
+        break;
+      case Reset::ACPI:
+        names.push_back("acpi");
+        break;
+      case Reset::FLR:
+        names.push_back("flr");
+        break;
+      case Reset::AF_FLR:
+        names.push_back("af_flr");
+        break;
+      case Reset::POWER_MANAGEMENT:
+        names.push_back("pm");
+        break;
+      case Reset::BUS:
+        names.push_back("bus");
+        break;
+    }
+  }
+  return names.empty() ? "" : absl::StrCat(absl::StrJoin(names, " "), "\n");
 }
 
 }  // namespace
@@ -75,7 +150,12 @@ absl::Status FakeVfio::AddDevice(const PciDevice& fixture,
       .subsystem_device = static_cast<uint16_t>(identity.subsystem_id()),
       .class_code = identity.class_code(),
       .driver = options.driver,
+      .resource = ResourceAttribute(fixture),
+      .reset_method = ResetMethodAttribute(fixture),
+      .is_virtual_function = fixture.is_virtual_function(),
   };
+  const auto config = std::make_shared<ConfigAttribute>();
+  entry.config = config;
   if (options.has_iommu) entry.iommu_group = number;
   core_->paths.AddPciDevice(entry);
   // Without an IOMMU nothing of VFIO can reach it.
@@ -111,6 +191,7 @@ absl::Status FakeVfio::AddDevice(const PciDevice& fixture,
       });
   if (!device.ok()) return device.status();
   devices_[bdf] = *device;
+  config->set_device(*device);
   AddToGroup(group, {.bdf = bdf,
                      .driver = std::move(options.driver),
                      .device = *std::move(device)});

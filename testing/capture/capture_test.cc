@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/capture/capture.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "devices/kernel/forwarding_syscalls.h"
+#include "devices/kernel/syscalls.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+#include "pci/bdf.h"
+#include "testing/call.h"
+#include "testing/capture/byte_rows.h"
+#include "testing/capture/fixture_text.h"
+#include "testing/capture/write_masks.h"
+#include "testing/fake_kernel.h"
+#include "testing/journal.h"
+#include "testing/kernel_version.h"
+#include "testing/leak_check.h"
+#include "testing/models/device_host.h"
+#include "testing/proto/device.pb.h"
+#include "testing/simulated_host.h"
+#include "testing/vfio/fake_vfio.h"
+#include "testing/vfio/fixture.h"
+#include "testing/vfio/fixture_bytes.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+constexpr std::string_view kFolder = "testing/fixtures/";
+
+std::vector<std::string> FixtureNames() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kFolder)) {
+    if (entry.path().extension() == ".textproto") {
+      names.push_back(entry.path().stem().string());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+PciDevice Load(const std::string& name) {
+  auto device = LoadFixture(absl::StrCat(kFolder, name, ".textproto"));
+  EXPECT_THAT(device, IsOk());
+  return device.value_or(PciDevice());
+}
+
+// A host with one device, and the capture of that.
+class CapturedHost {
+ public:
+  explicit CapturedHost(const PciDevice& device,
+                        KernelVersion version = KernelVersion::k6_12)
+      : host_(SimulatedHost::Options{.kernel = {.version = version}}),
+        bdf_(*pci::Bdf::Parse(device.bdf())) {
+    EXPECT_THAT(host_.vfio().AddDevice(device), IsOk());
+  }
+  ~CapturedHost() {
+    const LeakReport leaks = host_.kernel().CheckLeaks();
+    EXPECT_TRUE(leaks.empty()) << leaks;
+  }
+
+  absl::StatusOr<Capture> Take(const CaptureOptions& options = {}) {
+    return CaptureDevice(&host_.kernel(), bdf_, options);
+  }
+  std::vector<uint8_t> PhysicalConfig() {
+    std::vector<uint8_t> bytes;
+    EXPECT_THAT(
+        host_.vfio().WithHardware(bdf_,
+                                  [&](DeviceHost& hardware) {
+                                    for (uint16_t i = 0; i < 256; ++i) {
+                                      bytes.push_back(static_cast<uint8_t>(
+                                          hardware.ReadConfig(i, 1)));
+                                    }
+                                  }),
+        IsOk());
+    return bytes;
+  }
+
+  SimulatedHost& host() { return host_; }
+  FakeKernel& kernel() { return host_.kernel(); }
+  const pci::Bdf& bdf() const { return bdf_; }
+
+ private:
+  SimulatedHost host_;
+  const pci::Bdf bdf_;
+};
+
+// Whatever the fixture says beyond what sysfs and VFIO show by themselves.
+CaptureOptions OptionsFor(const PciDevice& device) {
+  CaptureOptions options;
+  options.name = device.name();
+  options.model = device.model();
+  options.write_masks = MaskMeasurement::kAll;
+  options.try_hot_reset = true;
+  options.include_identity = device.redactions().empty();
+  for (const Region& region : device.regions()) {
+    for (const ByteRow& row : region.contents()) {
+      options.contents.push_back({.bar = region.index(),
+                                  .offset = row.offset(),
+                                  .length = (row.bytes().size() + 1) / 3});
+    }
+  }
+  return options;
+}
+
+// Leaves of the masks what both of them know.
+void KeepCommonMasks(PciDevice& one, PciDevice& other) {
+  ConfigImage first = ExpandConfig(one);
+  ConfigImage second = ExpandConfig(other);
+  for (size_t i = 0; i < first.unknown.size(); ++i) {
+    const auto unknown =
+        static_cast<uint8_t>(first.unknown[i] | second.unknown[i]);
+    for (ConfigImage* image : {&first, &second}) {
+      image->unknown[i] = unknown;
+      image->writable[i] = static_cast<uint8_t>(image->writable[i] & ~unknown);
+    }
+  }
+  *one.mutable_write_masks() = ToWriteMasks(first);
+  *other.mutable_write_masks() = ToWriteMasks(second);
+}
+
+std::string Difference(PciDevice expected, PciDevice found) {
+  // Written by hand, with other gaps in what is known.
+  if (expected.provenance().tool().empty()) KeepCommonMasks(expected, found);
+  expected.clear_provenance();
+  found.clear_provenance();
+  std::string difference;
+  google::protobuf::util::MessageDifferencer differencer;
+  differencer.ReportDifferencesToString(&difference);
+  differencer.Compare(expected, found);
+  return difference;
+}
+
+class RoundTripTest : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(RoundTripTest, CaptureOfTheFakeIsTheFixture) {
+  const PciDevice device = Load(GetParam());
+  CapturedHost host(device);
+  const auto capture = host.Take(OptionsFor(device));
+  ASSERT_THAT(capture, IsOk());
+  EXPECT_EQ(Difference(device, capture->device), "");
+}
+
+TEST_P(RoundTripTest, TextIsReadBackAsTheSame) {
+  const PciDevice device = Load(GetParam());
+  const auto read = ParseFixture(FixtureText(device, {"A note."}), "text");
+  ASSERT_THAT(read, IsOk());
+  EXPECT_EQ(read->SerializeAsString(), device.SerializeAsString());
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, RoundTripTest,
+                         ::testing::ValuesIn(FixtureNames()),
+                         [](const auto& suite) { return suite.param; });
+
+class KernelVersionTest : public ::testing::TestWithParam<KernelVersion> {};
+
+// A kernel's own flag of MSI-X apart, the kernel does not matter.
+TEST_P(KernelVersionTest, CaptureIsTheSame) {
+  PciDevice device = Load("nvme");
+  CapturedHost host(device, GetParam());
+  auto capture = host.Take(OptionsFor(device));
+  ASSERT_THAT(capture, IsOk());
+  for (PciDevice* each : {&device, &capture->device}) {
+    each->mutable_irqs(2)->clear_flags();
+  }
+  EXPECT_EQ(Difference(device, capture->device), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, KernelVersionTest,
+                         ::testing::ValuesIn(kAllKernelVersions),
+                         [](const auto& suite) {
+                           std::string name(Name(suite.param));
+                           std::replace(name.begin(), name.end(), '.', '_');
+                           return absl::StrCat("Linux", name);
+                         });
+
+TEST(CaptureTest, LeavesTheDeviceAsItWas) {
+  const PciDevice device = Load("e1000e");
+  CapturedHost host(device);
+  const std::vector<uint8_t> before = host.PhysicalConfig();
+  ASSERT_THAT(host.Take(OptionsFor(device)), IsOk());
+  EXPECT_EQ(host.PhysicalConfig(), before);
+}
+
+TEST(CaptureTest, WithoutMeasurementNothingIsWrittenToTheHardware) {
+  const PciDevice device = Load("e1000e");
+  CapturedHost host(device);
+  const auto capture = host.Take();
+  ASSERT_THAT(capture, IsOk());
+  for (const JournalEntry& call :
+       host.kernel().journal().EntriesNamed({"pwrite", "write"})) {
+    EXPECT_FALSE(absl::StrContains(call.ToString(), "/sys/")) << call;
+  }
+  // What the specification fixes is known, the rest is not.
+  const ConfigImage image = ExpandConfig(capture->device);
+  EXPECT_EQ(image.unknown[0x00], 0x00);
+  EXPECT_EQ(image.unknown[0x04], 0xff);
+  EXPECT_EQ(image.unknown[0xc8], 0x00);
+  EXPECT_THAT(image.writable, Not(Contains(Not(0))));
+}
+
+TEST(CaptureTest, DefinedRegistersOnlyLeavesUndefinedOnesUnknown) {
+  const PciDevice device = Load("e1000e");
+  CapturedHost host(device);
+  const auto capture = host.Take({.write_masks = MaskMeasurement::kDefined});
+  ASSERT_THAT(capture, IsOk());
+  const ConfigImage image = ExpandConfig(capture->device);
+  EXPECT_EQ(image.writable[0x04], 0x07);
+  EXPECT_EQ(image.unknown[0x04], 0x00);
+  EXPECT_EQ(image.unknown[0x40], 0xff);
+}
+
+TEST(CaptureTest, ChosenContentsAreReadWithoutTheMsixTable) {
+  PciDevice device = Load("nvme");
+  CapturedHost host(device);
+  const auto capture =
+      host.Take({.contents = {{.bar = 0, .offset = 4, .length = 8},
+                              {.bar = 0, .offset = 0x1ff0, .length = 0x20}}});
+  ASSERT_THAT(capture, IsOk());
+  const Region& region = capture->device.regions(0);
+  ASSERT_EQ(region.contents_size(), 1);
+  EXPECT_EQ(region.contents(0).offset(), 0u);
+  EXPECT_TRUE(absl::StartsWith(region.contents(0).bytes(), "00 00 00 00 20"));
+}
+
+TEST(CaptureTest, RangesOfContents) {
+  const auto range = ParseContentsRange("2:0x100+64");
+  ASSERT_THAT(range, IsOk());
+  EXPECT_EQ(range->bar, 2u);
+  EXPECT_EQ(range->offset, 0x100u);
+  EXPECT_EQ(range->length, 64u);
+  for (const char* wrong : {"", "0", "0:1", "6:0+4", "0:0+0", "0:0+65537",
+                            "0:x+4", "-1:0+4", "0:0+4+4"}) {
+    EXPECT_THAT(ParseContentsRange(wrong),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr(absl::StrCat("\"", wrong, "\""))));
+  }
+}
+
+TEST(CaptureTest, ContentsOutsideTheBarAreRefused) {
+  CapturedHost host(Load("edu"));
+  EXPECT_THAT(
+      host.Take({.contents = {{.bar = 0, .offset = 0xfffff, .length = 2}}}),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("BAR 0 of 0000:00:02.0 has 0x100000 bytes")));
+}
+
+TEST(CaptureTest, ContentsOfANetworkControllerNeedIdentity) {
+  CapturedHost host(Load("rtl8139"));
+  const ContentsRange range = {.bar = 1, .offset = 0, .length = 6};
+  EXPECT_THAT(host.Take({.contents = {range}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("network controller"),
+                             HasSubstr("--include_identity"))));
+  EXPECT_THAT(host.Take({.contents = {range}, .include_identity = true}),
+              IsOk());
+}
+
+TEST(CaptureRedactionTest, SerialNumberIsZeroAndNamed) {
+  const PciDevice device = Load("e1000e");
+  CapturedHost host(device);
+  const auto redacted = host.Take();
+  ASSERT_THAT(redacted, IsOk());
+  const std::vector<uint8_t> config = ExpandConfig(redacted->device).bytes;
+  EXPECT_EQ(ReadLe32(config, 0x144), 0u);
+  EXPECT_EQ(ReadLe32(config, 0x148), 0u);
+  ASSERT_EQ(redacted->device.redactions_size(), 1);
+  EXPECT_EQ(redacted->device.redactions(0).offset(), 0x144u);
+  EXPECT_EQ(redacted->device.redactions(0).length(), 8u);
+}
+
+TEST(CaptureRedactionTest, FieldsOfProductDataThatIdentify) {
+  PciDevice device = Load("ivshmem");
+  // One capability, VPD; "PN" and "SN" in the read-only fields.
+  device.mutable_config(0)->set_bytes(
+      "f4 1a 10 11 03 01 10 00 01 00 00 05 00 00 00 00");
+  ByteRow* const pointer = device.add_config();
+  pointer->set_offset(0x34);
+  pointer->set_bytes("40");
+  ByteRow* const capability = device.add_config();
+  capability->set_offset(0x40);
+  capability->set_bytes("03 00");
+  device.add_vpd()->set_bytes(
+      "82 02 00 41 42 90 0a 00 50 4e 02 31 32 53 4e 02");
+  ByteRow* const rest = device.add_vpd();
+  rest->set_offset(16);
+  rest->set_bytes("39 39 78");
+  ASSERT_THAT(Validate(device, "device"), IsOk());
+  CapturedHost host(device);
+  const auto kept = host.Take({.include_identity = true});
+  ASSERT_THAT(kept, IsOk());
+  EXPECT_EQ(ExpandRows(kept->device.vpd(), 32), ExpandRows(device.vpd(), 32));
+  const auto redacted = host.Take();
+  ASSERT_THAT(redacted, IsOk());
+  const std::vector<uint8_t> vpd = ExpandRows(redacted->device.vpd(), 32);
+  EXPECT_EQ(vpd[11], 0x31);  // The part number.
+  EXPECT_EQ(vpd[16], 0x00);
+  EXPECT_EQ(vpd[17], 0x00);
+  EXPECT_EQ(vpd[18], 0x78);
+  ASSERT_EQ(redacted->device.redactions_size(), 1);
+  EXPECT_EQ(redacted->device.redactions(0).space(), Redaction::VPD);
+}
+
+TEST(CaptureRedactionTest, ExpansionRomKeepsItsSignature) {
+  PciDevice device = Load("e1000_82544gc");
+  device.mutable_expansion_rom()->set_bar_size(0x10000);
+  ByteRow* const image = device.mutable_expansion_rom()->add_image();
+  image->set_bytes("55 aa 01 02");
+  Region* const region = device.add_regions();
+  region->set_index(6);
+  region->set_size(0x10000);
+  region->set_flags(1);
+  ASSERT_THAT(Validate(device, "device"), IsOk());
+  CapturedHost host(device);
+  const auto redacted = host.Take();
+  ASSERT_THAT(redacted, IsOk());
+  EXPECT_EQ(redacted->device.expansion_rom().image(0).bytes(), "55 aa");
+  EXPECT_THAT(Validate(redacted->device, "redacted"), IsOk());
+  const auto kept = host.Take({.include_identity = true});
+  ASSERT_THAT(kept, IsOk());
+  EXPECT_EQ(kept->device.expansion_rom().image(0).bytes(), "55 aa 01 02");
+}
+
+// sysfs shows a user without CAP_SYS_ADMIN the header of `config` only.
+class OrdinaryUser final : public kernel::ForwardingSyscalls {
+ public:
+  using ForwardingSyscalls::ForwardingSyscalls;
+
+  kernel::SyscallResult<int> Open(const char* path, int flags) override {
+    const auto opened = ForwardingSyscalls::Open(path, flags);
+    if (absl::EndsWith(path, "/config")) config_ = opened.value;
+    return opened;
+  }
+  kernel::SyscallResult<int> Close(int fd) override {
+    if (fd == config_) config_ = -1;
+    return ForwardingSyscalls::Close(fd);
+  }
+  kernel::SyscallResult<size_t> Read(int fd, void* buffer,
+                                     size_t count) override {
+    if (fd != config_) return ForwardingSyscalls::Read(fd, buffer, count);
+    const size_t left = 64 - read_;
+    const auto done =
+        ForwardingSyscalls::Read(fd, buffer, std::min(count, left));
+    read_ += done.value;
+    return done;
+  }
+
+ private:
+  int config_ = -1;
+  size_t read_ = 0;
+};
+
+TEST(CaptureTest, WithoutRootTheRestIsWhatVfioShows) {
+  const PciDevice device = Load("nvme");
+  CapturedHost host(device);
+  OrdinaryUser user(&host.kernel());
+  const auto capture = CaptureDevice(&user, host.bdf(), {});
+  ASSERT_THAT(capture, IsOk());
+  EXPECT_EQ(capture->device.config_space_size(), 4096u);
+  EXPECT_THAT(Validate(capture->device, "capture"), IsOk());
+  EXPECT_EQ(ExpandConfig(capture->device).bytes[0x40], 0x11);
+  EXPECT_THAT(capture->notes, Contains(HasSubstr("Capture as root")));
+}
+
+TEST(CaptureErrorTest, NoSuchDevice) {
+  CapturedHost host(Load("edu"));
+  EXPECT_THAT(CaptureDevice(&host.kernel(), pci::Bdf(0, 9, 0, 0), {}),
+              StatusIs(_, HasSubstr("there is no PCI device 0000:09:00.0")));
+}
+
+TEST(CaptureErrorTest, BoundToAHostDriver) {
+  CapturedHost host(Load("edu"));
+  ASSERT_THAT(host.host().vfio().SetDriver(host.bdf(), "edu"), IsOk());
+  EXPECT_THAT(host.Take(),
+              StatusIs(_, AllOf(HasSubstr("bound to the driver edu"),
+                                HasSubstr("driver_override"))));
+}
+
+TEST(CaptureErrorTest, GroupThatIsNotViable) {
+  PciDevice device = Load("edu");
+  Sibling* const sibling = device.mutable_iommu_group()->add_siblings();
+  sibling->set_bdf("0000:00:02.1");
+  sibling->set_driver("snd_hda_intel");
+  CapturedHost host(device);
+  EXPECT_THAT(host.Take(),
+              StatusIs(_, HasSubstr("0000:00:02.1 is bound to snd_hda_intel")));
+}
+
+TEST(CaptureErrorTest, NoPermissionForTheGroup) {
+  CapturedHost host(Load("edu"));
+  host.kernel().faults().FailWhen(
+      [](const Call& call) {
+        return call.name == "open" && call.subject == "/dev/vfio/3";
+      },
+      EACCES);
+  const auto capture = host.Take();
+  EXPECT_THAT(capture, StatusIs(absl::StatusCode::kPermissionDenied,
+                                HasSubstr("/dev/vfio/3")));
+}
+
+TEST(CaptureErrorTest, MeasuringWithoutRoot) {
+  CapturedHost host(Load("edu"));
+  host.kernel().faults().FailWhen(
+      [](const Call& call) {
+        const CallField* const flags = call.Find("flags");
+        return call.name == "open" && absl::EndsWith(call.subject, "/config") &&
+               flags != nullptr && (flags->number & O_RDWR) != 0;
+      },
+      EACCES);
+  EXPECT_THAT(
+      host.Take({.write_masks = MaskMeasurement::kDefined}),
+      StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("needs root")));
+}
+
+}  // namespace
+}  // namespace passthru::fake

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_CAPTURE_LSPCI_TEXT_H_
+#define PASSTHRU_TESTING_CAPTURE_LSPCI_TEXT_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "pci/bar_index.h"
+
+namespace passthru::fake {
+
+// One function in what lspci printed. What the text does not say is absent.
+struct LspciDevice {
+  std::string bdf;          // "0000:01:00.0".
+  std::string description;  // The rest of the heading.
+  // "[8086:1520]" in the heading (-nn).
+  std::optional<uint16_t> vendor_id;
+  std::optional<uint16_t> device_id;
+  // The hexadecimal rows (-x, -xxx, -xxxx): 64, 256 or 4096 bytes.
+  std::vector<uint8_t> config;
+  // "[size=16K]" of the BARs and the ROM.
+  std::array<std::optional<uint64_t>, pci::BarIndex::kCount> sizes;
+  std::optional<uint32_t> iommu_group;
+  std::string driver;  // "Kernel driver in use".
+};
+
+// The devices of `lspci -xxxx -vv`, or with fewer x and v, of any version of
+// pciutils, as people post it: with a prompt above, quoted ("> "), indented
+// otherwise, with Windows' line ends. Lines that mean nothing here are passed
+// over.
+//
+// For any bytes whatsoever this ends, with devices that have a configuration
+// space each, or with an error that names the line and says what to do.
+absl::StatusOr<std::vector<LspciDevice>> ParseLspci(std::string_view text);
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_CAPTURE_LSPCI_TEXT_H_

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_CAPTURE_REDACT_H_
+#define PASSTHRU_TESTING_CAPTURE_REDACT_H_
+
+#include "testing/proto/device.pb.h"
+
+namespace passthru::fake {
+
+// Replaces by zeros what tells this device from another of its kind, and says
+// so in `redactions`: the Device Serial Number capability, serial number and
+// vendor's fields of the Vital Product Data, and the expansion ROM behind its
+// signature. What BARs contain is not looked at.
+void RedactIdentity(PciDevice& device);
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_CAPTURE_REDACT_H_

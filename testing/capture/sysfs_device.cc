@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/capture/sysfs_device.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "devices/kernel/errors.h"
+#include "devices/kernel/read_file.h"
+#include "devices/vfio/find_group.h"
+
+namespace passthru::fake {
+namespace {
+
+std::string Folder(const pci::Bdf& bdf, const vfio::VfioPaths& paths) {
+  return absl::StrCat(paths.sysfs_pci, "/", bdf.ToString());
+}
+
+absl::StatusOr<uint16_t> ReadNumber(kernel::Syscalls* syscalls,
+                                    const std::string& path) {
+  const absl::StatusOr<std::string> text = kernel::ReadFile(syscalls, path);
+  if (!text.ok()) return text.status();
+  uint32_t value = 0;
+  if (!absl::SimpleHexAtoi(absl::StripAsciiWhitespace(*text), &value) ||
+      value > 0xffff) {
+    return absl::DataLossError(
+        absl::StrCat(path, " holds \"", *text, "\", no 16-bit number"));
+  }
+  return static_cast<uint16_t>(value);
+}
+
+// resource_show(): "0xSTART 0xEND 0xFLAGS" a line.
+absl::Status ReadResources(kernel::Syscalls* syscalls, const std::string& path,
+                           std::vector<HostResource>& resources) {
+  const absl::StatusOr<std::string> text = kernel::ReadFile(syscalls, path);
+  if (!text.ok()) return text.status();
+  for (const std::string_view line :
+       absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
+    const std::vector<std::string_view> fields =
+        absl::StrSplit(line, ' ', absl::SkipEmpty());
+    uint64_t start = 0;
+    uint64_t end = 0;
+    uint64_t flags = 0;
+    if (fields.size() != 3 || !absl::SimpleHexAtoi(fields[0], &start) ||
+        !absl::SimpleHexAtoi(fields[1], &end) ||
+        !absl::SimpleHexAtoi(fields[2], &flags)) {
+      return absl::DataLossError(absl::StrCat(
+          path, " has the line \"", line, "\", not three hexadecimal numbers"));
+    }
+    HostResource resource;
+    resource.set_start(start);
+    resource.set_end(end);
+    resource.set_flags(flags);
+    resources.push_back(std::move(resource));
+  }
+  while (!resources.empty() && resources.back().flags() == 0 &&
+         resources.back().end() == 0) {
+    resources.pop_back();
+  }
+  return absl::OkStatus();
+}
+
+// pci_reset_fn_methods[].
+Reset::Method MethodNamed(std::string_view name) {
+  if (name == "device_specific") return Reset::DEVICE_SPECIFIC;
+  if (name == "acpi") return Reset::ACPI;
+  if (name == "flr") return Reset::FLR;
+  if (name == "af_flr") return Reset::AF_FLR;
+  if (name == "pm") return Reset::POWER_MANAGEMENT;
+  if (name == "bus") return Reset::BUS;
+  return Reset::METHOD_UNSPECIFIED;
+}
+
+absl::Status ReadResetMethods(kernel::Syscalls* syscalls,
+                              const std::string& path, SysfsDevice& device) {
+  const absl::StatusOr<std::string> text = kernel::ReadFile(syscalls, path);
+  // Absent where nothing resets the function, and on old kernels.
+  if (kernel::ErrnoOf(text.status()) == ENOENT) return absl::OkStatus();
+  if (!text.ok()) return text.status();
+  device.has_reset_methods = true;
+  for (const std::string_view name : absl::StrSplit(
+           absl::StripAsciiWhitespace(*text), ' ', absl::SkipEmpty())) {
+    const Reset::Method method = MethodNamed(name);
+    if (method == Reset::METHOD_UNSPECIFIED) {
+      device.other_reset_methods.emplace_back(name);
+    } else {
+      device.reset_methods.push_back(method);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadSiblings(kernel::Syscalls* syscalls, const pci::Bdf& bdf,
+                          const vfio::VfioPaths& paths, SysfsDevice& device) {
+  const std::string path =
+      absl::StrCat(Folder(bdf, paths), "/iommu_group/devices");
+  const kernel::SyscallResult<std::vector<std::string>> names =
+      syscalls->ReadDirectory(path.c_str());
+  if (!names.ok()) {
+    return kernel::ErrnoError(names.error, absl::StrCat("opendir of ", path));
+  }
+  for (const std::string& name : names.value) {
+    if (name == bdf.ToString()) continue;
+    const absl::StatusOr<std::string> driver =
+        vfio::DriverOf(syscalls, name, paths);
+    if (!driver.ok()) return driver.status();
+    Sibling sibling;
+    sibling.set_bdf(name);
+    sibling.set_driver(*driver);
+    device.siblings.push_back(std::move(sibling));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<SysfsDevice> ReadSysfsDevice(kernel::Syscalls* syscalls,
+                                            const pci::Bdf& bdf,
+                                            const vfio::VfioPaths& paths) {
+  const std::string folder = Folder(bdf, paths);
+  SysfsDevice device;
+  const absl::StatusOr<std::string> config =
+      kernel::ReadFile(syscalls, absl::StrCat(folder, "/config"));
+  if (!config.ok()) return config.status();
+  device.config.assign(config->begin(), config->end());
+
+  const auto vendor = ReadNumber(syscalls, absl::StrCat(folder, "/vendor"));
+  if (!vendor.ok()) return vendor.status();
+  device.vendor_id = *vendor;
+  const auto id = ReadNumber(syscalls, absl::StrCat(folder, "/device"));
+  if (!id.ok()) return id.status();
+  device.device_id = *id;
+  device.is_virtual_function =
+      syscalls->Readlink(absl::StrCat(folder, "/physfn").c_str()).ok();
+
+  if (absl::Status status = ReadResources(
+          syscalls, absl::StrCat(folder, "/resource"), device.resources);
+      !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = ReadResetMethods(
+          syscalls, absl::StrCat(folder, "/reset_method"), device);
+      !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = ReadSiblings(syscalls, bdf, paths, device);
+      !status.ok()) {
+    return status;
+  }
+  return device;
+}
+
+absl::StatusOr<PhysicalConfig> PhysicalConfig::Open(
+    kernel::Syscalls* syscalls, const pci::Bdf& bdf,
+    const vfio::VfioPaths& paths) {
+  std::string path = absl::StrCat(Folder(bdf, paths), "/config");
+  const kernel::SyscallResult<int> file =
+      syscalls->Open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (file.error == EACCES || file.error == EPERM) {
+    return kernel::ExplainedErrnoError(
+        file.error,
+        absl::StrCat("write masks are measured by writing to ", path,
+                     ", which needs root and a kernel that is not locked "
+                     "down"));
+  }
+  if (!file.ok()) {
+    return kernel::ErrnoError(file.error, absl::StrCat("open of ", path));
+  }
+  return PhysicalConfig(syscalls, std::move(path), file.value);
+}
+
+PhysicalConfig::PhysicalConfig(kernel::Syscalls* syscalls, std::string path,
+                               int fd)
+    : syscalls_(syscalls), path_(std::move(path)), file_(syscalls, fd) {}
+
+absl::Status PhysicalConfig::ReadAt(uint16_t offset,
+                                    absl::Span<uint8_t> data) const {
+  const kernel::SyscallResult<size_t> done =
+      syscalls_->Pread(file_.get(), data.data(), data.size(), offset);
+  if (!done.ok()) {
+    return kernel::ErrnoError(
+        done.error, absl::StrFormat("read of %s at 0x%x", path_, offset));
+  }
+  if (done.value != data.size()) {
+    return absl::OutOfRangeError(
+        absl::StrFormat("%s ends at 0x%x: reading it all needs root", path_,
+                        offset + done.value));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint8_t> PhysicalConfig::Read(uint16_t offset) const {
+  uint8_t value = 0;
+  const absl::Status status = ReadAt(offset, absl::MakeSpan(&value, 1));
+  if (!status.ok()) return status;
+  return value;
+}
+
+absl::StatusOr<std::vector<uint8_t>> PhysicalConfig::ReadAll(
+    size_t size) const {
+  std::vector<uint8_t> bytes(size);
+  const absl::Status status = ReadAt(0, absl::MakeSpan(bytes));
+  if (!status.ok()) return status;
+  return bytes;
+}
+
+absl::Status PhysicalConfig::Write(uint16_t offset, uint8_t value) const {
+  const kernel::SyscallResult<size_t> done =
+      syscalls_->Pwrite(file_.get(), &value, 1, offset);
+  if (!done.ok() || done.value != 1) {
+    return kernel::ErrnoError(
+        done.ok() ? EIO : done.error,
+        absl::StrFormat("write of 0x%02x to %s at 0x%x", value, path_, offset));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace passthru::fake

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_CAPTURE_SYSFS_DEVICE_H_
+#define PASSTHRU_TESTING_CAPTURE_SYSFS_DEVICE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "devices/kernel/file_descriptor.h"
+#include "devices/kernel/syscalls.h"
+#include "devices/vfio/vfio_paths.h"
+#include "pci/bdf.h"
+#include "testing/proto/device.pb.h"
+
+namespace passthru::fake {
+
+// What sysfs says of a PCI function (Documentation/ABI/testing/sysfs-bus-pci).
+struct SysfsDevice {
+  // The hardware's configuration space. Only its first 64 bytes for a user who
+  // is not root (CAP_SYS_ADMIN; pci_read_config()).
+  std::vector<uint8_t> config;
+  uint16_t vendor_id = 0;  // Of a virtual function, these are not in `config`.
+  uint16_t device_id = 0;
+  bool is_virtual_function = false;
+  std::vector<HostResource> resources;  // Without zero entries at the end.
+  std::vector<Reset::Method> reset_methods;
+  // Methods that fixtures have no word for ("cxl_bus").
+  std::vector<std::string> other_reset_methods;
+  // False: this kernel has no `reset_method` (before 5.15).
+  bool has_reset_methods = false;
+  std::vector<Sibling> siblings;
+};
+
+absl::StatusOr<SysfsDevice> ReadSysfsDevice(kernel::Syscalls* syscalls,
+                                            const pci::Bdf& bdf,
+                                            const vfio::VfioPaths& paths);
+
+// The hardware's configuration registers, past VFIO: sysfs' `config`, opened
+// for writing. Thread-compatible.
+class PhysicalConfig {
+ public:
+  static absl::StatusOr<PhysicalConfig> Open(kernel::Syscalls* syscalls,
+                                             const pci::Bdf& bdf,
+                                             const vfio::VfioPaths& paths);
+
+  absl::StatusOr<uint8_t> Read(uint16_t offset) const;
+  // The first `size` bytes.
+  absl::StatusOr<std::vector<uint8_t>> ReadAll(size_t size) const;
+  absl::Status Write(uint16_t offset, uint8_t value) const;
+
+ private:
+  PhysicalConfig(kernel::Syscalls* syscalls, std::string path, int fd);
+
+  absl::Status ReadAt(uint16_t offset, absl::Span<uint8_t> data) const;
+
+  kernel::Syscalls* syscalls_;
+  std::string path_;
+  kernel::FileDescriptor file_;
+};
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_CAPTURE_SYSFS_DEVICE_H_

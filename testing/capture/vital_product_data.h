@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_TESTING_CAPTURE_VITAL_PRODUCT_DATA_H_
+#define PASSTHRU_TESTING_CAPTURE_VITAL_PRODUCT_DATA_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "devices/vfio/vfio_device.h"
+
+namespace passthru::fake {
+
+// Vital Product Data (PCI 3.0, appendix I).
+
+// All resources up to the end tag, or as much as the device gives, through the
+// capability at `offset`; reading it changes nothing.
+std::vector<uint8_t> ReadVpd(const vfio::VfioDevice& device, uint8_t offset);
+
+// A field whose value may tell one board from another: its serial number, and
+// what only the vendor knows the meaning of.
+struct VpdField {
+  std::string keyword;  // "SN"
+  size_t offset = 0;    // Of its value.
+  size_t length = 0;
+};
+std::vector<VpdField> IdentifyingVpdFields(absl::Span<const uint8_t> vpd);
+
+}  // namespace passthru::fake
+
+#endif  // PASSTHRU_TESTING_CAPTURE_VITAL_PRODUCT_DATA_H_
