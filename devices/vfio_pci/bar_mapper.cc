@@ -98,12 +98,13 @@ absl::Status BarMapper::RetractEntry(Entry& entry) {
 void BarMapper::Place(const BarAddresses& desired) {
   for (Entry& entry : entries_) {
     const std::optional<uint64_t>& address = desired[entry.bar.index.value()];
-    if (!address.has_value() || entry.address == address) continue;
-    PlaceEntry(entry, *address);
+    if (!address.has_value()) continue;
+    if (entry.address != address) PlaceRange(entry, *address);
+    if (entry.address == address) PlaceAreas(entry);
   }
 }
 
-void BarMapper::PlaceEntry(Entry& entry, uint64_t address) {
+void BarMapper::PlaceRange(Entry& entry, uint64_t address) {
   absl::Status status = pci::ValidateBarAddress(entry.bar, address);
   if (!status.ok()) {
     // Not worth a log line: so it is before placement, and during sizing.
@@ -125,6 +126,10 @@ void BarMapper::PlaceEntry(Entry& entry, uint64_t address) {
   entry.range = *range;
   entry.address = address;
   ++placements_;
+}
+
+void BarMapper::PlaceAreas(Entry& entry) {
+  const uint64_t address = *entry.address;
   for (Area& area : entry.areas) {
     if (area.mapping.data() == nullptr || area.slot.has_value()) continue;
     const absl::StatusOr<memory::AreaId> slot = options_.memory->Add(
@@ -135,13 +140,14 @@ void BarMapper::PlaceEntry(Entry& entry, uint64_t address) {
          .name = absl::StrFormat("%s %v+%#x", options_.name, entry.bar.index,
                                  area.area.offset)});
     if (!slot.ok()) {
-      ++refused_;
+      if (area.refused.empty()) ++refused_;
       area.refused = std::string(slot.status().message());
       LOG_EVERY_N_SEC(WARNING, 1)
           << options_.name << " " << entry.bar.index.ToString()
           << " is trapped where it could be mapped: " << slot.status();
       continue;
     }
+    area.refused.clear();
     area.slot = *slot;
     area.slot_address = address;
   }

@@ -70,7 +70,8 @@ class BarMapper {
 
   // Puts BARs where they are to answer. An address that makes no sense, as
   // software passes through while it sizes a BAR, and one that is refused leave
-  // the BAR, or its mapped areas, unplaced.
+  // the BAR, or its mapped areas, unplaced. What was refused is tried again
+  // each time: what was in its way may have gone.
   void Place(const BarAddresses& desired);
 
   // Retracts all and unmaps.
@@ -103,7 +104,8 @@ class BarMapper {
   static bool Stays(const Entry& entry, const BarAddresses& desired);
   void MapAreas(Entry& entry);
   absl::Status RetractEntry(Entry& entry);
-  void PlaceEntry(Entry& entry, uint64_t address);
+  void PlaceRange(Entry& entry, uint64_t address);
+  void PlaceAreas(Entry& entry);
 
   const Options options_;
   std::vector<Entry> entries_;

@@ -164,6 +164,19 @@ TEST_F(BarMapperTest, ARefusedSlotLeavesTheTrap) {
   EXPECT_EQ(report.areas[0].refused, "overlaps ram");
 }
 
+TEST_F(BarMapperTest, ARefusedSlotIsTriedAgainWithTheNextChange) {
+  Create();
+  memory_.refuse = true;
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_EQ(mapper_->refused(), 2u) << "each counts once";
+  memory_.refuse = false;
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_EQ(memory_.areas.size(), 2u);
+  EXPECT_EQ(mapper_->Describe({})[0].areas[0].refused, "");
+  EXPECT_EQ(mapper_->placements(), 1u);
+}
+
 TEST_F(BarMapperTest, AMappingThatFailsBecomesATrap) {
   regions_.fail = true;
   Create();

@@ -234,6 +234,9 @@ TEST_F(VfioPciDeviceTest, ABarOverRamReadsBackAndIsTrapped) {
   EXPECT_THAT(report.bars[0].areas[0].refused, HasSubstr("overlap"));
   EXPECT_EQ(report.bar.refused_placements, 1u);
   RemoveRam();
+  // Any driver turns bus mastering on before it begins.
+  rig_->Write(0x04, 2, 0x6);
+  EXPECT_THAT(rig_->Slots(), ElementsAre("0x1000000+0x2000"));
 }
 
 TEST_F(VfioPciDeviceTest, DetachGivesEverythingBackAndReadsAllOnes) {
