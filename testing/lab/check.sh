@@ -32,6 +32,20 @@ run() {
   fi
 }
 
+# Shows of a demo's report what the guest did; all of it when it failed.
+# brief COMMAND...
+brief() {
+  "$@" >"$work/report"
+  local status=$?
+  if [[ $status == 0 ]]; then
+    sed -n -e '/^killed at /p' -e '/^What the guest did$/,/^$/p' "$work/report" |
+      grep -v '^What the guest did$\|^$'
+  else
+    cat "$work/report"
+  fi
+  return $status
+}
+
 # The questions of the contract tests. Where devices and groups are is part of
 # some answers, so they are where they were first asked.
 contract() {
@@ -55,8 +69,8 @@ contract() {
 # What a guest sees, which is what it sees on the simulated kernel. The NVMe
 # controller is where the fixture was captured, behind a root port.
 guest() {
-  "$lab" --kernel="$kernel" --device=pcie-root-port,id=port,chassis=1,addr=2 \
-    "${disk[@]}" --device=$nvme,bus=port --bind=0000:01:00.0 \
+  "$lab" --kernel="$kernel" --device=pcie-root-port,id=port1,chassis=1,addr=2 \
+    "${disk[@]}" --device=$nvme,bus=port1 --bind=0000:01:00.0 \
     --object=memory-backend-ram,id=shared,size=4M \
     --device=ivshmem-plain,memdev=shared,addr=9 --bind=0000:00:09.0 \
     "$here/vmm/guest_contract_static" 0000:01:00.0 0000:00:09.0
@@ -68,7 +82,7 @@ demo_of() {
   local expected=vmm/journals/$1.txt
   [[ ! -e vmm/journals/$1-$kernel.txt ]] ||
     expected=vmm/journals/$1-$kernel.txt
-  "$lab" --kernel="$kernel" "${disk[@]}" --device="$2,addr=4" \
+  brief "$lab" --kernel="$kernel" "${disk[@]}" --device="$2,addr=4" \
     --bind=0000:00:04.0 --get=/tmp/journal="$work/journal" \
     "$demo" --device=0000:00:04.0 --allow_writes --journal=/tmp/journal ||
     return
@@ -77,11 +91,11 @@ demo_of() {
 }
 
 # Two devices of one IOMMU group: functions of one slot.
-one_group=("${disk[@]}" --device=$nvme,addr=5.0,multifunction=on
-  --device=edu,addr=5.1)
+one_group=("${disk[@]}" "--device=$nvme,addr=5.0,multifunction=on"
+  "--device=edu,addr=5.1")
 
 demo_of_group() {
-  "$lab" --kernel="$kernel" "${one_group[@]}" --bind=0000:00:05.0 \
+  brief "$lab" --kernel="$kernel" "${one_group[@]}" --bind=0000:00:05.0 \
     --bind=0000:00:05.1 "$demo" --device=0000:00:05.0 --device=0000:00:05.1 \
     --allow_writes
 }
@@ -101,7 +115,7 @@ demo_of_half_a_group() {
 # interrupt in the middle of the work, and while a BAR moves; then once more to
 # the end.
 demo_killed() {
-  "$lab" --kernel="$kernel" "${disk[@]}" --device=$nvme,addr=4 \
+  brief "$lab" --kernel="$kernel" "${disk[@]}" --device=$nvme,addr=4 \
     --bind=0000:00:04.0 --file=lab/demo="$demo" \
     "$here/testing/lab/interrupted" VFIO_GROUP_SET_CONTAINER \
     VFIO_IOMMU_MAP_DMA 'mmap(vfio-device' 'count=3, flags=0x24' \
