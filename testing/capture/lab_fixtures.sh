@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# lab_fixtures.sh DIRECTORY [MACHINE]...: captures QEMU's emulated devices in the
-# lab, as DIRECTORY/NAME.textproto, one boot a machine (all by default). The
-# table below is the list of devices. `bazel run //testing/capture:lab_fixtures`
+# lab_fixtures.sh DIRECTORY|--compare [MACHINE]...: captures QEMU's emulated
+# devices in the lab, as DIRECTORY/NAME.textproto, or compares each with its
+# fixture; one boot a machine (all by default). The table below is the list of
+# devices. `bazel run //testing/capture:lab_fixtures`
 set -uo pipefail
 
 die() { echo "lab_fixtures: $*" >&2; exit 1; }
@@ -12,8 +13,9 @@ here=$PWD
 lab=$here/testing/lab/lab
 capture=$here/testing/capture/lab_capture
 cd "${BUILD_WORKING_DIRECTORY:-.}" || exit 1
-[[ $# -ge 1 && -d $1 ]] || die "usage: lab_fixtures DIRECTORY [MACHINE]..."
-directory=$(realpath "$1")
+directory=${1:-}
+[[ $directory == --compare || -d $directory ]] ||
+  die "usage: lab_fixtures DIRECTORY|--compare [MACHINE]..."
 shift
 kernel=${PASSTHRU_LAB_KERNEL:-6.12}
 work=$(mktemp -d)
@@ -54,13 +56,14 @@ function_() {
   take "$1" "$(printf 0000:00:%02x.%x "$4" "$5")" "$2" "$3"
 }
 
-# The machine of testing/lab/check.sh, which compares these with the fixtures.
+# What testing/lab/check.sh compares with the fixtures: --compare instead of a
+# directory. Devices that are here from QEMU 7.2 too have names of their own.
 machine_contract() {
-  port e1000e "e1000e,romfile=" "A gigabit Ethernet controller behind a root port: 32-bit and I/O BARs, MSI and MSI-X (5 vectors), extended capabilities, no function-level reset."
+  port qemu10_e1000e "e1000e,romfile=" "A gigabit Ethernet controller behind a root port: 32-bit and I/O BARs, MSI and MSI-X (5 vectors), extended capabilities, no function-level reset."
   drive disk
-  port nvme "nvme,serial=lab,drive=disk" "An NVM Express controller. MSI-X table and pending bits in pages of their own, at 0x2000 and 0x3000 of a BAR that VFIO lets map whole; 65 vectors; function-level reset; no MSI."
-  root edu "edu" "QEMU's educational device: a DMA engine, a factorial unit, one MSI message, a 1 MiB BAR; conventional PCI without any reset." 16
-  root ich9_ahci "ich9-ahci" "A SATA controller: MSI, a small memory BAR and an I/O BAR, capabilities that are not in order of their offsets." 20
+  port qemu10_nvme "nvme,serial=lab,drive=disk" "An NVM Express controller. MSI-X table and pending bits in pages of their own, at 0x2000 and 0x3000 of a BAR that VFIO lets map whole; 65 vectors; function-level reset; no MSI."
+  root qemu10_edu "edu" "QEMU's educational device: a DMA engine, a factorial unit, one MSI message, a 1 MiB BAR; conventional PCI without any reset." 16
+  root qemu10_ich9_ahci "ich9-ahci" "A SATA controller: MSI, a small memory BAR and an I/O BAR, capabilities that are not in order of their offsets." 20
 }
 
 # PCI Express, each behind a root port.
@@ -69,9 +72,9 @@ machine_express() {
   port nvme_cmb "nvme,serial=lab,drive=disk,cmb_size_mb=4" "An NVM Express controller with a controller memory buffer: a second, prefetchable 64-bit BAR of 4 MiB."
   port nvme_msix1 "nvme,serial=lab1,max_ioqpairs=1,msix_qsize=1" "An NVM Express controller with a single MSI-X vector."
   port igb "igb,romfile=" "An 82576 gigabit Ethernet controller: SR-IOV capability, 10 MSI-X vectors, MSI with mask bits, ARI, function-level reset."
-  port xhci "qemu-xhci" "A USB 3 controller: 16 vectors, MSI-X table and pending bits at 0x3000 and 0x3800 of its only BAR."
+  port qemu10_xhci "qemu-xhci" "A USB 3 controller: 16 vectors, MSI-X table and pending bits at 0x3000 and 0x3800 of its only BAR."
   port nec_xhci "nec-usb-xhci" "A USB 3 controller of another maker: the same BAR, MSI as well as MSI-X."
-  port virtio_net "virtio-net-pci,iommu_platform=on,disable-legacy=on,romfile=,ats=on,mq=on,vectors=18" "A virtio network device: 18 vectors in a BAR of their own, a 64-bit prefetchable BAR, vendor-specific capabilities, ATS."
+  port qemu10_virtio_net "virtio-net-pci,iommu_platform=on,disable-legacy=on,romfile=,ats=on,mq=on,vectors=18" "A virtio network device: 18 vectors in a BAR of their own, a 64-bit prefetchable BAR, vendor-specific capabilities, ATS."
   drive blk
   port virtio_blk "virtio-blk-pci-non-transitional,drive=blk,iommu_platform=on" "A virtio block device, modern only."
   port virtio_rng "virtio-rng-pci-non-transitional,iommu_platform=on" "A virtio entropy source."
@@ -86,14 +89,14 @@ machine_express() {
 
 # Conventional PCI on the root bus: network and storage.
 machine_conventional() {
-  root e1000 "e1000" "A conventional gigabit Ethernet controller: 128 KiB of memory, an I/O BAR, an expansion ROM, no capability at all, INTx only."
+  root e1000_rom "e1000" "A conventional gigabit Ethernet controller: 128 KiB of memory, an I/O BAR, an expansion ROM, no capability at all, INTx only."
   root e1000_82544gc "e1000-82544gc,romfile=" "An older gigabit Ethernet controller, without its ROM."
   root e1000_82545em "e1000-82545em,romfile=" "A newer conventional gigabit Ethernet controller."
   root i82559er "i82559er,romfile=" "A fast Ethernet controller: three BARs, power management with D1 and D2, nothing else."
   root i82801 "i82801" "A fast Ethernet controller with its ROM."
   root ne2k "ne2k_pci,romfile=" "An NE2000: one I/O BAR, nothing else."
   root pcnet "pcnet,romfile=" "A PCnet Ethernet controller: an I/O BAR and 32 bytes of memory, far below a page."
-  root rtl8139 "rtl8139,romfile=" "A fast Ethernet controller: an I/O BAR and a 256-byte memory BAR, below a page; INTx only, no reset."
+  root qemu10_rtl8139 "rtl8139,romfile=" "A fast Ethernet controller: an I/O BAR and a 256-byte memory BAR, below a page; INTx only, no reset."
   root tulip "tulip,romfile=" "A DEC 21143 Ethernet controller: 128 bytes of ports and of memory."
   root am53c974 "am53c974" "A SCSI controller: I/O only."
   root lsi53c810 "lsi53c810" "A SCSI controller: ports, 1 KiB of registers, 8 KiB of script memory."
@@ -128,7 +131,7 @@ machine_odd() {
   quiet "ipmi-bmc-sim,id=bmc0"
   root pci_testdev "pci-testdev" "A test device: a memory BAR and an I/O BAR, no interrupt."
   arguments+=(--object="memory-backend-ram,id=shared,size=4M,share=on")
-  root ivshmem "ivshmem-plain,memdev=shared" "Shared memory: a 256-byte BAR, below a page, and a 64-bit prefetchable one of 4 MiB; no interrupt, no capability."
+  root qemu10_ivshmem "ivshmem-plain,memdev=shared" "Shared memory: a 256-byte BAR, below a page, and a 64-bit prefetchable one of 4 MiB; no interrupt, no capability."
   root pvpanic "pvpanic-pci" "A panic notifier: two bytes behind a small BAR, no interrupt."
   root i6300esb "i6300esb" "A watchdog: 16 bytes of memory, no interrupt."
   root ipmi_kcs "pci-ipmi-kcs,bmc=bmc0" "A management controller's interface: 8 ports, INTx."
@@ -150,9 +153,19 @@ for machine in "${machines[@]}"; do
   arguments=() specifications=() slot=2 bus=1
   "machine_$machine" || die "no machine $machine"
   status=0
+  if [[ $directory == --compare ]]; then
+    command=(compare)
+    for specification in "${specifications[@]}"; do
+      IFS='|' read -r name bdf _ <<<"$specification"
+      arguments+=(--file="lab/$name=$here/testing/fixtures/$name.textproto")
+      command+=("$name|$bdf|/lab/$name")
+    done
+  else
+    command=(capture "QEMU 10, intel-iommu intremap=on" "$(date -u +%Y-%m-%d)"
+      "${specifications[@]}")
+  fi
   "$lab" --kernel="$kernel" --timeout=600 "${arguments[@]}" "$capture" \
-    capture "QEMU 10, intel-iommu intremap=on" "$(date -u +%Y-%m-%d)" \
-    "${specifications[@]}" >"$work/output" || status=$?
+    "${command[@]}" >"$work/output" || status=$?
   awk -v directory="$directory" '
     /^==> / { file = directory "/" $2; printf "" > file; next }
     /^<==$/ { close(file); file = ""; next }
