@@ -34,7 +34,9 @@ void Carve(std::vector<BarArea>& areas, uint64_t offset, uint64_t end,
 void MergeNeighbours(std::vector<BarArea>& areas) {
   std::vector<BarArea> merged;
   for (const BarArea& area : areas) {
-    if (!merged.empty() && merged.back().kind == area.kind) {
+    // Areas that the kernel offers apart are mapped apart: it need not have
+    // them side by side.
+    if (!merged.empty() && merged.back().kind == area.kind && !area.mapped()) {
       merged.back().size += area.size;
     } else {
       merged.push_back(area);

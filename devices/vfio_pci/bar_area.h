@@ -37,7 +37,8 @@ struct BarArea {
 };
 
 // How the whole of `bar` is to be treated, in order of offset, without gaps,
-// neighbours of different kinds. `msix` is the device's capability if it has
+// neighbours of different kinds; a mapped one lies in one of the region's
+// MapAreas(). `msix` is the device's capability if it has
 // one, shown to the guest or not: the pages that hold its table are never
 // mapped, for through them a guest could aim the device's interrupts.
 std::vector<BarArea> PlanBarAreas(
