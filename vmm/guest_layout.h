@@ -27,6 +27,10 @@ inline constexpr uint64_t kMmio32Size = 0xfec00000 - kMmio32Base;
 inline constexpr uint64_t kMmio64Base = uint64_t{256} << 30;
 inline constexpr uint64_t kMmio64Size = uint64_t{256} << 30;
 
+// From the end of the 32-bit BARs to 4 GiB.
+inline constexpr uint64_t kPlatformBase = kMmio32Base + kMmio32Size;
+inline constexpr uint64_t kPlatformSize = (uint64_t{4} << 30) - kPlatformBase;
+
 // I/O BARs: above the legacy ports and the configuration mechanism's.
 inline constexpr uint64_t kPioBase = 0x1000;
 inline constexpr uint64_t kPioSize = 0x10000 - kPioBase;

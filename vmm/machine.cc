@@ -42,7 +42,14 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   return machine;
 }
 
-Machine::Machine(kernel::Syscalls* syscalls) : syscalls_(syscalls) {}
+Machine::Machine(kernel::Syscalls* syscalls)
+    : syscalls_(syscalls),
+      memory_({{.first = memory::GuestAddress(kEcamBase),
+                .size = kEcamSize,
+                .name = "ECAM"},
+               {.first = memory::GuestAddress(kPlatformBase),
+                .size = kPlatformSize,
+                .name = "the interrupt controllers"}}) {}
 
 Machine::~Machine() {
   // A slot is gone before the memory behind it is unmapped.

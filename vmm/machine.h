@@ -84,7 +84,7 @@ class Machine {
   std::unique_ptr<allocator::MemorySlotAllocator> slots_;
   kernel::MappedRegion ram_;
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
-  memory::GuestMemoryMap memory_;
+  memory::GuestMemoryMap memory_;  // Nothing is where the platform answers.
   std::shared_ptr<pci_host::PciSegment> segment_;
   std::unique_ptr<interrupts::GsiRouter> router_;
   std::unique_ptr<kernel::EventLoop> loop_;

@@ -64,6 +64,16 @@ absl::Status TellRemoved(const MemoryArea& area,
 }  // namespace
 
 absl::Status GuestMemoryMap::CheckRoom(const MemoryArea& area) const {
+  for (const Reserved& reserved : reserved_) {
+    // The distance from the one that comes first to the other.
+    const bool overlaps = area.guest < reserved.first
+                              ? reserved.first - area.guest < area.size
+                              : area.guest - reserved.first < reserved.size;
+    if (overlaps) {
+      return absl::AlreadyExistsError(absl::StrCat(
+          "area ", area, " overlaps ", reserved.name, " at ", reserved.first));
+    }
+  }
   const auto next = entries_.lower_bound(area.guest);
   const MemoryArea* other = nullptr;
   bool half_removed = false;

@@ -4,6 +4,8 @@
 #define PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_MAP_H_
 
 #include <cstdint>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -39,7 +41,19 @@ enum class Access : uint8_t { kRead, kWrite };
 // takes seconds, during which vCPUs and device models go on.
 class GuestMemoryMap final : public GuestMemory {
  public:
-  GuestMemoryMap() = default;
+  // Where no area may be, because the platform answers there (ECAM, interrupt
+  // controllers): a memory slot would hide it, and a guest that moves a BAR on
+  // top of it locks itself out. Such a BAR is trapped, and on the bus the
+  // platform comes first.
+  struct Reserved {
+    GuestAddress first;
+    uint64_t size = 0;
+    std::string_view name;  // A literal.
+  };
+
+  GuestMemoryMap() : GuestMemoryMap(std::vector<Reserved>()) {}
+  explicit GuestMemoryMap(std::vector<Reserved> reserved)
+      : reserved_(std::move(reserved)) {}
   // Listeners that are still registered are not told: they may be gone. Who
   // wants them told calls RemoveListener() first.
   ~GuestMemoryMap() override = default;
@@ -82,6 +96,8 @@ class GuestMemoryMap final : public GuestMemory {
 
   absl::Status CheckRoom(const MemoryArea& area) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mutex_);
+
+  const std::vector<Reserved> reserved_;
 
   mutable absl::Mutex change_mutex_;
   mutable absl::Mutex visible_mutex_ ABSL_ACQUIRED_AFTER(change_mutex_);

@@ -34,6 +34,20 @@ TEST(GuestMemoryMapTest, AnAddedAreaIsThere) {
   EXPECT_THAT(map.Areas(), ElementsAre(area));
 }
 
+TEST(GuestMemoryMapTest, NoAreaReachesIntoWhatIsReserved) {
+  GuestMemoryMap map(
+      {{.first = GuestAddress(4 * kPage), .size = 2 * kPage, .name = "ECAM"}});
+  for (const unsigned page : {3, 4, 5}) {
+    EXPECT_THAT(map.Add(Ram("ram", page, 2)),
+                StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("ECAM")))
+        << page;
+  }
+  EXPECT_THAT(map.Add(Ram("ram", 2, 5)),
+              StatusIs(absl::StatusCode::kAlreadyExists));
+  EXPECT_THAT(map.Add(Ram("below", 2, 2)), IsOk());
+  EXPECT_THAT(map.Add(Ram("above", 6, 2)), IsOk());
+}
+
 TEST(GuestMemoryMapTest, ListsAreasByAddress) {
   GuestMemoryMap map;
   ASSERT_THAT(map.Add(Ram("high", 16, 1)), IsOk());
