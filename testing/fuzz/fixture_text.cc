@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A fixture of any text: refused, or a device that can be plugged in, attached,
+// read whole and taken away.
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "absl/log/check.h"
+#include "devices/vfio_pci/vfio_pci_device.h"
+#include "pci/bdf.h"
+#include "testing/fuzz/fuzz_target.h"
+#include "testing/fuzz/fuzz_vm.h"
+#include "testing/kernel_version.h"
+#include "testing/vfio/fixture.h"
+
+namespace passthru::fuzz {
+namespace {
+
+constexpr pci::Bdf kHostBdf(0, 1, 0, 0);
+// What any BAR of a captured device has been seen to have; a fixture may ask
+// for exabytes, which this machine need not have.
+constexpr uint64_t kMaxBarSize = uint64_t{1} << 26;
+
+bool IsSmall(const fake::PciDevice& device) {
+  for (const fake::Region& region : device.regions()) {
+    if (region.size() > kMaxBarSize) return false;
+  }
+  return device.expansion_rom().bar_size() <= kMaxBarSize;
+}
+
+void Run(std::string_view text) {
+  const auto fixture = fake::ParseFixture(text, "fuzz.textproto");
+  if (!fixture.ok()) {
+    CHECK_NE(fixture.status().message(), "");
+    return;
+  }
+  if (!IsSmall(*fixture)) return;
+  FuzzVm vm(fake::KernelVersion::k6_12);
+  // A device model of a name that nobody knows, say.
+  if (!vm.AddDevice(*fixture, kHostBdf).ok()) return;
+  CHECK_OK(vm.Start());
+  // A bridge, say, is refused.
+  const auto guest = vm.devices()->Attach(kHostBdf);
+  if (!guest.ok()) return;
+  const auto device = vm.devices()->Find(*guest);
+  for (uint16_t offset = 0; offset < 4096; offset += 4) {
+    device->ConfigRead(offset, 4);
+  }
+  device->Describe();
+  CHECK_OK(vm.devices()->Detach(*guest));
+}
+
+}  // namespace
+}  // namespace passthru::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  passthru::fuzz::Run({reinterpret_cast<const char*>(data), size});
+  return 0;
+}

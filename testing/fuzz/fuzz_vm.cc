@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/fuzz/fuzz_vm.h"
+
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "absl/base/log_severity.h"
+#include "absl/log/check.h"
+#include "absl/log/globals.h"
+#include "absl/log/initialize.h"
+#include "absl/strings/str_cat.h"
+#include "testing/vfio/fake_vfio.h"
+#include "testing/vfio/fixture.h"
+#include "vmm/vcpu_runner.h"
+
+namespace passthru::fuzz {
+namespace {
+
+// A fuzzer makes everything fail that can, thousands of times a second. What
+// kills it is still said.
+void QuietLogs() {
+  static const bool quiet = [] {
+    absl::SetStderrThreshold(absl::LogSeverityAtLeast::kFatal);
+    absl::InitializeLog();
+    return true;
+  }();
+  CHECK(quiet);
+}
+
+fake::SimulatedHost::Options HostOptions(fake::KernelVersion version) {
+  return {.kernel = {.version = version}};
+}
+
+}  // namespace
+
+const fake::PciDevice& Fixture(const std::string& name) {
+  static auto* const fixtures = new std::map<std::string, fake::PciDevice>();
+  auto [found, added] = fixtures->try_emplace(name);
+  if (added) {
+    auto loaded = fake::LoadFixture(
+        absl::StrCat("testing/fixtures/", name, ".textproto"));
+    CHECK_OK(loaded);
+    found->second = *std::move(loaded);
+  }
+  return found->second;
+}
+
+FuzzVm::FuzzVm(fake::KernelVersion version) : host_(HostOptions(version)) {
+  QuietLogs();
+}
+
+FuzzVm::~FuzzVm() { Stop(); }
+
+void FuzzVm::Stop() {
+  host_.kernel().faults().Clear();
+  devices_.reset();
+  if (machine_ != nullptr) {
+    const auto report = host_.kernel().CheckLeaks(empty_machine_);
+    CHECK(report.empty()) << report;
+  }
+  machine_.reset();
+  const auto report = host_.kernel().CheckLeaks();
+  CHECK(report.empty()) << report;
+}
+
+absl::Status FuzzVm::AddDevice(const fake::PciDevice& fixture, pci::Bdf bdf) {
+  auto model = fake::MakeModel(fixture);
+  if (!model.ok()) return model.status();
+  fake::DeviceOptions options;
+  options.bdf = bdf;
+  options.group = ++groups_;
+  options.model = *std::move(model);
+  return host_.vfio().AddDevice(fixture, std::move(options));
+}
+
+absl::Status FuzzVm::Start(kernel::Syscalls* syscalls) {
+  auto machine = vmm::Machine::Create(
+      {.syscalls = syscalls != nullptr ? syscalls : &host_.kernel(),
+       .ram_size = uint64_t{1} << 20});
+  if (!machine.ok()) return machine.status();
+  auto devices = vmm::DeviceManager::Create(machine->get());
+  if (!devices.ok()) return devices.status();
+  machine_ = *std::move(machine);
+  devices_ = *std::move(devices);
+  empty_machine_ = host_.kernel().Resources();
+  return absl::OkStatus();
+}
+
+absl::Status FuzzVm::RunGuest(fake::GuestProgram program) {
+  host_.kernel().kvm().SetGuestProgram(0, std::move(program));
+  vmm::VcpuRunner runner({.vcpu = &machine_->vcpu(0),
+                          .mmio = &machine_->mmio(),
+                          .pio = &machine_->pio()});
+  absl::Status status = runner.Run();
+  // A guest that cannot go on still returns, before what it uses is gone.
+  host_.kernel().kvm().StopGuests();
+  return status;
+}
+
+}  // namespace passthru::fuzz
