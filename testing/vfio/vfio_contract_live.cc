@@ -45,7 +45,7 @@ constexpr uint32_t kReadWrite =
 // How long hardware may take, and how long we wait for what must not come: the
 // device has been asked something since, so it would have come by then.
 constexpr int kSoonMs = 5000;
-constexpr int kMomentMs = 20;
+constexpr int kMomentMs = 50;
 
 }  // namespace
 
