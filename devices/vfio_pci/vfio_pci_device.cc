@@ -181,11 +181,13 @@ void VfioPciDevice::CreateVectorGroups() {
     // Only one of the two is in use at a time.
     absl::StatusOr<interrupts::InterruptBudget::Reservation> reservation =
         options_.budget->Reserve(std::max(msi, msix));
-    if (reservation.ok()) reservation_ = *std::move(reservation);
-    const std::string limit =
-        reservation.ok()
-            ? absl::StrCat("the VM's limit of ", reservation_.limited_by())
-            : std::string(reservation.status().message());
+    std::string limit;
+    if (reservation.ok()) {
+      reservation_ = *std::move(reservation);
+      limit = absl::StrCat("the VM's limit of ", reservation_.limited_by());
+    } else {
+      limit = std::string(reservation.status().message());
+    }
     if (reservation_.vectors() < msi) msi_.limited_by = limit;
     if (reservation_.vectors() < msix) msix_.limited_by = limit;
     msi = std::min(msi, reservation_.vectors());
