@@ -77,6 +77,12 @@ void PowerUp(std::vector<uint8_t>& config) {
 absl::StatusOr<std::vector<uint8_t>> CombineConfig(
     const vfio::VfioDevice& vfio_device, const std::vector<uint8_t>& physical,
     std::vector<std::string>& notes) {
+  if (vfio_device.config_size() > PCI_CFG_SPACE_EXP_SIZE) {
+    return absl::InternalError(absl::StrFormat(
+        "VFIO says that the configuration space of %s has %u bytes, but %u are "
+        "the most there are",
+        vfio_device.name(), vfio_device.config_size(), PCI_CFG_SPACE_EXP_SIZE));
+  }
   std::vector<uint8_t> shown(vfio_device.config_size());
   if (absl::Status status = vfio_device.ReadRegion(VFIO_PCI_CONFIG_REGION_INDEX,
                                                    0, absl::MakeSpan(shown));

@@ -271,8 +271,16 @@ absl::Status CaptureRomImage(const vfio::VfioDevice& vfio_device,
   if (!vfio_device.region(VFIO_PCI_ROM_REGION_INDEX).exists()) {
     return absl::OkStatus();
   }
-  std::vector<uint8_t> image(
-      vfio_device.region(VFIO_PCI_ROM_REGION_INDEX).size);
+  const uint64_t size = vfio_device.region(VFIO_PCI_ROM_REGION_INDEX).size;
+  // PCI 3.0, 6.2.5.2: as much as the register can ask for.
+  constexpr uint64_t kMaxRomSize = uint64_t{16} << 20;
+  if (size > kMaxRomSize) {
+    return absl::InternalError(absl::StrFormat(
+        "VFIO says that the expansion ROM of %s has %u bytes, but %u are the "
+        "most there are",
+        vfio_device.name(), size, kMaxRomSize));
+  }
+  std::vector<uint8_t> image(size);
   if (absl::Status status = vfio_device.ReadRegion(VFIO_PCI_ROM_REGION_INDEX, 0,
                                                    absl::MakeSpan(image));
       !status.ok()) {

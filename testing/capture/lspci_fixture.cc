@@ -15,7 +15,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "pci/bdf.h"
 #include "testing/capture/byte_rows.h"
 #include "testing/capture/redact.h"
 #include "testing/capture/write_masks.h"
