@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A fixture of any text: refused, or a device that can be plugged in, attached,
-// read whole and taken away.
+// A fixture of any text: refused, or a device that can be written down again,
+// plugged in, attached, read whole, taken away and captured.
+
+#include "testing/capture/fixture_text.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +11,9 @@
 
 #include "absl/log/check.h"
 #include "devices/vfio_pci/vfio_pci_device.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "pci/bdf.h"
+#include "testing/capture/capture.h"
 #include "testing/fuzz/fuzz_target.h"
 #include "testing/fuzz/fuzz_vm.h"
 #include "testing/kernel_version.h"
@@ -36,6 +40,11 @@ void Run(std::string_view text) {
     CHECK_NE(fixture.status().message(), "");
     return;
   }
+  const auto again =
+      fake::ParseFixture(fake::FixtureText(*fixture), "again.textproto");
+  CHECK_OK(again);
+  CHECK(google::protobuf::util::MessageDifferencer::Equals(*again, *fixture))
+      << fake::FixtureText(*fixture);
   if (!IsSmall(*fixture)) return;
   FuzzVm vm(fake::KernelVersion::k6_12);
   // A device model of a name that nobody knows, say.
@@ -50,6 +59,11 @@ void Run(std::string_view text) {
   }
   device->Describe();
   CHECK_OK(vm.devices()->Detach(*guest));
+  const auto capture =
+      fake::CaptureDevice(&vm.host().kernel(), kHostBdf, /*options=*/{});
+  CHECK_OK(capture);
+  CHECK_OK(fake::Validate(capture->device, "the capture"))
+      << fake::FixtureText(capture->device);
 }
 
 }  // namespace

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What somebody says that lspci printed, in any bytes: refused, or a fixture
+// that can be written to a file and read back as the same device.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/log/check.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "testing/capture/fixture_text.h"
+#include "testing/capture/lspci_fixture.h"
+#include "testing/fuzz/fuzz_target.h"
+#include "testing/vfio/fixture.h"
+
+namespace passthru::fuzz {
+namespace {
+
+void Run(std::string_view text) {
+  const auto capture = fake::FixtureFromLspci(text, {});
+  if (!capture.ok()) {
+    CHECK_NE(capture.status().message(), "");
+    return;
+  }
+  const std::string written =
+      fake::FixtureText(capture->device, capture->notes);
+  const auto read = fake::ParseFixture(written, "fuzz.textproto");
+  CHECK_OK(read) << written;
+  CHECK(google::protobuf::util::MessageDifferencer::Equals(*read,
+                                                           capture->device))
+      << written;
+}
+
+}  // namespace
+}  // namespace passthru::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  passthru::fuzz::Run({reinterpret_cast<const char*>(data), size});
+  return 0;
+}
