@@ -32,7 +32,7 @@ absl::Status Main(std::vector<std::string> arguments) {
   if (!memory.ok()) return memory.status();
   kernel::LinuxSyscalls linux_kernel;
   std::vector<fake::GuestObservation> observations;
-  const absl::Status status = RunGuestContract(
+  absl::Status status = RunGuestContract(
       {.syscalls = &linux_kernel, .nvme = *nvme, .memory = *memory},
       observations);
   if (print) {

@@ -116,21 +116,21 @@ void MsixVectorGroup::UnmaskAll() {
   }
 }
 
-void MsixVectorGroup::SetVector(pci::VectorIndex index,
+void MsixVectorGroup::SetVector(pci::VectorIndex vector,
                                 const pci::MsiMessage& message, bool masked) {
   absl::MutexLock lock(&mutex_);
-  CHECK_LT(index.value(), vectors_.size());
-  Vector& vector = vectors_[index.value()];
-  const bool message_changed = vector.message != message;
-  const bool mask_changed = vector.masked != masked;
-  vector.message = message;
-  vector.masked = masked;
-  if (message_changed) vector.staged = false;
-  if (!enabled_ || function_masked_ || index.value() >= count_) return;
+  CHECK_LT(vector.value(), vectors_.size());
+  Vector& entry = vectors_[vector.value()];
+  const bool message_changed = entry.message != message;
+  const bool mask_changed = entry.masked != masked;
+  entry.message = message;
+  entry.masked = masked;
+  if (message_changed) entry.staged = false;
+  if (!enabled_ || function_masked_ || vector.value() >= count_) return;
   if (mask_changed) {
-    masked ? Mask(index.value()) : Unmask(index.value());
+    masked ? Mask(vector.value()) : Unmask(vector.value());
   } else if (message_changed && !masked) {
-    ChangeMessage(index.value());
+    ChangeMessage(vector.value());
   }
 }
 

@@ -42,7 +42,7 @@ std::string Suffix(int error) {
                       name == nullptr ? "unknown" : name, ")");
 }
 
-absl::Status Make(int error, std::string message) {
+absl::Status Make(int error, std::string_view message) {
   absl::Status status(CodeOf(error), message);
   status.SetPayload(kErrnoPayload, absl::Cord(absl::StrCat(error)));
   return status;
@@ -66,12 +66,10 @@ absl::Status ExplainedErrnoError(int error, std::string_view sentence) {
 
 int ErrnoOf(const absl::Status& status) {
   const std::optional<absl::Cord> payload = status.GetPayload(kErrnoPayload);
+  if (!payload.has_value()) return 0;
+  const std::string text(*payload);
   int error = 0;
-  if (!payload.has_value() ||
-      !absl::SimpleAtoi(std::string(*payload), &error)) {
-    return 0;
-  }
-  return error;
+  return absl::SimpleAtoi(text, &error) ? error : 0;
 }
 
 absl::Status Annotate(const absl::Status& status, std::string_view context) {

@@ -342,6 +342,7 @@ TEST_F(EventLoopTest, StormOfSignalsAgainstAddAndRemove) {
   ASSERT_THAT(loop_->Start(), IsOk());
   std::atomic<bool> stop = false;
   std::vector<std::thread> signallers;
+  signallers.reserve(2);
   for (int i = 0; i < 2; ++i) {
     signallers.emplace_back([&] {
       while (!stop) EXPECT_THAT(event_->Signal(), IsOk());

@@ -147,9 +147,9 @@ TEST_F(LinuxSyscallsTest, WhatIsNoLinkIsEinval) {
 }
 
 TEST_F(LinuxSyscallsTest, DirectoryIsSortedWithoutDots) {
-  std::ofstream(Path("b"));
-  std::ofstream(Path("a"));
-  std::ofstream(Path(".c"));
+  for (const char* name : {"b", "a", ".c"}) {
+    const std::ofstream created(Path(name));
+  }
   EXPECT_THAT(linux_.ReadDirectory(folder_.c_str()).value,
               ElementsAre(".c", "a", "b"));
 }

@@ -74,8 +74,9 @@ TEST_F(MappedRegionTest, MovingKeepsTheAddressAndUnmapsOnce) {
     MappedRegion moved = *std::move(region);
     EXPECT_EQ(moved.data(), data);
     EXPECT_EQ(moved.size(), PageSize());
+    // NOLINTNEXTLINE(bugprone-use-after-move): documented.
     EXPECT_EQ(region->data(), nullptr);
-    EXPECT_EQ(region->size(), 0u);
+    EXPECT_EQ(region->size(), 0u);  // NOLINT(bugprone-use-after-move)
   }
   EXPECT_EQ(syscalls_.unmapped.size(), 1u);
 }

@@ -31,8 +31,8 @@ using absl_testing::IsOk;
 absl::Status UseKvm(fake::FakeKernel& kernel) {
   const auto vm = KvmVm::Create(&kernel);
   if (!vm.ok()) return vm.status();
-  if (const auto s = (*vm)->CreateIrqchip(); !s.ok()) return s;
-  if (const auto s = (*vm)->CreatePit(); !s.ok()) return s;
+  if (absl::Status s = (*vm)->CreateIrqchip(); !s.ok()) return s;
+  if (absl::Status s = (*vm)->CreatePit(); !s.ok()) return s;
   const auto vcpu = KvmVcpu::Create(vm->get(), 0);
   if (!vcpu.ok()) return vcpu.status();
   const auto device = KvmVfioDevice::Create(vm->get());
@@ -43,7 +43,7 @@ absl::Status UseKvm(fake::FakeKernel& kernel) {
                                           .flags = MAP_PRIVATE | MAP_ANONYMOUS,
                                           .name = "guest memory"});
   if (!memory.ok()) return memory.status();
-  if (const auto s = (*vm)->SetMemorySlot(
+  if (absl::Status s = (*vm)->SetMemorySlot(
           allocator::MemorySlot(0), memory::GuestAddress(0), memory->size(),
           memory->data(), /*read_only=*/false);
       !s.ok()) {
@@ -51,7 +51,7 @@ absl::Status UseKvm(fake::FakeKernel& kernel) {
   }
   const auto event = kernel::EventFd::Create(&kernel);
   if (!event.ok()) return event.status();
-  if (const auto s = (*vm)->SetGsiRouting({}); !s.ok()) return s;
+  if (absl::Status s = (*vm)->SetGsiRouting({}); !s.ok()) return s;
   return (*vm)->AssignIrqfd(event->fd(), allocator::Gsi(24));
 }
 

@@ -143,7 +143,7 @@ absl::Status KvmVcpu::Call(unsigned long request, void* arg,
 
 absl::StatusOr<kvm_regs> KvmVcpu::GetRegs() const {
   kvm_regs regs = {};
-  const absl::Status status = Call(KVM_GET_REGS, &regs, "KVM_GET_REGS");
+  absl::Status status = Call(KVM_GET_REGS, &regs, "KVM_GET_REGS");
   if (!status.ok()) return status;
   return regs;
 }
@@ -155,7 +155,7 @@ absl::Status KvmVcpu::SetRegs(const kvm_regs& regs) {
 
 absl::StatusOr<kvm_sregs> KvmVcpu::GetSregs() const {
   kvm_sregs sregs = {};
-  const absl::Status status = Call(KVM_GET_SREGS, &sregs, "KVM_GET_SREGS");
+  absl::Status status = Call(KVM_GET_SREGS, &sregs, "KVM_GET_SREGS");
   if (!status.ok()) return status;
   return sregs;
 }

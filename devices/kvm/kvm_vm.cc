@@ -98,7 +98,7 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Adopt(kernel::Syscalls* syscalls,
                                                     kernel::FileDescriptor vm) {
   std::unique_ptr<KvmVm> adopted =
       absl::WrapUnique(new KvmVm(syscalls, std::move(vm)));
-  const absl::Status initialized = adopted->Initialize();
+  absl::Status initialized = adopted->Initialize();
   if (!initialized.ok()) return initialized;
   return adopted;
 }

@@ -64,7 +64,7 @@ bool IsVfioDriver(std::string_view driver) {
 }
 
 absl::StatusOr<pci::Bdf> ParseHostDevice(std::string_view text) {
-  const absl::StatusOr<pci::Bdf> address = pci::Bdf::Parse(text);
+  absl::StatusOr<pci::Bdf> address = pci::Bdf::Parse(text);
   if (!address.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "\"", text,

@@ -130,7 +130,8 @@ struct Placed {
   uint16_t id;
   uint32_t next;
 };
-std::vector<uint8_t> AnswerWith(size_t size, std::vector<Placed> headers) {
+std::vector<uint8_t> AnswerWith(size_t size,
+                                const std::vector<Placed>& headers) {
   std::vector<uint8_t> bytes(size);
   for (const Placed& placed : headers) {
     const vfio_info_cap_header header = {

@@ -58,7 +58,7 @@ class Answer {
     vfio::Append(tail_, value);
     return *this;
   }
-  Answer& Ranges(std::vector<uint64_t> ends) {
+  Answer& Ranges(const std::vector<uint64_t>& ends) {
     Capability(VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE);
     Append(static_cast<uint32_t>(ends.size() / 2)).Append(uint32_t{0});
     for (const uint64_t end : ends) Append(end);

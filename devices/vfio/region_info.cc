@@ -61,7 +61,7 @@ absl::Status ParseCapabilities(const InfoAnswer<vfio_region_info>& answer,
   for (const InfoCapability& capability : capabilities.entries) {
     switch (capability.id) {
       case VFIO_REGION_INFO_CAP_SPARSE_MMAP: {
-        const absl::Status parsed = ParseSparseMmap(capability.payload, region);
+        absl::Status parsed = ParseSparseMmap(capability.payload, region);
         if (!parsed.ok()) return parsed;
         break;
       }

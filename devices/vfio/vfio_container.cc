@@ -70,7 +70,7 @@ absl::Status VfioContainer::CheckHasIommu() const {
 }
 
 absl::StatusOr<IommuInfo> VfioContainer::QueryInfo() const {
-  const absl::Status ready = CheckHasIommu();
+  absl::Status ready = CheckHasIommu();
   if (!ready.ok()) return ready;
   return QueryIommuInfo(syscalls_, container_.get());
 }
@@ -82,7 +82,7 @@ IommuInfo VfioContainer::info() const {
 
 absl::Status VfioContainer::MapDma(memory::Iova iova, uint64_t size, void* host,
                                    bool read, bool write) {
-  const absl::Status ready = CheckHasIommu();
+  absl::Status ready = CheckHasIommu();
   if (!ready.ok()) return ready;
   vfio_iommu_type1_dma_map map = {};
   map.argsz = sizeof(map);
@@ -105,7 +105,7 @@ absl::Status VfioContainer::MapDma(memory::Iova iova, uint64_t size, void* host,
 }
 
 absl::Status VfioContainer::UnmapDma(memory::Iova iova, uint64_t size) {
-  const absl::Status ready = CheckHasIommu();
+  absl::Status ready = CheckHasIommu();
   if (!ready.ok()) return ready;
   kernel::FlexArray<vfio_iommu_type1_dma_unmap, uint8_t> unmap(0);
   unmap.header().argsz = static_cast<uint32_t>(unmap.size_bytes());

@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<VfioDevice>> VfioDevice::Open(
   std::unique_ptr<VfioDevice> device = absl::WrapUnique(
       new VfioDevice(std::move(group), address,
                      kernel::FileDescriptor(syscalls, opened.value)));
-  const absl::Status queried = device->Query();
+  absl::Status queried = device->Query();
   if (!queried.ok()) return queried;
   return device;
 }

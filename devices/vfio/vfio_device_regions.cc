@@ -80,7 +80,7 @@ absl::Status VfioDevice::CheckAccess(uint32_t index, const char* verb,
 absl::Status VfioDevice::ReadRegion(uint32_t index, uint64_t offset,
                                     absl::Span<uint8_t> data) const {
   const VfioRegionInfo& region = this->region(index);
-  const absl::Status inside = CheckAccess(index, "read", offset, data.size());
+  absl::Status inside = CheckAccess(index, "read", offset, data.size());
   if (!inside.ok()) return inside;
   if (!region.readable()) {
     return absl::PermissionDeniedError(
@@ -98,7 +98,7 @@ absl::Status VfioDevice::ReadRegion(uint32_t index, uint64_t offset,
 absl::Status VfioDevice::WriteRegion(uint32_t index, uint64_t offset,
                                      absl::Span<const uint8_t> data) const {
   const VfioRegionInfo& region = this->region(index);
-  const absl::Status inside = CheckAccess(index, "write", offset, data.size());
+  absl::Status inside = CheckAccess(index, "write", offset, data.size());
   if (!inside.ok()) return inside;
   if (!region.writable()) {
     return absl::PermissionDeniedError(
@@ -116,7 +116,7 @@ absl::Status VfioDevice::WriteRegion(uint32_t index, uint64_t offset,
 absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
     uint32_t index, uint64_t offset, uint64_t size) const {
   const VfioRegionInfo& region = this->region(index);
-  const absl::Status inside = CheckAccess(index, "mmap", offset, size);
+  absl::Status inside = CheckAccess(index, "mmap", offset, size);
   if (!inside.ok()) return inside;
   const std::string what = DescribeAccess(*this, index, "mmap", offset, size);
   if (size == 0 || !kernel::IsPageAligned(offset)) {

@@ -42,8 +42,7 @@ absl::StatusOr<std::shared_ptr<VfioGroup>> VfioGroup::Open(
     return ExplainNotViable(number,
                             FindBlockingDevices(syscalls, number, paths));
   }
-  const absl::Status attached =
-      group->container_->AttachGroup(group->fd(), number);
+  absl::Status attached = group->container_->AttachGroup(group->fd(), number);
   if (!attached.ok()) return attached;
   group->attached_ = true;
   return group;

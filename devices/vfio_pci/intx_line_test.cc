@@ -18,7 +18,6 @@ namespace {
 
 using ::absl_testing::IsOk;
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 
 // Both ends of the line: what was asked, in order, and what fails.
 class FakeEnds final : public IntxHost, public interrupts::InterruptController {

@@ -22,7 +22,6 @@ namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
-using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

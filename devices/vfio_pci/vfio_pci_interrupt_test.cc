@@ -21,7 +21,6 @@ namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;

@@ -175,7 +175,7 @@ absl::Status CaptureReset(const vfio::VfioDevice& vfio_device,
     return absl::OkStatus();
   }
   const int group = vfio_device.group()->fd();
-  const absl::Status status = vfio_device.HotReset({&group, 1});
+  absl::Status status = vfio_device.HotReset({&group, 1});
   if (status.ok()) return status;
   if (kernel::ErrnoOf(status) == 0) return status;
   reset.set_hot_reset_errno(static_cast<uint32_t>(kernel::ErrnoOf(status)));

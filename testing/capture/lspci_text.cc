@@ -45,7 +45,7 @@ std::string_view Unquote(std::string_view line) {
 class Parser {
  public:
   // Lines are given in order, the first is number 1.
-  absl::Status Line(size_t number, std::string_view line);
+  absl::Status Line(size_t number, std::string_view raw);
   absl::StatusOr<std::vector<LspciDevice>> Finish();
 
  private:

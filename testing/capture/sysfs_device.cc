@@ -199,7 +199,7 @@ absl::Status PhysicalConfig::ReadAt(uint16_t offset,
 
 absl::StatusOr<uint8_t> PhysicalConfig::Read(uint16_t offset) const {
   uint8_t value = 0;
-  const absl::Status status = ReadAt(offset, absl::MakeSpan(&value, 1));
+  absl::Status status = ReadAt(offset, absl::MakeSpan(&value, 1));
   if (!status.ok()) return status;
   return value;
 }
@@ -207,7 +207,7 @@ absl::StatusOr<uint8_t> PhysicalConfig::Read(uint16_t offset) const {
 absl::StatusOr<std::vector<uint8_t>> PhysicalConfig::ReadAll(
     size_t size) const {
   std::vector<uint8_t> bytes(size);
-  const absl::Status status = ReadAt(0, absl::MakeSpan(bytes));
+  absl::Status status = ReadAt(0, absl::MakeSpan(bytes));
   if (!status.ok()) return status;
   return bytes;
 }

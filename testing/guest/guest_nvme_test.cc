@@ -38,7 +38,7 @@ class GuestNvmeTest : public ::testing::Test {
 
   void Add(NvmeModel::Options model = {},
            const DirectFunction::Options& function = CapturedNvme()) {
-    model_ = NvmeModel::Create(model).value();
+    model_ = NvmeModel::Create(std::move(model)).value();
     function_ = &machine_.AddFunction(kSlot, function, model_.get());
     device_ = ProbeDevice(&guest_.config(), kSlot, {});
     guest_.resources().Claim(*device_);

@@ -156,7 +156,8 @@ SyscallResult<int> FakeGroup::GetDeviceFd(const void* arg) {
         !absl::StartsWith(name, address)) {
       continue;
     }
-    const std::string_view rest = std::string_view(name).substr(address.size());
+    std::string_view rest = name;
+    rest.remove_prefix(address.size());
     if (!rest.empty() && rest[0] != ' ') continue;
     if (const int error = CheckOptions(rest); error != 0) {
       return FromErrno(error);

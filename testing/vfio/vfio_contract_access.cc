@@ -38,7 +38,7 @@ bool Load(const volatile uint32_t* address, volatile uint32_t* value) {
 
 }  // namespace
 
-void VfioObserver::AskRead(std::string question, uint64_t offset,
+void VfioObserver::AskRead(const std::string& question, uint64_t offset,
                            size_t count) {
   std::vector<uint8_t> data(std::max<size_t>(count, 1));
   const auto result = kernel_.Pread(device_, data.data(), count, offset);
@@ -46,22 +46,22 @@ void VfioObserver::AskRead(std::string question, uint64_t offset,
                                          : strerrorname_np(result.error));
 }
 
-void VfioObserver::AskWrite(std::string question, uint64_t offset,
+void VfioObserver::AskWrite(const std::string& question, uint64_t offset,
                             const std::vector<uint8_t>& data) {
   const auto result = kernel_.Pwrite(device_, data.data(), data.size(), offset);
   Write("pwrite " + question, result.ok() ? absl::StrCat(result.value)
                                           : strerrorname_np(result.error));
 }
 
-void VfioObserver::AskMmap(std::string question, uint64_t offset, size_t length,
-                           int flags) {
+void VfioObserver::AskMmap(const std::string& question, uint64_t offset,
+                           size_t length, int flags) {
   const auto result = kernel_.Mmap(nullptr, length, PROT_READ | PROT_WRITE,
                                    flags, device_, offset);
   Write("mmap " + question, result.ok() ? "0" : strerrorname_np(result.error));
   if (result.ok()) kernel_.Munmap(result.value, length);
 }
 
-void VfioObserver::AskTouch(std::string question, const void* address) {
+void VfioObserver::AskTouch(const std::string& question, const void* address) {
   struct sigaction action = {};
   struct sigaction old = {};
   action.sa_handler = HandleSigbus;

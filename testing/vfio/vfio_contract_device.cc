@@ -93,7 +93,7 @@ void VfioObserver::AskRegionInfo(uint32_t index) {
 }
 
 void VfioObserver::AskFeatures() {
-  const auto ask = [this](std::string question, uint32_t flags,
+  const auto ask = [this](const std::string& question, uint32_t flags,
                           uint32_t argsz) {
     vfio_device_feature feature = {};
     feature.argsz = argsz;

@@ -58,8 +58,9 @@ void VfioObserver::Unmap(uint64_t iova, uint64_t size) {
   kernel_.Ioctl(container_, VFIO_IOMMU_UNMAP_DMA, &unmap);
 }
 
-void VfioObserver::AskMap(std::string question, uint32_t flags, uint64_t vaddr,
-                          uint64_t iova, uint64_t size, uint32_t argsz) {
+void VfioObserver::AskMap(const std::string& question, uint32_t flags,
+                          uint64_t vaddr, uint64_t iova, uint64_t size,
+                          uint32_t argsz) {
   vfio_iommu_type1_dma_map map = {};
   map.argsz = argsz;
   map.flags = flags;
@@ -69,8 +70,8 @@ void VfioObserver::AskMap(std::string question, uint32_t flags, uint64_t vaddr,
   Ask("MAP_DMA " + question, container_, VFIO_IOMMU_MAP_DMA, &map);
 }
 
-void VfioObserver::AskUnmap(std::string question, uint32_t flags, uint64_t iova,
-                            uint64_t size, uint32_t argsz) {
+void VfioObserver::AskUnmap(const std::string& question, uint32_t flags,
+                            uint64_t iova, uint64_t size, uint32_t argsz) {
   constexpr size_t kSize = offsetof(vfio_iommu_type1_dma_unmap, size);
   // The struct with a struct vfio_bitmap as its tail.
   std::vector<uint8_t> request(sizeof(vfio_iommu_type1_dma_unmap) +
@@ -88,7 +89,7 @@ void VfioObserver::AskUnmap(std::string question, uint32_t flags, uint64_t iova,
   Detail(absl::StrFormat("size out=%#x", At<uint64_t>(request, kSize)));
 }
 
-void VfioObserver::AskDirty(std::string question, uint32_t flags) {
+void VfioObserver::AskDirty(const std::string& question, uint32_t flags) {
   vfio_iommu_type1_dirty_bitmap dirty = {};
   dirty.argsz = offsetof(vfio_iommu_type1_dirty_bitmap, data);
   dirty.flags = flags;

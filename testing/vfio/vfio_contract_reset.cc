@@ -84,8 +84,8 @@ void VfioObserver::AskHotReset() {
     }
   }
 
-  const auto ask = [this](std::string question, uint32_t flags, uint32_t count,
-                          const std::vector<int>& fds) {
+  const auto ask = [this](const std::string& question, uint32_t flags,
+                          uint32_t count, const std::vector<int>& fds) {
     vfio_pci_hot_reset request = {};
     std::vector<uint8_t> bytes(sizeof(request));
     request.argsz = static_cast<uint32_t>(sizeof(request) + 4 * fds.size());

@@ -66,14 +66,14 @@ class VfioObserver {
 
   // iommu.
   void AskIommuInfo();
-  void AskMap(std::string question, uint32_t flags, uint64_t vaddr,
+  void AskMap(const std::string& question, uint32_t flags, uint64_t vaddr,
               uint64_t iova, uint64_t size, uint32_t argsz = 32);
-  void AskUnmap(std::string question, uint32_t flags, uint64_t iova,
+  void AskUnmap(const std::string& question, uint32_t flags, uint64_t iova,
                 uint64_t size, uint32_t argsz = 24);
   void AskMappings();
   void AskUnmappings();
   void AskVaddr();
-  void AskDirty(std::string question, uint32_t flags);
+  void AskDirty(const std::string& question, uint32_t flags);
   void AskEntryLimit();
   // Maps without writing the answer down.
   int Map(uint32_t flags, uint64_t vaddr, uint64_t iova, uint64_t size);
@@ -107,11 +107,12 @@ class VfioObserver {
   void AskBar(uint32_t bar);
   void AskBarMapping(uint32_t bar);
   void AskMsixTable();
-  void AskRead(std::string question, uint64_t offset, size_t count);
-  void AskWrite(std::string question, uint64_t offset,
+  void AskRead(const std::string& question, uint64_t offset, size_t count);
+  void AskWrite(const std::string& question, uint64_t offset,
                 const std::vector<uint8_t>& data);
-  void AskMmap(std::string question, uint64_t offset, size_t length, int flags);
-  void AskTouch(std::string question, const void* address);
+  void AskMmap(const std::string& question, uint64_t offset, size_t length,
+               int flags);
+  void AskTouch(const std::string& question, const void* address);
   uint32_t ConfigValue(uint64_t offset, unsigned width);
   void SetConfigValue(uint64_t offset, unsigned width, uint32_t value);
   // Offset of a standard capability in the configuration region; 0: none.
