@@ -59,7 +59,7 @@ CallRecorder::Counts CallRecorder::Take() {
 }
 
 template <typename T>
-SyscallResult<T> CallRecorder::Record(Call call,
+SyscallResult<T> CallRecorder::Record(const Call& call,
                                       const SyscallResult<T>& result) {
   const absl::MutexLock lock(&mutex_);
   ++counts_[call.name];
@@ -68,7 +68,7 @@ SyscallResult<T> CallRecorder::Record(Call call,
       waiting_threads_.contains(std::this_thread::get_id());
   *journal_ << (at_interrupt ? "  " : "")
             << text_.Line(
-                   {.call = std::move(call),
+                   {.call = call,
                     .result = result.ok() ? ResultNumber(result.value) : 0,
                     .error = result.error})
             << std::endl;
@@ -99,7 +99,7 @@ SyscallResult<int> CallRecorder::Close(int fd) {
     const absl::MutexLock lock(&mutex_);
     subjects_.erase(fd);
   }
-  return Record(std::move(call), ForwardingSyscalls::Close(fd));
+  return Record(call, ForwardingSyscalls::Close(fd));
 }
 
 SyscallResult<int> CallRecorder::Ioctl(int fd, unsigned long request,
@@ -119,21 +119,21 @@ SyscallResult<int> CallRecorder::Ioctl(int fd, unsigned long request,
     Remember(static_cast<int>(device->fd), "kvm-vfio");
     call.Fd("fd", device->fd);
   }
-  return Record(std::move(call), result);
+  return Record(call, result);
 }
 
 SyscallResult<size_t> CallRecorder::Read(int fd, void* buffer, size_t count) {
   Call call = DescribeTransfer("read", Subject(fd), fd, count);
   const auto result = ForwardingSyscalls::Read(fd, buffer, count);
   if (result.ok()) AddData(call, buffer, result.value);
-  return Record(std::move(call), result);
+  return Record(call, result);
 }
 
 SyscallResult<size_t> CallRecorder::Write(int fd, const void* buffer,
                                           size_t count) {
   Call call = DescribeTransfer("write", Subject(fd), fd, count);
   AddData(call, buffer, count);
-  return Record(std::move(call), ForwardingSyscalls::Write(fd, buffer, count));
+  return Record(call, ForwardingSyscalls::Write(fd, buffer, count));
 }
 
 SyscallResult<size_t> CallRecorder::Pread(int fd, void* buffer, size_t count,
@@ -141,15 +141,14 @@ SyscallResult<size_t> CallRecorder::Pread(int fd, void* buffer, size_t count,
   Call call = DescribeTransfer("pread", Subject(fd), fd, count, offset);
   const auto result = ForwardingSyscalls::Pread(fd, buffer, count, offset);
   if (result.ok()) AddData(call, buffer, result.value);
-  return Record(std::move(call), result);
+  return Record(call, result);
 }
 
 SyscallResult<size_t> CallRecorder::Pwrite(int fd, const void* buffer,
                                            size_t count, uint64_t offset) {
   Call call = DescribeTransfer("pwrite", Subject(fd), fd, count, offset);
   AddData(call, buffer, count);
-  return Record(std::move(call),
-                ForwardingSyscalls::Pwrite(fd, buffer, count, offset));
+  return Record(call, ForwardingSyscalls::Pwrite(fd, buffer, count, offset));
 }
 
 SyscallResult<void*> CallRecorder::Mmap(void* address, size_t length,
@@ -198,7 +197,7 @@ SyscallResult<std::string> CallRecorder::Readlink(const char* path) {
   Call call = DescribePath("readlink", path);
   const auto result = ForwardingSyscalls::Readlink(path);
   if (result.ok()) call.Text("target", result.value);
-  return Record(std::move(call), result);
+  return Record(call, result);
 }
 
 SyscallResult<std::vector<std::string>> CallRecorder::ReadDirectory(

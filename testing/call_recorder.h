@@ -69,7 +69,7 @@ class CallRecorder final : public kernel::ForwardingSyscalls {
 
  private:
   template <typename T>
-  kernel::SyscallResult<T> Record(Call call,
+  kernel::SyscallResult<T> Record(const Call& call,
                                   const kernel::SyscallResult<T>& result);
   // What the descriptor is, by how it was made.
   std::string Subject(int fd);

@@ -20,7 +20,7 @@ SyscallResult<int> Error(int error) { return {-1, error}; }
 
 }  // namespace
 
-VfioIrqs::VfioIrqs(Options options) : options_(std::move(options)) {}
+VfioIrqs::VfioIrqs(Options options) : options_(options) {}
 
 VfioIrqs::~VfioIrqs() { DisableAll(); }
 
@@ -175,6 +175,7 @@ void VfioIrqs::SignalRequest() {
 void VfioIrqs::Signal(const Trigger& trigger) {
   ++delivered_;
   // A waiter may change this state: the reference keeps the eventfd.
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
   const Trigger held = trigger;
   options_.eventfds->Signal(*held);
 }

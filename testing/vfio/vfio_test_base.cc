@@ -194,7 +194,7 @@ uint8_t* VfioUser::NewMemory(size_t size) {
   return static_cast<uint8_t*>(mapped.value);
 }
 
-void VfioDeviceTest::Start(PciDevice device, DeviceOptions options,
+void VfioDeviceTest::Start(const PciDevice& device, DeviceOptions options,
                            SimulatedHost::Options host) {
   host_ = std::make_unique<SimulatedHost>(std::move(host));
   bdf_ = options.bdf.value_or(*pci::Bdf::Parse(device.bdf()));

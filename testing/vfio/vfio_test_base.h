@@ -82,7 +82,7 @@ class VfioDeviceTest : public ::testing::Test {
  protected:
   // Plugs the device in and opens it. Its model is the one that the fixture
   // names, if `with_model`.
-  void Start(PciDevice device, DeviceOptions options = {},
+  void Start(const PciDevice& device, DeviceOptions options = {},
              SimulatedHost::Options host = {});
   void StartWithModel(PciDevice device, SimulatedHost::Options host = {});
 
