@@ -5,6 +5,8 @@
 # devices in the lab, as DIRECTORY/NAME.textproto, or compares each with its
 # fixture; one boot a machine (all by default). The table below is the list of
 # devices. `bazel run //testing/capture:lab_fixtures`
+# The machines are called by their names, which shellcheck cannot follow.
+# shellcheck disable=SC2317
 set -uo pipefail
 
 die() { echo "lab_fixtures: $*" >&2; exit 1; }
@@ -38,9 +40,9 @@ take() {
 }
 # port NAME QEMU-DEVICE COMMENT: behind a root port of its own.
 port() {
-  arguments+=(--device="pcie-root-port,id=port$bus,chassis=$bus,addr=$(printf %x $slot)")
+  arguments+=(--device="pcie-root-port,id=port$bus,chassis=$bus,addr=$(printf %x "$slot")")
   arguments+=(--device="$2,bus=port$bus")
-  take "$1" "$(printf 0000:%02x:00.0 $bus)" "$2" "$3"
+  take "$1" "$(printf 0000:%02x:00.0 "$bus")" "$2" "$3"
   slot=$((slot + 1)) bus=$((bus + 1))
 }
 # root NAME QEMU-DEVICE COMMENT [SLOT]: on the root bus.
