@@ -24,6 +24,7 @@
 #include "absl/types/span.h"
 #include "devices/kernel/syscalls.h"
 #include "testing/fake_file.h"
+#include "testing/positioned_file.h"
 #include "testing/user_memory.h"
 
 namespace passthru::fake {
@@ -35,18 +36,12 @@ using kernel::SyscallResult;
 constexpr int kMaxLinks = 40;
 
 // A sysfs attribute, opened.
-class TextFile final : public FakeFile {
+class TextFile final : public PositionedFile {
  public:
   TextFile(std::string path, std::string contents)
       : path_(std::move(path)), contents_(std::move(contents)) {}
 
   std::string Describe() const override { return path_; }
-
-  SyscallResult<size_t> Read(void* buffer, size_t count) override {
-    const SyscallResult<size_t> result = Pread(buffer, count, position_);
-    if (result.ok()) position_ += result.value;
-    return result;
-  }
 
   SyscallResult<size_t> Pread(void* buffer, size_t count,
                               uint64_t offset) override {
@@ -59,9 +54,6 @@ class TextFile final : public FakeFile {
   }
 
   // Attributes are opened for reading only.
-  SyscallResult<size_t> Write(const void*, size_t) override {
-    return {.error = EBADF};
-  }
   SyscallResult<size_t> Pwrite(const void*, size_t, uint64_t) override {
     return {.error = EBADF};
   }
@@ -69,22 +61,15 @@ class TextFile final : public FakeFile {
  private:
   const std::string path_;
   const std::string contents_;
-  uint64_t position_ = 0;
 };
 
 // sysfs_kf_bin_read(), sysfs_kf_bin_write().
-class BinaryFile final : public FakeFile {
+class BinaryFile final : public PositionedFile {
  public:
   BinaryFile(std::string path, std::shared_ptr<BinaryAttribute> attribute)
       : path_(std::move(path)), attribute_(std::move(attribute)) {}
 
   std::string Describe() const override { return path_; }
-
-  SyscallResult<size_t> Read(void* buffer, size_t count) override {
-    const SyscallResult<size_t> result = Pread(buffer, count, position_);
-    if (result.ok()) position_ += result.value;
-    return result;
-  }
 
   SyscallResult<size_t> Pread(void* buffer, size_t count,
                               uint64_t offset) override {
@@ -94,12 +79,6 @@ class BinaryFile final : public FakeFile {
     attribute_->Read(offset, absl::MakeSpan(data));
     if (!CopyToUser(buffer, data.data(), data.size())) return {.error = EFAULT};
     return {.value = data.size()};
-  }
-
-  SyscallResult<size_t> Write(const void* buffer, size_t count) override {
-    const SyscallResult<size_t> result = Pwrite(buffer, count, position_);
-    if (result.ok()) position_ += result.value;
-    return result;
   }
 
   SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
@@ -117,7 +96,6 @@ class BinaryFile final : public FakeFile {
  private:
   const std::string path_;
   const std::shared_ptr<BinaryAttribute> attribute_;
-  uint64_t position_ = 0;
 };
 
 std::deque<std::string> Components(std::string_view path) {

@@ -10,6 +10,7 @@
 #include "testing/contract/transcript.h"
 #include "testing/fake_kernel.h"
 #include "testing/kernel_version.h"
+#include "testing/kernel_version_test_name.h"
 
 namespace passthru::fake {
 namespace {
@@ -32,13 +33,7 @@ TEST_P(KvmContractTest, FakeAnswersAsLinux) {
 
 INSTANTIATE_TEST_SUITE_P(AllVersions, KvmContractTest,
                          ::testing::ValuesIn(kAllKernelVersions),
-                         [](const auto& suite) {
-                           std::string name = "Linux";
-                           for (const char c : Name(suite.param)) {
-                             name += c == '.' ? '_' : c;
-                           }
-                           return name;
-                         });
+                         KernelTestName);
 
 }  // namespace
 }  // namespace passthru::fake

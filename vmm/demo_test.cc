@@ -19,6 +19,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "testing/kernel_version.h"
+#include "testing/kernel_version_test_name.h"
 #include "vmm/demo_report.pb.h"
 #include "vmm/demo_text.h"
 
@@ -84,13 +85,7 @@ TEST_P(DemoOnEveryKernelTest, EduComputesCopiesAndLeavesNothing) {
 
 INSTANTIATE_TEST_SUITE_P(Kernels, DemoOnEveryKernelTest,
                          ::testing::ValuesIn(fake::kAllKernelVersions),
-                         [](const auto& test) {
-                           std::string name = "Linux";
-                           for (const char c : fake::Name(test.param)) {
-                             name += c == '.' ? '_' : c;
-                           }
-                           return name;
-                         });
+                         fake::KernelTestName);
 
 // The floor: once every vector's route is committed, an interrupt, a doorbell
 // and a transfer cost neither an exit nor a kernel call, and a moved BAR is as

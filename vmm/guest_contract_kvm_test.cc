@@ -12,6 +12,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "testing/contract/observation.h"
 #include "testing/guest/guest_contract.h"
 #include "testing/simulated_host.h"
 #include "vmm/guest_contract_run.h"
@@ -36,7 +37,7 @@ TEST(GuestContractKvmTest, GuestSeesWhatTheSimulatedOneSees) {
   const auto memory = host.AddFixture("testing/fixtures/ivshmem.textproto");
   ASSERT_THAT(memory, IsOk());
   host.kernel().StartDeviceThread();
-  std::vector<fake::GuestObservation> observations;
+  std::vector<fake::Observation> observations;
   EXPECT_THAT(
       RunGuestContract(
           {.syscalls = &host.kernel(), .nvme = *nvme, .memory = *memory},

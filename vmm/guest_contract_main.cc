@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "devices/kernel/linux_syscalls.h"
 #include "pci/bdf.h"
+#include "testing/contract/observation.h"
 #include "testing/guest/guest_contract.h"
 #include "vmm/guest_contract_run.h"
 
@@ -31,12 +32,12 @@ absl::Status Main(std::vector<std::string> arguments) {
   const auto memory = pci::Bdf::Parse(arguments[1]);
   if (!memory.ok()) return memory.status();
   kernel::LinuxSyscalls linux_kernel;
-  std::vector<fake::GuestObservation> observations;
+  std::vector<fake::Observation> observations;
   absl::Status status = RunGuestContract(
       {.syscalls = &linux_kernel, .nvme = *nvme, .memory = *memory},
       observations);
   if (print) {
-    for (const fake::GuestObservation& one : observations) {
+    for (const fake::Observation& one : observations) {
       std::cout << "  " << one.ToString() << "\n";
     }
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "testing/contract/observation.h"
 #include "testing/guest_cpu.h"
 #include "vmm/device_manager.h"
 #include "vmm/guest_run.h"
@@ -14,9 +15,8 @@
 
 namespace passthru::vmm {
 
-absl::Status RunGuestContract(
-    const GuestContractHost& host,
-    std::vector<fake::GuestObservation>& observations) {
+absl::Status RunGuestContract(const GuestContractHost& host,
+                              std::vector<fake::Observation>& observations) {
   auto machine = Machine::Create({.syscalls = host.syscalls});
   if (!machine.ok()) return machine.status();
   auto devices = DeviceManager::Create(machine->get());

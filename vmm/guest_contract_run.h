@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "devices/kernel/syscalls.h"
 #include "pci/bdf.h"
+#include "testing/contract/observation.h"
 #include "testing/fake_kernel.h"
 #include "testing/guest/guest_contract.h"
 
@@ -23,9 +24,8 @@ struct GuestContractHost {
 
 // Passes the devices through to a machine, lets the guest observe them, and
 // takes them away again.
-absl::Status RunGuestContract(
-    const GuestContractHost& host,
-    std::vector<fake::GuestObservation>& observations);
+absl::Status RunGuestContract(const GuestContractHost& host,
+                              std::vector<fake::Observation>& observations);
 
 }  // namespace passthru::vmm
 

@@ -11,7 +11,9 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "testing/contract/observation.h"
 #include "testing/kernel_version.h"
+#include "testing/kernel_version_test_name.h"
 #include "testing/simulated_host.h"
 #include "vmm/guest_contract_run.h"
 
@@ -30,7 +32,7 @@ TEST_P(GuestContractTest, GuestSeesWhatItSeesOnLinux) {
   ASSERT_THAT(nvme, IsOk());
   const auto memory = host.AddFixture("testing/fixtures/ivshmem.textproto");
   ASSERT_THAT(memory, IsOk());
-  std::vector<fake::GuestObservation> observations;
+  std::vector<fake::Observation> observations;
   EXPECT_THAT(RunGuestContract({.syscalls = &host.kernel(),
                                 .simulated_kvm = &host.kernel(),
                                 .nvme = *nvme,
@@ -45,13 +47,7 @@ TEST_P(GuestContractTest, GuestSeesWhatItSeesOnLinux) {
 
 INSTANTIATE_TEST_SUITE_P(AllVersions, GuestContractTest,
                          ::testing::ValuesIn(fake::kAllKernelVersions),
-                         [](const auto& suite) {
-                           std::string name = "Linux";
-                           for (const char c : fake::Name(suite.param)) {
-                             name += c == '.' ? '_' : c;
-                           }
-                           return name;
-                         });
+                         fake::KernelTestName);
 
 }  // namespace
 }  // namespace passthru::vmm

@@ -30,6 +30,7 @@
 #include "testing/fake_kernel.h"
 #include "testing/journal.h"
 #include "testing/kernel_version.h"
+#include "testing/kernel_version_test_name.h"
 #include "testing/leak_check.h"
 #include "testing/models/device_host.h"
 #include "testing/proto/device.pb.h"
@@ -191,11 +192,7 @@ TEST_P(KernelVersionTest, CaptureIsTheSame) {
 
 INSTANTIATE_TEST_SUITE_P(All, KernelVersionTest,
                          ::testing::ValuesIn(kAllKernelVersions),
-                         [](const auto& suite) {
-                           std::string name(Name(suite.param));
-                           std::replace(name.begin(), name.end(), '.', '_');
-                           return absl::StrCat("Linux", name);
-                         });
+                         KernelTestName);
 
 TEST(CaptureTest, LeavesTheDeviceAsItWas) {
   const PciDevice device = Load("e1000e");

@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "testing/contract/observation.h"
 #include "testing/kernel_version.h"
+#include "testing/kernel_version_test_name.h"
 
 namespace passthru::fake {
 namespace {
@@ -72,13 +73,7 @@ TEST_P(TranscriptTest, EverySectionHasItsMinimum) {
 
 INSTANTIATE_TEST_SUITE_P(AllVersions, TranscriptTest,
                          ::testing::ValuesIn(kAllKernelVersions),
-                         [](const auto& suite) {
-                           std::string name = "Linux";
-                           for (const char c : Name(suite.param)) {
-                             name += c == '.' ? '_' : c;
-                           }
-                           return name;
-                         });
+                         KernelTestName);
 
 }  // namespace
 }  // namespace passthru::fake

@@ -133,7 +133,7 @@ void ObserveMappedMemory(GuestObserver& observer) {
 }  // namespace
 
 absl::Status ObserveAsGuest(GuestCpu& cpu, const GuestContractOptions& options,
-                            std::vector<GuestObservation>& observations) {
+                            std::vector<Observation>& observations) {
   GuestObserver observer(&cpu, &options, &observations);
   ObserveConfig(observer);
   observer.Section("sizing");

@@ -9,20 +9,11 @@
 
 #include "absl/status/status.h"
 #include "pci/bdf.h"
+#include "testing/contract/observation.h"
 #include "testing/guest/guest_layout.h"
 #include "testing/guest_cpu.h"
 
 namespace passthru::fake {
-
-// One thing that a guest with passed-through devices tried, and what it saw:
-// "mapped: load 4 -> 0x55443322, no exit".
-struct GuestObservation {
-  std::string section;
-  std::string question;
-  std::string answer;
-
-  std::string ToString() const;
-};
 
 // How often the vCPU left the guest so far, for the guest's own accesses.
 struct GuestExits {
@@ -45,18 +36,19 @@ struct GuestContractOptions {
 // configuration space by both mechanisms, BAR sizing, mapped and trapped parts
 // of BARs, MSI-X into its interrupt handler, a BAR that moves, decode. Each
 // observation is appended as it is made, so that a failure shows how far it
-// came. The media of disks is not written.
+// came: "mapped: load 4 of memory -> 0x44332211, no exit". The media of disks
+// is not written.
 absl::Status ObserveAsGuest(GuestCpu& cpu, const GuestContractOptions& options,
-                            std::vector<GuestObservation>& observations);
+                            std::vector<Observation>& observations);
 
 // What the guest saw on real KVM with real VFIO: QEMU's devices of a lab with
 // Linux 6.1 and 6.12, which gave the same list.
-std::vector<GuestObservation> GuestTranscript();
+std::vector<Observation> GuestTranscript();
 
 // Two lines for each place where the observations are not those of the
 // transcript; nothing where they are the same list.
 std::vector<std::string> DifferencesFromGuestTranscript(
-    const std::vector<GuestObservation>& observations);
+    const std::vector<Observation>& observations);
 
 }  // namespace passthru::fake
 

@@ -14,12 +14,8 @@
 
 namespace passthru::fake {
 
-std::string GuestObservation::ToString() const {
-  return absl::StrCat(section, ": ", question, " -> ", answer);
-}
-
 GuestObserver::GuestObserver(GuestCpu* cpu, const GuestContractOptions* options,
-                             std::vector<GuestObservation>* observations)
+                             std::vector<Observation>* observations)
     : cpu_(cpu),
       options_(options),
       observations_(observations),

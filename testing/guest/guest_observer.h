@@ -10,6 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "pci/bdf.h"
+#include "testing/contract/observation.h"
 #include "testing/guest/config_access.h"
 #include "testing/guest/guest_contract.h"
 #include "testing/guest/guest_ram.h"
@@ -24,7 +25,7 @@ namespace passthru::fake {
 class GuestObserver {
  public:
   GuestObserver(GuestCpu* cpu, const GuestContractOptions* options,
-                std::vector<GuestObservation>* observations);
+                std::vector<Observation>* observations);
 
   GuestCpu& cpu() { return *cpu_; }
   GuestRam& ram() { return ram_; }
@@ -52,7 +53,7 @@ class GuestObserver {
  private:
   GuestCpu* const cpu_;
   const GuestContractOptions* const options_;
-  std::vector<GuestObservation>* const observations_;
+  std::vector<Observation>* const observations_;
   GuestRam ram_;
   PortConfigAccess ports_;
   EcamConfigAccess ecam_;

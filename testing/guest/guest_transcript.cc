@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "testing/contract/observation.h"
 #include "testing/guest/guest_contract.h"
 
 namespace passthru::fake {
@@ -175,8 +176,8 @@ constexpr Line kTranscript[] = {
 
 }  // namespace
 
-std::vector<GuestObservation> GuestTranscript() {
-  std::vector<GuestObservation> transcript;
+std::vector<Observation> GuestTranscript() {
+  std::vector<Observation> transcript;
   for (const Line& line : kTranscript) {
     transcript.push_back({std::string(line.section), std::string(line.question),
                           std::string(line.answer)});
@@ -185,9 +186,9 @@ std::vector<GuestObservation> GuestTranscript() {
 }
 
 std::vector<std::string> DifferencesFromGuestTranscript(
-    const std::vector<GuestObservation>& observations) {
-  const std::vector<GuestObservation> expected = GuestTranscript();
-  const auto line = [](const std::vector<GuestObservation>& all, size_t i) {
+    const std::vector<Observation>& observations) {
+  const std::vector<Observation> expected = GuestTranscript();
+  const auto line = [](const std::vector<Observation>& all, size_t i) {
     return i < all.size() ? all[i].ToString() : "nothing more";
   };
   std::vector<std::string> differences;

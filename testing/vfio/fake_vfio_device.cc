@@ -354,18 +354,6 @@ SyscallResult<int> DeviceFile::Ioctl(unsigned long request, void* arg) {
   return device_->Ioctl(request, arg);
 }
 
-SyscallResult<size_t> DeviceFile::Read(void* buffer, size_t count) {
-  const SyscallResult<size_t> result = device_->Read(buffer, count, position_);
-  if (result.ok()) position_ += result.value;
-  return result;
-}
-
-SyscallResult<size_t> DeviceFile::Write(const void* buffer, size_t count) {
-  const SyscallResult<size_t> result = device_->Write(buffer, count, position_);
-  if (result.ok()) position_ += result.value;
-  return result;
-}
-
 SyscallResult<size_t> DeviceFile::Pread(void* buffer, size_t count,
                                         uint64_t offset) {
   return device_->Read(buffer, count, offset);

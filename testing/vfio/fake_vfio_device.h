@@ -21,6 +21,7 @@
 #include "testing/kernel_core.h"
 #include "testing/models/device_host.h"
 #include "testing/models/device_model.h"
+#include "testing/positioned_file.h"
 #include "testing/proto/device.pb.h"
 #include "testing/vfio/bar_memory.h"
 #include "testing/vfio/fake_config.h"
@@ -219,7 +220,7 @@ class FakeVfioDevice final
 };
 
 // An open device descriptor.
-class DeviceFile final : public FakeFile {
+class DeviceFile final : public PositionedFile {
  public:
   explicit DeviceFile(std::shared_ptr<FakeVfioDevice> device)
       : device_(std::move(device)) {}
@@ -229,9 +230,6 @@ class DeviceFile final : public FakeFile {
   std::string Describe() const override { return device_->Describe(); }
   Call DescribeIoctl(unsigned long request, const void* arg) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
-  kernel::SyscallResult<size_t> Read(void* buffer, size_t count) override;
-  kernel::SyscallResult<size_t> Write(const void* buffer,
-                                      size_t count) override;
   kernel::SyscallResult<size_t> Pread(void* buffer, size_t count,
                                       uint64_t offset) override;
   kernel::SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
@@ -247,7 +245,6 @@ class DeviceFile final : public FakeFile {
 
  private:
   const std::shared_ptr<FakeVfioDevice> device_;
-  uint64_t position_ = 0;  // Of read(2) and write(2); there is no lseek(2).
 };
 
 }  // namespace passthru::fake

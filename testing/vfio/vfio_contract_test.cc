@@ -16,6 +16,7 @@
 #include "testing/contract/observation.h"
 #include "testing/contract/transcript.h"
 #include "testing/kernel_version.h"
+#include "testing/kernel_version_test_name.h"
 #include "testing/simulated_host.h"
 
 namespace passthru::fake {
@@ -93,22 +94,16 @@ TEST_P(GroupContractTest, FakeAnswersAsLinux) {
   EXPECT_TRUE(host.kernel().CheckLeaks().empty()) << host.kernel().CheckLeaks();
 }
 
-std::string NameOf(KernelVersion version) {
-  std::string name = "Linux";
-  for (const char c : Name(version)) name += c == '.' ? '_' : c;
-  return name;
-}
-
 INSTANTIATE_TEST_SUITE_P(AllVersions, GroupContractTest,
                          ::testing::ValuesIn(kAllKernelVersions),
-                         [](const auto& suite) { return NameOf(suite.param); });
+                         KernelTestName);
 
 INSTANTIATE_TEST_SUITE_P(
     AllVersions, VfioContractTest,
     ::testing::Combine(::testing::ValuesIn(kAllKernelVersions),
                        ::testing::ValuesIn(kCases)),
     [](const auto& suite) {
-      return NameOf(std::get<0>(suite.param)) + "_" +
+      return TestName(std::get<0>(suite.param)) + "_" +
              std::get<1>(suite.param).name;
     });
 
