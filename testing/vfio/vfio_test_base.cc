@@ -205,13 +205,13 @@ void VfioDeviceTest::Start(const PciDevice& device, DeviceOptions options,
   OpenUser();
 }
 
-void VfioDeviceTest::StartWithModel(PciDevice device,
+void VfioDeviceTest::StartWithModel(const PciDevice& device,
                                     SimulatedHost::Options host) {
   auto model = MakeModel(device);
   ASSERT_TRUE(model.ok()) << model.status();
   DeviceOptions options;
   options.model = *std::move(model);
-  Start(std::move(device), std::move(options), std::move(host));
+  Start(device, std::move(options), std::move(host));
 }
 
 void VfioDeviceTest::OpenUser() {

@@ -84,7 +84,8 @@ class VfioDeviceTest : public ::testing::Test {
   // names, if `with_model`.
   void Start(const PciDevice& device, DeviceOptions options = {},
              SimulatedHost::Options host = {});
-  void StartWithModel(PciDevice device, SimulatedHost::Options host = {});
+  void StartWithModel(const PciDevice& device,
+                      SimulatedHost::Options host = {});
 
   ~VfioDeviceTest() override;
 
