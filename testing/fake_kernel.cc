@@ -52,6 +52,7 @@ void FakeKernel::Shutdown() {
   StopDeviceThread();
   kvm_->StopGuests();
   const absl::MutexLock lock(&core_.mutex);
+  observer_ = nullptr;
   core_.mappings.Clear();
   core_.files.Clear();
   subsystems_.clear();
@@ -60,6 +61,11 @@ void FakeKernel::Shutdown() {
 void FakeKernel::AddSubsystem(Subsystem* subsystem) {
   const absl::MutexLock lock(&core_.mutex);
   subsystems_.push_back(subsystem);
+}
+
+void FakeKernel::SetObserver(KernelObserver* observer) {
+  const absl::MutexLock lock(&core_.mutex);
+  observer_ = observer;
 }
 
 void FakeKernel::SetOpenError(std::string_view path, int error) {
@@ -100,7 +106,9 @@ LeakReport FakeKernel::CheckLeaks(const ResourceSnapshot& before) {
 
 bool FakeKernel::StepLocked() {
   for (Subsystem* const subsystem : subsystems_) {
-    if (subsystem->Step()) return true;
+    if (!subsystem->Step()) continue;
+    if (observer_ != nullptr) observer_->OnHardwareStep();
+    return true;
   }
   return false;
 }

@@ -25,6 +25,7 @@
 #include "testing/fault_injector.h"
 #include "testing/journal.h"
 #include "testing/kernel_core.h"
+#include "testing/kernel_observer.h"
 #include "testing/kernel_version.h"
 #include "testing/leak_check.h"
 
@@ -93,6 +94,10 @@ class FakeKernel final : public kernel::Syscalls {
   // counted. Must live until Shutdown().
   void AddSubsystem(Subsystem* subsystem);
 
+  // Told of everything from now on; null for nobody. Must live until
+  // Shutdown().
+  void SetObserver(KernelObserver* observer);
+
   // What the destructor does first: stops device threads and guests, and
   // releases every file that is still open, while the subsystems are there.
   void Shutdown();
@@ -133,7 +138,12 @@ class FakeKernel final : public kernel::Syscalls {
   // Enters the call in the journal and lets device threads look for work.
   template <typename T>
   kernel::SyscallResult<T> Finish(Call&& call,
-                                  const kernel::SyscallResult<T>& result);
+                                  const kernel::SyscallResult<T>& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  // The same for a call that the real kernel took without the mutex.
+  template <typename T>
+  kernel::SyscallResult<T> FinishReal(Call&& call,
+                                      const kernel::SyscallResult<T>& result);
 
   // What a call on a descriptor starts from: its name and subject.
   Call FdCall(std::string_view name, int fd)
@@ -159,6 +169,7 @@ class FakeKernel final : public kernel::Syscalls {
   std::unique_ptr<FakeKvm> kvm_;
 
   std::vector<Subsystem*> subsystems_ ABSL_GUARDED_BY(core_.mutex);
+  KernelObserver* observer_ ABSL_GUARDED_BY(core_.mutex) = nullptr;
   // Descriptors of the real kernel's that were opened through here.
   std::map<int, std::string> real_files_ ABSL_GUARDED_BY(core_.mutex);
   bool device_thread_stops_ ABSL_GUARDED_BY(core_.mutex) = false;

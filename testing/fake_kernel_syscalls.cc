@@ -72,6 +72,16 @@ int FakeKernel::Fault(const Call& call, size_t* count) {
 template <typename T>
 SyscallResult<T> FakeKernel::Finish(Call&& call,
                                     const SyscallResult<T>& result) {
+  if (observer_ != nullptr) {
+    observer_->OnCall(call, result.ok() ? JournalValue(result.value) : 0,
+                      result.error);
+  }
+  return FinishReal(std::move(call), result);
+}
+
+template <typename T>
+SyscallResult<T> FakeKernel::FinishReal(Call&& call,
+                                        const SyscallResult<T>& result) {
   core_.journal.RecordCall(std::move(call),
                            result.ok() ? JournalValue(result.value) : 0,
                            result.error);
@@ -188,7 +198,7 @@ SyscallResult<int> FakeKernel::IoctlOnReal(Call call, int fd,
     const absl::MutexLock lock(&core_.mutex);
     Track(result.value, call.name);
   }
-  return Finish(std::move(call), result);
+  return FinishReal(std::move(call), result);
 }
 
 SyscallResult<size_t> FakeKernel::Read(int fd, void* buffer, size_t count) {
@@ -206,7 +216,7 @@ SyscallResult<size_t> FakeKernel::Read(int fd, void* buffer, size_t count) {
   // May wait.
   const SyscallResult<size_t> result = real_.Read(fd, buffer, count);
   if (result.ok()) AddData(call, buffer, result.value);
-  return Finish(std::move(call), result);
+  return FinishReal(std::move(call), result);
 }
 
 SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
@@ -232,7 +242,7 @@ SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
       }
     }
   }
-  return Finish(std::move(call), real_.Write(fd, buffer, count));
+  return FinishReal(std::move(call), real_.Write(fd, buffer, count));
 }
 
 SyscallResult<size_t> FakeKernel::Pread(int fd, void* buffer, size_t count,
@@ -250,7 +260,7 @@ SyscallResult<size_t> FakeKernel::Pread(int fd, void* buffer, size_t count,
       return Finish(std::move(call), result);
     }
   }
-  return Finish(std::move(call), real_.Pread(fd, buffer, count, offset));
+  return FinishReal(std::move(call), real_.Pread(fd, buffer, count, offset));
 }
 
 SyscallResult<size_t> FakeKernel::Pwrite(int fd, const void* buffer,
@@ -267,7 +277,7 @@ SyscallResult<size_t> FakeKernel::Pwrite(int fd, const void* buffer,
       return Finish(std::move(call), file->Pwrite(buffer, count, offset));
     }
   }
-  return Finish(std::move(call), real_.Pwrite(fd, buffer, count, offset));
+  return FinishReal(std::move(call), real_.Pwrite(fd, buffer, count, offset));
 }
 
 SyscallResult<void*> FakeKernel::Mmap(void* address, size_t length,
@@ -360,18 +370,18 @@ SyscallResult<int> FakeKernel::EpollWait(int epoll_fd, epoll_event* events,
                                          int max_events, int timeout_ms) {
   Call call = DescribeEpollWait(epoll_fd, timeout_ms);
   if (const int error = Fault(call); error != 0) {
-    return Finish<int>(std::move(call), {.error = error});
+    return FinishReal<int>(std::move(call), {.error = error});
   }
-  return Finish(std::move(call),
-                real_.EpollWait(epoll_fd, events, max_events, timeout_ms));
+  return FinishReal(std::move(call),
+                    real_.EpollWait(epoll_fd, events, max_events, timeout_ms));
 }
 
 SyscallResult<int> FakeKernel::Poll(pollfd* fds, nfds_t count, int timeout_ms) {
   Call call = DescribePoll(count, timeout_ms);
   if (const int error = Fault(call); error != 0) {
-    return Finish<int>(std::move(call), {.error = error});
+    return FinishReal<int>(std::move(call), {.error = error});
   }
-  return Finish(std::move(call), real_.Poll(fds, count, timeout_ms));
+  return FinishReal(std::move(call), real_.Poll(fds, count, timeout_ms));
 }
 
 SyscallResult<std::string> FakeKernel::Readlink(const char* path) {

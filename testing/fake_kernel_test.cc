@@ -178,7 +178,7 @@ TEST_F(FakeKernelSyscallsTest, JournalHasCallsWithArgumentsAndResults) {
                   AllOf(IsFailedCall("KVM_IRQFD", EBADF), WithField("fd", 999),
                         WithField("gsi", 24)),
                   IsCall("munmap"), AllOf(IsCall("close"), OnSubject("vcpu 0")),
-                  IsCall("munmap"), AllOf(IsCall("close"), OnSubject("vm")),
+                  AllOf(IsCall("close"), OnSubject("vm")), IsCall("munmap"),
                   AllOf(IsCall("close"), OnSubject("/dev/kvm"))));
 }
 

@@ -103,7 +103,7 @@ class FakeKvmSystemFile final : public FakeFile {
 };
 
 FakeKvm::FakeKvm(KernelCore* core, Options options)
-    : core_(core), options_(options) {}
+    : core_(core), guest_wait_limit_(options.guest_wait_limit) {}
 
 FakeKvm::~FakeKvm() { StopGuests(); }
 
@@ -139,7 +139,11 @@ SyscallResult<int> FakeKvm::CreateVm() {
             core_->mutex.AssertHeld();
             if (guest.joinable()) stopped_guests_.push_back(std::move(guest));
           },
-      .guest_wait_limit = options_.guest_wait_limit});
+      .guest_wait_limit =
+          [this] {
+            core_->mutex.AssertHeld();
+            return guest_wait_limit_;
+          }});
   vms_.push_back(vm);
   return core_->files.Install(std::make_shared<FakeKvmVmFile>(std::move(vm)));
 }
@@ -162,6 +166,11 @@ std::optional<absl::Status> FakeKvm::GuestStatus(unsigned vcpu) const {
     if ((*each)->id() == vcpu) return (*each)->guest_status();
   }
   return std::nullopt;
+}
+
+void FakeKvm::SetGuestWaitLimit(absl::Duration limit) {
+  const absl::MutexLock lock(&core_->mutex);
+  guest_wait_limit_ = limit;
 }
 
 void FakeKvm::StopGuests() {
@@ -240,6 +249,17 @@ void FakeKvm::Acknowledge(uint32_t gsi) {
   const absl::MutexLock lock(&core_->mutex);
   const auto vm = NewestVm();
   if (vm != nullptr) vm->Acknowledge(gsi);
+}
+
+void FakeKvm::ForEachVm(absl::FunctionRef<void(const VmTables&)> visit) const {
+  for (const auto& each : vms_) {
+    const auto vm = each.lock();
+    if (vm == nullptr) continue;
+    visit({.name = vm->name(),
+           .slots = vm->slots(),
+           .routing = vm->routing(),
+           .irqfds = vm->irqfds()});
+  }
 }
 
 void FakeKvm::AppendResources(std::vector<std::string>& resources) const {

@@ -15,9 +15,11 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "testing/fake_kvm_irqfd.h"
+#include "testing/fake_kvm_routing.h"
 #include "testing/fake_kvm_slots.h"
 #include "testing/fake_vcpu.h"
 #include "testing/guest_cpu.h"
@@ -53,6 +55,10 @@ class FakeKvm final : public Subsystem {
   // VM is gone; nullopt while it runs.
   std::optional<absl::Status> GuestStatus(unsigned vcpu) const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
+  // For waits that begin from now on: short where a test expects that an
+  // interrupt may be lost.
+  void SetGuestWaitLimit(absl::Duration limit)
+      ABSL_LOCKS_EXCLUDED(core_->mutex);
   // Tells all guests that their VM stops, and waits until their programs have
   // returned. KVM_RUN answers KVM_EXIT_SHUTDOWN from then on.
   void StopGuests() ABSL_LOCKS_EXCLUDED(core_->mutex);
@@ -82,6 +88,16 @@ class FakeKvm final : public Subsystem {
   void set_step_hardware(std::function<bool()> step)
       ABSL_LOCKS_EXCLUDED(core_->mutex);
 
+  // The tables of every VM alive.
+  struct VmTables {
+    std::string name;  // "vm 1".
+    const FakeKvmSlots& slots;
+    const FakeKvmRouting& routing;
+    const FakeKvmIrqfds& irqfds;
+  };
+  void ForEachVm(absl::FunctionRef<void(const VmTables&)> visit) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
+
   // Subsystem.
   void AppendResources(std::vector<std::string>& resources) const override;
 
@@ -95,7 +111,7 @@ class FakeKvm final : public Subsystem {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
 
   KernelCore* const core_;
-  const Options options_;
+  absl::Duration guest_wait_limit_ ABSL_GUARDED_BY(core_->mutex);
   std::map<unsigned, GuestProgram> programs_ ABSL_GUARDED_BY(core_->mutex);
   std::vector<std::weak_ptr<FakeKvmVm>> vms_ ABSL_GUARDED_BY(core_->mutex);
   // All there ever were: their counts and results outlive the VM.

@@ -163,6 +163,11 @@ void FakeKvmIrqfds::Acknowledge(uint32_t gsi) {
   for (FakeEventfd* const eventfd : resampled) core_->eventfds.Signal(*eventfd);
 }
 
+void FakeKvmIrqfds::ForEachGsi(
+    absl::FunctionRef<void(uint32_t gsi)> visit) const {
+  for (const auto& irqfd : irqfds_) visit(irqfd->gsi());
+}
+
 std::vector<FakeKvmIrqfds::Assigned> FakeKvmIrqfds::All() const {
   std::vector<Assigned> all;
   for (const auto& irqfd : irqfds_) {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "testing/eventfd_table.h"
 #include "testing/fake_kvm_routing.h"
 #include "testing/kernel_core.h"
@@ -59,6 +60,8 @@ class FakeKvmIrqfds {
     bool resample = false;
   };
   std::vector<Assigned> All() const;
+  // The GSIs alone.
+  void ForEachGsi(absl::FunctionRef<void(uint32_t gsi)> visit) const;
 
  private:
   class Irqfd;

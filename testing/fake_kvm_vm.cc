@@ -195,8 +195,7 @@ SyscallResult<int> FakeKvmVm::CreateVcpu(unsigned long id) {
       {.core = core_,
        .platform = this,
        .id = number,
-       .program = [this, number] { return options_.program(number); },
-       .wait_limit = options_.guest_wait_limit});
+       .program = [this, number] { return options_.program(number); }});
   if (!vcpu.ok()) return {.error = vcpu.error};
   const auto fd = core_->files.Install(
       std::make_shared<FakeKvmVcpuFile>(core_, shared_from_this(), vcpu.value));
@@ -264,7 +263,7 @@ bool FakeKvmVm::OnUnbackedWrite(bool pio, uint64_t address, unsigned width,
 }
 
 void FakeKvmVm::AppendResources(std::vector<std::string>& resources) const {
-  const std::string name = absl::StrCat("vm ", options_.number);
+  const std::string name = this->name();
   for (const FakeKvmSlot& slot : slots_.All()) {
     resources.push_back(absl::StrFormat(
         "%s: memory slot %u [0x%x, +0x%x) on host 0x%x", name, slot.slot,

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "devices/kernel/syscalls.h"
 #include "testing/fake_file.h"
@@ -52,7 +53,7 @@ class FakeKvmVm final : public VcpuPlatform,
     std::function<void(std::shared_ptr<FakeVcpu>)> on_vcpu_created;
     // Takes the thread of a guest that was stopped, to be joined.
     std::function<void(std::thread)> reap;
-    absl::Duration guest_wait_limit;
+    std::function<absl::Duration()> guest_wait_limit;
   };
   explicit FakeKvmVm(Options options);
   ~FakeKvmVm() override;
@@ -75,6 +76,7 @@ class FakeKvmVm final : public VcpuPlatform,
   void Acknowledge(uint32_t gsi) { irqfds_.Acknowledge(gsi); }
   bool LineLevel(uint32_t pin) const;
 
+  std::string name() const { return absl::StrCat("vm ", options_.number); }
   const FakeKvmSlots& slots() const { return slots_; }
   const FakeKvmRouting& routing() const { return routing_; }
   const FakeKvmIrqfds& irqfds() const { return irqfds_; }
@@ -90,6 +92,9 @@ class FakeKvmVm final : public VcpuPlatform,
                        uint64_t value) override;
   bool InterruptsInKernel() const override {
     return mode_ != IrqchipMode::kNone;
+  }
+  absl::Duration WaitLimit() const override {
+    return options_.guest_wait_limit();
   }
   bool StepHardware() override { return options_.step_hardware(); }
 

@@ -8,7 +8,6 @@
 #include <string_view>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "devices/kernel/syscalls.h"
 #include "testing/call.h"
 #include "testing/fake_kvm_irqfd.h"
@@ -60,8 +59,7 @@ void FakeKvmVm::SetIrq(IrqSource source, uint32_t gsi, bool level,
   if (SetRoutedIrq(source, gsi, level, cause) >= 0 || !level) return;
   if (!routing_.Of(gsi).empty()) return;
   ++lost_interrupts_;
-  Call event{.name = "interrupt-lost",
-             .subject = absl::StrCat("vm ", options_.number)};
+  Call event{.name = "interrupt-lost", .subject = name()};
   event.Number("gsi", gsi).Text("cause", std::string(cause));
   core_->journal.RecordEvent(std::move(event));
 }
@@ -101,7 +99,7 @@ int FakeKvmVm::DeliverMsi(const GuestInterrupt& message, std::string_view cause,
     if (target.lowest_priority) break;
   }
   messages_.push_back(message);
-  Call event{.name = "msi", .subject = absl::StrCat("vm ", options_.number)};
+  Call event{.name = "msi", .subject = name()};
   event.Hex("address", message.address)
       .Hex("data", message.data)
       .Number("gsi", gsi)

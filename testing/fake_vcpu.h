@@ -68,6 +68,9 @@ class VcpuPlatform {
   // Whether HLT waits inside KVM_RUN.
   virtual bool InterruptsInKernel() const = 0;
 
+  // How long WaitForInterrupt() waits before it says that none comes.
+  virtual absl::Duration WaitLimit() const = 0;
+
   // One step of hardware work, false when idle. Time passes for devices while
   // the guest loads and waits.
   virtual bool StepHardware() = 0;
@@ -97,8 +100,6 @@ class FakeVcpu final : public GuestCpu,
     unsigned id = 0;
     // Fetches the program at the first KVM_RUN that finds one.
     std::function<GuestProgram()> program;
-    // How long WaitForInterrupt() waits before it says that none comes.
-    absl::Duration wait_limit = absl::Seconds(60);
   };
   static kernel::SyscallResult<std::shared_ptr<FakeVcpu>> Create(
       Options options);

@@ -116,8 +116,9 @@ void FakeVcpu::Out(uint16_t port, unsigned width, uint32_t value) {
 
 std::optional<GuestInterrupt> FakeVcpu::WaitForInterrupt() {
   if (CallAfterStop()) return std::nullopt;
-  const absl::Time deadline = absl::Now() + options_.wait_limit;
   const absl::MutexLock lock(&core_->mutex);
+  const absl::Duration limit = options_.platform->WaitLimit();
+  const absl::Time deadline = absl::Now() + limit;
   for (;;) {
     if (!AwaitGuestMode()) return std::nullopt;
     if (!interrupts_.empty()) {
@@ -137,7 +138,7 @@ std::optional<GuestInterrupt> FakeVcpu::WaitForInterrupt() {
         interrupts_.empty()) {
       Call event{.name = "no-interrupt",
                  .subject = absl::StrCat("vcpu ", options_.id)};
-      event.Text("waited", absl::FormatDuration(options_.wait_limit));
+      event.Text("waited", absl::FormatDuration(limit));
       core_->journal.RecordEvent(std::move(event));
       return std::nullopt;
     }

@@ -30,6 +30,11 @@ void FaultInjector::FailWhen(Predicate predicate, int error, Mode mode) {
   AddRule(std::move(predicate), 1, mode, {.error = error});
 }
 
+void FaultInjector::FailAsChosen(Chooser choose) {
+  const absl::MutexLock lock(&mutex_);
+  rules_.push_back({.choose = std::move(choose)});
+}
+
 void FaultInjector::ShortenNthOf(std::string_view name, size_t n, size_t count,
                                  Mode mode) {
   AddRule([name = std::string(name)](
@@ -70,6 +75,11 @@ std::optional<Fault> FaultInjector::OnCall(const Call& call) {
   // the oldest that fires decides.
   std::optional<Fault> fault;
   for (Rule& rule : rules_) {
+    if (rule.choose != nullptr) {
+      const std::optional<Fault> chosen = rule.choose(call);
+      if (!fault.has_value()) fault = chosen;
+      continue;
+    }
     if (rule.spent || !rule.matches(call)) continue;
     if (rule.remaining > 1) {
       --rule.remaining;

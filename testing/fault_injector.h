@@ -51,6 +51,9 @@ class FaultInjector {
   void FailNthOf(std::string_view name, size_t n, int error,
                  Mode mode = Mode::kOneShot);
   void FailWhen(Predicate predicate, int error, Mode mode = Mode::kOneShot);
+  // `choose` is shown every call until Clear() and says which fail, and how.
+  using Chooser = std::function<std::optional<Fault>(const Call&)>;
+  void FailAsChosen(Chooser choose);
   // The nth read, write, pread or pwrite (of that name) stops after `count`
   // bytes if it was longer.
   void ShortenNthOf(std::string_view name, size_t n, size_t count,
@@ -71,6 +74,7 @@ class FaultInjector {
 
  private:
   struct Rule {
+    Chooser choose;  // If set, the rest is not used.
     Predicate matches;
     size_t remaining = 1;  // Fires when a match brings it to 0.
     Mode mode = Mode::kOneShot;

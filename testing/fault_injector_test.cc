@@ -103,5 +103,20 @@ TEST(FaultInjectorTest, RulesCountIndependently) {
   EXPECT_EQ(ErrorOf(faults, "open"), ENOMEM);
 }
 
+TEST(FaultInjectorTest, AChooserDecidesAboutEveryCall) {
+  FaultInjector faults;
+  int seen = 0;
+  faults.FailAsChosen([&seen](const Call& call) -> std::optional<Fault> {
+    ++seen;
+    if (call.name == "mmap") return Fault{.error = ENOMEM};
+    return std::nullopt;
+  });
+  EXPECT_FALSE(faults.OnCall({.name = "open"}).has_value());
+  EXPECT_EQ(faults.OnCall({.name = "mmap"})->error, ENOMEM);
+  EXPECT_EQ(faults.OnCall({.name = "mmap"})->error, ENOMEM);
+  EXPECT_EQ(seen, 3);
+  EXPECT_EQ(faults.injected(), 2u);
+}
+
 }  // namespace
 }  // namespace passthru::fake

@@ -48,8 +48,8 @@ KvmTestVm::~KvmTestVm() {
     syscalls_->Munmap(vcpu.run, kVcpuMmapSize);
     syscalls_->Close(vcpu.fd);
   }
-  syscalls_->Munmap(ram_, kRamSize);
   syscalls_->Close(vm_);
+  syscalls_->Munmap(ram_, kRamSize);
   syscalls_->Close(kvm_);
 }
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/simulated_host.h"
 
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "testing/models/edu_model.h"
 #include "testing/models/nvme_model.h"
 #include "testing/vfio/fixture.h"
@@ -20,12 +24,22 @@ FakeVfio::Options VfioOptions(SimulatedHost::Options options) {
 }  // namespace
 
 SimulatedHost::SimulatedHost(Options options)
-    : kernel_(options.kernel),
-      vfio_(&kernel_.core(), VfioOptions(std::move(options))) {
+    : enforce_invariants_(options.enforce_invariants),
+      kernel_(options.kernel),
+      vfio_(&kernel_.core(), VfioOptions(std::move(options))),
+      invariants_(&kernel_, &vfio_) {
   kernel_.AddSubsystem(&vfio_);
+  kernel_.SetObserver(&invariants_);
 }
 
-SimulatedHost::~SimulatedHost() { kernel_.Shutdown(); }
+SimulatedHost::~SimulatedHost() {
+  invariants_.CheckNothingLeft();
+  kernel_.Shutdown();
+  const std::vector<std::string> violations = invariants_.Take();
+  if (enforce_invariants_ && !violations.empty()) {
+    LOG(FATAL) << "Broken invariants:\n  " << absl::StrJoin(violations, "\n  ");
+  }
+}
 
 absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
                                                    DeviceOptions options) {

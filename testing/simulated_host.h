@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "pci/bdf.h"
 #include "testing/fake_kernel.h"
+#include "testing/invariants.h"
 #include "testing/models/device_model.h"
 #include "testing/proto/device.pb.h"
 #include "testing/vfio/fake_vfio.h"
@@ -16,8 +17,8 @@
 namespace passthru::fake {
 
 // A host with devices in it: the simulated kernel, its VFIO, and the hardware
-// of fixtures with the behaviour that they name. What most tests, and the
-// demo, start from.
+// of fixtures with the behaviour that they name, and the invariants of passing
+// them through. What most tests, and the demo, start from.
 //
 // Thread-safe as its parts are. Must outlive what uses kernel().
 class SimulatedHost {
@@ -25,6 +26,9 @@ class SimulatedHost {
   struct Options {
     FakeKernel::Options kernel;
     FakeVfio::Options vfio;
+    // Whether the end of the host ends the process too if an invariant was
+    // broken and nobody took the violation.
+    bool enforce_invariants = true;
   };
   SimulatedHost() : SimulatedHost(Options()) {}
   explicit SimulatedHost(Options options);
@@ -41,10 +45,14 @@ class SimulatedHost {
 
   FakeKernel& kernel() { return kernel_; }
   FakeVfio& vfio() { return vfio_; }
+  // Watches the kernel's user from the beginning.
+  Invariants& invariants() { return invariants_; }
 
  private:
+  const bool enforce_invariants_;
   FakeKernel kernel_;
   FakeVfio vfio_;
+  Invariants invariants_;
 };
 
 // The model of that name (PciDevice.model); null for the empty name.

@@ -256,16 +256,26 @@ bool FakeVfio::Step() {
   return done;
 }
 
-void FakeVfio::AppendResources(std::vector<std::string>& resources) const {
+void FakeVfio::ForEachContainer(
+    absl::FunctionRef<void(const std::string& name,
+                           const std::vector<DmaMapping>& mappings)>
+        visit) const {
+  core_->mutex.AssertHeld();
   for (const std::weak_ptr<FakeContainer>& weak : containers_) {
     const std::shared_ptr<FakeContainer> container = weak.lock();
     if (container == nullptr || !container->has_iommu()) continue;
-    for (const DmaMapping& mapping : container->iommu()->Mappings()) {
-      resources.push_back(absl::StrFormat("%s: DMA mapping [0x%x, +0x%x)",
-                                          container->Describe(), mapping.iova,
-                                          mapping.size));
-    }
+    visit(container->Describe(), container->iommu()->Mappings());
   }
+}
+
+void FakeVfio::AppendResources(std::vector<std::string>& resources) const {
+  ForEachContainer([&resources](const std::string& name,
+                                const std::vector<DmaMapping>& mappings) {
+    for (const DmaMapping& mapping : mappings) {
+      resources.push_back(absl::StrFormat("%s: DMA mapping [0x%x, +0x%x)", name,
+                                          mapping.iova, mapping.size));
+    }
+  });
   for (const auto& [number, group] : groups_) {
     if (group->container() != nullptr) {
       resources.push_back(absl::StrCat(group->Describe(), ": in ",

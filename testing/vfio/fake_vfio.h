@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "pci/bdf.h"
 #include "testing/kernel_core.h"
@@ -53,9 +54,9 @@ struct DeviceOptions {
 // Not here, and answered as by a kernel that lacks it: iommufd and device
 // cdevs, noiommu groups, VGA regions, migration, SR-IOV tokens, dirty bitmaps.
 //
-// Methods of Subsystem are called with the fake kernel's mutex held; all other
-// public methods take it, and must not be called from device models.
-// Thread-safe.
+// Methods of Subsystem and ForEachContainer() are called with the fake kernel's
+// mutex held; all other public methods take it, and must not be called from
+// device models. Thread-safe.
 class FakeVfio final : public Subsystem {
  public:
   struct Options {
@@ -89,6 +90,12 @@ class FakeVfio final : public Subsystem {
   std::vector<DmaMapping> DmaMappings(const pci::Bdf& bdf) const;
   // Every DMA access that was refused, in order; the journal has them too.
   std::vector<DmaFault> DmaFaults() const;
+
+  // What every container with an IOMMU maps.
+  void ForEachContainer(
+      absl::FunctionRef<void(const std::string& name,
+                             const std::vector<DmaMapping>& mappings)>
+          visit) const;
 
   // Hardware, by hand: what a device model does, for tests that have none.
   // `action` runs with the fake kernel's mutex held.

@@ -79,6 +79,10 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
         static_cast<uint16_t>(*msix + PCI_MSIX_TABLE), 4);
     device->msix_bar_ = table & PCI_MSIX_TABLE_BIR;
     device->msix_table_offset_ = table & PCI_MSIX_TABLE_OFFSET;
+    const uint32_t pba = device->hardware_->ReadConfig(
+        static_cast<uint16_t>(*msix + PCI_MSIX_PBA), 4);
+    device->msix_pba_bar_ = pba & PCI_MSIX_PBA_BIR;
+    device->msix_pba_offset_ = pba & PCI_MSIX_PBA_OFFSET;
   }
   // What of the ROM is no image reads as all ones.
   device->rom_.assign(fixture.expansion_rom().bar_size(), 0xff);

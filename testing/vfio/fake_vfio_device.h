@@ -123,6 +123,12 @@ class FakeVfioDevice final
   // A secondary bus reset that reached the function, as part of a hot reset.
   void BusReset();
 
+  // Whether a mapping of a BAR shows the device now.
+  bool MemoryIsReachable() const;
+  // Whether any of these bytes is in a page that holds a part of the MSI-X
+  // table or of its pending bits.
+  bool IsOnMsixPage(uint32_t bar, uint64_t offset, uint64_t size) const;
+
   // For tests' invariants.
   struct Snapshot {
     size_t open_files = 0;
@@ -187,8 +193,6 @@ class FakeVfioDevice final
   void ResetFunction(ResetKind kind);
   ResetKind first_reset_kind() const;
 
-  // Whether a mapping of a BAR shows the device now.
-  bool MemoryIsReachable() const;
   // Makes every mapping follow MemoryIsReachable().
   void UpdateMappings();
   void RemapAll(bool alive);
@@ -205,6 +209,8 @@ class FakeVfioDevice final
   std::map<uint32_t, std::unique_ptr<BarMemory>> extra_regions_;
   uint32_t msix_bar_ = ~uint32_t{0};
   uint64_t msix_table_offset_ = 0;
+  uint32_t msix_pba_bar_ = ~uint32_t{0};
+  uint64_t msix_pba_offset_ = 0;
 
   // Only while open.
   std::vector<const FakeFile*> files_;

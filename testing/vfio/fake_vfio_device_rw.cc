@@ -103,6 +103,21 @@ bool FakeVfioDevice::IsMsixTable(uint32_t bar, uint64_t offset,
   return bar == msix_bar_ && offset < end && offset + size > msix_table_offset_;
 }
 
+bool FakeVfioDevice::IsOnMsixPage(uint32_t bar, uint64_t offset,
+                                  uint64_t size) const {
+  const uint64_t in_page = kernel::PageSize() - 1;
+  const auto overlaps = [&](uint64_t begin, uint64_t length) {
+    return offset < ((begin + length + in_page) & ~in_page) &&
+           offset + size > (begin & ~in_page);
+  };
+  const uint64_t vectors = hardware_->msix_vectors();
+  return (bar == msix_bar_ &&
+          overlaps(msix_table_offset_, kMsixEntrySize * vectors)) ||
+         // A bit a vector, in whole quadwords (PCI 3.0, 6.8.2.10).
+         (bar == msix_pba_bar_ &&
+          overlaps(msix_pba_offset_, (vectors + 63) / 64 * 8));
+}
+
 FakeVfioDevice::IoPiece FakeVfioDevice::NextIoPiece(uint32_t index,
                                                     uint64_t offset,
                                                     size_t remaining) const {

@@ -281,6 +281,8 @@ TEST_F(FakeMachineTest, TwoGroupsShareAContainersMappings) {
   EXPECT_EQ(host_.vfio().DmaMappings(pci::Bdf(0, 2, 0, 0)),
             host_.vfio().DmaMappings(pci::Bdf(0, 0, 2, 0)));
   EXPECT_EQ(host_.vfio().DmaMappings(pci::Bdf(0, 2, 0, 0)).size(), 1u);
+  // Before the memory goes; the other group keeps the container.
+  EXPECT_EQ(user.UnmapDma(0, kPage), 0);
 }
 
 // ---- Resets of several functions.

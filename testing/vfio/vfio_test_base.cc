@@ -67,12 +67,13 @@ VfioUser::VfioUser(SimulatedHost* host, const pci::Bdf& bdf, uint32_t group)
 
 VfioUser::~VfioUser() {
   CloseDevice();
-  for (const auto& [address, size] : memory_) {
-    host_->kernel().Munmap(address, size);
-  }
   for (const int fd : eventfds_) host_->kernel().Close(fd);
   host_->kernel().Close(group_);
   host_->kernel().Close(container_);
+  // Not pinned any more.
+  for (const auto& [address, size] : memory_) {
+    host_->kernel().Munmap(address, size);
+  }
 }
 
 void VfioUser::CloseDevice() {

@@ -34,6 +34,8 @@ fake::SimulatedHost::Options HostOptions(fake::KernelVersion version) {
   options.kernel.version = version;
   // Nothing waits for an interrupt that has not arrived already.
   options.kernel.kvm.guest_wait_limit = absl::Seconds(5);
+  // They become problems of the transcript.
+  options.enforce_invariants = false;
   return options;
 }
 
@@ -107,6 +109,9 @@ absl::StatusOr<RegressionResult> RunRegression(
   const fake::LeakReport report = host.kernel().CheckLeaks(before);
   if (report.empty()) transcript.Line("nothing");
   for (const std::string& leak : report.leaks) transcript.Problem(leak);
+  for (const std::string& violation : host.invariants().Take()) {
+    transcript.Problem(violation);
+  }
   std::string text = transcript.Finish();
   return RegressionResult{.transcript = std::move(text),
                           .problems = transcript.problems()};

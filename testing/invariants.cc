@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/invariants.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/log/log.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "testing/call.h"
+#include "testing/fake_kvm_slots.h"
+#include "testing/journal.h"
+#include "testing/mapping_table.h"
+#include "testing/vfio/fake_vfio_device.h"
+#include "testing/vfio/type1_iommu.h"
+#include "testing/vfio/vfio_offset.h"
+
+namespace passthru::fake {
+namespace {
+
+uint64_t Field(const Call& call, std::string_view field) {
+  const CallField* const found = call.Find(field);
+  return found == nullptr ? 0 : static_cast<uint64_t>(found->number);
+}
+
+bool Overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
+  return a < b + b_size && b < a + a_size;
+}
+
+std::string Describe(const FakeKvm::VmTables& vm, const FakeKvmSlot& slot) {
+  return absl::StrFormat("%s: memory slot %u [0x%x, +0x%x)", vm.name, slot.slot,
+                         slot.guest_address, slot.size);
+}
+
+std::string Describe(const std::string& container, const DmaMapping& mapping) {
+  return absl::StrFormat("%s: DMA mapping [0x%x, +0x%x)", container,
+                         mapping.iova, mapping.size);
+}
+
+}  // namespace
+
+void Invariants::OnCall(const Call& call, int64_t result, int error) {
+  mutex_->AssertHeld();
+  const auto when = [&] {
+    return absl::StrCat(
+        "after ", JournalEntry{.call = call, .result = result, .error = error}
+                      .ToString());
+  };
+  NoteRefusal(call, error);
+  if (error == 0 && call.name == "munmap") {
+    CheckUnmapped(Field(call, "addr"), Field(call, "length"), when);
+  }
+  // Replaces what was there.
+  if (error == 0 && call.name == "mmap" &&
+      (Field(call, "flags") & MAP_FIXED) != 0) {
+    CheckUnmapped(static_cast<uint64_t>(result), Field(call, "length"), when);
+  }
+  Check(when);
+}
+
+void Invariants::OnHardwareStep() {
+  mutex_->AssertHeld();
+  Check([] { return std::string("after a step of a device"); });
+}
+
+void Invariants::Check(When when) {
+  found_.clear();
+  kernel_->kvm().ForEachVm([this](const FakeKvm::VmTables& vm) {
+    mutex_->AssertHeld();
+    CheckSlots(vm);
+    CheckRoutes(vm);
+  });
+  CheckDma();
+  for (const std::string& what : found_) {
+    if (!known_.contains(what)) Report(absl::StrCat(what, ", ", when()));
+  }
+  known_.swap(found_);
+}
+
+void Invariants::CheckSlots(const FakeKvm::VmTables& vm) {
+  for (const FakeKvmSlot& slot : vm.slots.All()) {
+    for (const Mapping& mapping : MappedAt(slot)) {
+      const auto* const file =
+          dynamic_cast<const DeviceFile*>(mapping.file.get());
+      if (file == nullptr) continue;
+      const FakeVfioDevice& device = *file->device();
+      const uint64_t offset = OffsetOf(mapping.offset);
+      const std::string what = absl::StrFormat(
+          "%s leads to %s, BAR %u [0x%x, +0x%x)", Describe(vm, slot),
+          device.Describe(), RegionOf(mapping.offset), offset, mapping.length);
+      if (device.IsOnMsixPage(RegionOf(mapping.offset), offset,
+                              mapping.length)) {
+        found_.insert(
+            absl::StrCat(what,
+                         ", which has a page of the MSI-X table or of "
+                         "its pending bits"));
+      }
+      if (!device.MemoryIsReachable() && !stuck_slots_.contains(slot.slot)) {
+        found_.insert(absl::StrCat(
+            what, ", which does not answer: memory decode is off, or not D0"));
+      }
+    }
+  }
+}
+
+void Invariants::CheckRoutes(const FakeKvm::VmTables& vm) {
+  vm.irqfds.ForEachGsi([this, &vm](uint32_t gsi) {
+    mutex_->AssertHeld();
+    if (!vm.routing.Of(gsi).empty()) return;
+    found_.insert(absl::StrFormat(
+        "%s: an irqfd is assigned to GSI %u, which has no route", vm.name,
+        gsi));
+  });
+}
+
+// All slots of all VMs: there is one VM where this matters.
+std::vector<FakeKvmSlot> Invariants::Slots() const {
+  std::vector<FakeKvmSlot> slots;
+  kernel_->kvm().ForEachVm([&slots](const FakeKvm::VmTables& vm) {
+    const std::vector<FakeKvmSlot> own = vm.slots.All();
+    slots.insert(slots.end(), own.begin(), own.end());
+  });
+  std::sort(slots.begin(), slots.end(),
+            [](const FakeKvmSlot& a, const FakeKvmSlot& b) {
+              return a.guest_address < b.guest_address;
+            });
+  return slots;
+}
+
+void Invariants::CheckDma() {
+  const std::vector<FakeKvmSlot> slots = Slots();
+  if (slots.empty()) return;
+  vfio_->ForEachContainer([&](const std::string& container,
+                              const std::vector<DmaMapping>& mappings) {
+    mutex_->AssertHeld();
+    for (const DmaMapping& mapping : mappings) {
+      if (mapping.vaddr_invalid || stuck_iovas_.contains(mapping.iova)) {
+        continue;
+      }
+      // The guest's memory from the beginning of the mapping on.
+      uint64_t covered = 0;
+      for (const FakeKvmSlot& slot : slots) {
+        const uint64_t at = mapping.iova + covered;
+        if (at < slot.guest_address || at >= slot.guest_end()) continue;
+        if (slot.host_address + (at - slot.guest_address) !=
+            mapping.vaddr + covered) {
+          break;
+        }
+        covered = slot.guest_end() - mapping.iova;
+        if (covered >= mapping.size) break;
+      }
+      if (covered < mapping.size) {
+        found_.insert(absl::StrFormat(
+            "%s is not the guest's memory from 0x%x on",
+            Describe(container, mapping), mapping.iova + covered));
+      }
+    }
+  });
+}
+
+void Invariants::CheckUnmapped(uint64_t address, uint64_t length, When when) {
+  kernel_->kvm().ForEachVm([&](const FakeKvm::VmTables& vm) {
+    mutex_->AssertHeld();
+    for (const FakeKvmSlot& slot : vm.slots.All()) {
+      if (!Overlaps(slot.host_address, slot.size, address, length)) continue;
+      Report(
+          absl::StrCat(Describe(vm, slot), " has lost its memory, ", when()));
+    }
+  });
+  vfio_->ForEachContainer([&](const std::string& container,
+                              const std::vector<DmaMapping>& mappings) {
+    mutex_->AssertHeld();
+    for (const DmaMapping& mapping : mappings) {
+      if (!Overlaps(mapping.vaddr, mapping.size, address, length)) continue;
+      Report(absl::StrCat(Describe(container, mapping),
+                          " has lost its memory while it is pinned, ", when()));
+    }
+  });
+}
+
+void Invariants::NoteRefusal(const Call& call, int error) {
+  if (call.name == "KVM_SET_USER_MEMORY_REGION" ||
+      call.name == "KVM_SET_USER_MEMORY_REGION2") {
+    if (error == 0) {
+      stuck_slots_.erase(Field(call, "slot"));
+    } else if (Field(call, "memory_size") == 0) {
+      stuck_slots_.insert(Field(call, "slot"));
+    }
+  } else if (call.name == "VFIO_IOMMU_UNMAP_DMA") {
+    if (error == 0) {
+      stuck_iovas_.erase(Field(call, "iova"));
+    } else {
+      stuck_iovas_.insert(Field(call, "iova"));
+    }
+  }
+}
+
+std::vector<Mapping> Invariants::MappedAt(const FakeKvmSlot& slot) const {
+  std::vector<Mapping> pieces;
+  const uint64_t end = slot.host_address + slot.size;
+  for (const Mapping& mapping : kernel_->core().mappings.All()) {
+    if (!Overlaps(mapping.address, mapping.length, slot.host_address,
+                  slot.size)) {
+      continue;
+    }
+    Mapping piece = mapping;
+    piece.address = std::max(mapping.address, slot.host_address);
+    piece.offset += piece.address - mapping.address;
+    piece.length = std::min(mapping.end(), end) - piece.address;
+    pieces.push_back(std::move(piece));
+  }
+  return pieces;
+}
+
+void Invariants::CheckAtRest() {
+  const absl::MutexLock lock(mutex_);
+  vfio_->ForEachContainer([this](const std::string& container,
+                                 const std::vector<DmaMapping>& mappings) {
+    mutex_->AssertHeld();
+    for (const FakeKvmSlot& slot : Slots()) {
+      const std::vector<Mapping> pieces = MappedAt(slot);
+      const bool bar = std::any_of(
+          pieces.begin(), pieces.end(),
+          [](const Mapping& piece) { return piece.file != nullptr; });
+      const bool mapped = std::any_of(
+          mappings.begin(), mappings.end(), [&slot](const DmaMapping& mapping) {
+            return mapping.iova <= slot.guest_address &&
+                   slot.guest_end() - 1 <= mapping.last();
+          });
+      if (bar || mapped) continue;
+      Report(absl::StrFormat(
+          "%s: guest RAM [0x%x, +0x%x) is not mapped for DMA, at rest",
+          container, slot.guest_address, slot.size));
+    }
+  });
+}
+
+void Invariants::CheckNothingLeft() {
+  for (const std::string& leak : kernel_->CheckLeaks().leaks) {
+    const absl::MutexLock lock(mutex_);
+    Report(absl::StrCat(leak, ", left at the end"));
+  }
+}
+
+std::vector<std::string> Invariants::Take() {
+  const absl::MutexLock lock(mutex_);
+  return std::exchange(violations_, {});
+}
+
+void Invariants::Report(std::string violation) {
+  LOG(ERROR) << "Broken invariant: " << violation;
+  violations_.push_back(std::move(violation));
+}
+
+}  // namespace passthru::fake
