@@ -69,8 +69,11 @@ void MsixVectorGroup::ArmProgrammed() {
     for (; next < end && vectors_[next].state == VectorState::kOff; ++next) {
       if (vectors_[next].programmed()) last = next;
     }
-    // A failure is met again, and reported, when a vector is unmasked.
-    Arm(i, last - i + 1, /*programmed_only=*/true).IgnoreError();
+    // Each is tried again when it is unmasked.
+    if (absl::Status status = Arm(i, last - i + 1, /*programmed_only=*/true);
+        !status.ok()) {
+      FailedTogether(i, last - i + 1, status);
+    }
     i = next;
   }
 }
@@ -93,6 +96,7 @@ absl::Status MsixVectorGroup::ArmForUse(uint32_t index) {
   }
   absl::Status status = Arm(index, count, /*programmed_only=*/false);
   if (!status.ok() && count > 1) {
+    FailedTogether(index, count, status);
     status = Arm(index, 1, /*programmed_only=*/false);
   }
   return status;
@@ -109,6 +113,7 @@ absl::Status MsixVectorGroup::Arm(uint32_t first, uint32_t count,
     }
     if (absl::Status status = EnsureEvent(i); !status.ok()) {
       if (fds.empty()) return status;
+      FailedTogether(first, count, status);
       break;  // Those before can be armed.
     }
     fds.push_back(vectors_[i].event->fd());
@@ -130,6 +135,14 @@ absl::Status MsixVectorGroup::Arm(uint32_t first, uint32_t count,
     ++armed_;
   }
   return absl::OkStatus();
+}
+
+void MsixVectorGroup::FailedTogether(uint32_t first, uint32_t count,
+                                     const absl::Status& why) {
+  options_.failures->Add(
+      absl::StrFormat("%s vectors %u to %u cannot be armed together",
+                      options_.name, first, first + count - 1),
+      why);
 }
 
 absl::Status MsixVectorGroup::EnsureEvent(uint32_t index) {

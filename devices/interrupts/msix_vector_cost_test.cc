@@ -19,6 +19,7 @@
 #include "devices/interrupts/msi_router.h"
 #include "devices/interrupts/msix_vector_group.h"
 #include "devices/kernel/event_loop.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/linux_syscalls.h"
 #include "gtest/gtest.h"
 
@@ -77,6 +78,7 @@ class Scenario {
                 eager ? static_cast<MsiRouter*>(&eager_router_) : router_.get(),
             .controller = &controller_,
             .loop = loop_.get(),
+            .failures = &failures_,
             .name = "cost"}) {}
 
   uint16_t n() const { return n_; }
@@ -131,6 +133,7 @@ class Scenario {
  protected:
   const uint16_t n_;
   kernel::LinuxSyscalls syscalls_;
+  kernel::FailureLog failures_{"device"};
   FakeInterruptController controller_;
   std::unique_ptr<kernel::EventLoop> loop_;
   std::unique_ptr<GsiRouter> router_;

@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -13,7 +14,9 @@
 
 #include "absl/log/check.h"
 #include "absl/log/log.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "devices/kernel/errors.h"
 
 namespace passthru::interrupts {
 
@@ -36,7 +39,7 @@ MsixVectorGroup::MsixVectorGroup(Options options)
   CHECK_GT(options_.vectors, 0u);
   CHECK(options_.host != nullptr && options_.router != nullptr &&
         options_.controller != nullptr && options_.loop != nullptr &&
-        options_.syscalls != nullptr);
+        options_.syscalls != nullptr && options_.failures != nullptr);
 }
 
 MsixVectorGroup::~MsixVectorGroup() { Shutdown(); }
@@ -54,8 +57,8 @@ absl::Status MsixVectorGroup::Enable(uint16_t count, bool function_masked) {
   absl::Status status = EnableHost();
   if (!status.ok()) {
     ++stats_.failed_arms;
-    LOG_EVERY_N_SEC(ERROR, 1)
-        << options_.name << " cannot be enabled: " << status;
+    options_.failures->Add(absl::StrCat(options_.name, " cannot be enabled"),
+                           status);
   }
   if (!function_masked_) UnmaskAll();
   return status;
@@ -73,6 +76,7 @@ absl::Status MsixVectorGroup::DisableLocked() {
       DeassignIrqfd(vector);
     }
     vector.state = VectorState::kOff;
+    vector.unarmed = false;
     vector.user_space_only = false;
     ReleaseRoute(vector);
   }
@@ -82,8 +86,8 @@ absl::Status MsixVectorGroup::DisableLocked() {
     status = options_.host->Disable();
     if (!status.ok()) {
       ++stats_.failed_calls;
-      LOG_EVERY_N_SEC(ERROR, 1)
-          << options_.name << " cannot be disabled: " << status;
+      options_.failures->Add(absl::StrCat(options_.name, " cannot be disabled"),
+                             status);
     }
   }
   host_enabled_ = false;
@@ -141,11 +145,11 @@ void MsixVectorGroup::Unmask(uint32_t index) {
     return;
   }
   if (vector.state == VectorState::kOff) {
-    if (absl::Status status = ArmForUse(index); !status.ok()) {
+    absl::Status status = ArmForUse(index);
+    vector.unarmed = !status.ok();
+    if (!status.ok()) {
       ++stats_.failed_arms;
-      LOG_EVERY_N_SEC(ERROR, 1)
-          << options_.name << " vector " << index
-          << " has no interrupts: it cannot be armed: " << status;
+      Failed(vector, "has no interrupts: it cannot be armed", status);
       return;
     }
   }
@@ -213,25 +217,21 @@ bool MsixVectorGroup::Deliver(Vector& vector) {
   const absl::StatusOr<uint64_t> count = vector.event->Read();
   if (!count.ok()) {
     ++stats_.failed_calls;
-    LOG_EVERY_N_SEC(ERROR, 1) << options_.name << " vector " << IndexOf(vector)
-                              << ": " << count.status();
+    Failed(vector, "may have lost an interrupt", count.status());
     return false;
   }
   if (*count == 0) return false;
   absl::Status status = pci::ValidateMsiMessage(vector.message);
   if (!status.ok()) {
     ++stats_.dropped;
-    LOG_EVERY_N_SEC(WARNING, 1)
-        << options_.name << " vector " << IndexOf(vector)
-        << ": interrupt dropped, the guest programmed no message for it: "
-        << status;
+    Failed(vector, "drops an interrupt: the guest programmed no message for it",
+           status);
     return false;
   }
   status = options_.controller->SignalMsi(vector.message);
   if (!status.ok()) {
     ++stats_.failed_calls;
-    LOG_EVERY_N_SEC(ERROR, 1) << options_.name << " vector " << IndexOf(vector)
-                              << ": interrupt lost: " << status;
+    Failed(vector, "lost an interrupt", status);
     return false;
   }
   ++stats_.user_space_signals;
@@ -277,8 +277,7 @@ void MsixVectorGroup::DeassignIrqfd(Vector& vector) {
   vector.irqfd_stuck = !status.ok();
   if (!status.ok()) {
     ++stats_.failed_calls;
-    LOG_EVERY_N_SEC(ERROR, 1)
-        << options_.name << " vector " << IndexOf(vector) << ": " << status;
+    Failed(vector, "keeps its irqfd", status);
   }
 }
 
@@ -293,8 +292,13 @@ void MsixVectorGroup::FailPromotion(Vector& vector, const absl::Status& why) {
   ++stats_.failed_promotions;
   vector.user_space_only = true;
   ReleaseRoute(vector);
-  LOG_EVERY_N_SEC(WARNING, 1) << options_.name << " vector " << IndexOf(vector)
-                              << " will be delivered from user space: " << why;
+  Failed(vector, "will be delivered from user space", why);
+}
+
+void MsixVectorGroup::Failed(const Vector& vector, std::string_view what,
+                             const absl::Status& why) {
+  options_.failures->Add(
+      absl::StrCat(options_.name, " vector ", IndexOf(vector), " ", what), why);
 }
 
 std::vector<bool> MsixVectorGroup::Pending(pci::VectorIndex first,
@@ -312,10 +316,17 @@ std::vector<bool> MsixVectorGroup::Pending(pci::VectorIndex first,
     positions.push_back(i);
   }
   if (polls.empty()) return pending;
-  const kernel::SyscallResult<int> result =
-      options_.syscalls->Poll(polls.data(), polls.size(), /*timeout_ms=*/0);
+  kernel::SyscallResult<int> result;
+  do {
+    // A signal interrupts poll(2) even where it does not wait (do_poll()).
+    result =
+        options_.syscalls->Poll(polls.data(), polls.size(), /*timeout_ms=*/0);
+  } while (result.error == EINTR);
   if (!result.ok()) {
     ++stats_.failed_calls;
+    options_.failures->Add(
+        absl::StrCat(options_.name, "'s pending bits read as none"),
+        kernel::ErrnoError(result.error, "poll of eventfds"));
     return pending;
   }
   for (size_t i = 0; i < polls.size(); ++i) {
@@ -340,7 +351,7 @@ void MsixVectorGroup::Shutdown() {
   // A callback may be waiting for the mutex, so not under it.
   for (const int fd : fds) {
     if (absl::Status status = options_.loop->Remove(fd); !status.ok()) {
-      LOG(ERROR) << options_.name << ": " << status;
+      options_.failures->Add(options_.name, status);
     }
   }
   {
@@ -353,9 +364,14 @@ void MsixVectorGroup::Shutdown() {
       ReleaseRoute(vector);
     }
   }
-  // The routes leave the kernel's table. After a failure they stay, unused,
-  // until the next commit.
-  if (flush) options_.router->Commit().IgnoreError();
+  if (!flush) return;
+  // The routes leave the kernel's table.
+  if (absl::Status status = options_.router->Commit(); !status.ok()) {
+    options_.failures->Add(
+        absl::StrCat(options_.name,
+                     "'s routes stay in KVM, unused, until the next commit"),
+        status);
+  }
 }
 
 uint32_t MsixVectorGroup::IndexOf(const Vector& vector) const {
@@ -379,6 +395,7 @@ std::vector<VectorReport> MsixVectorGroup::Describe() const {
          .masked = vector.masked,
          .message = vector.message,
          .gsi = vector.gsi,
+         .unarmed = vector.unarmed,
          .user_space_only = vector.user_space_only,
          .user_space_signals = vector.user_space_signals});
   }

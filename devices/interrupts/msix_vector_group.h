@@ -20,6 +20,7 @@
 #include "devices/interrupts/msi_router.h"
 #include "devices/kernel/event_fd.h"
 #include "devices/kernel/event_loop.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/syscalls.h"
 #include "pci/msi_message.h"
 #include "pci/vector_index.h"
@@ -42,6 +43,8 @@ struct VectorReport {
   bool masked = true;  // its own mask bit
   pci::MsiMessage message;
   std::optional<allocator::Gsi> gsi;
+  // Unmasked, but no host vector could be had: stays kOff, and silent.
+  bool unarmed = false;
   // No route or irqfd could be had: stays kWatched.
   bool user_space_only = false;
   uint64_t user_space_signals = 0;
@@ -96,7 +99,9 @@ class MsixVectorGroup {
     MsiRouter* router = nullptr;
     InterruptController* controller = nullptr;
     kernel::EventLoop* loop = nullptr;
-    std::string name;  // for messages: "0000:01:00.0 MSI-X"
+    // Where every failure goes that no caller is told of, and those too.
+    kernel::FailureLog* failures = nullptr;
+    std::string name;  // for messages: "MSI-X"
   };
   explicit MsixVectorGroup(Options options);
   MsixVectorGroup(const MsixVectorGroup&) = delete;
@@ -108,9 +113,9 @@ class MsixVectorGroup {
   uint16_t size() const { return static_cast<uint16_t>(options_.vectors); }
 
   // The guest sets the enable bit; the first `count` vectors are in use (all,
-  // for MSI-X). After a failure, which has been logged, the group is enabled
-  // as far as the guest can tell, and arming is tried again when a vector is
-  // unmasked.
+  // for MSI-X). After a failure, which is in the failure log, the group is
+  // enabled as far as the guest can tell, and arming is tried again when a
+  // vector is unmasked.
   absl::Status Enable(uint16_t count, bool function_masked);
 
   // The guest clears the enable bit, or the device is reset: nothing signals
@@ -146,7 +151,8 @@ class MsixVectorGroup {
     // Created at first use, watched by the loop from then until Shutdown().
     std::optional<kernel::EventFd> event;
     std::optional<allocator::Gsi> gsi;
-    bool staged = false;  // the router has `message`
+    bool staged = false;   // the router has `message`
+    bool unarmed = false;  // arming it for use failed
     bool user_space_only = false;
     // Deassigning the irqfd failed: the kernel still takes the eventfd's
     // signals for `gsi`, which must not go to another vector.
@@ -164,6 +170,8 @@ class MsixVectorGroup {
   void ArmProgrammed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status ArmForUse(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Arm(uint32_t first, uint32_t count, bool programmed_only)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FailedTogether(uint32_t first, uint32_t count, const absl::Status& why)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status EnsureEvent(uint32_t index)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -183,6 +191,8 @@ class MsixVectorGroup {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DisableLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void UnmaskAll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Failed(const Vector& vector, std::string_view what,
+              const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   uint32_t IndexOf(const Vector& vector) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

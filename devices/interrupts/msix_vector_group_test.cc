@@ -14,6 +14,7 @@
 #include "devices/interrupts/gsi_router.h"
 #include "devices/kernel/errors.h"
 #include "devices/kernel/event_loop.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -56,6 +57,7 @@ class MsixVectorGroupTest : public ::testing::Test {
                                  .router = router_.get(),
                                  .controller = &controller_,
                                  .loop = loop_.get(),
+                                 .failures = &failures_,
                                  .name = "test MSI-X"});
     log_.clear();
   }
@@ -94,6 +96,7 @@ class MsixVectorGroupTest : public ::testing::Test {
   }
 
   kernel::LinuxSyscalls syscalls_;
+  kernel::FailureLog failures_{"device"};
   CallLog log_;
   FakeInterruptController controller_{&log_};
   std::unique_ptr<kernel::EventLoop> loop_;

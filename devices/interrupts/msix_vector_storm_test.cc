@@ -15,6 +15,7 @@
 #include "devices/interrupts/gsi_router.h"
 #include "devices/interrupts/msix_vector_group.h"
 #include "devices/kernel/event_loop.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/linux_syscalls.h"
 #include "gtest/gtest.h"
 
@@ -44,6 +45,7 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
                                         .router = router_.get(),
                                         .controller = &controller_,
                                         .loop = loop_.get(),
+                                        .failures = &failures_,
                                         .name = "storm"}) {}
 
   uint64_t DeliveredTo(uint16_t vector) const {
@@ -96,6 +98,7 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
   }
 
   kernel::LinuxSyscalls syscalls_;
+  kernel::FailureLog failures_{"device"};
   FakeInterruptController controller_;
   std::unique_ptr<kernel::EventLoop> loop_;
   std::unique_ptr<GsiRouter> router_;

@@ -10,10 +10,8 @@
 #include <vector>
 
 #include "absl/log/check.h"
-#include "absl/log/log.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/errors.h"
 
 namespace passthru::vfio_pci {
 
@@ -42,9 +40,10 @@ void BarMapper::MapAreas(Entry& entry) {
       ++failures_;
       area.area.kind = BarAreaKind::kMapFailed;
       area.refused = std::string(mapping.status().message());
-      LOG(WARNING) << options_.name << " " << entry.bar.index.ToString()
-                   << " is trapped where it could be mapped: "
-                   << mapping.status();
+      options_.failures->Add(
+          absl::StrFormat("%v is trapped where it could be mapped",
+                          entry.bar.index),
+          mapping.status());
       continue;
     }
     area.mapping = *std::move(mapping);
@@ -79,9 +78,11 @@ absl::Status BarMapper::RetractEntry(Entry& entry) {
     if (absl::Status status = options_.memory->Remove(*area.slot);
         !status.ok()) {
       ++failures_;
-      LOG_EVERY_N_SEC(ERROR, 1)
-          << options_.name << " " << entry.bar.index.ToString()
-          << " stays in guest memory: " << status;
+      area.refused =
+          absl::StrFormat("its slot for the BAR at %#x cannot be deleted: %s",
+                          area.slot_address, status.message());
+      options_.failures->Add(
+          absl::StrFormat("%v stays in guest memory", entry.bar.index), status);
       result.Update(status);
       continue;
     }
@@ -118,9 +119,8 @@ void BarMapper::PlaceRange(Entry& entry, uint64_t address) {
   if (!range.ok()) {
     ++refused_;
     entry.problem = std::string(range.status().message());
-    LOG_EVERY_N_SEC(WARNING, 1)
-        << options_.name << " " << entry.bar.index.ToString()
-        << " does not answer: " << range.status();
+    options_.failures->Add(
+        absl::StrFormat("%v does not answer", entry.bar.index), range.status());
     return;
   }
   entry.range = *range;
@@ -131,7 +131,12 @@ void BarMapper::PlaceRange(Entry& entry, uint64_t address) {
 void BarMapper::PlaceAreas(Entry& entry) {
   const uint64_t address = *entry.address;
   for (Area& area : entry.areas) {
-    if (area.mapping.data() == nullptr || area.slot.has_value()) continue;
+    if (area.mapping.data() == nullptr) continue;
+    if (area.slot.has_value()) {
+      // It could not be deleted; at the same place it is as good as new.
+      if (area.slot_address == address) area.refused.clear();
+      continue;
+    }
     const absl::StatusOr<memory::AreaId> slot = options_.memory->Add(
         {.guest = memory::GuestAddress(address + area.area.offset),
          .size = area.area.size,
@@ -142,9 +147,10 @@ void BarMapper::PlaceAreas(Entry& entry) {
     if (!slot.ok()) {
       if (area.refused.empty()) ++refused_;
       area.refused = std::string(slot.status().message());
-      LOG_EVERY_N_SEC(WARNING, 1)
-          << options_.name << " " << entry.bar.index.ToString()
-          << " is trapped where it could be mapped: " << slot.status();
+      options_.failures->Add(
+          absl::StrFormat("%v is trapped where it could be mapped",
+                          entry.bar.index),
+          slot.status());
       continue;
     }
     area.refused.clear();
@@ -188,9 +194,12 @@ std::vector<BarReport> BarMapper::Describe(
     report.placed = entry.address.has_value();
     report.problem = entry.problem;
     for (const Area& area : entry.areas) {
+      const bool has_slot = area.slot.has_value();
+      const bool in_place = entry.address == area.slot_address;
       report.areas.push_back({.area = area.area,
-                              .in_guest = area.slot.has_value(),
-                              .refused = area.refused});
+                              .in_guest = has_slot && in_place,
+                              .refused = area.refused,
+                              .stale_slot = has_slot && !in_place});
     }
   }
   return reports;

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "devices/bus/address_space.h"
 #include "devices/bus/bus_device.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/mapped_region.h"
 #include "devices/memory/guest_memory.h"
 #include "devices/vfio_pci/bar_area.h"
@@ -41,7 +42,8 @@ using BarAddresses = std::array<std::optional<uint64_t>, 6>;
 class BarMapper {
  public:
   struct Options {
-    std::string name;  // for messages
+    std::string name;  // of memory areas
+    kernel::FailureLog* failures = nullptr;
     DeviceRegions* regions = nullptr;
     bus::AddressSpace* mmio = nullptr;
     bus::AddressSpace* pio = nullptr;
@@ -65,7 +67,7 @@ class BarMapper {
 
   // Takes away every BAR that is not to answer at the address it answers at.
   // Once this returns, no vCPU is inside. A slot that cannot be deleted is
-  // counted, and tried again next time; its memory stays mapped.
+  // tried again every time; its memory stays mapped.
   absl::Status Retract(const BarAddresses& desired);
 
   // Puts BARs where they are to answer. An address that makes no sense, as

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "devices/bus/bus.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/vfio_pci/bar_trap.h"
 #include "devices/vfio_pci/fake_regions.h"
 #include "gmock/gmock.h"
@@ -64,10 +65,11 @@ class BarMapperTest : public ::testing::Test {
         .index = pci::BarIndex(2), .type = pci::BarType::kIo, .size = 0x20};
     const auto trap = [this](uint8_t index) {
       return std::make_shared<BarTrap>("trap", pci::BarIndex(index), &regions_,
-                                       nullptr);
+                                       &failures_, nullptr);
     };
     mapper_ = std::make_unique<BarMapper>(
         BarMapper::Options{.name = "test",
+                           .failures = &failures_,
                            .regions = &regions_,
                            .mmio = &mmio_,
                            .pio = &pio_,
@@ -99,6 +101,7 @@ class BarMapperTest : public ::testing::Test {
     return space.stats().misses == misses;
   }
 
+  kernel::FailureLog failures_{"device"};
   FakeRegions regions_;
   bus::Bus mmio_{"memory"};
   bus::Bus pio_{"ports"};

@@ -4,11 +4,19 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "absl/strings/str_format.h"
+
 namespace passthru::vfio_pci {
 
 MsixTableTrap::Piece BarTrap::Find(uint64_t offset, uint64_t size) const {
   if (msix_ != nullptr) return msix_->Find(bar_, offset, size);
   return {.part = MsixTableTrap::Part::kDevice, .size = size, .offset = offset};
+}
+
+// The bus logs it.
+void BarTrap::Failed(const char* what, const absl::Status& status) {
+  ++failures_;
+  failure_log_->Keep(absl::StrFormat("%v %s", bar_, what), status);
 }
 
 absl::Status BarTrap::Read(uint64_t offset, absl::Span<uint8_t> data) {
@@ -27,7 +35,7 @@ absl::Status BarTrap::Read(uint64_t offset, absl::Span<uint8_t> data) {
         ++device_reads_;
         const absl::Status status = regions_->ReadBar(bar_, offset, part);
         if (!status.ok()) {
-          ++failures_;
+          Failed("read becomes all ones", status);
           result.Update(status);
         }
         break;
@@ -54,7 +62,7 @@ absl::Status BarTrap::Write(uint64_t offset, absl::Span<const uint8_t> data) {
         ++device_writes_;
         const absl::Status status = regions_->WriteBar(bar_, offset, part);
         if (!status.ok()) {
-          ++failures_;
+          Failed("write is dropped", status);
           result.Update(status);
         }
         break;

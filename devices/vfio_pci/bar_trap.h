@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "devices/bus/bus_device.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/vfio_pci/device_regions.h"
 #include "devices/vfio_pci/msix_table_trap.h"
 #include "pci/bar_index.h"
@@ -27,8 +28,12 @@ class BarTrap final : public bus::BusDevice {
  public:
   // `msix` is null for a device without MSI-X.
   BarTrap(std::string name, pci::BarIndex bar, DeviceRegions* regions,
-          MsixTableTrap* msix)
-      : name_(std::move(name)), bar_(bar), regions_(regions), msix_(msix) {}
+          kernel::FailureLog* failures, MsixTableTrap* msix)
+      : name_(std::move(name)),
+        bar_(bar),
+        regions_(regions),
+        failure_log_(failures),
+        msix_(msix) {}
 
   std::string_view name() const override { return name_; }
   absl::Status Read(uint64_t offset, absl::Span<uint8_t> data) override;
@@ -39,11 +44,13 @@ class BarTrap final : public bus::BusDevice {
   uint64_t failures() const { return failures_; }
 
  private:
+  void Failed(const char* what, const absl::Status& status);
   MsixTableTrap::Piece Find(uint64_t offset, uint64_t size) const;
 
   const std::string name_;
   const pci::BarIndex bar_;
   DeviceRegions* const regions_;
+  kernel::FailureLog* const failure_log_;
   MsixTableTrap* const msix_;
   std::atomic<uint64_t> device_reads_ = 0;
   std::atomic<uint64_t> device_writes_ = 0;

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/barrier.h"
 #include "absl/types/span.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/mapped_region.h"
 #include "devices/vfio_pci/device_regions.h"
 #include "devices/vfio_pci/fake_regions.h"
@@ -21,12 +22,14 @@ namespace {
 
 using ::absl_testing::IsOk;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::Not;
 
 class BarTrapTest : public ::testing::Test {
  protected:
   FakeRegions regions_;
-  BarTrap trap_{"BAR", pci::BarIndex(1), &regions_, nullptr};
+  kernel::FailureLog failures_{"device"};
+  BarTrap trap_{"BAR", pci::BarIndex(1), &regions_, &failures_, nullptr};
 };
 
 TEST_F(BarTrapTest, ForwardsAnAccessInOnePiece) {
@@ -47,6 +50,9 @@ TEST_F(BarTrapTest, ReportsAndCountsWhatTheDeviceRefuses) {
   EXPECT_THAT(trap_.Read(0, absl::MakeSpan(data)), Not(IsOk()));
   EXPECT_THAT(trap_.Write(0, data), Not(IsOk()));
   EXPECT_EQ(trap_.failures(), 2u);
+  EXPECT_THAT(failures_.Recent(),
+              ElementsAre(HasSubstr("device: BAR1 read becomes all ones: "),
+                          HasSubstr("device: BAR1 write is dropped: ")));
 }
 
 // Answers a read when another one has begun: only if neither holds up the
@@ -78,7 +84,8 @@ class MeetingRegions final : public DeviceRegions {
 
 TEST(BarTrapConcurrencyTest, AnAccessDoesNotHoldUpAnother) {
   MeetingRegions regions;
-  BarTrap trap("BAR", pci::BarIndex(1), &regions, nullptr);
+  kernel::FailureLog failures("device");
+  BarTrap trap("BAR", pci::BarIndex(1), &regions, &failures, nullptr);
   const auto read = [&trap] {
     std::vector<uint8_t> data(4);
     EXPECT_THAT(trap.Read(0, absl::MakeSpan(data)), IsOk());

@@ -85,6 +85,47 @@ std::string_view Name(InterruptKind kind) {
   return "?";
 }
 
+std::string_view Name(DegradationKind kind) {
+  switch (kind) {
+    case DegradationKind::kTrapped:
+      return "trapped instead of mapped";
+    case DegradationKind::kStaleSlot:
+      return "still reached where it was";
+    case DegradationKind::kNotAnswering:
+      return "does not answer";
+    case DegradationKind::kFromUserSpace:
+      return "delivered from user space";
+    case DegradationKind::kSilent:
+      return "silent";
+  }
+  return "?";
+}
+
+void AddDegradations(DeviceReport& report) {
+  for (const BarReport& bar : report.bars) {
+    for (const BarAreaReport& area : bar.areas) {
+      const bool lost = area.area.kind == BarAreaKind::kMapFailed ||
+                        (area.area.mapped() && !area.refused.empty());
+      if (!lost && !area.stale_slot) continue;
+      report.degraded.push_back(
+          {.kind = area.stale_slot ? DegradationKind::kStaleSlot
+                                   : DegradationKind::kTrapped,
+           .what = absl::StrFormat("%v+%#x", bar.bar.index, area.area.offset),
+           .why = area.refused});
+    }
+  }
+  for (const VectorGroupReport& group : report.vector_groups) {
+    for (const VectorReport& vector : group.vectors) {
+      if (!vector.unarmed && !vector.user_space_only) continue;
+      report.degraded.push_back(
+          {.kind = vector.unarmed ? DegradationKind::kSilent
+                                  : DegradationKind::kFromUserSpace,
+           .what = absl::StrFormat("%s vector %u", Name(group.kind),
+                                   vector.vector.value())});
+    }
+  }
+}
+
 void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report) {
   std::vector<uint64_t> sizes(pci::BarIndex::kCount, 0);
   for (const pci::Bar& bar : shadow.Bars()) {
@@ -167,6 +208,17 @@ std::vector<std::string> ToLines(const DeviceReport& report) {
       "structures; %u failed; %u placements, %u refused; %u resets",
       bar.device_reads, bar.device_writes, bar.table_reads, bar.table_writes,
       bar.failures, bar.placements, bar.refused_placements, report.resets));
+  for (const Degradation& degradation : report.degraded) {
+    lines.push_back(absl::StrCat(
+        "Degraded: ", degradation.what, " is ", Name(degradation.kind),
+        degradation.why.empty() ? "" : ": ", degradation.why));
+  }
+  if (report.failure_count != 0) {
+    lines.push_back(absl::StrFormat("Failures: %u", report.failure_count));
+  }
+  for (const std::string& failure : report.failures) {
+    lines.push_back("  " + failure);
+  }
   return lines;
 }
 

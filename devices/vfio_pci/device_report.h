@@ -40,6 +40,9 @@ struct BarAreaReport {
   // BAR does not decode, or when the memory slot was refused.
   bool in_guest = false;
   std::string refused;  // why there is no slot, if that is so
+  // A slot where the BAR was before could not be deleted: the guest still
+  // reaches the device there.
+  bool stale_slot = false;
 };
 
 struct BarReport {
@@ -77,6 +80,23 @@ struct BarCounters {
 enum class InterruptKind : uint8_t { kNone, kIntx, kMsi, kMsix };
 std::string_view Name(InterruptKind kind);
 
+// What of the device works less well than it should, or not at all, because the
+// kernel refused something. Everything else works.
+enum class DegradationKind : uint8_t {
+  kTrapped,        // a part of a BAR that could be mapped costs an exit
+  kStaleSlot,      // the guest still reaches a part of a BAR where it was
+  kNotAnswering,   // a BAR, or all: reads all ones, writes are dropped
+  kFromUserSpace,  // a vector's interrupts take the way through user space
+  kSilent,         // a vector, or INTx, brings no interrupts
+};
+std::string_view Name(DegradationKind kind);
+
+struct Degradation {
+  DegradationKind kind = DegradationKind::kTrapped;
+  std::string what;  // of the device: "BAR0+0x0", "MSI-X vector 3"
+  std::string why;   // empty: see the failures
+};
+
 // MSI or MSI-X of the device.
 struct VectorGroupReport {
   InterruptKind kind = InterruptKind::kMsix;
@@ -100,10 +120,19 @@ struct DeviceReport {
   ConfigCounters config;
   BarCounters bar;
   uint64_t resets = 0;  // FLR and Reset()
+  // As it is now.
+  std::vector<Degradation> degraded;
+  // What failed since Create(): all, and the latest with the call, its
+  // arguments and errno, the oldest first.
+  uint64_t failure_count = 0;
+  std::vector<std::string> failures;
 };
 
 // Capabilities and decoded lines.
 void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report);
+
+// What `report` says of BARs and vectors, for its `degraded`.
+void AddDegradations(DeviceReport& report);
 
 // The report as text, a line each, indented; and parts of it.
 std::vector<std::string> ToLines(const DeviceReport& report);

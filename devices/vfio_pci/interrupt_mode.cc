@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "absl/log/log.h"
 #include "absl/status/status.h"
 
 namespace passthru::vfio_pci {
@@ -38,16 +37,16 @@ void InterruptMode::Leave() {
     case InterruptKind::kNone:
       return;
     case InterruptKind::kIntx:
-      Check(options_.intx->Disable(), "INTx off");
+      CheckIntx(options_.intx->Disable(), "INTx may still be on");
       return;
     case InterruptKind::kMsi:
       options_.set_enable_bit(InterruptKind::kMsi, false);
-      Check(options_.msi->Disable(), "MSI off");
+      options_.msi->Disable().IgnoreError();  // In the failure log.
       msi_vectors_ = 0;
       return;
     case InterruptKind::kMsix:
       options_.set_enable_bit(InterruptKind::kMsix, false);
-      Check(options_.msix->Disable(), "MSI-X off");
+      options_.msix->Disable().IgnoreError();
       return;
   }
 }
@@ -58,28 +57,24 @@ void InterruptMode::Enter(InterruptKind kind, const Desired& desired) {
     case InterruptKind::kNone:
       return;
     case InterruptKind::kIntx:
-      Check(options_.intx->Enable(), "INTx on");
+      CheckIntx(options_.intx->Enable(), "INTx is silent");
       return;
     case InterruptKind::kMsi:
       msi_vectors_ = desired.msi_vectors;
-      Check(
-          options_.msi->Enable(desired.msi_vectors, /*function_masked=*/false),
-          "MSI on");
+      options_.msi->Enable(desired.msi_vectors, /*function_masked=*/false)
+          .IgnoreError();  // In the failure log.
       options_.set_enable_bit(InterruptKind::kMsi, true);
       return;
     case InterruptKind::kMsix:
-      Check(
-          options_.msix->Enable(options_.msix->size(), desired.function_masked),
-          "MSI-X on");
+      options_.msix->Enable(options_.msix->size(), desired.function_masked)
+          .IgnoreError();
       options_.set_enable_bit(InterruptKind::kMsix, true);
       return;
   }
 }
 
-void InterruptMode::Check(const absl::Status& status, const char* step) {
-  if (status.ok()) return;
-  ++failures_;
-  LOG_EVERY_N_SEC(ERROR, 1) << options_.name << ": " << step << ": " << status;
+void InterruptMode::CheckIntx(const absl::Status& status, const char* what) {
+  if (!status.ok()) options_.failures->Add(what, status);
 }
 
 }  // namespace passthru::vfio_pci

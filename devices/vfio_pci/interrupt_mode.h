@@ -4,10 +4,10 @@
 
 #include <cstdint>
 #include <functional>
-#include <string>
 #include <utility>
 
 #include "devices/interrupts/msix_vector_group.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/vfio_pci/device_report.h"
 #include "devices/vfio_pci/intx_line.h"
 
@@ -20,14 +20,14 @@ namespace passthru::vfio_pci {
 //   on:  INTx off, SET_IRQS, the device's enable bit
 //   off: the device's enable bit, SET_IRQS, INTx back
 //
-// A step that fails is logged and counted; the guest's registers have changed
+// A step that fails is in the failure log; the guest's registers have changed
 // all the same, as they would have on hardware.
 //
 // Thread-compatible: called under the device's control mutex.
 class InterruptMode {
  public:
   struct Options {
-    std::string name;
+    kernel::FailureLog* failures = nullptr;
     // Those that the guest is not shown are null.
     interrupts::MsixVectorGroup* msi = nullptr;
     interrupts::MsixVectorGroup* msix = nullptr;
@@ -51,18 +51,16 @@ class InterruptMode {
   void Apply(const Desired& desired);
 
   InterruptKind kind() const { return kind_; }
-  uint64_t failures() const { return failures_; }
 
  private:
   InterruptKind Choose(const Desired& desired) const;
   void Leave();
   void Enter(InterruptKind kind, const Desired& desired);
-  void Check(const absl::Status& status, const char* step);
+  void CheckIntx(const absl::Status& status, const char* what);
 
   const Options options_;
   InterruptKind kind_ = InterruptKind::kNone;
   uint16_t msi_vectors_ = 0;
-  uint64_t failures_ = 0;
 };
 
 }  // namespace passthru::vfio_pci

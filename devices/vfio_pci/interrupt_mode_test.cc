@@ -9,6 +9,7 @@
 #include "devices/interrupts/fake_interrupts.h"
 #include "devices/interrupts/gsi_router.h"
 #include "devices/kernel/event_loop.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -43,7 +44,7 @@ class InterruptModeTest : public ::testing::Test {
         host_(&controller_, 4, /*dynamic=*/true, &log_),
         msi_(Group(MsixVectorGroup::Kind::kMsi)),
         msix_(Group(MsixVectorGroup::Kind::kMsix)),
-        mode_({.name = "test",
+        mode_({.failures = &failures_,
                .msi = &msi_,
                .msix = &msix_,
                .intx = &intx_,
@@ -60,10 +61,12 @@ class InterruptModeTest : public ::testing::Test {
             .router = router_.get(),
             .controller = &controller_,
             .loop = loop_.get(),
+            .failures = &failures_,
             .name = "group"};
   }
 
   kernel::LinuxSyscalls syscalls_;
+  kernel::FailureLog failures_{"test"};
   interrupts::CallLog log_;
   interrupts::FakeInterruptController controller_;
   std::unique_ptr<kernel::EventLoop> loop_;
@@ -139,7 +142,7 @@ TEST_F(InterruptModeTest, AFailureIsCountedAndTheModeChangesAllTheSame) {
   host_.FailSet(1, EINVAL);
   mode_.Apply({.msix = true});
   EXPECT_EQ(mode_.kind(), InterruptKind::kMsix);
-  EXPECT_EQ(mode_.failures(), 1u);
+  EXPECT_EQ(failures_.count(), 1u);
 }
 
 }  // namespace

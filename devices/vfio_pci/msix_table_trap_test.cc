@@ -12,6 +12,7 @@
 #include "devices/interrupts/fake_interrupts.h"
 #include "devices/interrupts/gsi_router.h"
 #include "devices/kernel/event_loop.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -48,6 +49,7 @@ class MsixTableTrapTest : public ::testing::Test {
                                                     .router = router_.get(),
                                                     .controller = &controller_,
                                                     .loop = loop_.get(),
+                                                    .failures = &failures_,
                                                     .name = "trap"}),
         trap_(DeviceMsix(), &group_) {
     CHECK_OK(group_.Enable(kShown, /*function_masked=*/false));
@@ -77,6 +79,7 @@ class MsixTableTrapTest : public ::testing::Test {
   }
 
   kernel::LinuxSyscalls syscalls_;
+  kernel::FailureLog failures_{"device"};
   interrupts::FakeInterruptController controller_;
   std::unique_ptr<kernel::EventLoop> loop_;
   std::unique_ptr<interrupts::GsiRouter> router_;

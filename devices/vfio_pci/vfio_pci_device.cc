@@ -40,7 +40,7 @@ absl::StatusOr<std::shared_ptr<VfioPciDevice>> VfioPciDevice::Create(
   std::shared_ptr<VfioPciDevice> device =
       absl::WrapUnique(new VfioPciDevice(std::move(options)));
   if (absl::Status status = device->ReadImage(); !status.ok()) return status;
-  device->DecodeBars();
+  if (absl::Status status = device->DecodeBars(); !status.ok()) return status;
   device->CreateVectorGroups();
   if (absl::Status status = device->CreateShadow(); !status.ok()) {
     return kernel::Annotate(status, device->name_);
@@ -57,6 +57,7 @@ VfioPciDevice::VfioPciDevice(Options options)
     : options_(std::move(options)),
       topology_mutex_(options_.topology_mutex),
       name_(options_.name.empty() ? options_.device->name() : options_.name),
+      failures_(name_),
       device_(std::move(options_.device)),
       regions_(std::make_unique<VfioRegions>(device_.get())) {}
 
@@ -87,12 +88,15 @@ absl::Status VfioPciDevice::ReadImage() {
   return absl::OkStatus();
 }
 
-void VfioPciDevice::DecodeBars() {
+absl::Status VfioPciDevice::DecodeBars() {
   bool upper_half = false;
   for (uint8_t i = 0; i < pci::kType0BarCount; ++i) {
-    if (std::exchange(upper_half, false)) continue;
     const pci::BarIndex index(i);
     const vfio::VfioRegionInfo& region = device_->region(i);
+    // What the BAR is like is not known: a guest without it would be worse off
+    // than with no device.
+    if (kernel::ErrnoOf(region.status) != 0) return region.status;
+    if (std::exchange(upper_half, false)) continue;
     if (!region.status.ok()) {
       problems_.push_back(
           absl::StrCat("BAR ", i, ": ", region.status.message()));
@@ -116,6 +120,7 @@ void VfioPciDevice::DecodeBars() {
     bar->address = 0;
     bars_.push_back(*bar);
   }
+  return absl::OkStatus();
 }
 
 // How many of a device's MSI or MSI-X vectors the guest is shown. Zero, with
@@ -137,8 +142,8 @@ uint32_t VfioPciDevice::VectorsToShow(InterruptKind kind,
   const absl::StatusOr<uint32_t> available =
       interrupts::ProbeHostVectors(*vectors.host);
   if (!available.ok()) {
-    LOG(WARNING) << name_ << ": " << Name(kind)
-                 << " is not shown: " << available.status();
+    failures_.Add(absl::StrCat(Name(kind), " is not shown"),
+                  available.status());
     vectors.limited_by = std::string(available.status().message());
     return 0;
   }
@@ -201,15 +206,15 @@ void VfioPciDevice::CreateVectorGroups() {
                              InterruptKind name) {
     if (vectors.shown == 0) return;
     vectors.group = std::make_unique<interrupts::MsixVectorGroup>(
-        interrupts::MsixVectorGroup::Options{
-            .kind = kind,
-            .vectors = vectors.shown,
-            .syscalls = options_.syscalls,
-            .host = vectors.host.get(),
-            .router = options_.router,
-            .controller = options_.controller,
-            .loop = options_.loop,
-            .name = absl::StrCat(name_, " ", Name(name))});
+        interrupts::MsixVectorGroup::Options{.kind = kind,
+                                             .vectors = vectors.shown,
+                                             .syscalls = options_.syscalls,
+                                             .host = vectors.host.get(),
+                                             .router = options_.router,
+                                             .controller = options_.controller,
+                                             .loop = options_.loop,
+                                             .failures = &failures_,
+                                             .name = std::string(Name(name))});
   };
   create(msi_, interrupts::MsixVectorGroup::Kind::kMsi, InterruptKind::kMsi);
   create(msix_, interrupts::MsixVectorGroup::Kind::kMsix, InterruptKind::kMsix);
@@ -243,7 +248,7 @@ void VfioPciDevice::CreateBars() {
   for (const pci::Bar& bar : bars_) {
     traps_.push_back(std::make_shared<BarTrap>(
         absl::StrCat(name_, " ", bar.index.ToString()), bar.index,
-        regions_.get(), msix_table_.get()));
+        regions_.get(), &failures_, msix_table_.get()));
     bars.push_back(
         {.bar = bar,
          .areas = PlanBarAreas(bar, device_->region(bar.index.value()),
@@ -252,6 +257,7 @@ void VfioPciDevice::CreateBars() {
   }
   mapper_ =
       std::make_unique<BarMapper>(BarMapper::Options{.name = name_,
+                                                     .failures = &failures_,
                                                      .regions = regions_.get(),
                                                      .mmio = options_.mmio,
                                                      .pio = options_.pio,
@@ -271,7 +277,7 @@ void VfioPciDevice::StartInterrupts() {
                           .gsi = *options_.intx_gsi});
   }
   mode_ = std::make_unique<InterruptMode>(InterruptMode::Options{
-      .name = name_,
+      .failures = &failures_,
       .msi = msi_.group.get(),
       .msix = msix_.group.get(),
       .intx = intx_.get(),
@@ -384,6 +390,17 @@ DeviceReport VfioPciDevice::Describe() const {
     report.bar.table_writes = msix_table_->writes();
   }
   report.resets = resets_;
+  AddDegradations(report);
+  if (command_lost_) {
+    report.degraded.push_back(
+        {.kind = DegradationKind::kNotAnswering, .what = "the device"});
+  }
+  if (mode_->kind() == InterruptKind::kIntx && !intx_->enabled()) {
+    report.degraded.push_back(
+        {.kind = DegradationKind::kSilent, .what = "INTx"});
+  }
+  report.failure_count = failures_.count();
+  report.failures = failures_.Recent();
   return report;
 }
 

@@ -22,6 +22,7 @@
 #include "devices/interrupts/msi_router.h"
 #include "devices/interrupts/msix_vector_group.h"
 #include "devices/kernel/event_loop.h"
+#include "devices/kernel/failure_log.h"
 #include "devices/kernel/syscalls.h"
 #include "devices/memory/guest_memory.h"
 #include "devices/pci_host/pci_function.h"
@@ -115,6 +116,12 @@ class VfioPciDevice final : public pci_host::PciFunction {
   // guest's view as after power-on.
   absl::Status Reset();
 
+  // KVM_RUN failed with EFAULT: the guest touched a slot whose device does not
+  // answer, because the slot could not be deleted in time or because the device
+  // left the guest behind our back. Looks at what the device decodes, and tries
+  // again to delete what does not belong.
+  void ReconcileBars();
+
   // Takes the device out of the guest and closes it; nothing of it is left in
   // the VM. Returns the first failure but goes on. Configuration reads are all
   // ones from then on. Not from a callback of the event loop's other than
@@ -130,7 +137,7 @@ class VfioPciDevice final : public pci_host::PciFunction {
   // The steps of Create(), in order; what they make goes into the members, so
   // that the destructor unwinds a half-made device. (vfio_pci_device.cc)
   absl::Status ReadImage();
-  void DecodeBars();
+  absl::Status DecodeBars();
   void CreateVectorGroups();
   uint32_t VectorsToShow(InterruptKind kind, uint32_t device_vectors);
   absl::Status CreateShadow();
@@ -143,6 +150,7 @@ class VfioPciDevice final : public pci_host::PciFunction {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*topology_mutex_);
   void WriteLocked(uint16_t offset, absl::Span<const uint8_t> bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RefreshDecode() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool WriteDevice(uint16_t offset, absl::Span<const uint8_t> bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool ReadDevice(uint16_t offset, absl::Span<uint8_t> data)
@@ -174,6 +182,7 @@ class VfioPciDevice final : public pci_host::PciFunction {
   Options options_;  // without the device
   absl::Mutex* const topology_mutex_;
   std::string name_;
+  kernel::FailureLog failures_;
   std::unique_ptr<vfio::VfioDevice> device_;  // until Detach()
   std::unique_ptr<VfioRegions> regions_;
   std::vector<uint8_t> image_;  // the configuration space at attach
@@ -196,7 +205,8 @@ class VfioPciDevice final : public pci_host::PciFunction {
   std::optional<ConfigShadow> shadow_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<InterruptMode> mode_ ABSL_PT_GUARDED_BY(mutex_);
   pci::PowerState power_state_ ABSL_GUARDED_BY(mutex_) = pci::PowerState::kD0;
-  // A write to COMMAND failed: what the device decodes is not known.
+  // A write to COMMAND failed, or the device does not decode what it should:
+  // nothing of it answers until the next write.
   bool command_lost_ ABSL_GUARDED_BY(mutex_) = false;
   bool detached_ ABSL_GUARDED_BY(mutex_) = false;
   ConfigCounters counters_ ABSL_GUARDED_BY(mutex_);

@@ -9,7 +9,6 @@
 #include <optional>
 #include <vector>
 
-#include "absl/log/log.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
@@ -197,6 +196,35 @@ void VfioPciDevice::LeavePowerSaving() {
   RefreshPowerState(pci::PowerState::kD0);
 }
 
+void VfioPciDevice::ReconcileBars() {
+  absl::MutexLock topology(topology_mutex_);
+  BarAddresses decoded;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (detached_) return;
+    RefreshDecode();
+    if (shadow_->power_management().has_value()) {
+      RefreshPowerState(power_state_);
+    }
+    decoded = Decoded(*shadow_, power_state_);
+  }
+  mapper_->Retract(decoded).IgnoreError();  // In the failure log.
+}
+
+// COMMAND as VFIO sees it is what its mappings follow.
+void VfioPciDevice::RefreshDecode() {
+  std::array<uint8_t, 2> bytes;
+  if (!ReadDevice(pci::kCommand.offset, absl::MakeSpan(bytes))) {
+    command_lost_ = true;
+    return;
+  }
+  const pci::Command now = {.raw = pci::LoadLittleEndian<uint16_t>(bytes, 0)};
+  if (pci::Command::kMemorySpace.Get(shadow_->Get(pci::kCommand)) &&
+      !pci::Command::kMemorySpace.Get(now)) {
+    command_lost_ = true;
+  }
+}
+
 absl::Status VfioPciDevice::Reset() {
   absl::MutexLock topology(topology_mutex_);
   {
@@ -248,8 +276,7 @@ bool VfioPciDevice::ReadDevice(uint16_t offset, absl::Span<uint8_t> data) {
   if (status.ok()) return true;
   ++counters_.failures;
   std::fill(data.begin(), data.end(), uint8_t{0xff});
-  LOG_EVERY_N_SEC(ERROR, 1)
-      << name_ << ": configuration read becomes all ones: " << status;
+  failures_.Add("a configuration read becomes all ones", status);
   return false;
 }
 
@@ -259,8 +286,7 @@ bool VfioPciDevice::WriteDevice(uint16_t offset,
   const absl::Status status = regions_->WriteConfig(offset, bytes);
   if (status.ok()) return true;
   ++counters_.failures;
-  LOG_EVERY_N_SEC(ERROR, 1)
-      << name_ << ": configuration write is dropped: " << status;
+  failures_.Add("a configuration write is dropped", status);
   return false;
 }
 
