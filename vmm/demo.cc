@@ -87,6 +87,7 @@ class Demo {
         .vcpu = &machine_->vcpu(0),
         .mmio = &machine_->mmio(),
         .pio = &machine_->pio(),
+        .on_memory_fault = [this] { devices_->OnMemoryFault(); },
     });
     fake::GuestOptions options;
     options.layout = GuestLayoutOf(*machine_);

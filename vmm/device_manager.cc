@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/log/log.h"
 #include "absl/memory/memory.h"
@@ -83,6 +84,12 @@ DeviceManager::~DeviceManager() {
 
 absl::StatusOr<pci::Bdf> DeviceManager::Attach(pci::Bdf device) {
   absl::MutexLock lock(&mutex_);
+  absl::StatusOr<pci::Bdf> guest = AttachLocked(device);
+  if (guest.ok()) return guest;
+  return kernel::Annotate(guest.status(), absl::StrCat("attaching ", device));
+}
+
+absl::StatusOr<pci::Bdf> DeviceManager::AttachLocked(pci::Bdf device) {
   for (const auto& [guest, attached] : devices_) {
     if (attached.host == device) {
       return absl::AlreadyExistsError(absl::StrCat(
@@ -128,6 +135,17 @@ absl::Status DeviceManager::DetachLocked(pci::Bdf guest) {
   attached.device.reset();
   KeepFirst(first, ReleaseGroup(attached.group));
   return kernel::Annotate(first, absl::StrCat("detaching ", attached.host));
+}
+
+void DeviceManager::OnMemoryFault() {
+  std::vector<std::shared_ptr<vfio_pci::VfioPciDevice>> devices;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [guest, attached] : devices_) {
+      devices.push_back(attached.device);
+    }
+  }
+  for (const auto& device : devices) device->ReconcileBars();
 }
 
 std::shared_ptr<vfio_pci::VfioPciDevice> DeviceManager::Find(

@@ -53,13 +53,17 @@ class DeviceManager {
   DeviceManager& operator=(const DeviceManager&) = delete;
 
   // Passes the host's `device` to the guest, on bus 0 in the first free slot,
-  // and returns where. After a failure nothing of it is left.
+  // and returns where. After a failure, which names it, nothing of it is left.
   absl::StatusOr<pci::Bdf> Attach(pci::Bdf device);
 
   // Takes the device at `guest` away: first from the bus, then from the guest's
   // memory, then from this process. Goes on after a failure and returns the
   // first.
   absl::Status Detach(pci::Bdf guest);
+
+  // For VcpuRunner::Options::on_memory_fault: takes away the slots that should
+  // not be there.
+  void OnMemoryFault();
 
   // The device at `guest`, or null.
   std::shared_ptr<vfio_pci::VfioPciDevice> Find(pci::Bdf guest) const;
@@ -86,6 +90,8 @@ class DeviceManager {
 
   DeviceManager(Machine* machine, DeviceManagerOptions options);
 
+  absl::StatusOr<pci::Bdf> AttachLocked(pci::Bdf device)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::shared_ptr<vfio::VfioGroup>> AcquireGroup(uint32_t number)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status OpenGroup(uint32_t number, GroupInUse& in_use)

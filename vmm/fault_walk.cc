@@ -1,0 +1,607 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/fault_walk.h"
+
+#include <string.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/log/check.h"
+#include "absl/log/log_entry.h"
+#include "absl/log/log_sink.h"
+#include "absl/log/log_sink_registry.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "devices/vfio_pci/device_report.h"
+#include "devices/vfio_pci/vfio_pci_device.h"
+#include "pci/bdf.h"
+#include "testing/fault_injector.h"
+#include "testing/guest/guest_edu.h"
+#include "testing/guest/guest_layout.h"
+#include "testing/guest/guest_machine.h"
+#include "testing/guest/guest_nvme.h"
+#include "testing/guest/linux_msix.h"
+#include "testing/guest/linux_pci_core.h"
+#include "testing/guest/linux_pci_device.h"
+#include "testing/guest/linux_pci_probe.h"
+#include "testing/guest_cpu.h"
+#include "testing/journal.h"
+#include "testing/leak_check.h"
+#include "testing/linux_errnos.h"
+#include "testing/models/device_host.h"
+#include "testing/simulated_host.h"
+#include "vmm/device_manager.h"
+#include "vmm/guest_layout.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu_runner.h"
+
+namespace passthru::vmm {
+namespace {
+
+constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
+constexpr char kEdu[] = "testing/fixtures/edu.textproto";
+constexpr pci::Bdf kSubject(0, 1, 0, 0);
+constexpr pci::Bdf kBystander(0, 2, 0, 0);
+constexpr uint64_t kRamSize = uint64_t{16} << 20;
+constexpr uint64_t kBlocks = 32;
+constexpr uint16_t kVectors = 4;
+
+// How long the guest waits for an interrupt that a fault may have cost. One
+// that comes later makes the outcome kDead where it could be kDegraded, and
+// nothing wrong.
+constexpr absl::Duration kPatience = absl::Milliseconds(300);
+constexpr absl::Duration kPatienceWithoutFault = absl::Seconds(60);
+
+// The one fault of a run. Thread-safe.
+class PlannedFault {
+ public:
+  explicit PlannedFault(const WalkPlan& plan) : plan_(plan) {}
+
+  // From now on calls are counted; until Disarm().
+  void Arm(fake::FakeKernel& kernel) {
+    kernel.faults().FailAsChosen(
+        [this](const fake::Call& call) { return Choose(call); });
+  }
+  static void Disarm(fake::FakeKernel& kernel) { kernel.faults().Clear(); }
+
+  bool injected() const { return injected_; }
+  const fake::Call& call() const { return call_; }
+  int error() const { return error_; }
+  size_t choices() const { return row_ == nullptr ? 0 : row_->errnos.size(); }
+  // For the calls of the table that the walk cannot name.
+  const std::vector<std::string>& unknown() const { return unknown_; }
+
+ private:
+  std::optional<fake::Fault> Choose(const fake::Call& call) {
+    if (call.name == "KVM_RUN" || call.name == "epoll_wait") {
+      return std::nullopt;
+    }
+    const fake::LinuxErrnos* const row = fake::FindLinuxErrnos(call);
+    if (row == nullptr) {
+      unknown_.push_back(call.name);
+      return std::nullopt;
+    }
+    if (row->errnos.empty()) return std::nullopt;
+    ++seen_;
+    if (seen_ == plan_.call) {
+      call_ = call;
+      row_ = row;
+      // In another order of threads this may be another call than last time.
+      error_ = row->errnos[plan_.choice % row->errnos.size()];
+      injected_ = true;
+      return fake::Fault{.error = error_};
+    }
+    // But for signals, which end.
+    if (plan_.for_good && row == row_ && error_ != EINTR) {
+      return fake::Fault{.error = error_};
+    }
+    return std::nullopt;
+  }
+
+  const WalkPlan plan_;
+  // Written under the fault injector's mutex; read when all is over, but for
+  // `injected_`.
+  size_t seen_ = 0;
+  std::atomic<bool> injected_ = false;
+  const fake::LinuxErrnos* row_ = nullptr;
+  fake::Call call_;
+  int error_ = 0;
+  std::vector<std::string> unknown_;
+};
+
+// What the process logged.
+class LogLines final : public absl::LogSink {
+ public:
+  LogLines() { absl::AddLogSink(this); }
+  ~LogLines() override { absl::RemoveLogSink(this); }
+
+  void Send(const absl::LogEntry& entry) override {
+    if (entry.log_severity() < absl::LogSeverity::kWarning) return;
+    absl::MutexLock lock(&mutex_);
+    lines_.emplace_back(entry.text_message());
+  }
+  std::vector<std::string> Take() {
+    absl::MutexLock lock(&mutex_);
+    return std::exchange(lines_, {});
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<std::string> lines_ ABSL_GUARDED_BY(mutex_);
+};
+
+// How messages call a call: by the name that the user of a failing program
+// would look up.
+std::string_view NameInMessages(std::string_view call) {
+  if (call == "pread") return "read of";
+  if (call == "pwrite") return "write of";
+  if (call == "readdir") return "opendir of";
+  return call;
+}
+
+// Calls whose failure is the user's to repair: the message says what is wrong
+// and what to do instead of the call's name (devices/vfio/explain.h).
+bool IsUsersToRepair(const fake::Call& call) {
+  constexpr std::array<std::string_view, 5> kCalls = {
+      "open", "readdir", "readlink", "VFIO_SET_IOMMU",
+      "VFIO_GROUP_GET_DEVICE_FD"};
+  return std::find(kCalls.begin(), kCalls.end(), call.name) != kCalls.end();
+}
+
+// Whether `text` is a message for this failure: with the errno, the device, and
+// the call.
+bool Explains(std::string_view text, const fake::Call& call, int error,
+              std::string_view device) {
+  if (!device.empty() && !absl::StrContains(text, device)) return false;
+  // A link that is not there says something: that no driver is bound.
+  if (call.name == "readlink" && error == ENOENT) return true;
+  return absl::StrContains(text, absl::StrCat("/ ", strerrorname_np(error))) &&
+         (IsUsersToRepair(call) ||
+          absl::StrContains(text, NameInMessages(call.name)));
+}
+
+fake::GuestLayout WalkGuestLayout() {
+  return {
+      .dma_memory = {.base = uint64_t{1} << 20,
+                     .size = kRamSize - (uint64_t{1} << 20)},
+      .ecam = {.base = kEcamBase, .size = kEcamSize},
+      .config_ports = true,
+      .io_window = {.base = kPioBase, .size = kPioSize},
+      .memory32_window = {.base = kMmio32Base, .size = kMmio32Size},
+      .memory64_window = {.base = kMmio64Base, .size = kMmio64Size},
+  };
+}
+
+// A vCPU that loses patience once the fault was injected.
+class ImpatientCpu final : public fake::GuestCpu {
+ public:
+  ImpatientCpu(fake::GuestCpu* cpu, fake::FakeKvm* kvm,
+               const PlannedFault* fault)
+      : cpu_(cpu), kvm_(kvm), fault_(fault) {}
+
+  uint64_t Load(uint64_t address, unsigned width) override {
+    return cpu_->Load(address, width);
+  }
+  void Store(uint64_t address, unsigned width, uint64_t value) override {
+    cpu_->Store(address, width, value);
+  }
+  uint32_t In(uint16_t port, unsigned width) override {
+    return cpu_->In(port, width);
+  }
+  void Out(uint16_t port, unsigned width, uint32_t value) override {
+    cpu_->Out(port, width, value);
+  }
+  std::optional<fake::GuestInterrupt> WaitForInterrupt() override {
+    kvm_->SetGuestWaitLimit(may_lose_interrupts_ && fault_->injected()
+                                ? kPatience
+                                : kPatienceWithoutFault);
+    return cpu_->WaitForInterrupt();
+  }
+  bool Stopping() const override { return cpu_->Stopping(); }
+
+  void set_may_lose_interrupts(bool may) { may_lose_interrupts_ = may; }
+
+ private:
+  fake::GuestCpu* const cpu_;
+  fake::FakeKvm* const kvm_;
+  const PlannedFault* const fault_;
+  bool may_lose_interrupts_ = false;
+};
+
+class Walk {
+ public:
+  explicit Walk(const WalkPlan& plan)
+      : plan_(plan),
+        fault_(plan),
+        host_(
+            {.kernel = {.version = plan.kernel}, .enforce_invariants = false}) {
+    AddDevice(kNvme, kSubject, plan.one_group ? 2 : 1);
+    AddDevice(kEdu, kBystander, 2);
+    kernel().journal().set_keep_entries(false);
+  }
+
+  WalkResult Run() {
+    switch (plan_.scenario) {
+      case WalkPlan::Scenario::kMachine:
+        RunMachine();
+        break;
+      case WalkPlan::Scenario::kDevice:
+        RunDevice();
+        break;
+    }
+    host_.invariants().CheckNothingLeft();
+    for (std::string& violation : host_.invariants().Take()) {
+      Problem("invariant", violation);
+    }
+    CheckExplained();
+    return Result();
+  }
+
+ private:
+  fake::FakeKernel& kernel() { return host_.kernel(); }
+
+  void AddDevice(const char* fixture, pci::Bdf bdf, uint32_t group) {
+    fake::DeviceOptions options;
+    options.bdf = bdf;
+    options.group = group;
+    CHECK_OK(host_.AddFixture(fixture, std::move(options)));
+  }
+
+  void Problem(std::string_view what, std::string_view detail = "") {
+    problems_.push_back(absl::StrCat(what, detail.empty() ? "" : ": ", detail));
+  }
+  // A status that may be a failure only if the fault is what it tells of.
+  void Told(std::string_view what, const absl::Status& status) {
+    if (status.ok()) return;
+    told_.push_back(std::string(status.message()));
+    if (!fault_.injected()) Problem(what, status.message());
+  }
+  void Expect(bool condition, std::string_view what) {
+    if (!condition) Problem(what);
+  }
+  void ExpectNoLeaks(const fake::ResourceSnapshot& before,
+                     std::string_view when) {
+    // A route that could not be taken out of the table leads nowhere, and goes
+    // with the next commit.
+    const bool stale_routes = fault_.call().name == "KVM_SET_GSI_ROUTING";
+    for (const std::string& leak : kernel().CheckLeaks(before).leaks) {
+      if (stale_routes && absl::StrContains(leak, "route of GSI")) continue;
+      Problem(absl::StrCat("left ", when), leak);
+    }
+  }
+
+  // --- The machine itself.
+
+  void RunMachine() {
+    fault_.Arm(kernel());
+    absl::Status status = CreateMachine();
+    if (status.ok()) {
+      const auto attached = devices_->Attach(kBystander);
+      status = attached.status();
+      if (attached.ok()) {
+        Told("detach", devices_->Detach(*attached));
+      }
+    }
+    Told("creation", status);
+    refused_ = !status.ok();
+    devices_.reset();
+    machine_.reset();
+    PlannedFault::Disarm(kernel());
+  }
+
+  absl::Status CreateMachine() {
+    auto machine =
+        Machine::Create({.syscalls = &kernel(), .ram_size = kRamSize});
+    if (!machine.ok()) return machine.status();
+    machine_ = *std::move(machine);
+    auto devices = DeviceManager::Create(machine_.get());
+    if (!devices.ok()) return devices.status();
+    devices_ = *std::move(devices);
+    return absl::OkStatus();
+  }
+
+  // --- Two devices.
+
+  void RunDevice() {
+    CHECK_OK(CreateMachine());
+    const auto bystander = devices_->Attach(kBystander);
+    CHECK_OK(bystander);
+    bystander_ = *bystander;
+    kernel().kvm().SetGuestProgram(
+        0, [this](fake::GuestCpu& cpu) { return RunGuest(cpu); });
+    VcpuRunner runner({
+        .vcpu = &machine_->vcpu(0),
+        .mmio = &machine_->mmio(),
+        .pio = &machine_->pio(),
+        .on_memory_fault = [this] { devices_->OnMemoryFault(); },
+    });
+    if (absl::Status status = runner.Run(); !status.ok()) {
+      Problem("the vCPU stopped", status.message());
+    }
+    const auto guest = kernel().kvm().GuestStatus(0);
+    if (!guest.has_value()) {
+      Problem("the guest did not come to its end");
+    } else if (!guest->ok()) {
+      Problem("the rest of the guest", guest->message());
+    }
+    PlannedFault::Disarm(kernel());
+    if (absl::Status status = devices_->Detach(bystander_); !status.ok()) {
+      Problem("detaching the bystander", status.message());
+    }
+    devices_.reset();
+    machine_.reset();
+  }
+
+  // The guest's thread. Fails if something does that is not the subject's.
+  absl::Status RunGuest(fake::GuestCpu& real_cpu) {
+    ImpatientCpu cpu(&real_cpu, &kernel().kvm(), &fault_);
+    fake::GuestMachine machine(&cpu, WalkGuestLayout());
+    const auto edu = fake::ProbeDevice(&machine.config(), bystander_, {});
+    if (edu == nullptr) return absl::InternalError("there is no bystander");
+    machine.resources().Claim(*edu);
+    if (absl::Status s = machine.resources().AssignUnclaimed(*edu); !s.ok()) {
+      return s;
+    }
+    auto bystander = fake::GuestEdu::Start(&machine, edu.get());
+    if (!bystander.ok()) return bystander.status();
+    if (absl::Status s = Works(**bystander); !s.ok()) return s;
+
+    // Its interrupts have their routes by now.
+    with_bystander_ = kernel().Resources();
+    fault_.Arm(kernel());
+    const auto subject = devices_->Attach(kSubject);
+    Told("attach", subject.status());
+    refused_ = !subject.ok();
+    if (subject.ok()) {
+      host_.invariants().CheckAtRest();
+      cpu.set_may_lose_interrupts(true);
+      driver_ = RunSubject(machine, *subject);
+      cpu.set_may_lose_interrupts(false);
+      if (!driver_.ok() && !fault_.injected()) {
+        Problem("the subject's driver", driver_.message());
+      }
+      Expect(driver_.code() != absl::StatusCode::kDataLoss,
+             absl::StrCat("data is lost: ", driver_.message()));
+      Look(*subject);
+      if (absl::Status s = Works(**bystander); !s.ok()) return s;
+      const bool before = fault_.injected();
+      detached_ = devices_->Detach(*subject);
+      Told("unplug", detached_);
+      in_teardown_ = !before && fault_.injected();
+      CheckGone(cpu, machine, *subject);
+    }
+    PlannedFault::Disarm(kernel());
+    ExpectNoLeaks(with_bystander_, "of the subject");
+    Expect(devices_->Devices() == std::vector<pci::Bdf>{bystander_},
+           "the list of devices is not as before");
+    host_.invariants().CheckAtRest();
+    if (absl::Status s = Works(**bystander); !s.ok()) return s;
+    if (fault_.injected()) {
+      // What failed was this attempt, not the machine.
+      const auto again = devices_->Attach(kSubject);
+      if (!again.ok()) return again.status();
+      if (absl::Status s = devices_->Detach(*again); !s.ok()) return s;
+    }
+    return (*bystander)->Shutdown();
+  }
+
+  static absl::Status Works(fake::GuestEdu& bystander) {
+    const auto factorial = bystander.Factorial(5);
+    if (!factorial.ok()) return factorial.status();
+    if (*factorial != 120) return absl::InternalError("5! is not 120");
+    return bystander.CopyAndVerify(512, 1);
+  }
+
+  // As the subject's driver sees it.
+  absl::Status RunSubject(fake::GuestMachine& machine, pci::Bdf bdf) {
+    const auto device = fake::ProbeDevice(&machine.config(), bdf, {});
+    if (device == nullptr) return absl::NotFoundError("no device answers");
+    machine.resources().Claim(*device);
+    if (absl::Status s = machine.resources().AssignUnclaimed(*device);
+        !s.ok()) {
+      return s;
+    }
+    {
+      auto nvme = fake::GuestNvme::Start(&machine, device.get(),
+                                         {.status_looks = 1000});
+      if (!nvme.ok()) return nvme.status();
+      if (absl::Status s = (*nvme)->WriteAndVerify(0, kBlocks, 1); !s.ok()) {
+        return s;
+      }
+      for (size_t i = 0; i < device->info.bars.size(); ++i) {
+        const fake::GuestBar& bar = device->info.bars[i];
+        if (bar.is_rom() || bar.is_io()) continue;
+        if (absl::Status s = machine.resources().Move(*device, bar.index);
+            !s.ok()) {
+          return s;
+        }
+      }
+      if (absl::Status s = (*nvme)->WriteAndVerify(0, kBlocks, 2); !s.ok()) {
+        return s;
+      }
+      if (absl::Status s = (*nvme)->Shutdown(); !s.ok()) return s;
+    }
+    return StormMasks(machine, *device);
+  }
+
+  // Interrupts while vectors are masked and unmasked: none is lost, none comes
+  // twice. What is enabled stays so, for the unplug to find.
+  absl::Status StormMasks(fake::GuestMachine& machine,
+                          fake::LinuxPciDevice& device) {
+    if (absl::Status s = fake::PciEnableDevice(device); !s.ok()) return s;
+    fake::PciSetMaster(device);
+    auto msix =
+        fake::LinuxMsix::Enable(machine.irq_context(), device, kVectors);
+    if (!msix.ok()) return msix.status();
+    for (uint16_t i = 0; i < kVectors; ++i) {
+      if (absl::Status s = (*msix)->Request(i, absl::StrCat("vector ", i),
+                                            [this, i] { ++taken_[i]; });
+          !s.ok()) {
+        return s;
+      }
+    }
+    for (int round = 0; round < 3; ++round) {
+      for (uint16_t i = 0; i < kVectors; ++i) {
+        (*msix)->Mask(i);
+        Raise(i);
+        if (!(*msix)->Pending(i)) {
+          return absl::InternalError("a masked interrupt is not pending");
+        }
+        (*msix)->Unmask(i);
+        if (absl::Status s = TakeAll(machine); !s.ok()) return s;
+      }
+      (*msix)->SetFunctionMask(true);
+      for (uint16_t i = 0; i < kVectors; ++i) Raise(i);
+      (*msix)->SetFunctionMask(false);
+      if (absl::Status s = TakeAll(machine); !s.ok()) return s;
+    }
+    return absl::OkStatus();
+  }
+
+  void Raise(uint16_t vector) {
+    ++raised_[vector];
+    CHECK_OK(host_.vfio().WithHardware(
+        kSubject,
+        [vector](fake::DeviceHost& device) { device.RaiseMsix(vector); }));
+  }
+
+  absl::Status TakeAll(fake::GuestMachine& machine) {
+    absl::Status status;
+    if (taken_ != raised_) {
+      status = machine.interrupts().WaitUntil(
+          "all vectors", [this] { return taken_ == raised_; });
+    }
+    for (uint16_t i = 0; i < kVectors; ++i) {
+      Expect(taken_[i] <= raised_[i], "an interrupt came twice");
+    }
+    return status;
+  }
+
+  // What production says of the subject.
+  void Look(pci::Bdf subject) {
+    const auto device = devices_->Find(subject);
+    if (device == nullptr) {
+      Problem("the subject cannot be found");
+      return;
+    }
+    const vfio_pci::DeviceReport report = device->Describe();
+    degraded_ = !report.degraded.empty();
+    for (std::string& line : vfio_pci::ToLines(report)) {
+      told_.push_back(absl::StrCat(report.name, ": ", line));
+    }
+  }
+
+  // Hardware that was pulled out.
+  void CheckGone(fake::GuestCpu& cpu, fake::GuestMachine& machine,
+                 pci::Bdf subject) {
+    Expect(devices_->Find(subject) == nullptr, "the subject is still there");
+    Expect(machine.config().Read(subject, 0, 4) == 0xffffffff,
+           "its configuration space still answers");
+    for (const uint64_t base : {kMmio64Base, kMmio64Base + 0x4000}) {
+      Expect(cpu.Load(base, 4) == 0xffffffff, "its BAR still answers");
+    }
+  }
+
+  // The failure reached somebody who can do something about it.
+  void CheckExplained() {
+    for (std::string& line : log_.Take()) told_.push_back(std::move(line));
+    for (const std::string& name : fault_.unknown()) {
+      Problem("no row in testing/linux_errnos.cc for", name);
+    }
+    // Interrupted calls are made again.
+    if (!fault_.injected() || fault_.error() == EINTR) return;
+    const std::string device = plan_.scenario == WalkPlan::Scenario::kDevice
+                                   ? kSubject.ToString()
+                                   : "";
+    for (const std::string& text : told_) {
+      if (Explains(text, fault_.call(), fault_.error(), device)) return;
+    }
+    Problem("nobody was told; there was",
+            told_.empty() ? "nothing" : absl::StrJoin(told_, "\n    "));
+  }
+
+  WalkResult Result() {
+    WalkResult result{.problems = std::move(problems_)};
+    if (fault_.injected()) {
+      result.fault =
+          fake::JournalEntry{.call = fault_.call(), .error = fault_.error()}
+              .ToString();
+    }
+    result.choices = fault_.choices();
+    if (!fault_.injected()) {
+      result.outcome = WalkOutcome::kNoSuchCall;
+    } else if (refused_) {
+      result.outcome = WalkOutcome::kRefused;
+    } else if (!driver_.ok()) {
+      result.outcome = WalkOutcome::kDead;
+    } else if (degraded_) {
+      result.outcome = WalkOutcome::kDegraded;
+    } else if (in_teardown_) {
+      result.outcome = WalkOutcome::kTeardown;
+    } else {
+      result.outcome = WalkOutcome::kUnharmed;
+    }
+    return result;
+  }
+
+  const WalkPlan plan_;
+  LogLines log_;
+  PlannedFault fault_;
+  fake::SimulatedHost host_;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<DeviceManager> devices_;
+  pci::Bdf bystander_;
+  fake::ResourceSnapshot with_bystander_;
+
+  std::array<uint64_t, kVectors> raised_ = {};
+  std::array<uint64_t, kVectors> taken_ = {};
+  // Of the subject.
+  bool refused_ = false;
+  bool degraded_ = false;
+  bool in_teardown_ = false;
+  absl::Status driver_;
+  absl::Status detached_;
+
+  std::vector<std::string> told_;
+  std::vector<std::string> problems_;
+};
+
+}  // namespace
+
+std::string_view Name(WalkOutcome outcome) {
+  switch (outcome) {
+    case WalkOutcome::kNoSuchCall:
+      return "no such call";
+    case WalkOutcome::kUnharmed:
+      return "unharmed";
+    case WalkOutcome::kRefused:
+      return "attach refused";
+    case WalkOutcome::kDegraded:
+      return "device degraded";
+    case WalkOutcome::kDead:
+      return "device dead";
+    case WalkOutcome::kTeardown:
+      return "unplug went through";
+  }
+  return "?";
+}
+
+WalkResult RunFaultWalk(const WalkPlan& plan) { return Walk(plan).Run(); }
+
+}  // namespace passthru::vmm

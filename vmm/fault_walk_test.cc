@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every call to the kernel fails once in every way that Linux has for it, and
+// nothing worse comes of it than a device that is not attached, is slower, or
+// is dead to its driver: no crash, no hang, no leak, no broken invariant, a
+// message, and the rest of the machine goes on.
+#include "vmm/fault_walk.h"
+
+#include <cstddef>
+#include <iostream>
+#include <map>
+#include <string>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gtest/gtest.h"
+#include "testing/kernel_version.h"
+
+namespace passthru::vmm {
+namespace {
+
+using Scenario = WalkPlan::Scenario;
+
+struct Variant {
+  const char* name;
+  WalkPlan plan;
+  bool every_errno = false;  // or only the first of each call
+};
+
+// For the line that continuous integration shows.
+std::map<std::string, size_t>& Counts() {
+  static auto* const counts = new std::map<std::string, size_t>();
+  return *counts;
+}
+
+class PrintCounts : public ::testing::Environment {
+ public:
+  void TearDown() override {
+    for (const auto& [what, count] : Counts()) {
+      std::cout << "COUNT: " << count << " " << what << "\n";
+    }
+  }
+};
+const ::testing::Environment* const kPrintCounts =
+    ::testing::AddGlobalTestEnvironment(new PrintCounts);
+
+// The calls of a variant are dealt out to as many tests, for shards.
+constexpr size_t kHands = 8;
+
+class FaultWalkTest
+    : public ::testing::TestWithParam<std::tuple<Variant, size_t>> {};
+
+TEST_P(FaultWalkTest, EveryCallMayFail) {
+  const auto& [variant, hand] = GetParam();
+  size_t injected = 0;
+  for (size_t call = hand + 1;; call += kHands) {
+    size_t choices = 1;
+    for (size_t choice = 0; choice < choices; ++choice) {
+      WalkPlan plan = variant.plan;
+      plan.call = call;
+      plan.choice = choice;
+      const WalkResult result = RunFaultWalk(plan);
+      EXPECT_TRUE(result.problems.empty())
+          << "call " << call << ", choice " << choice << ", " << result.fault
+          << ", " << Name(result.outcome) << ":\n  "
+          << absl::StrJoin(result.problems, "\n  ");
+      ++Counts()["scenarios of the fault walker"];
+      if (result.outcome == WalkOutcome::kNoSuchCall) {
+        EXPECT_GT(injected, 0u);
+        return;
+      }
+      if (choice == 0) ++Counts()["kernel calls walked"];
+      if (variant.every_errno) choices = result.choices;
+      ++injected;
+      ++Counts()["kernel failures injected and survived"];
+      ++Counts()[absl::StrCat("kernel failures: ", Name(result.outcome))];
+    }
+    ASSERT_LT(call, 5000u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Variants, FaultWalkTest,
+    ::testing::Combine(
+        ::testing::Values(
+            Variant{"Machine", {.scenario = Scenario::kMachine}, true},
+            Variant{"Device", {}, true},
+            Variant{"DeviceOnLinux6_1", {.kernel = fake::KernelVersion::k6_1}},
+            Variant{"DeviceInOneGroup", {.one_group = true}}),
+        ::testing::Range(size_t{0}, kHands)),
+    [](const auto& variant) {
+      return absl::StrCat(std::get<0>(variant.param).name, "_",
+                          std::get<1>(variant.param));
+    });
+
+}  // namespace
+}  // namespace passthru::vmm

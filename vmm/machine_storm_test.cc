@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A machine under everything at once: two vCPUs take a device's interrupts, one
+// masks and unmasks its vectors, one moves its BARs, switches its decode and
+// masks it whole, the device interrupts from a thread of its own, the event
+// loop runs, and a device is unplugged and plugged in again, this one or
+// another. For tsan, for deadlocks, and for the law of the interrupts:
+//
+//   The device raises a vector again only once its last interrupt was taken, so
+//   no two may merge. Then each one raised is taken exactly once: at no time
+//   has a vector been taken more often than raised, and whoever waits for the
+//   last one does not wait in vain. An unplug may cost each vector the one that
+//   was under way, and nothing else.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "devices/interrupts/msix_vector_group.h"
+#include "devices/vfio_pci/vfio_pci_device.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "pci/bdf.h"
+#include "testing/guest_cpu.h"
+#include "testing/models/device_host.h"
+#include "testing/simulated_host.h"
+#include "vmm/device_manager.h"
+#include "vmm/guest_layout.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu_runner.h"
+
+namespace passthru::vmm {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
+
+constexpr pci::Bdf kNvme(0, 1, 0, 0);
+constexpr pci::Bdf kEdu(0, 2, 0, 0);
+constexpr unsigned kVcpus = 4;
+constexpr unsigned kTakers = 2;  // vCPUs 0 and 1
+constexpr uint16_t kVectors = 4;
+constexpr uint32_t kFirstData = 0x40;
+
+// Of the NVMe controller's fixture.
+constexpr uint64_t kMsixControl = 0x42;
+constexpr uint64_t kTable = 0x2000;
+constexpr uint64_t kPendingBits = 0x3000;
+
+constexpr uint64_t kPlaces[] = {kMmio64Base + 0x1000000,
+                                kMmio64Base + 0x2000000};
+
+class MachineStormTest : public ::testing::TestWithParam<bool> {
+ protected:
+  MachineStormTest() {
+    host_.kernel().journal().set_keep_entries(false);
+    AddDevice("testing/fixtures/nvme.textproto", kNvme, 1);
+    AddDevice("testing/fixtures/edu.textproto", kEdu, 2);
+    machine_ = *Machine::Create({.syscalls = &host_.kernel(),
+                                 .ram_size = uint64_t{1} << 20,
+                                 .vcpu_count = kVcpus});
+    devices_ = *DeviceManager::Create(machine_.get());
+    // In this order: the guest knows where they are.
+    slot_ = *devices_->Attach(kNvme);
+    edu_slot_ = *devices_->Attach(kEdu);
+    for (unsigned id = 0; id < kVcpus; ++id) {
+      host_.kernel().kvm().SetGuestProgram(
+          id, [this, id](fake::GuestCpu& cpu) { return RunGuest(id, cpu); });
+    }
+    for (unsigned id = 0; id < kVcpus; ++id) {
+      threads_.emplace_back([this, id] {
+        VcpuRunner runner(
+            {.vcpu = &machine_->vcpu(id),
+             .mmio = &machine_->mmio(),
+             .pio = &machine_->pio(),
+             .on_memory_fault = [this] { devices_->OnMemoryFault(); }});
+        EXPECT_THAT(runner.Run(), IsOk());
+      });
+    }
+    AwaitProgrammed();
+    threads_.emplace_back([this] { RunDevice(); });
+  }
+
+  ~MachineStormTest() override {
+    stop_ = true;
+    host_.kernel().kvm().StopGuests();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  void AddDevice(const char* fixture, pci::Bdf bdf, uint32_t group) {
+    fake::DeviceOptions options;
+    options.bdf = bdf;
+    options.group = group;
+    CHECK_OK(host_.AddFixture(fixture, std::move(options)));
+  }
+
+  // --- The guest.
+
+  absl::Status RunGuest(unsigned id, fake::GuestCpu& cpu) {
+    if (id < kTakers) {
+      while (const auto interrupt = cpu.WaitForInterrupt()) {
+        const uint32_t vector = interrupt->data - kFirstData;
+        if (vector < kVectors) ++taken_[vector];
+      }
+      return absl::OkStatus();
+    }
+    while (!cpu.Stopping()) {
+      id == kTakers ? MaskVectors(cpu) : MoveBars(cpu);
+    }
+    return absl::OkStatus();
+  }
+
+  uint64_t Config(uint64_t offset) const {
+    return kEcamBase + (uint64_t{slot_.device()} << 15) + offset;
+  }
+
+  // Programs and unmasks the vectors at the place where the BAR seems to be; it
+  // may be elsewhere by then, or gone.
+  void MaskVectors(fake::GuestCpu& cpu) {
+    cpu.Store(Config(kMsixControl), 2, 0x8000);
+    for (uint16_t i = 0; i < kVectors; ++i) {
+      const uint64_t low = cpu.Load(Config(0x10), 4);
+      const uint64_t high = cpu.Load(Config(0x14), 4);
+      if (low == 0xffffffff) return;
+      const uint64_t bar = high << 32 | (low & ~uint64_t{0xf});
+      const uint64_t entry = bar + kTable + 16 * i;
+      cpu.Store(entry + 12, 4, 1);
+      cpu.Store(entry, 4, 0xfee00000 | (i % kTakers) << 12);
+      cpu.Store(entry + 4, 4, 0);
+      cpu.Store(entry + 8, 4, kFirstData + i);
+      cpu.Load(bar + kPendingBits, 8);
+      cpu.Store(entry + 12, 4, 0);
+    }
+  }
+
+  void MoveBars(fake::GuestCpu& cpu) {
+    const uint64_t place = kPlaces[moves_++ % std::size(kPlaces)];
+    cpu.Store(Config(0x10), 4, place & 0xffffffff);
+    cpu.Store(Config(0x14), 4, place >> 32);
+    cpu.Store(Config(0x04), 2, 0x6);
+    // A register that the guest reaches without an exit, most of the time.
+    cpu.Load(place + 8, 4);
+    if (moves_ % 4 == 0) cpu.Store(Config(0x04), 2, 0x4);
+    if (moves_ % 8 == 0) cpu.Store(Config(kMsixControl), 2, 0xc000);
+  }
+
+  // --- The device.
+
+  void RunDevice() {
+    for (uint16_t i = 0; !stop_; i = (i + 1) % kVectors) {
+      std::this_thread::yield();
+      absl::MutexLock lock(&raise_mutex_);
+      if (taken_[i] != raised_[i]) continue;
+      ++raised_[i];
+      CHECK_OK(host_.vfio().WithHardware(
+          kNvme, [i](fake::DeviceHost& device) { device.RaiseMsix(i); }));
+    }
+  }
+
+  // --- The test.
+
+  uint64_t Taken() const {
+    uint64_t sum = 0;
+    for (const auto& taken : taken_) sum += taken;
+    return sum;
+  }
+
+  // For what must come. No test that is right gets to the deadline.
+  static bool Await(const std::function<bool()>& condition) {
+    const absl::Time deadline = absl::Now() + absl::Minutes(3);
+    while (!condition()) {
+      if (absl::Now() > deadline) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+
+  // Until the guest has brought all vectors to life: what a device raises
+  // before is nobody's.
+  void AwaitProgrammed() {
+    EXPECT_TRUE(Await([this] {
+      // Without mastering the bus it sends nothing.
+      if (!host_.vfio().Snapshot(kNvme)->bus_master) return false;
+      const auto report = devices_->Find(slot_)->Describe();
+      const auto& vectors = report.vector_groups.back().vectors;
+      for (uint16_t i = 0; i < kVectors; ++i) {
+        if (vectors[i].state == interrupts::VectorState::kOff) return false;
+      }
+      return true;
+    }));
+  }
+
+  // Until each vector was taken `count` times more.
+  bool AwaitInterrupts(uint64_t count) {
+    std::array<uint64_t, kVectors> goal;
+    for (uint16_t i = 0; i < kVectors; ++i) goal[i] = taken_[i] + count;
+    return Await([&] {
+      for (uint16_t i = 0; i < kVectors; ++i) {
+        if (taken_[i] < goal[i]) return false;
+      }
+      return true;
+    });
+  }
+
+  // Nothing of the device that was unplugged is under way any more: what was
+  // sent to the vCPUs is taken. Writes off at most one of each vector.
+  void WriteOff() ABSL_EXCLUSIVE_LOCKS_REQUIRED(raise_mutex_) {
+    ASSERT_TRUE(Await(
+        [this] { return host_.kernel().kvm().Messages().size() == Taken(); }));
+    for (uint16_t i = 0; i < kVectors; ++i) {
+      ASSERT_LE(taken_[i], raised_[i]) << "vector " << i << " came twice";
+      ASSERT_LE(raised_[i] - taken_[i], 1u) << "vector " << i << " was lost";
+      raised_[i] = taken_[i];
+    }
+  }
+
+  fake::SimulatedHost host_;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<DeviceManager> devices_;
+  pci::Bdf slot_;
+  pci::Bdf edu_slot_;
+
+  std::atomic<bool> stop_ = false;
+  uint64_t moves_ = 0;  // Of the guest on the last vCPU.
+  std::array<std::atomic<uint64_t>, kVectors> taken_ = {};
+  absl::Mutex raise_mutex_;
+  std::array<uint64_t, kVectors> raised_ ABSL_GUARDED_BY(raise_mutex_) = {};
+  std::vector<std::thread> threads_;
+};
+
+TEST_P(MachineStormTest, EachInterruptIsTakenOnce) {
+  const bool unplug_itself = GetParam();
+  constexpr int kRounds = 6;
+  for (int round = 0; round < kRounds; ++round) {
+    ASSERT_TRUE(AwaitInterrupts(5)) << "an interrupt was lost";
+    const pci::Bdf slot = unplug_itself ? slot_ : edu_slot_;
+    // In the middle of everything.
+    ASSERT_THAT(devices_->Detach(slot), IsOk());
+    if (!unplug_itself) {
+      ASSERT_TRUE(AwaitInterrupts(2)) << "an interrupt was lost";
+      EXPECT_THAT(devices_->Attach(kEdu), IsOkAndHolds(slot));
+      continue;
+    }
+    // Silence until the guest has found it again.
+    absl::MutexLock lock(&raise_mutex_);
+    WriteOff();
+    ASSERT_THAT(devices_->Attach(kNvme), IsOkAndHolds(slot));
+    AwaitProgrammed();
+  }
+  ASSERT_TRUE(AwaitInterrupts(5)) << "an interrupt was lost";
+  {
+    absl::MutexLock lock(&raise_mutex_);
+    for (uint16_t i = 0; i < kVectors; ++i) {
+      EXPECT_LE(taken_[i], raised_[i]) << "vector " << i << " came twice";
+      EXPECT_LE(raised_[i] - taken_[i], 1u);
+    }
+    // The last ones come too: the guest unmasks again and again.
+    EXPECT_TRUE(Await([this] {
+      raise_mutex_.AssertHeld();
+      for (uint16_t i = 0; i < kVectors; ++i) {
+        if (taken_[i] != raised_[i]) return false;
+      }
+      return true;
+    })) << "an interrupt was lost";
+    EXPECT_EQ(host_.kernel().kvm().Messages().size(), Taken());
+  }
+  EXPECT_EQ(host_.kernel().kvm().LostInterrupts(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Unplug, MachineStormTest, ::testing::Bool(),
+                         [](const auto& unplugs_itself) {
+                           return unplugs_itself.param ? "Itself" : "Another";
+                         });
+
+}  // namespace
+}  // namespace passthru::vmm

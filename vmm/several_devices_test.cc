@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Several devices in one group and in several, one container, one VM, each
+// driven by a vCPU of its own.
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "pci/bdf.h"
+#include "testing/guest/guest_edu.h"
+#include "testing/guest/guest_layout.h"
+#include "testing/guest/guest_machine.h"
+#include "testing/guest/guest_nvme.h"
+#include "testing/guest/linux_pci_device.h"
+#include "testing/guest/linux_pci_probe.h"
+#include "testing/guest_cpu.h"
+#include "testing/journal.h"
+#include "testing/leak_check.h"
+#include "testing/simulated_host.h"
+#include "vmm/device_manager.h"
+#include "vmm/guest_layout.h"
+#include "vmm/machine.h"
+#include "vmm/vcpu_runner.h"
+
+namespace passthru::vmm {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
+constexpr char kEdu[] = "testing/fixtures/edu.textproto";
+constexpr uint64_t kMemoryOfVcpu = uint64_t{4} << 20;
+
+// Two NVMe controllers and an edu in group 1, an edu in group 2.
+constexpr pci::Bdf kNvmeA(0, 1, 0, 0);
+constexpr pci::Bdf kNvmeB(0, 1, 0, 1);
+constexpr pci::Bdf kEduA(0, 1, 0, 2);
+constexpr pci::Bdf kEduB(0, 2, 0, 0);
+
+class SeveralDevicesTest : public ::testing::Test {
+ protected:
+  static constexpr unsigned kVcpus = 4;
+
+  SeveralDevicesTest() {
+    AddDevice(kNvme, kNvmeA, 1);
+    AddDevice(kNvme, kNvmeB, 1);
+    AddDevice(kEdu, kEduA, 1);
+    AddDevice(kEdu, kEduB, 2);
+    machine_ = *Machine::Create({.syscalls = &host_.kernel(),
+                                 .ram_size = (kVcpus + 1) * kMemoryOfVcpu,
+                                 .vcpu_count = kVcpus});
+    devices_ = *DeviceManager::Create(machine_.get());
+  }
+
+  void AddDevice(const char* fixture, pci::Bdf bdf, uint32_t group) {
+    fake::DeviceOptions options;
+    options.bdf = bdf;
+    options.group = group;
+    CHECK_OK(host_.AddFixture(fixture, std::move(options)));
+  }
+
+  pci::Bdf Attach(pci::Bdf device) {
+    const auto guest = devices_->Attach(device);
+    CHECK_OK(guest);
+    return *guest;
+  }
+
+  // The part of the guest that runs on one vCPU: its memory, its interrupts.
+  static fake::GuestLayout LayoutOf(unsigned vcpu) {
+    return {.dma_memory = {.base = (vcpu + 1) * kMemoryOfVcpu,
+                           .size = kMemoryOfVcpu},
+            .ecam = {.base = kEcamBase, .size = kEcamSize},
+            .config_ports = false,
+            .io_window = {.base = kPioBase, .size = kPioSize},
+            .memory32_window = {.base = kMmio32Base, .size = kMmio32Size},
+            .memory64_window = {.base = kMmio64Base, .size = kMmio64Size},
+            .apic_id = static_cast<uint8_t>(vcpu)};
+  }
+
+  // A driver from probe to remove for the device at `bdf`. `while_it_works` is
+  // called in the middle.
+  static absl::Status Drive(
+      fake::GuestCpu& cpu, unsigned vcpu, pci::Bdf bdf, int rounds,
+      const std::function<void()>& while_it_works = [] {}) {
+    fake::GuestMachine machine(&cpu, LayoutOf(vcpu));
+    const auto device = fake::ProbeDevice(&machine.config(), bdf, {});
+    if (device == nullptr) return absl::NotFoundError(bdf.ToString());
+    // It stays where the VMM put it: there is no guest-wide allocator here.
+    machine.resources().Claim(*device);
+    absl::Status status;
+    if (device->info.class_code == 0x010802) {
+      auto nvme = fake::GuestNvme::Start(&machine, device.get(), {});
+      if (!nvme.ok()) return nvme.status();
+      for (int i = 0; i < rounds; ++i) {
+        if (i == rounds / 2) while_it_works();
+        status.Update((*nvme)->WriteAndVerify(0, 32, vcpu * 100 + i));
+      }
+      status.Update((*nvme)->Shutdown());
+    } else {
+      auto edu = fake::GuestEdu::Start(&machine, device.get());
+      if (!edu.ok()) return edu.status();
+      for (int i = 0; i < rounds; ++i) {
+        if (i == rounds / 2) while_it_works();
+        status.Update((*edu)->Factorial(12).status());
+        status.Update((*edu)->CopyAndVerify(512, static_cast<uint8_t>(i)));
+      }
+      status.Update((*edu)->Shutdown());
+    }
+    if (!machine.interrupts().unexpected().empty()) {
+      status.Update(absl::InternalError("an interrupt of somebody else came"));
+    }
+    return status;
+  }
+
+  // Runs a program on each of the first vCPUs, all at once, to their ends.
+  using Program = std::function<absl::Status(fake::GuestCpu&)>;
+  void RunOnVcpus(const std::vector<Program>& programs) {
+    std::vector<std::thread> threads;
+    for (unsigned id = 0; id < programs.size(); ++id) {
+      host_.kernel().kvm().SetGuestProgram(id, programs[id]);
+    }
+    for (unsigned id = 0; id < programs.size(); ++id) {
+      threads.emplace_back([this, id] {
+        VcpuRunner runner({.vcpu = &machine_->vcpu(id),
+                           .mmio = &machine_->mmio(),
+                           .pio = &machine_->pio()});
+        EXPECT_THAT(runner.Run(), IsOk());
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (unsigned id = 0; id < programs.size(); ++id) {
+      const auto status = host_.kernel().kvm().GuestStatus(id);
+      ASSERT_TRUE(status.has_value());
+      EXPECT_THAT(*status, IsOk()) << "on vCPU " << id;
+    }
+    EXPECT_EQ(host_.kernel().kvm().LostInterrupts(), 0u);
+  }
+
+  fake::SimulatedHost host_;
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<DeviceManager> devices_;
+};
+
+TEST_F(SeveralDevicesTest, AllWorkAtOnce) {
+  host_.kernel().journal().Clear();
+  std::vector<Program> programs;
+  for (const pci::Bdf device : {kNvmeA, kNvmeB, kEduA, kEduB}) {
+    const auto vcpu = static_cast<unsigned>(programs.size());
+    programs.push_back([vcpu, guest = Attach(device)](fake::GuestCpu& cpu) {
+      return Drive(cpu, vcpu, guest, /*rounds=*/4);
+    });
+  }
+  host_.invariants().CheckAtRest();
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_SET_IOMMU"), 1u);
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_SET_CONTAINER"), 2u);
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_IOMMU_MAP_DMA"), 1u);
+  RunOnVcpus(programs);
+}
+
+// The other device of the group is taken away while this one works.
+TEST_F(SeveralDevicesTest, UnplugOfOneOfAGroupLeavesTheOthers) {
+  const pci::Bdf stays = Attach(kNvmeA);
+  const pci::Bdf goes = Attach(kNvmeB);
+  const pci::Bdf other_group = Attach(kEduB);
+  host_.kernel().journal().Clear();
+  RunOnVcpus({[&](fake::GuestCpu& cpu) {
+                return Drive(cpu, 0, stays, /*rounds=*/4, [&] {
+                  EXPECT_THAT(devices_->Detach(goes), IsOk());
+                });
+              },
+              [&](fake::GuestCpu& cpu) {
+                return Drive(cpu, 1, other_group, /*rounds=*/4);
+              }});
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 0u);
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_IOMMU_UNMAP_DMA"), 0u);
+  host_.invariants().CheckAtRest();
+}
+
+// A device comes, works and goes: what the kernel holds for the others, and
+// what it is asked about them meanwhile, does not change. The routing table is
+// all that they share.
+TEST_F(SeveralDevicesTest, TheyShareNothingButTheRoutingTable) {
+  const pci::Bdf here = Attach(kEduA);
+  Attach(kEduB);
+  pci::Bdf guest;
+  absl::Notification attached;
+  absl::Notification driven;
+  RunOnVcpus({[&](fake::GuestCpu& cpu) {
+                return Drive(cpu, 0, here, /*rounds=*/4, [&] {
+                  fake::ResourceSnapshot before = host_.kernel().Resources();
+                  host_.kernel().journal().Clear();
+                  guest = Attach(kNvmeA);
+                  attached.Notify();
+                  driven.WaitForNotification();
+                  EXPECT_THAT(devices_->Detach(guest), IsOk());
+                  fake::ResourceSnapshot after = host_.kernel().Resources();
+                  std::sort(before.begin(), before.end());
+                  std::sort(after.begin(), after.end());
+                  EXPECT_EQ(before, after);
+                  for (const pci::Bdf other : {kEduA, kEduB}) {
+                    const std::string subject =
+                        absl::StrCat("vfio-device ", other.ToString());
+                    EXPECT_THAT(host_.kernel().journal().EntriesWhere(
+                                    [&](const fake::JournalEntry& entry) {
+                                      return entry.call.subject == subject;
+                                    }),
+                                IsEmpty());
+                  }
+                });
+              },
+              [&](fake::GuestCpu& cpu) {
+                attached.WaitForNotification();
+                const absl::Status status = Drive(cpu, 1, guest, /*rounds=*/2);
+                driven.Notify();
+                return status;
+              }});
+}
+
+TEST_F(SeveralDevicesTest, TheyGoInAnyOrder) {
+  const fake::ResourceSnapshot before = host_.kernel().Resources();
+  std::vector<pci::Bdf> order = {kEduA, kEduB, kNvmeB};
+  std::sort(order.begin(), order.end());
+  do {
+    std::map<pci::Bdf, pci::Bdf> guests;
+    for (const pci::Bdf device : {kEduA, kEduB, kNvmeB}) {
+      guests[device] = Attach(device);
+    }
+    for (const pci::Bdf device : order) {
+      host_.invariants().CheckAtRest();
+      EXPECT_THAT(devices_->Detach(guests.at(device)), IsOk());
+    }
+    EXPECT_THAT(host_.kernel().CheckLeaks(before).leaks, IsEmpty());
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
+// The group's other function has a host driver: nothing of the group can be
+// had until that is gone, everything else can.
+TEST_F(SeveralDevicesTest, AGroupThatIsNotViableDoesNotHurtTheOthers) {
+  const pci::Bdf other_group = Attach(kEduB);
+  ASSERT_THAT(host_.vfio().SetDriver(kNvmeB, "nvme"), IsOk());
+  const fake::ResourceSnapshot before = host_.kernel().Resources();
+  const auto refused = devices_->Attach(kEduA);
+  EXPECT_THAT(std::string(refused.status().message()),
+              AllOf(HasSubstr("attaching 0000:01:00.2"),
+                    HasSubstr("IOMMU group 1 is not viable"),
+                    HasSubstr("0000:01:00.1 is bound to nvme"),
+                    HasSubstr("driver/unbind")));
+  EXPECT_THAT(host_.kernel().CheckLeaks(before).leaks, IsEmpty());
+  ASSERT_THAT(host_.vfio().SetDriver(kNvmeB, ""), IsOk());
+  const pci::Bdf now = Attach(kEduA);
+  RunOnVcpus(
+      {[&](fake::GuestCpu& cpu) { return Drive(cpu, 0, now, 2); },
+       [&](fake::GuestCpu& cpu) { return Drive(cpu, 1, other_group, 2); }});
+}
+
+}  // namespace
+}  // namespace passthru::vmm
