@@ -55,6 +55,7 @@ class FuzzVm {
  private:
   fake::SimulatedHost host_;
   uint32_t groups_ = 0;
+  bool truthful_ = true;  // there is nothing between that may lie
   std::unique_ptr<vmm::Machine> machine_;
   std::unique_ptr<vmm::DeviceManager> devices_;
   // What the machine holds without devices.
