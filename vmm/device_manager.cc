@@ -101,6 +101,8 @@ absl::StatusOr<pci::Bdf> DeviceManager::AttachLocked(pci::Bdf device) {
   const auto number =
       vfio::FindGroup(machine_->syscalls(), device, options_.paths);
   if (!number.ok()) return number.status();
+  // What KVM kept of a device that was unplugged keeps its group busy.
+  machine_->memory().RetryRemovals().IgnoreError();  // Logged.
   auto group = AcquireGroup(*number);
   if (!group.ok()) return group.status();
   auto attached = AttachInGroup(device, *number, *guest);
@@ -146,6 +148,8 @@ void DeviceManager::OnMemoryFault() {
     }
   }
   for (const auto& device : devices) device->ReconcileBars();
+  // Of devices that were unplugged.
+  machine_->memory().RetryRemovals().IgnoreError();  // Logged.
 }
 
 std::shared_ptr<vfio_pci::VfioPciDevice> DeviceManager::Find(

@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "pci/bdf.h"
+#include "testing/call.h"
 #include "testing/fake_kvm.h"
 #include "testing/fault_injector.h"
 #include "testing/leak_check.h"
@@ -27,6 +28,7 @@ namespace passthru::vmm {
 namespace {
 
 using absl_testing::IsOk;
+using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -101,6 +103,28 @@ TEST_F(DeviceManagerTest, GuestFindsDeviceOnlyWhileItIsAttached) {
   EXPECT_THAT(vendor_and_device(), ElementsAre(0x36, 0x1b, 0x10, 0x00));
   ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
   EXPECT_THAT(vendor_and_device(), ElementsAre(0xff, 0xff, 0xff, 0xff));
+}
+
+// KVM holds on to a BAR: its mapping must stay, and keeps the group busy.
+TEST_F(DeviceManagerTest, ADeviceWhoseSlotStayedCanBeAttachedAgain) {
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  const std::vector<uint8_t> memory_on = {0x06, 0x00};
+  machine_->segment().ConfigWrite(kSlot1, 0x04, memory_on);
+  ASSERT_EQ(host_.kernel().kvm().Slots().size(), 2u) << "RAM and the BAR";
+  host_.kernel().faults().FailWhen(
+      [](const fake::Call& call) {
+        const fake::CallField* const size = call.Find("memory_size");
+        return size != nullptr && size->number == 0;
+      },
+      ENOMEM, fake::FaultInjector::Mode::kSticky);
+  EXPECT_THAT(manager_->Detach(kSlot1),
+              StatusIs(testing::_,
+                       AllOf(HasSubstr("0000:01:00.0"), HasSubstr("ENOMEM"))));
+  EXPECT_THAT(manager_->Attach(nvme_),
+              StatusIs(testing::_, HasSubstr("EBUSY")));
+  host_.kernel().faults().Clear();
+  EXPECT_THAT(manager_->Attach(nvme_), IsOkAndHolds(kSlot1));
+  EXPECT_EQ(host_.kernel().kvm().Slots().size(), 1u) << "RAM";
 }
 
 TEST_F(DeviceManagerTest, GuestSeesNoPinThatNobodyTellsItOf) {

@@ -52,7 +52,6 @@ Machine::Machine(kernel::Syscalls* syscalls)
                 .name = "the interrupt controllers"}}) {}
 
 Machine::~Machine() {
-  // A slot is gone before the memory behind it is unmapped.
   if (ram_area_ != memory::AreaId()) {
     if (absl::Status status = memory_.Remove(ram_area_); !status.ok()) {
       LOG(ERROR) << "guest RAM stays mapped in KVM: " << status;

@@ -80,11 +80,12 @@ class Machine {
   bus::Bus mmio_{"memory"};
   bus::Bus pio_{"ports"};
 
+  // What KVM may hold on to is there until the VM is closed.
+  kernel::MappedRegion ram_;
+  memory::GuestMemoryMap memory_;  // Nothing is where the platform answers.
   std::unique_ptr<kvm::KvmVm> vm_;
   std::unique_ptr<allocator::MemorySlotAllocator> slots_;
-  kernel::MappedRegion ram_;
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
-  memory::GuestMemoryMap memory_;  // Nothing is where the platform answers.
   std::shared_ptr<pci_host::PciSegment> segment_;
   std::unique_ptr<interrupts::GsiRouter> router_;
   std::unique_ptr<kernel::EventLoop> loop_;

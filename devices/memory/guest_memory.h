@@ -51,6 +51,11 @@ class GuestMemory {
   // its host memory may go. After a failure it must stay, and the removal may
   // be tried again. kNotFound for an id that names nothing.
   virtual absl::Status Remove(AreaId id) = 0;
+
+  // Remove() for an owner that goes away and cannot try again: if the kernel
+  // refuses now, the area's `backing` is held, and the removal tried again at
+  // later changes, until it does not. Returns what the kernel said now.
+  virtual absl::Status Abandon(AreaId id) = 0;
 };
 
 }  // namespace passthru::memory

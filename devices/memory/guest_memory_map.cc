@@ -96,24 +96,27 @@ absl::Status GuestMemoryMap::CheckRoom(const MemoryArea& area) const {
 absl::StatusOr<AreaId> GuestMemoryMap::Add(const MemoryArea& area) {
   if (absl::Status status = CheckArea(area); !status.ok()) return status;
   absl::MutexLock lock(&change_mutex_);
+  RetryLocked().IgnoreError();  // Logged.
   if (absl::Status status = CheckRoom(area); !status.ok()) return status;
-  std::vector<MemoryListener*> holders;
+  Entry entry = {.id = AreaId(next_id_++), .area = area};
+  absl::Status refusal;
   for (MemoryListener* listener : listeners_) {
-    absl::Status status = listener->OnAdd(area);
-    if (status.ok()) {
-      holders.push_back(listener);
-      continue;
-    }
-    // A listener that cannot even give the area back is logged; the caller
-    // needs to know why the area was refused.
-    TellRemoved(area, holders).IgnoreError();
-    return kernel::Annotate(status, absl::StrCat("adding ", area));
+    refusal = listener->OnAdd(area);
+    if (!refusal.ok()) break;
+    entry.holders.push_back(listener);
   }
-  const AreaId id(next_id_++);
-  entries_.insert(
-      {area.guest,
-       Entry{.id = id, .area = area, .holders = std::move(holders)}});
+  if (!refusal.ok()) {
+    refusal = kernel::Annotate(refusal, absl::StrCat("adding ", area));
+    // Why a listener cannot even give the area back is logged; the caller needs
+    // to know why it was refused.
+    if (TellRemoved(area, entry.holders).ok()) return refusal;
+    entry.half_removed = true;
+    abandoned_.push_back(entry.id);
+  }
+  const AreaId id = entry.id;
   address_of_.insert({id, area.guest});
+  entries_.insert({area.guest, std::move(entry)});
+  if (!refusal.ok()) return refusal;
   absl::MutexLock visible_lock(&visible_mutex_);
   visible_.insert({area.guest, area});
   return id;
@@ -121,6 +124,35 @@ absl::StatusOr<AreaId> GuestMemoryMap::Add(const MemoryArea& area) {
 
 absl::Status GuestMemoryMap::Remove(AreaId id) {
   absl::MutexLock lock(&change_mutex_);
+  RetryLocked().IgnoreError();  // Logged.
+  return RemoveLocked(id);
+}
+
+absl::Status GuestMemoryMap::Abandon(AreaId id) {
+  absl::MutexLock lock(&change_mutex_);
+  RetryLocked().IgnoreError();  // Logged.
+  absl::Status status = RemoveLocked(id);
+  if (!status.ok() && address_of_.contains(id)) abandoned_.push_back(id);
+  return status;
+}
+
+absl::Status GuestMemoryMap::RetryRemovals() {
+  absl::MutexLock lock(&change_mutex_);
+  return RetryLocked();
+}
+
+absl::Status GuestMemoryMap::RetryLocked() {
+  absl::Status first_failure;
+  std::erase_if(abandoned_, [&](AreaId id) {
+    change_mutex_.AssertHeld();
+    absl::Status status = RemoveLocked(id);
+    first_failure.Update(status);
+    return status.ok();
+  });
+  return first_failure;
+}
+
+absl::Status GuestMemoryMap::RemoveLocked(AreaId id) {
   const auto address = address_of_.find(id);
   if (address == address_of_.end()) {
     return absl::NotFoundError(

@@ -34,7 +34,9 @@ enum class Access : uint8_t { kRead, kWrite };
 // An addition is all or nothing: when a listener refuses, those before it are
 // told to remove the area again, the last one first. A removal only goes
 // forward: every listener is told even if one fails; the area then stays
-// reserved, invisible, until a later Remove() has persuaded the rest.
+// reserved, invisible, until a later Remove() has persuaded the rest. What its
+// owner abandoned, and what could not be taken back of an addition, is tried
+// again before every other change.
 //
 // Thread-safe. Listeners are called under a lock of their own, which excludes
 // other changes but not Translate() and Areas(): mapping much memory for DMA
@@ -63,6 +65,11 @@ class GuestMemoryMap final : public GuestMemory {
 
   absl::StatusOr<AreaId> Add(const MemoryArea& area) override;
   absl::Status Remove(AreaId id) override;
+  absl::Status Abandon(AreaId id) override;
+
+  // Tries to remove what was abandoned now, for who needs its memory to be gone
+  // (a BAR's mapping keeps the device's group busy). Returns the first failure.
+  absl::Status RetryRemovals();
 
   // Tells `listener` of every area there is, in address order, and of every
   // change from now on, until RemoveListener(). If it refuses one, it is told
@@ -96,6 +103,9 @@ class GuestMemoryMap final : public GuestMemory {
 
   absl::Status CheckRoom(const MemoryArea& area) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mutex_);
+  absl::Status RemoveLocked(AreaId id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mutex_);
+  absl::Status RetryLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mutex_);
 
   const std::vector<Reserved> reserved_;
 
@@ -107,6 +117,8 @@ class GuestMemoryMap final : public GuestMemory {
   absl::btree_map<GuestAddress, Entry> entries_ ABSL_GUARDED_BY(change_mutex_);
   absl::flat_hash_map<AreaId, GuestAddress> address_of_
       ABSL_GUARDED_BY(change_mutex_);
+  // Those that nobody else will try to remove again.
+  std::vector<AreaId> abandoned_ ABSL_GUARDED_BY(change_mutex_);
 
   absl::btree_map<GuestAddress, MemoryArea> visible_
       ABSL_GUARDED_BY(visible_mutex_);

@@ -261,6 +261,66 @@ TEST(MemoryListenerTest, OnceTheLastHolderIsGoneAHalfRemovedAreaCanGo) {
   EXPECT_THAT(map.Remove(id), IsOk());
 }
 
+TEST(MemoryListenerTest, WhatIsAbandonedStaysMappedUntilItCanGo) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener a("a", &journal);
+  ASSERT_THAT(map.AddListener(&a), IsOk());
+  auto backing = std::make_shared<int>();
+  MemoryArea bar = Ram("bar", 1, 1);
+  bar.backing = backing;
+  const AreaId id = map.Add(bar).value();
+  bar.backing.reset();
+  a.kept_area = "bar";
+  EXPECT_THAT(map.Abandon(id), StatusIs(a.refusal.code()));
+  EXPECT_THAT(map.Areas(), IsEmpty());
+  EXPECT_EQ(backing.use_count(), 2) << "the map holds it";
+
+  // Every change tries again.
+  journal.clear();
+  const auto ram = map.Add(Ram("ram", 4, 1));
+  ASSERT_THAT(ram, IsOk());
+  EXPECT_THAT(journal, ElementsAre("a - bar", "a + ram"));
+  EXPECT_THAT(map.RetryRemovals(), StatusIs(a.refusal.code()));
+  a.kept_area.clear();
+  journal.clear();
+  EXPECT_THAT(map.Remove(*ram), IsOk());
+  EXPECT_THAT(journal, ElementsAre("a - bar", "a - ram"));
+  EXPECT_EQ(backing.use_count(), 1);
+  EXPECT_THAT(map.RetryRemovals(), IsOk());
+  EXPECT_THAT(map.Add(bar), IsOk()) << "its place is free";
+}
+
+TEST(MemoryListenerTest, WhatCanGoIsNotAbandoned) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener a("a", &journal);
+  ASSERT_THAT(map.AddListener(&a), IsOk());
+  EXPECT_THAT(map.Abandon(AreaId()), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(map.Abandon(map.Add(Ram("ram", 1, 1)).value()), IsOk());
+  journal.clear();
+  EXPECT_THAT(map.RetryRemovals(), IsOk());
+  EXPECT_THAT(journal, IsEmpty());
+}
+
+// The guest reaches it, so nothing else may be there.
+TEST(MemoryListenerTest, WhatCannotBeTakenBackOfAnAdditionKeepsItsPlace) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener a("a", &journal);
+  RecordingListener b("b", &journal);
+  ASSERT_THAT(map.AddListener(&a), IsOk());
+  ASSERT_THAT(map.AddListener(&b), IsOk());
+  a.kept_area = "ram";
+  b.refused_area = "ram";
+  EXPECT_THAT(map.Add(Ram("ram", 1, 1)), StatusIs(b.refusal.code()));
+  EXPECT_THAT(map.Areas(), IsEmpty());
+  EXPECT_THAT(map.Add(Ram("other", 1, 1)),
+              StatusIs(absl::StatusCode::kAlreadyExists));
+  a.kept_area.clear();
+  EXPECT_THAT(map.Add(Ram("other", 1, 1)), IsOk());
+}
+
 TEST(MemoryListenerTest, ARemovedListenerIsToldToGiveUpEverything) {
   GuestMemoryMap map;
   Journal journal;

@@ -4,6 +4,7 @@
 #define PASSTHRU_DEVICES_MEMORY_MEMORY_AREA_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/strings/str_format.h"
@@ -12,9 +13,9 @@
 namespace passthru::memory {
 
 // Guest addresses [guest, guest + size) that are backed by host memory at
-// `host`, so that the guest reaches them without an exit. The memory belongs
-// to who adds the area to a GuestMemory, and stays mapped until it has been
-// removed there.
+// `host`, so that the guest reaches them without an exit. The memory stays
+// mapped until the area has been removed from the GuestMemory that it was added
+// to: its owner sees to that, or `backing` does.
 struct MemoryArea {
   enum class Kind : uint8_t {
     // Ordinary memory: devices may do DMA to it, the VMM may follow guest
@@ -30,6 +31,9 @@ struct MemoryArea {
   GuestAddress guest;
   uint64_t size = 0;
   void* host = nullptr;
+  // What keeps `host` mapped, for an owner that may go before the kernel gives
+  // the area up (GuestMemory::Abandon()).
+  std::shared_ptr<const void> backing;
   // The guest may not write it: a write exits (KVM_MEM_READONLY).
   bool read_only = false;
   Kind kind = Kind::kRam;

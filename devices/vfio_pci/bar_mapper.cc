@@ -46,7 +46,8 @@ void BarMapper::MapAreas(Entry& entry) {
           mapping.status());
       continue;
     }
-    area.mapping = *std::move(mapping);
+    area.mapping =
+        std::make_shared<const kernel::MappedRegion>(*std::move(mapping));
   }
 }
 
@@ -131,7 +132,7 @@ void BarMapper::PlaceRange(Entry& entry, uint64_t address) {
 void BarMapper::PlaceAreas(Entry& entry) {
   const uint64_t address = *entry.address;
   for (Area& area : entry.areas) {
-    if (area.mapping.data() == nullptr) continue;
+    if (area.mapping == nullptr) continue;
     if (area.slot.has_value()) {
       // It could not be deleted; at the same place it is as good as new.
       if (area.slot_address == address) area.refused.clear();
@@ -140,9 +141,10 @@ void BarMapper::PlaceAreas(Entry& entry) {
     const absl::StatusOr<memory::AreaId> slot = options_.memory->Add(
         {.guest = memory::GuestAddress(address + area.area.offset),
          .size = area.area.size,
-         .host = area.mapping.data(),
+         .host = area.mapping->data(),
+         .backing = area.mapping,
          .kind = memory::MemoryArea::Kind::kDeviceBar,
-         .name = absl::StrFormat("%s %v+%#x", options_.name, entry.bar.index,
+         .name = absl::StrFormat("%s %v+0x%x", options_.name, entry.bar.index,
                                  area.area.offset)});
     if (!slot.ok()) {
       if (area.refused.empty()) ++refused_;
@@ -163,20 +165,13 @@ absl::Status BarMapper::Unmap() {
   absl::Status result = Retract({});
   for (Entry& entry : entries_) {
     for (Area& area : entry.areas) {
-      if (!area.slot.has_value()) {
-        area.mapping.reset();
-        continue;
-      }
-      // Retract() tried, and once more: the guest still reaches this memory.
-      // Were it unmapped, something else of this process might come to be
-      // there. So if it cannot be taken away it stays, for ever.
-      if (options_.memory->Remove(*area.slot).ok()) {
-        area.slot.reset();
-        area.mapping.reset();
-      } else {
-        new kernel::MappedRegion(std::move(area.mapping));
+      // Retract() tried: the guest still reaches this memory. Were it unmapped,
+      // something else of this process might come to be there.
+      if (area.slot.has_value()) {
+        options_.memory->Abandon(*area.slot).IgnoreError();  // Logged.
         area.slot.reset();
       }
+      area.mapping.reset();
     }
   }
   return result;

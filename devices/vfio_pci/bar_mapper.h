@@ -76,7 +76,8 @@ class BarMapper {
   // each time: what was in its way may have gone.
   void Place(const BarAddresses& desired);
 
-  // Retracts all and unmaps.
+  // Retracts all and unmaps. A slot that cannot be deleted even now is left to
+  // the guest memory, with its mapping.
   absl::Status Unmap();
 
   // `bars` are the addresses that the registers hold now.
@@ -88,7 +89,7 @@ class BarMapper {
  private:
   struct Area {
     BarArea area;
-    kernel::MappedRegion mapping;
+    std::shared_ptr<const kernel::MappedRegion> mapping;  // null: trapped
     std::optional<memory::AreaId> slot;
     uint64_t slot_address = 0;  // of the BAR, when the slot was made
     std::string refused;

@@ -44,9 +44,14 @@ class FakeMemory final : public memory::GuestMemory {
     areas.erase(id.value());
     return absl::OkStatus();
   }
+  absl::Status Abandon(memory::AreaId id) override {
+    abandoned.push_back(id.value());
+    return Remove(id);
+  }
 
   std::map<uint64_t, memory::MemoryArea> areas;
   std::vector<std::string> log;
+  std::vector<uint64_t> abandoned;
   bool refuse = false;
   bool stuck = false;
 
@@ -212,6 +217,18 @@ TEST_F(BarMapperTest, ASlotLeftBehindByAMoveIsTriedAgain) {
   EXPECT_THAT(memory_.log, ElementsAre("remove e0000000", "remove e0002000",
                                        "add e0004000", "add e0006000"));
   EXPECT_TRUE(Answers(mmio_, kAddress + 0x4000));
+}
+
+// The guest still reaches it.
+TEST_F(BarMapperTest, ASlotThatStaysForGoodKeepsItsMapping) {
+  Create();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.stuck = true;
+  EXPECT_THAT(mapper_->Unmap(), Not(IsOk()));
+  EXPECT_THAT(memory_.abandoned, ElementsAre(1u, 2u));
+  for (const auto& [id, area] : memory_.areas) {
+    EXPECT_EQ(area.backing.use_count(), 1) << "nobody else holds it";
+  }
 }
 
 TEST_F(BarMapperTest, UnmapTakesEverythingAway) {

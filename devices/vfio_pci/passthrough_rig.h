@@ -107,12 +107,12 @@ class PassthroughRig {
   const Options options_;
   std::unique_ptr<fake::SimulatedHost> host_;
   pci::Bdf bdf_;
+  memory::GuestMemoryMap memory_;  // Outlives the VM, as in a VMM.
   std::unique_ptr<kvm::KvmVm> vm_;
   std::unique_ptr<kvm::KvmVcpu> vcpu_;  // Whose local APIC takes messages.
   std::unique_ptr<interrupts::GsiRouter> router_;
   std::unique_ptr<allocator::MemorySlotAllocator> slots_;
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
-  memory::GuestMemoryMap memory_;
   bus::Bus mmio_{"memory"};
   bus::Bus pio_{"ports"};
   absl::Mutex topology_mutex_;
