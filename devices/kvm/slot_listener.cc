@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "allocator/memory_slot_allocator.h"
-#include "devices/kernel/errors.h"
 #include "devices/memory/memory_area.h"
 
 namespace passthru::kvm {
@@ -17,11 +16,13 @@ namespace passthru::kvm {
 absl::Status KvmSlotListener::OnAdd(const memory::MemoryArea& area) {
   absl::StatusOr<allocator::MemorySlotAllocation> slot = slots_->Allocate();
   if (!slot.ok()) {
-    return kernel::Annotate(slot.status(), absl::StrCat("a slot for ", area));
+    return slot.status();
   }
-  const absl::Status set = vm_->SetMemorySlot(
-      slot->slot(), area.guest, area.size, area.host, area.read_only);
-  if (!set.ok()) return kernel::Annotate(set, absl::StrCat(area));
+  if (absl::Status set = vm_->SetMemorySlot(slot->slot(), area.guest, area.size,
+                                            area.host, area.read_only);
+      !set.ok()) {
+    return set;
+  }
   absl::MutexLock lock(&mutex_);
   used_[area.guest] = *std::move(slot);
   return absl::OkStatus();
@@ -35,8 +36,10 @@ absl::Status KvmSlotListener::OnRemove(const memory::MemoryArea& area) {
   }
   // The number goes back to the allocator only once the kernel is done with
   // it.
-  const absl::Status deleted = vm_->DeleteMemorySlot(found->second.slot());
-  if (!deleted.ok()) return kernel::Annotate(deleted, absl::StrCat(area));
+  if (absl::Status deleted = vm_->DeleteMemorySlot(found->second.slot());
+      !deleted.ok()) {
+    return deleted;
+  }
   used_.erase(found);
   return absl::OkStatus();
 }

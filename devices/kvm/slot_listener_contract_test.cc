@@ -108,7 +108,7 @@ TEST_F(KvmSlotListenerTest, RefusedAreaHoldsNoSlot) {
               IsOk());
   const absl::Status status = listener_->OnAdd(Area(1));
   EXPECT_EQ(ErrnoOf(status), EEXIST);
-  EXPECT_THAT(status.message(), HasSubstr("ram"));
+  EXPECT_THAT(status.message(), HasSubstr("guest=0x1000"));
   EXPECT_EQ(listener_->slot_count(), 0u);
   EXPECT_EQ(slots_->available(), 2u);
 }

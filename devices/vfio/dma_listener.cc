@@ -3,7 +3,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
 #include "devices/memory/iova.h"
 #include "devices/memory/memory_area.h"
 #include "devices/vfio/iommu_info.h"
@@ -22,17 +21,13 @@ absl::Status DmaListener::OnAdd(const memory::MemoryArea& area) {
         "IOMMU translates, ",
         info.RangesToString(), ": place it elsewhere"));
   }
-  return kernel::Annotate(
-      container_->MapDma(iova, area.size, area.host, /*read=*/true,
-                         /*write=*/!area.read_only),
-      absl::StrCat("DMA to ", area));
+  return container_->MapDma(iova, area.size, area.host, /*read=*/true,
+                            /*write=*/!area.read_only);
 }
 
 absl::Status DmaListener::OnRemove(const memory::MemoryArea& area) {
   if (!Concerns(area)) return absl::OkStatus();
-  return kernel::Annotate(
-      container_->UnmapDma(memory::Iova(area.guest.value()), area.size),
-      absl::StrCat("DMA to ", area));
+  return container_->UnmapDma(memory::Iova(area.guest.value()), area.size);
 }
 
 }  // namespace passthru::vfio

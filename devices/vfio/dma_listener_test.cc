@@ -126,14 +126,12 @@ TEST_F(DmaListenerTest, AreaAcrossTheEdgeOfARangeIsNotSplit) {
   EXPECT_THAT(Mappings(), IsEmpty());
 }
 
-TEST_F(DmaListenerTest, RefusalNamesTheArea) {
+TEST_F(DmaListenerTest, RefusalNamesTheCall) {
   DmaListener listener(group_->container());
   kernel().faults().FailNthOf("VFIO_IOMMU_MAP_DMA", 1, EFAULT);
   const absl::Status status = listener.OnAdd(Ram(0x100000));
   EXPECT_EQ(kernel::ErrnoOf(status), EFAULT);
-  EXPECT_THAT(status.message(),
-              AllOf(HasSubstr("ram [0x100000"),
-                    HasSubstr("VFIO_IOMMU_MAP_DMA(iova=0x100000")));
+  EXPECT_THAT(status.message(), HasSubstr("VFIO_IOMMU_MAP_DMA(iova=0x100000"));
 }
 
 TEST_F(DmaListenerTest, FailedRemovalCanBeTriedAgain) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // VfioDevice: access to regions.
 
+#include <linux/vfio.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -34,30 +35,31 @@ std::string DescribeAccess(const VfioDevice& device, uint32_t index,
                          RegionName(index), device.name(), offset, size);
 }
 
-absl::Status AccessError(int error, const std::string& what) {
-  if (error == EIO) {
-    return kernel::ExplainedErrnoError(
-        error, absl::StrCat(what,
-                            ": the device does not decode memory (COMMAND, "
-                            "D3hot), or is gone"));
-  }
-  return kernel::ErrnoError(error, what);
+absl::Status AccessError(int error, uint32_t index, const std::string& what) {
+  if (error != EIO) return kernel::ErrnoError(error, what);
+  return kernel::ExplainedErrnoError(
+      error,
+      absl::StrCat(what, index == VFIO_PCI_CONFIG_REGION_INDEX
+                             ? ": the device is gone, or cannot be woken"
+                             : ": the device does not decode memory (COMMAND, "
+                               "D3hot), or is gone"));
 }
 
 // Calls `transfer(done)`, which moves bytes from position `done` on, until all
 // `size` are moved. A short count is rare but legal; the rest was not touched,
-// so asking for it is not a second access to the same register.
-template <typename Transfer>
-absl::Status TransferAll(size_t size, const std::string& what,
+// so asking for it is not a second access to the same register. `describe` is
+// for failures: an access that succeeds allocates nothing.
+template <typename Describe, typename Transfer>
+absl::Status TransferAll(uint32_t index, size_t size, Describe describe,
                          Transfer transfer) {
   size_t done = 0;
   while (done < size) {
     const SyscallResult<size_t> part = transfer(done);
     if (part.error == EINTR) continue;
-    if (!part.ok()) return AccessError(part.error, what);
+    if (!part.ok()) return AccessError(part.error, index, describe());
     if (part.value == 0 || part.value > size - done) {
       return absl::DataLossError(absl::StrFormat(
-          "%s: ended after %d bytes (%d)", what, done, part.value));
+          "%s: ended after %d bytes (%d)", describe(), done, part.value));
     }
     done += part.value;
   }
@@ -82,17 +84,17 @@ absl::Status VfioDevice::ReadRegion(uint32_t index, uint64_t offset,
   const VfioRegionInfo& region = this->region(index);
   absl::Status inside = CheckAccess(index, "read", offset, data.size());
   if (!inside.ok()) return inside;
+  const auto describe = [&] {
+    return DescribeAccess(*this, index, "read", offset, data.size());
+  };
   if (!region.readable()) {
     return absl::PermissionDeniedError(
-        absl::StrCat(DescribeAccess(*this, index, "read", offset, data.size()),
-                     ": the region cannot be read"));
+        absl::StrCat(describe(), ": the region cannot be read"));
   }
-  return TransferAll(
-      data.size(), DescribeAccess(*this, index, "read", offset, data.size()),
-      [&](size_t done) {
-        return syscalls_->Pread(fd(), data.data() + done, data.size() - done,
-                                region.offset + offset + done);
-      });
+  return TransferAll(index, data.size(), describe, [&](size_t done) {
+    return syscalls_->Pread(fd(), data.data() + done, data.size() - done,
+                            region.offset + offset + done);
+  });
 }
 
 absl::Status VfioDevice::WriteRegion(uint32_t index, uint64_t offset,
@@ -100,17 +102,17 @@ absl::Status VfioDevice::WriteRegion(uint32_t index, uint64_t offset,
   const VfioRegionInfo& region = this->region(index);
   absl::Status inside = CheckAccess(index, "write", offset, data.size());
   if (!inside.ok()) return inside;
+  const auto describe = [&] {
+    return DescribeAccess(*this, index, "write", offset, data.size());
+  };
   if (!region.writable()) {
     return absl::PermissionDeniedError(
-        absl::StrCat(DescribeAccess(*this, index, "write", offset, data.size()),
-                     ": the region cannot be written"));
+        absl::StrCat(describe(), ": the region cannot be written"));
   }
-  return TransferAll(
-      data.size(), DescribeAccess(*this, index, "write", offset, data.size()),
-      [&](size_t done) {
-        return syscalls_->Pwrite(fd(), data.data() + done, data.size() - done,
-                                 region.offset + offset + done);
-      });
+  return TransferAll(index, data.size(), describe, [&](size_t done) {
+    return syscalls_->Pwrite(fd(), data.data() + done, data.size() - done,
+                             region.offset + offset + done);
+  });
 }
 
 absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
