@@ -387,7 +387,9 @@ class Walk {
       CheckGone(cpu, machine, *subject);
     }
     PlannedFault::Disarm(kernel());
-    ExpectNoLeaks(with_bystander_, "of the subject");
+    // What failed for good may have left something that goes with the next
+    // change.
+    if (!plan_.for_good) ExpectNoLeaks(with_bystander_, "of the subject");
     Expect(devices_->Devices() == std::vector<pci::Bdf>{bystander_},
            "the list of devices is not as before");
     host_.invariants().CheckAtRest();
@@ -397,6 +399,7 @@ class Walk {
       const auto again = devices_->Attach(kSubject);
       if (!again.ok()) return again.status();
       if (absl::Status s = devices_->Detach(*again); !s.ok()) return s;
+      ExpectNoLeaks(with_bystander_, "of the subject, attached again");
     }
     return (*bystander)->Shutdown();
   }
@@ -513,6 +516,8 @@ class Walk {
     Expect(devices_->Find(subject) == nullptr, "the subject is still there");
     Expect(machine.config().Read(subject, 0, 4) == 0xffffffff,
            "its configuration space still answers");
+    // KVM would not let go of its memory: the guest had better not touch it.
+    if (plan_.for_good && !detached_.ok()) return;
     for (const uint64_t base : {kMmio64Base, kMmio64Base + 0x4000}) {
       Expect(cpu.Load(base, 4) == 0xffffffff, "its BAR still answers");
     }

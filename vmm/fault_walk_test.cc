@@ -86,6 +86,9 @@ INSTANTIATE_TEST_SUITE_P(
         ::testing::Values(
             Variant{"Machine", {.scenario = Scenario::kMachine}, true},
             Variant{"Device", {}, true},
+            Variant{"MachineForGood",
+                    {.scenario = Scenario::kMachine, .for_good = true}},
+            Variant{"DeviceForGood", {.for_good = true}},
             Variant{"DeviceOnLinux6_1", {.kernel = fake::KernelVersion::k6_1}},
             Variant{"DeviceInOneGroup", {.one_group = true}}),
         ::testing::Range(size_t{0}, kHands)),
