@@ -23,6 +23,7 @@
 #include "vmm/device_manager.h"
 #include "vmm/guest_run.h"
 #include "vmm/machine.h"
+#include "vmm/process_resources.h"
 #include "vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
@@ -331,12 +332,17 @@ absl::StatusOr<pci::Bdf> AddSimulated(fake::SimulatedHost& host,
 
 absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
   if (!options.devices.empty()) {
+    const std::vector<std::string> before = ProcessResources();
     kernel::LinuxSyscalls linux_kernel;
     Demo demo(&linux_kernel, /*simulated=*/nullptr, options);
     if (absl::Status status = demo.Run(options.devices); !status.ok()) {
       return status;
     }
-    return std::move(demo.report());
+    DemoReport report = std::move(demo.report());
+    for (const std::string& held : NewResources(before, ProcessResources())) {
+      report.mutable_teardown()->add_leftovers(held);
+    }
+    return report;
   }
   fake::SimulatedHost host({.kernel = {.version = options.kernel}});
   std::vector<pci::Bdf> devices;
@@ -359,7 +365,6 @@ absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
   report.mutable_source()->set_simulated(true);
   report.mutable_source()->set_kernel(
       absl::StrCat("Linux ", fake::Name(options.kernel)));
-  report.mutable_teardown()->set_checked(true);
   for (const std::string& leak : host.kernel().CheckLeaks(before).leaks) {
     report.mutable_teardown()->add_leftovers(leak);
   }

@@ -69,7 +69,6 @@ TEST_P(DemoOnEveryKernelTest, NvmeWritesReadsAndLeavesNothing) {
   EXPECT_EQ(StepResult(*report, "compare"), "512 blocks as written, 0 not");
   EXPECT_THAT(StepResult(*report, "interrupts"),
               HasSubstr("unexpected in the guest: 0"));
-  EXPECT_TRUE(report->teardown().checked());
   EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
 }
 

@@ -244,10 +244,6 @@ void AppendCounts(std::string& out, const DemoReport& report,
 void AppendTeardown(std::string& out, const DemoReport& report) {
   Heading(out, "Left behind");
   const Teardown& teardown = report.teardown();
-  if (!teardown.checked()) {
-    absl::StrAppend(&out, "  not counted: this kernel does not tell.\n");
-    return;
-  }
   if (teardown.leftovers().empty()) {
     absl::StrAppend(&out,
                     "  nothing: no descriptor, mapping, memory slot, irqfd, "

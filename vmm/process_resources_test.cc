@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/process_resources.h"
+
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::vmm {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+TEST(ProcessResourcesTest, ADescriptorIsHeldUntilItIsClosed) {
+  const std::vector<std::string> before = ProcessResources();
+  const int first = eventfd(0, 0);
+  const int second = eventfd(0, 0);
+  EXPECT_THAT(NewResources(before, ProcessResources()),
+              ElementsAre("descriptor of anon_inode:[eventfd]",
+                          "descriptor of anon_inode:[eventfd]"));
+  close(first);
+  close(second);
+  EXPECT_THAT(NewResources(before, ProcessResources()), IsEmpty());
+}
+
+// As a vCPU's, or a BAR's.
+TEST(ProcessResourcesTest, AMappingOfADeviceIsHeldUntilItIsUnmapped) {
+  const std::vector<std::string> before = ProcessResources();
+  void* const mapped =
+      mmap(nullptr, 4096, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  EXPECT_THAT(NewResources(before, ProcessResources()),
+              ElementsAre("mapping of /dev/zero (deleted)"));
+  munmap(mapped, 4096);
+  EXPECT_THAT(NewResources(before, ProcessResources()), IsEmpty());
+}
+
+}  // namespace
+}  // namespace passthru::vmm
