@@ -88,15 +88,15 @@ std::string_view Name(InterruptKind kind) {
 std::string_view Name(DegradationKind kind) {
   switch (kind) {
     case DegradationKind::kTrapped:
-      return "trapped instead of mapped";
+      return "is trapped instead of mapped";
     case DegradationKind::kStaleSlot:
-      return "still reached where it was";
+      return "is still reached where it was";
     case DegradationKind::kNotAnswering:
       return "does not answer";
     case DegradationKind::kFromUserSpace:
-      return "delivered from user space";
+      return "is delivered from user space";
     case DegradationKind::kSilent:
-      return "silent";
+      return "is silent";
   }
   return "?";
 }
@@ -110,7 +110,7 @@ void AddDegradations(DeviceReport& report) {
       report.degraded.push_back(
           {.kind = area.stale_slot ? DegradationKind::kStaleSlot
                                    : DegradationKind::kTrapped,
-           .what = absl::StrFormat("%v+%#x", bar.bar.index, area.area.offset),
+           .what = absl::StrFormat("%v+0x%x", bar.bar.index, area.area.offset),
            .why = area.refused});
     }
   }
@@ -210,7 +210,7 @@ std::vector<std::string> ToLines(const DeviceReport& report) {
       bar.failures, bar.placements, bar.refused_placements, report.resets));
   for (const Degradation& degradation : report.degraded) {
     lines.push_back(absl::StrCat(
-        "Degraded: ", degradation.what, " is ", Name(degradation.kind),
+        "Degraded: ", degradation.what, " ", Name(degradation.kind),
         degradation.why.empty() ? "" : ": ", degradation.why));
   }
   if (report.failure_count != 0) {

@@ -85,7 +85,7 @@ std::string_view Name(InterruptKind kind);
 enum class DegradationKind : uint8_t {
   kTrapped,        // a part of a BAR that could be mapped costs an exit
   kStaleSlot,      // the guest still reaches a part of a BAR where it was
-  kNotAnswering,   // a BAR, or all: reads all ones, writes are dropped
+  kNotAnswering,   // all of its BARs: reads all ones, writes are dropped
   kFromUserSpace,  // a vector's interrupts take the way through user space
   kSilent,         // a vector, or INTx, brings no interrupts
 };

@@ -8,11 +8,14 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
 #include "devices/kernel/errors.h"
+#include "devices/vfio_pci/device_report.h"
 #include "devices/vfio_pci/passthrough_rig.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -163,6 +166,13 @@ class VfioPciDeadDeviceTest : public ::testing::Test {
   void Fail(const char* name, int error, Mode mode = Mode::kSticky) {
     rig_.kernel().faults().FailNthOf(name, 1, error, mode);
   }
+  std::vector<std::string> Degraded() {
+    std::vector<std::string> lines;
+    for (const Degradation& each : rig_.device().Describe().degraded) {
+      lines.push_back(absl::StrCat(each.what, " ", Name(each.kind)));
+    }
+    return lines;
+  }
   PassthroughRig rig_;
 };
 
@@ -231,6 +241,62 @@ TEST_F(VfioPciDeadDeviceTest, ASlotThatCannotBeDeletedIsTriedAgain) {
   rig_.Write(0x04, 2, 0x2);
   rig_.Write(0x04, 2, 0x0);
   EXPECT_THAT(rig_.kernel().kvm().Slots(), IsEmpty());
+}
+
+// What works less well than it should is said, and said no more once it works.
+TEST_F(VfioPciDeadDeviceTest, AStaleSlotIsADegradation) {
+  EXPECT_THAT(Degraded(), IsEmpty());
+  Fail("KVM_SET_USER_MEMORY_REGION", ENOMEM, Mode::kOneShot);
+  rig_.Write(0x04, 2, 0x0);
+  ASSERT_THAT(Degraded(),
+              ElementsAre("BAR0+0x0 is still reached where it was"));
+  EXPECT_THAT(rig_.device().Describe().degraded[0].why, HasSubstr("ENOMEM"));
+  rig_.device().ReconcileBars();
+  EXPECT_THAT(Degraded(), IsEmpty());
+  EXPECT_THAT(rig_.kernel().kvm().Slots(), IsEmpty());
+  EXPECT_EQ(rig_.device().Describe().failure_count, 1u);
+  // The device is not decoding because the guest says so.
+  rig_.Write(0x04, 2, 0x2);
+  EXPECT_EQ(rig_.kernel().kvm().Slots().size(), 1u);
+}
+
+TEST_F(VfioPciDeadDeviceTest, ASlotThatIsRefusedIsADegradation) {
+  rig_.Write(0x04, 2, 0x0);
+  Fail("KVM_SET_USER_MEMORY_REGION", ENOMEM, Mode::kOneShot);
+  rig_.Write(0x04, 2, 0x2);
+  EXPECT_THAT(Degraded(), ElementsAre("BAR0+0x0 is trapped instead of mapped"));
+}
+
+TEST_F(VfioPciDeadDeviceTest, AnIrqfdThatIsRefusedIsADegradation) {
+  rig_.SetMsixControl(true, false);
+  Fail("KVM_IRQFD", EBUSY, Mode::kOneShot);
+  rig_.WriteVector(3, 0x33, false);
+  rig_.RaiseMsix(3);
+  EXPECT_THAT(Degraded(),
+              ElementsAre("MSI-X vector 3 is delivered from user space"));
+  EXPECT_THAT(rig_.TakeMessages(), ElementsAre(0x33));
+}
+
+TEST_F(VfioPciDeadDeviceTest, AVectorThatIsRefusedIsADegradation) {
+  rig_.SetMsixControl(true, false);
+  Fail("VFIO_DEVICE_SET_IRQS", ENOSPC);
+  rig_.WriteVector(3, 0x33, false);
+  EXPECT_THAT(Degraded(), ElementsAre("MSI-X vector 3 is silent"));
+  rig_.kernel().faults().Clear();
+  rig_.WriteVector(3, 0x33, true);
+  rig_.WriteVector(3, 0x33, false);
+  EXPECT_THAT(Degraded(), IsEmpty());
+}
+
+// Somebody else reset it: the guest's accesses through the slot fault.
+TEST_F(VfioPciDeadDeviceTest, ADeviceThatLeftBehindOurBackIsRetracted) {
+  ASSERT_THAT(rig_.host().vfio().BackdoorReset(rig_.bdf()), IsOk());
+  rig_.device().ReconcileBars();
+  EXPECT_THAT(rig_.kernel().kvm().Slots(), IsEmpty());
+  EXPECT_THAT(Degraded(), ElementsAre("the device does not answer"));
+  rig_.Write(0x04, 2, 0x2);
+  EXPECT_THAT(Degraded(), IsEmpty());
+  EXPECT_EQ(rig_.Load(kBar + 8, 4), 0x00010400u);
 }
 
 TEST(VfioPciMapFailureTest, ABarThatCannotBeMappedIsTrapped) {
