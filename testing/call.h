@@ -62,6 +62,10 @@ struct Call {
     return nullptr;
   }
 
+  // Whether it waits for something to happen: how often it is made, and when,
+  // says nothing.
+  bool Waits() const { return name == "KVM_RUN" || name == "epoll_wait"; }
+
  private:
   Call& Add(std::string_view field, CallField::Kind kind, int64_t value) {
     fields.push_back(

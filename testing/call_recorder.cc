@@ -21,10 +21,6 @@ using kernel::SyscallResult;
 
 constexpr std::string_view kVfioDevice = "vfio-device ";
 
-bool Waits(std::string_view call) {
-  return call == "KVM_RUN" || call == "epoll_wait";
-}
-
 // What the journal shows as a call's result.
 template <typename T>
 int64_t ResultNumber(const T& value) {
@@ -63,7 +59,7 @@ SyscallResult<T> CallRecorder::Record(const Call& call,
                                       const SyscallResult<T>& result) {
   const absl::MutexLock lock(&mutex_);
   ++counts_[call.name];
-  if (journal_ == nullptr || Waits(call.name)) return result;
+  if (journal_ == nullptr || call.Waits()) return result;
   const bool at_interrupt =
       waiting_threads_.contains(std::this_thread::get_id());
   *journal_ << (at_interrupt ? "  " : "")

@@ -252,6 +252,7 @@ void FakeKvm::Acknowledge(uint32_t gsi) {
 }
 
 void FakeKvm::ForEachVm(absl::FunctionRef<void(const VmTables&)> visit) const {
+  core_->mutex.AssertHeld();
   for (const auto& each : vms_) {
     const auto vm = each.lock();
     if (vm == nullptr) continue;

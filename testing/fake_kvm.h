@@ -88,15 +88,14 @@ class FakeKvm final : public Subsystem {
   void set_step_hardware(std::function<bool()> step)
       ABSL_LOCKS_EXCLUDED(core_->mutex);
 
-  // The tables of every VM alive.
+  // The tables of every VM alive. Called with the mutex held.
   struct VmTables {
     std::string name;  // "vm 1".
     const FakeKvmSlots& slots;
     const FakeKvmRouting& routing;
     const FakeKvmIrqfds& irqfds;
   };
-  void ForEachVm(absl::FunctionRef<void(const VmTables&)> visit) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
+  void ForEachVm(absl::FunctionRef<void(const VmTables&)> visit) const;
 
   // Subsystem.
   void AppendResources(std::vector<std::string>& resources) const override;

@@ -202,6 +202,7 @@ void Invariants::NoteRefusal(const Call& call, int error) {
 }
 
 std::vector<Mapping> Invariants::MappedAt(const FakeKvmSlot& slot) const {
+  kernel_->core().mutex.AssertHeld();
   std::vector<Mapping> pieces;
   const uint64_t end = slot.host_address + slot.size;
   for (const Mapping& mapping : kernel_->core().mappings.All()) {

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm/fault_walk.h"
 
-#include <string.h>
-
-#include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -31,7 +27,6 @@
 #include "devices/vfio_pci/device_report.h"
 #include "devices/vfio_pci/vfio_pci_device.h"
 #include "pci/bdf.h"
-#include "testing/fault_injector.h"
 #include "testing/guest/guest_edu.h"
 #include "testing/guest/guest_layout.h"
 #include "testing/guest/guest_machine.h"
@@ -43,12 +38,12 @@
 #include "testing/guest_cpu.h"
 #include "testing/journal.h"
 #include "testing/leak_check.h"
-#include "testing/linux_errnos.h"
 #include "testing/models/device_host.h"
 #include "testing/simulated_host.h"
 #include "vmm/device_manager.h"
 #include "vmm/guest_layout.h"
 #include "vmm/machine.h"
+#include "vmm/planned_fault.h"
 #include "vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
@@ -67,63 +62,6 @@ constexpr uint16_t kVectors = 4;
 // nothing wrong.
 constexpr absl::Duration kPatience = absl::Milliseconds(300);
 constexpr absl::Duration kPatienceWithoutFault = absl::Seconds(60);
-
-// The one fault of a run. Thread-safe.
-class PlannedFault {
- public:
-  explicit PlannedFault(const WalkPlan& plan) : plan_(plan) {}
-
-  // From now on calls are counted; until Disarm().
-  void Arm(fake::FakeKernel& kernel) {
-    kernel.faults().FailAsChosen(
-        [this](const fake::Call& call) { return Choose(call); });
-  }
-  static void Disarm(fake::FakeKernel& kernel) { kernel.faults().Clear(); }
-
-  bool injected() const { return injected_; }
-  const fake::Call& call() const { return call_; }
-  int error() const { return error_; }
-  size_t choices() const { return row_ == nullptr ? 0 : row_->errnos.size(); }
-  // For the calls of the table that the walk cannot name.
-  const std::vector<std::string>& unknown() const { return unknown_; }
-
- private:
-  std::optional<fake::Fault> Choose(const fake::Call& call) {
-    if (call.name == "KVM_RUN" || call.name == "epoll_wait") {
-      return std::nullopt;
-    }
-    const fake::LinuxErrnos* const row = fake::FindLinuxErrnos(call);
-    if (row == nullptr) {
-      unknown_.push_back(call.name);
-      return std::nullopt;
-    }
-    if (row->errnos.empty()) return std::nullopt;
-    ++seen_;
-    if (seen_ == plan_.call) {
-      call_ = call;
-      row_ = row;
-      // In another order of threads this may be another call than last time.
-      error_ = row->errnos[plan_.choice % row->errnos.size()];
-      injected_ = true;
-      return fake::Fault{.error = error_};
-    }
-    // But for signals, which end.
-    if (plan_.for_good && row == row_ && error_ != EINTR) {
-      return fake::Fault{.error = error_};
-    }
-    return std::nullopt;
-  }
-
-  const WalkPlan plan_;
-  // Written under the fault injector's mutex; read when all is over, but for
-  // `injected_`.
-  size_t seen_ = 0;
-  std::atomic<bool> injected_ = false;
-  const fake::LinuxErrnos* row_ = nullptr;
-  fake::Call call_;
-  int error_ = 0;
-  std::vector<std::string> unknown_;
-};
 
 // What the process logged.
 class LogLines final : public absl::LogSink {
@@ -145,36 +83,6 @@ class LogLines final : public absl::LogSink {
   absl::Mutex mutex_;
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mutex_);
 };
-
-// How messages call a call: by the name that the user of a failing program
-// would look up.
-std::string_view NameInMessages(std::string_view call) {
-  if (call == "pread") return "read of";
-  if (call == "pwrite") return "write of";
-  if (call == "readdir") return "opendir of";
-  return call;
-}
-
-// Calls whose failure is the user's to repair: the message says what is wrong
-// and what to do instead of the call's name (devices/vfio/explain.h).
-bool IsUsersToRepair(const fake::Call& call) {
-  constexpr std::array<std::string_view, 5> kCalls = {
-      "open", "readdir", "readlink", "VFIO_SET_IOMMU",
-      "VFIO_GROUP_GET_DEVICE_FD"};
-  return std::find(kCalls.begin(), kCalls.end(), call.name) != kCalls.end();
-}
-
-// Whether `text` is a message for this failure: with the errno, the device, and
-// the call.
-bool Explains(std::string_view text, const fake::Call& call, int error,
-              std::string_view device) {
-  if (!device.empty() && !absl::StrContains(text, device)) return false;
-  // A link that is not there says something: that no driver is bound.
-  if (call.name == "readlink" && error == ENOENT) return true;
-  return absl::StrContains(text, absl::StrCat("/ ", strerrorname_np(error))) &&
-         (IsUsersToRepair(call) ||
-          absl::StrContains(text, NameInMessages(call.name)));
-}
 
 fake::GuestLayout WalkGuestLayout() {
   return {
@@ -228,7 +136,9 @@ class Walk {
  public:
   explicit Walk(const WalkPlan& plan)
       : plan_(plan),
-        fault_(plan),
+        fault_({.call = plan.call,
+                .choice = plan.choice,
+                .for_good = plan.for_good}),
         host_(
             {.kernel = {.version = plan.kernel}, .enforce_invariants = false}) {
     AddDevice(kNvme, kSubject, plan.one_group ? 2 : 1);
@@ -535,7 +445,7 @@ class Walk {
                                    ? kSubject.ToString()
                                    : "";
     for (const std::string& text : told_) {
-      if (Explains(text, fault_.call(), fault_.error(), device)) return;
+      if (fault_.IsToldBy(text, device)) return;
     }
     Problem("nobody was told; there was",
             told_.empty() ? "nothing" : absl::StrJoin(told_, "\n    "));

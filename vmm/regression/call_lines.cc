@@ -36,10 +36,6 @@ constexpr size_t kMaxListed = 4;
 constexpr std::string_view kDevice = "vfio-device ";
 constexpr std::string_view kConfigRead = "pread(config";
 
-bool Waits(const JournalEntry& entry) {
-  return entry.call.name == "KVM_RUN" || entry.call.name == "epoll_wait";
-}
-
 // A message that is there as a call already.
 bool IsEcho(const JournalEntry& entry) {
   return entry.kind == JournalEntry::Kind::kEvent &&
@@ -197,7 +193,7 @@ std::vector<std::string> CallLines(
   std::vector<Item> items;
   std::map<std::string, int> counts;
   for (const JournalEntry& entry : entries) {
-    if (Waits(entry) || IsEcho(entry)) continue;
+    if (entry.call.Waits() || IsEcho(entry)) continue;
     Item item = MakeItem(entry);
     if (IsOnlyCounted(entry, item)) {
       const std::string name = item.before == kConfigRead

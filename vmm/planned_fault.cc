@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm/planned_fault.h"
+
+#include <string.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+#include <string_view>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace passthru::vmm {
+namespace {
+
+// How messages call a call: by the name that the user of a failing program
+// would look up.
+std::string_view NameInMessages(std::string_view call) {
+  if (call == "pread") return "read of";
+  if (call == "pwrite") return "write of";
+  if (call == "readdir") return "opendir of";
+  return call;
+}
+
+// Calls whose failure is the user's to repair: the message says what is wrong
+// and what to do instead of the call's name (devices/vfio/explain.h).
+bool IsUsersToRepair(const fake::Call& call) {
+  constexpr std::array<std::string_view, 5> kCalls = {
+      "open", "readdir", "readlink", "VFIO_SET_IOMMU",
+      "VFIO_GROUP_GET_DEVICE_FD"};
+  return std::find(kCalls.begin(), kCalls.end(), call.name) != kCalls.end();
+}
+
+}  // namespace
+
+void PlannedFault::Arm(fake::FakeKernel& kernel) {
+  kernel.faults().FailAsChosen(
+      [this](const fake::Call& call) { return Choose(call); });
+}
+
+std::optional<fake::Fault> PlannedFault::Choose(const fake::Call& call) {
+  if (call.Waits()) return std::nullopt;  // Tested elsewhere.
+  const fake::LinuxErrnos* const row = fake::FindLinuxErrnos(call);
+  if (row == nullptr) {
+    unknown_.push_back(call.name);
+    return std::nullopt;
+  }
+  if (row->errnos.empty()) return std::nullopt;
+  ++seen_;
+  if (seen_ == options_.call) {
+    call_ = call;
+    row_ = row;
+    // In another order of threads this may be another call than last time.
+    error_ = row->errnos[options_.choice % row->errnos.size()];
+    injected_ = true;
+    return fake::Fault{.error = error_};
+  }
+  // But for signals, which end.
+  if (options_.for_good && row == row_ && error_ != EINTR) {
+    return fake::Fault{.error = error_};
+  }
+  return std::nullopt;
+}
+
+bool PlannedFault::IsToldBy(std::string_view text,
+                            std::string_view device) const {
+  if (!device.empty() && !absl::StrContains(text, device)) return false;
+  // A link that is not there says something: that no driver is bound.
+  if (call_.name == "readlink" && error_ == ENOENT) return true;
+  return absl::StrContains(text, absl::StrCat("/ ", strerrorname_np(error_))) &&
+         (IsUsersToRepair(call_) ||
+          absl::StrContains(text, NameInMessages(call_.name)));
+}
+
+}  // namespace passthru::vmm
