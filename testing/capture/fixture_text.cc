@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/capture/fixture_text.h"
 
+#include <linux/pci_regs.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -228,9 +231,23 @@ std::string Decoded(const PciDevice& device) {
     if (region.index() < sizes.size()) sizes[region.index()] = region.size();
   }
   sizes[pci::BarIndex::kRomValue] = device.expansion_rom().bar_size();
-  const ConfigImage config = ExpandConfig(device);
+  std::vector<uint8_t> config = ExpandConfig(device).bytes;
+  if (device.is_virtual_function()) {
+    // As the host, and VFIO, show it: its own ids and BARs read as nothing.
+    const auto put = [&config](size_t offset, unsigned width, uint32_t value) {
+      for (unsigned i = 0; i < width && offset + i < config.size(); ++i) {
+        config[offset + i] = static_cast<uint8_t>(value >> (8 * i));
+      }
+    };
+    put(PCI_VENDOR_ID, 2, device.identity().vendor_id());
+    put(PCI_DEVICE_ID, 2, device.identity().device_id());
+    const BarRegisters bars = AssignedBars(device, config);
+    for (size_t i = 0; i < bars.size(); ++i) {
+      put(PCI_BASE_ADDRESS_0 + 4 * i, 4, bars[i]);
+    }
+  }
   std::string out;
-  for (const std::string& line : pci::DescribeDevice(config.bytes, sizes)) {
+  for (const std::string& line : pci::DescribeDevice(config, sizes)) {
     absl::StrAppend(&out, "#   ", line, "\n");
   }
   return out;

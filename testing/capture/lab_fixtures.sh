@@ -52,6 +52,14 @@ root() {
   take "$1" "$(printf 0000:00:%02x.0 "$at")" "$2" "$3"
   [[ -n ${4:-} ]] || slot=$((slot + 1))
 }
+# virtual NAME QEMU-DEVICE OFFSET COMMENT: the first virtual function of a device
+# behind a root port, its routing ID that much above the physical one's.
+virtual() {
+  arguments+=(--device="pcie-root-port,id=port$bus,chassis=$bus,addr=$(printf %x "$slot")")
+  arguments+=(--device="$2,bus=port$bus" --vfs="$(printf 0000:%02x:00.0=1 "$bus")")
+  take "$1" "$(printf 0000:%02x:%02x.%x $((bus + $3 / 256)) $(($3 / 8 % 32)) $(($3 % 8)))" "$2" "$4"
+  slot=$((slot + 1)) bus=$((bus + 1))
+}
 # function NAME QEMU-DEVICE COMMENT SLOT FUNCTION: one of several.
 function_() {
   arguments+=(--device="$2,addr=$(printf %x.%x "$4" "$5")")
@@ -148,7 +156,12 @@ machine_functions() {
   function_ ich9_uhci3 "ich9-usb-uhci3,masterbus=ehci.0,firstport=4" "A USB 1 controller, function 2 of 4." 29 2
 }
 
-machines=(contract express conventional odd functions)
+# Virtual functions of SR-IOV.
+machine_virtual() {
+  virtual igb_vf "igb,romfile=" 0x80 "A virtual function of an 82576 network controller: no ids of its own, no memory enable, no INTx; two BARs, 3 MSI-X vectors."
+}
+
+machines=(contract express conventional odd functions virtual)
 [[ $# -eq 0 ]] || machines=("$@")
 failed=0
 for machine in "${machines[@]}"; do

@@ -42,6 +42,8 @@ class Builder {
   void AddBars();
   // Returns how many registers the BAR takes.
   unsigned AddBar(unsigned bar);
+  void AddVirtualFunctionBar(unsigned bar);
+  void AddRegion(unsigned bar, uint64_t size, bool io);
   void AddRom();
   void AddIrqs();
   void AddResets();
@@ -145,6 +147,29 @@ bool Builder::HasMsixTable(unsigned bar) const {
          (Get32(*at + PCI_MSIX_TABLE) & PCI_MSIX_TABLE_BIR) == bar;
 }
 
+// SR-IOV 1.1, 3.4.1.11: its registers are 0; lspci shows what Linux knows.
+void Builder::AddVirtualFunctionBar(unsigned bar) {
+  const auto& memory = source_.memory_bars[bar];
+  HostResource& resource = *device_.add_host_resources();
+  if (!memory.has_value()) return;
+  uint64_t size = 0;
+  if (source_.sizes[bar].has_value()) {
+    size = *source_.sizes[bar];
+  } else {
+    size = std::bit_ceil(std::max(kPage, MsixEnd(bar)));
+    assumed_sizes_.push_back(bar);
+  }
+  // <linux/ioport.h>, with the bits of a BAR register below.
+  constexpr uint64_t kMemory = 0x200;
+  constexpr uint64_t kPrefetchable = 0x2000 | PCI_BASE_ADDRESS_MEM_PREFETCH;
+  constexpr uint64_t k64Bit = 0x100000 | PCI_BASE_ADDRESS_MEM_TYPE_64;
+  resource.set_start(memory->address);
+  resource.set_end(memory->address + size - 1);
+  resource.set_flags(kMemory | (memory->prefetchable ? kPrefetchable : 0) |
+                     (memory->is_64bit ? k64Bit : 0));
+  AddRegion(bar, size, /*io=*/false);
+}
+
 unsigned Builder::AddBar(unsigned bar) {
   const size_t offset = PCI_BASE_ADDRESS_0 + 4 * size_t{bar};
   const uint32_t low = Get32(offset);
@@ -173,6 +198,11 @@ unsigned Builder::AddBar(unsigned bar) {
         "Linux does not show such a BAR.",
         bar));
   }
+  AddRegion(bar, size, io);
+  return wide ? 2 : 1;
+}
+
+void Builder::AddRegion(unsigned bar, uint64_t size, bool io) {
   Region& region = *device_.add_regions();
   region.set_index(bar);
   region.set_size(size);
@@ -183,11 +213,14 @@ unsigned Builder::AddBar(unsigned bar) {
     region.add_capabilities()->mutable_msix_mappable();
   }
   region.set_flags(flags);
-  return wide ? 2 : 1;
 }
 
 void Builder::AddBars() {
-  for (unsigned bar = 0; bar < kBars;) bar += AddBar(bar);
+  if (device_.is_virtual_function()) {
+    for (unsigned bar = 0; bar < kBars; ++bar) AddVirtualFunctionBar(bar);
+  } else {
+    for (unsigned bar = 0; bar < kBars;) bar += AddBar(bar);
+  }
   if (!assumed_sizes_.empty()) {
     Note(absl::StrCat(
         "The text does not give the size of BAR ",

@@ -225,6 +225,9 @@ TEST(LspciTest, VirtualFunctionHasItsIdsInTheHeading) {
   ASSERT_THAT(capture, IsOk());
   EXPECT_TRUE(capture->device.is_virtual_function());
   EXPECT_EQ(capture->device.identity().device_id(), 0x1533u);
+  // The regions' lines, not registers, have its BARs.
+  ASSERT_EQ(capture->device.host_resources_size(), 6);
+  EXPECT_EQ(capture->device.host_resources(0).start(), 0xf7200000u);
   text = absl::StrReplaceAll(text, {{" [8086:1533]", ""}});
   EXPECT_THAT(FixtureFromLspci(text, {}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("-nn")));

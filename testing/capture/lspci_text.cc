@@ -186,6 +186,24 @@ absl::StatusOr<std::optional<uint64_t>> SizeIn(std::string_view line) {
   return value << shift;
 }
 
+// "Memory at fea00000 (64-bit, prefetchable)". An address that is not there
+// ("<unassigned>") is no memory.
+std::optional<LspciDevice::MemoryBar> MemoryBarIn(std::string_view line) {
+  constexpr std::string_view kBefore = "Memory at ";
+  const size_t found = line.find(kBefore);
+  if (found == std::string_view::npos) return std::nullopt;
+  const std::string_view rest = line.substr(found + kBefore.size());
+  const std::string_view digits = rest.substr(0, rest.find(' '));
+  LspciDevice::MemoryBar bar;
+  if (digits.size() > 16 || !IsHex(digits) ||
+      !absl::SimpleHexAtoi(digits, &bar.address)) {
+    return std::nullopt;
+  }
+  bar.is_64bit = absl::StrContains(rest, "(64-bit,");
+  bar.prefetchable = absl::StrContains(rest, " prefetchable)");
+  return bar;
+}
+
 absl::Status Parser::AddDetail(std::string_view line) {
   LspciDevice& device = devices_.back();
   std::optional<uint8_t> index;
@@ -200,6 +218,7 @@ absl::Status Parser::AddDetail(std::string_view line) {
     const auto size = SizeIn(line);
     if (!size.ok()) return Error(size.status().message());
     if (size->has_value()) device.sizes[*index] = **size;
+    device.memory_bars[*index] = MemoryBarIn(line);
     return absl::OkStatus();
   }
   rest = line;

@@ -25,6 +25,14 @@ struct LspciDevice {
   std::vector<uint8_t> config;
   // "[size=16K]" of the BARs and the ROM.
   std::array<std::optional<uint64_t>, pci::BarIndex::kCount> sizes;
+  // "Region 0: Memory at fea00000 (64-bit, prefetchable)": a virtual function's
+  // own registers do not tell.
+  struct MemoryBar {
+    uint64_t address = 0;
+    bool is_64bit = false;
+    bool prefetchable = false;
+  };
+  std::array<std::optional<MemoryBar>, pci::BarIndex::kCount> memory_bars;
   std::optional<uint32_t> iommu_group;
   std::string driver;  // "Kernel driver in use".
 };

@@ -19,11 +19,16 @@ shift
 
 # Loadable in this order; vfio_virqfd is a module of its own only in 6.1.
 modules=(irqbypass vfio vfio_virqfd vfio_iommu_type1 vfio-pci-core vfio-pci
-         kvm kvm-amd)
+         kvm kvm-amd pci-pf-stub)
+
+# What is fetched is marked with what was to be in it: a folder of an earlier
+# time is fetched again.
+mark() { [[ $1 == qemu ]] || echo "${modules[*]}"; }
 
 missing=()
 for what in "$@"; do
-  [[ -e $dir/$what/complete ]] || missing+=("$what")
+  [[ -e $dir/$what/complete &&
+    $(cat "$dir/$what/complete") == "$(mark "$what")" ]] || missing+=("$what")
 done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 for tool in apt-get dpkg-deb xz; do
@@ -102,6 +107,6 @@ for what in "${missing[@]}"; do
     6.12) fetch_kernel "$dir/$what.partial" bookworm-backports ;;
     *) die "unknown '$what': qemu, 6.1 or 6.12" ;;
   esac
-  touch "$dir/$what.partial/complete"
+  mark "$what" >"$dir/$what.partial/complete"
   mv "$dir/$what.partial" "$dir/$what"
 done

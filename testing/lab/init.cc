@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The lab's /init: what runs as process 1 of the machine that lab.sh boots.
-// Mounts what is needed, loads the modules of /lab/modules in order, gives the
-// devices of /lab/bind to vfio-pci, runs the command of /lab/command, prints
-// the files of /lab/get, reports the command's exit status on the console and
-// switches the machine off.
+// Mounts what is needed, loads the modules of /lab/modules in order, makes the
+// virtual functions of /lab/vfs, gives the devices of /lab/bind to vfio-pci,
+// runs the command of /lab/command, prints the files of /lab/get, reports the
+// command's exit status on the console and switches the machine off.
 //
 // Any failure is printed and reported as status 125: the lab is broken, not
 // what it tests.
@@ -93,17 +93,28 @@ void WriteFile(const std::string& path, const std::string& text) {
 }
 
 // Documentation/ABI/testing/sysfs-bus-pci: driver_override.
-void BindToVfio(const std::string& bdf) {
+void Bind(const std::string& bdf, const std::string& driver) {
   const std::string device = "/sys/bus/pci/devices/" + bdf;
   if (access(device.c_str(), F_OK) != 0) Fail("no device " + bdf);
   if (access((device + "/driver").c_str(), F_OK) == 0) {
     WriteFile(device + "/driver/unbind", bdf);
   }
-  WriteFile(device + "/driver_override", "vfio-pci");
+  WriteFile(device + "/driver_override", driver);
   WriteFile("/sys/bus/pci/drivers_probe", bdf);
   if (access((device + "/driver").c_str(), F_OK) != 0) {
-    Fail("vfio-pci does not take " + bdf);
+    Fail(driver + " does not take " + bdf);
   }
+}
+
+// "0000:01:00.0=2": how many virtual functions a physical one is to have. It
+// keeps a driver that does nothing else: one that vfio-pci has gives its
+// virtual functions only to who knows its token.
+void CreateVirtualFunctions(const std::string& line) {
+  const size_t equals = line.find('=');
+  const std::string bdf = line.substr(0, equals);
+  Bind(bdf, "pci-pf-stub");
+  WriteFile("/sys/bus/pci/devices/" + bdf + "/sriov_numvfs",
+            line.substr(equals + 1));
 }
 
 int Run(const std::vector<std::string>& command) {
@@ -160,7 +171,9 @@ int main() {
   Mount("sysfs", "/sys");
   Mount("devtmpfs", "/dev");
   for (const std::string& line : Lines("/lab/modules")) LoadModule(line);
-  for (const std::string& bdf : Lines("/lab/bind")) BindToVfio(bdf);
+  for (const std::string& line : Lines("/lab/vfs"))
+    CreateVirtualFunctions(line);
+  for (const std::string& bdf : Lines("/lab/bind")) Bind(bdf, "vfio-pci");
   const std::vector<std::string> command = Lines("/lab/command");
   if (command.empty()) {
     errno = ENOENT;

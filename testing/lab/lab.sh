@@ -6,11 +6,12 @@
 # and our own init. No hardware, no root, seconds.
 #
 #   lab.sh [--kernel=6.12|6.1|DIR] [--device=QEMU-DEVICE]... [--bind=BDF]...
-#          [--drive=QEMU-DRIVE]... [--object=QEMU-OBJECT]...
+#          [--vfs=BDF=COUNT]... [--drive=QEMU-DRIVE]... [--object=QEMU-OBJECT]...
 #          [--audiodev=QEMU-AUDIODEV]... [--file=NAME=FILE]...
 #          [--get=PATH=FILE]... [--timeout=SECONDS]
 #          PROGRAM [ARGUMENT]...
 #
+# --vfs gives a physical function virtual ones before devices are bound;
 # --file puts a file into the machine, --get takes a text file out of it when
 # the program has ended.
 #
@@ -35,6 +36,7 @@ qemu_arguments=()
 files=()
 get=()
 bind=()
+vfs=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --kernel=*) kernel=${1#*=} ;;
@@ -43,6 +45,7 @@ while [[ $# -gt 0 ]]; do
       qemu_arguments+=("${option#-}" "${1#*=}")
       ;;
     --bind=*) bind+=("${1#*=}") ;;
+    --vfs=*) vfs+=("${1#*=}") ;;
     --file=*) files+=("${1#*=}") ;;
     --get=*) get+=("${1#*=}") ;;
     --timeout=*) timeout=${1#*=} ;;
@@ -70,10 +73,11 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 printf '%s\n' "${bind[@]}" >"$work/bind"
+printf '%s\n' "${vfs[@]}" >"$work/vfs"
 printf '%s\n' "${get[@]%%=*}" >"$work/get"
 printf '%s\n' "/lab/program" "$@" >"$work/command"
 initramfs=(init="$here/init" lab/program="$program" lab/modules="$kernel_dir/modules"
-           lab/bind="$work/bind" lab/get="$work/get"
+           lab/bind="$work/bind" lab/vfs="$work/vfs" lab/get="$work/get"
            lab/command="$work/command")
 for module in "$kernel_dir"/*.ko; do
   initramfs+=("lab/${module##*/}=$module")

@@ -178,8 +178,7 @@ void FakeVfioDevice::Enable() {
   };
   for (unsigned bar = 0; bar < kBars; ++bar) {
     config.bar_sizes[bar] = hardware.bar_size(bar);
-    config.bar_types[bar] = hardware.ReadConfig(
-        static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar), 4);
+    config.bar_types[bar] = hardware.assigned_bar(bar);
   }
   config.bar_sizes[VFIO_PCI_ROM_REGION_INDEX] =
       options_.fixture.expansion_rom().bar_size();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/vfio/fixture_bytes.h"
 
+#include <linux/pci_regs.h>
+
 #include <algorithm>
 
 #include "absl/status/status.h"
@@ -78,6 +80,33 @@ std::vector<uint8_t> ExpandRows(
     Place(bytes, row.offset(), bytes.size(), out);
   }
   return out;
+}
+
+BarRegisters AssignedBars(const PciDevice& device,
+                          absl::Span<const uint8_t> config) {
+  // <linux/ioport.h>: the low bits of a PCI resource's flags are the
+  // register's.
+  constexpr uint64_t kRegisterBits = 0xf;
+  constexpr uint64_t kMemory64 = 0x100000;  // IORESOURCE_MEM_64
+  BarRegisters registers = {};
+  if (!device.is_virtual_function()) {
+    for (size_t i = 0; i < registers.size(); ++i) {
+      registers[i] = ReadLe32(config, PCI_BASE_ADDRESS_0 + 4 * i);
+    }
+    return registers;
+  }
+  const size_t count = std::min<size_t>(
+      registers.size(), static_cast<size_t>(device.host_resources_size()));
+  for (size_t i = 0; i < count; ++i) {
+    const HostResource& resource = device.host_resources(static_cast<int>(i));
+    if (resource.flags() == 0) continue;
+    registers[i] = static_cast<uint32_t>(resource.start() |
+                                         (resource.flags() & kRegisterBits));
+    if ((resource.flags() & kMemory64) != 0 && i + 1 < registers.size()) {
+      registers[i + 1] = static_cast<uint32_t>(resource.start() >> 32);
+    }
+  }
+  return registers;
 }
 
 std::optional<uint8_t> FindCapability(absl::Span<const uint8_t> config,

@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_TESTING_VFIO_FIXTURE_BYTES_H_
 #define PASSTHRU_TESTING_VFIO_FIXTURE_BYTES_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -36,6 +37,12 @@ ConfigImage ExpandConfig(const PciDevice& device);
 // `size` bytes, of which `rows` fill in some.
 std::vector<uint8_t> ExpandRows(
     const google::protobuf::RepeatedPtrField<ByteRow>& rows, size_t size);
+
+// The BAR registers as the host has assigned them. A virtual function's own are
+// 0: its BARs are where and what the host's resources say.
+using BarRegisters = std::array<uint32_t, 6>;
+BarRegisters AssignedBars(const PciDevice& device,
+                          absl::Span<const uint8_t> config);
 
 // Offset of the first capability `id` (PCI Local Bus 3.0, 6.7) in a
 // configuration space of any contents; the walk is bounded. The simulation has

@@ -115,9 +115,10 @@ void CheckCapabilities(const Region& region, const ConfigImage& config,
 }
 
 void CheckBar(const Region& region, const ConfigImage& config,
+              const BarRegisters& registers, const std::string& source,
               std::string_view field, FixtureProblems& problems) {
   const size_t offset = kBar0Register + 4 * region.index();
-  const uint32_t low = ReadLe32(config.bytes, offset);
+  const uint32_t low = registers[region.index()];
   const bool io = IsIo(low);
   const bool wide = Is64Bit(low);
   const uint64_t size = region.size();
@@ -145,19 +146,18 @@ void CheckBar(const Region& region, const ConfigImage& config,
     return;
   }
   const uint32_t type_bits = io ? 3 : 15;
-  const uint64_t high = wide && region.index() + 1 < kBars
-                            ? ReadLe32(config.bytes, offset + 4)
-                            : 0;
+  const uint64_t high =
+      wide && region.index() + 1 < kBars ? registers[region.index() + 1] : 0;
   const uint64_t address = (low & ~uint64_t{type_bits}) | high << 32;
   if ((address & (size - 1)) != 0) {
     add("size", absl::StrFormat("0x%x does not divide the address 0x%x that "
-                                "register 0x%02x of `config` holds",
-                                size, address, offset));
+                                "%s holds",
+                                size, address, source));
   }
   if (address == 0) {
-    add("index", absl::StrFormat("register 0x%02x of `config` holds no address;"
-                                 " Linux treats such a BAR as not there",
-                                 offset));
+    add("index", absl::StrCat(source,
+                              " holds no address; Linux treats such a BAR as "
+                              "not there"));
   }
   if (wide && region.index() + 1 == kBars) {
     add("index", "BAR 5 cannot be a 64-bit BAR: there is no upper half");
@@ -175,8 +175,17 @@ void CheckBar(const Region& region, const ConfigImage& config,
   }
 }
 
+// Where a BAR's address and kind stand.
+std::string SourceOfBar(const PciDevice& device, uint32_t bar) {
+  return device.is_virtual_function()
+             ? absl::StrFormat("host_resources[%d] (of a virtual function)",
+                               bar)
+             : absl::StrFormat("register 0x%02x of `config`",
+                               kBar0Register + 4 * bar);
+}
+
 void CheckBarRegistersAreCovered(const PciDevice& device,
-                                 const ConfigImage& config,
+                                 const BarRegisters& registers,
                                  FixtureProblems& problems) {
   std::set<uint32_t> present;
   for (const Region& region : device.regions()) {
@@ -184,7 +193,7 @@ void CheckBarRegistersAreCovered(const PciDevice& device,
   }
   bool upper_half = false;
   for (uint32_t i = 0; i < kBars; ++i) {
-    const uint32_t low = ReadLe32(config.bytes, kBar0Register + 4 * i);
+    const uint32_t low = registers[i];
     if (upper_half) {
       if (present.contains(i)) {
         problems.Add("regions", absl::StrCat("BAR ", i,
@@ -197,9 +206,8 @@ void CheckBarRegistersAreCovered(const PciDevice& device,
     upper_half = Is64Bit(low);
     if (low != 0 && !present.contains(i)) {
       problems.Add("regions",
-                   absl::StrFormat("none for BAR %d, though register 0x%02x of "
-                                   "`config` holds 0x%08x",
-                                   i, kBar0Register + 4 * i, low));
+                   absl::StrFormat("none for BAR %d, though %s holds 0x%08x", i,
+                                   SourceOfBar(device, i), low));
     }
   }
 }
@@ -256,6 +264,7 @@ void CheckRom(const PciDevice& device, const ConfigImage& config,
 
 void CheckRegions(const PciDevice& device, const ConfigImage& config,
                   FixtureProblems& problems) {
+  const BarRegisters registers = AssignedBars(device, config.bytes);
   std::optional<uint32_t> previous;
   for (int i = 0; i < device.regions().size(); ++i) {
     const Region& region = device.regions(i);
@@ -274,7 +283,10 @@ void CheckRegions(const PciDevice& device, const ConfigImage& config,
     CheckCapabilities(region, config, field, problems);
     CheckRows(region.contents(), field + ".contents", region.size(), problems);
     if (region.index() < kBars) {
-      if (region.size() != 0) CheckBar(region, config, field, problems);
+      if (region.size() != 0) {
+        CheckBar(region, config, registers, SourceOfBar(device, region.index()),
+                 field, problems);
+      }
     } else if (region.index() == VFIO_PCI_CONFIG_REGION_INDEX) {
       if (region.size() != device.config_space_size()) {
         problems.Add(field + ".size",
@@ -292,7 +304,7 @@ void CheckRegions(const PciDevice& device, const ConfigImage& config,
       }
     }
   }
-  CheckBarRegistersAreCovered(device, config, problems);
+  CheckBarRegistersAreCovered(device, registers, problems);
   CheckRom(device, config, problems);
 }
 

@@ -57,6 +57,7 @@ HardwareFunction::HardwareFunction(const PciDevice& device,
                                    std::unique_ptr<DeviceModel> model)
     : device_(device),
       image_(ExpandConfig(device)),
+      assigned_bars_(AssignedBars(device_, image_.bytes)),
       config_(image_.bytes),
       model_(std::move(model)) {
   const auto find = [this](uint8_t id) {
@@ -176,7 +177,8 @@ void HardwareFunction::FillUnknownMasks() {
   SetMaskDefault(PCI_INTERRUPT_LINE, 0xff, 1);
   for (unsigned bar = 0; bar < kBars; ++bar) {
     const Region* region = FindRegion(device_, bar);
-    if (region == nullptr) continue;
+    // SR-IOV 1.1, 3.4.1.11: a virtual function's registers are 0.
+    if (region == nullptr || device_.is_virtual_function()) continue;
     const size_t offset = PCI_BASE_ADDRESS_0 + 4 * bar;
     const uint64_t address_bits = ~(region->size() - 1);
     const uint32_t low = ReadLe32(image_.bytes, offset);
@@ -408,8 +410,7 @@ uint64_t HardwareFunction::bar_size(unsigned bar) const {
 }
 
 bool HardwareFunction::bar_is_io(unsigned bar) const {
-  return (ReadLe32(image_.bytes, PCI_BASE_ADDRESS_0 + 4 * bar) &
-          PCI_BASE_ADDRESS_SPACE_IO) != 0;
+  return (assigned_bars_[bar] & PCI_BASE_ADDRESS_SPACE_IO) != 0;
 }
 
 bool HardwareFunction::DecodesBar(unsigned bar) const {

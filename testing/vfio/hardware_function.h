@@ -82,6 +82,8 @@ class HardwareFunction {
   // BARs, by number; 0 for one that does not exist.
   uint64_t bar_size(unsigned bar) const;
   bool bar_is_io(unsigned bar) const;
+  // The BAR register as the host assigned it (AssignedBars()).
+  uint32_t assigned_bar(unsigned bar) const { return assigned_bars_[bar]; }
   BarMemory* bar_memory(unsigned bar) { return bars_[bar].get(); }
   // One access of `data.size()` 1, 2, 4 or 8, to the model or to memory.
   void ReadBar(unsigned bar, uint64_t offset, absl::Span<uint8_t> data);
@@ -135,6 +137,7 @@ class HardwareFunction {
 
   const PciDevice device_;
   ConfigImage image_;  // Masks, and the bytes at power-on.
+  BarRegisters assigned_bars_;
   std::vector<uint8_t> config_;
   Capabilities capabilities_;
   bool can_disable_intx_ = false;
