@@ -62,7 +62,7 @@ TEST_F(InvariantsTest, PassingThroughProperlyBreaksNothing) {
   ASSERT_EQ(MapRam(0, 0, KvmTestVm::kRamSize), 0);
   ASSERT_EQ(vm_->SetRoutes(24, {{.address = 0xfee00000, .data = 0x30}}), 0);
   ASSERT_EQ(vm_->SetIrqfd(user_->NewEventfd(), 24), 0);
-  // A pin of the IOAPIC is a route as well.
+  // Another message is a route as well.
   ASSERT_EQ(vm_->SetRoutes(24, {{.address = 0xfee00000, .data = 0x31}}), 0);
   host_.invariants().CheckAtRest();
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);

@@ -332,14 +332,17 @@ absl::StatusOr<pci::Bdf> AddSimulated(fake::SimulatedHost& host,
 
 absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
   if (!options.devices.empty()) {
-    const std::vector<std::string> before = ProcessResources();
+    const auto before = ProcessResources();
+    if (!before.ok()) return before.status();
     kernel::LinuxSyscalls linux_kernel;
     Demo demo(&linux_kernel, /*simulated=*/nullptr, options);
     if (absl::Status status = demo.Run(options.devices); !status.ok()) {
       return status;
     }
     DemoReport report = std::move(demo.report());
-    for (const std::string& held : NewResources(before, ProcessResources())) {
+    const auto after = ProcessResources();
+    if (!after.ok()) return after.status();
+    for (const std::string& held : NewResources(*before, *after)) {
       report.mutable_teardown()->add_leftovers(held);
     }
     return report;

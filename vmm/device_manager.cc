@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -244,6 +245,10 @@ absl::StatusOr<DeviceManager::Attached> DeviceManager::AttachInGroup(
     pci::Bdf device, uint32_t number, pci::Bdf guest) {
   auto opened = vfio::VfioDevice::Open(groups_[number].group, device);
   if (!opened.ok()) return opened.status();
+  const auto tell = [guest](const std::function<void(pci::Bdf)>& whom) {
+    return whom == nullptr ? std::function<void()>()
+                           : [guest, whom] { whom(guest); };
+  };
   std::optional<allocator::Gsi> intx_gsi;
   if (options_.intx) intx_gsi = allocator::Gsi(IntxGsi(guest.device()));
   auto created = vfio_pci::VfioPciDevice::Create({
@@ -258,6 +263,8 @@ absl::StatusOr<DeviceManager::Attached> DeviceManager::AttachInGroup(
       .topology_mutex = &machine_->topology_mutex(),
       .intx_gsi = intx_gsi,
       .budget = budget_.get(),
+      .on_unplug_request = tell(options_.on_unplug_request),
+      .on_error = tell(options_.on_error),
   });
   if (!created.ok()) return created.status();
   return Attached{

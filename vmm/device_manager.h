@@ -3,6 +3,7 @@
 #define PASSTHRU_VMM_DEVICE_MANAGER_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -31,6 +32,12 @@ struct DeviceManagerOptions {
   // for a VMM whose tables (ACPI's _PRT) tell its guest so. If not, the guest
   // sees no pins.
   bool intx = false;
+  // The host wants the device at `guest` back: Detach() it, or the host waits
+  // for the VM to end. And: the device at `guest` reported an uncorrectable
+  // error. From the machine's event loop, so another thread is told; neither
+  // may call the manager.
+  std::function<void(pci::Bdf guest)> on_unplug_request;
+  std::function<void(pci::Bdf guest)> on_error;
 };
 
 // The passed-through devices of a machine: attaches them to its PCI bus, and

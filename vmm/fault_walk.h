@@ -21,8 +21,8 @@ struct WalkPlan {
     kMachine,
     // With a device at work (the bystander, an edu), attach another one (the
     // subject, an NVMe controller), bring it up, write and verify, move its
-    // BARs, write and verify again, storm its masks, unplug it in the middle of
-    // that, detach.
+    // BARs, write and verify again, storm its masks, unplug it with its vectors
+    // enabled and its BARs mapped, detach.
     kDevice,
   };
   Scenario scenario = Scenario::kDevice;

@@ -170,6 +170,8 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     for (uint16_t i = 0; !stop_; i = (i + 1) % kVectors) {
       std::this_thread::yield();
       absl::MutexLock lock(&raise_mutex_);
+      if (taken_[i] > raised_[i])
+        ADD_FAILURE() << "vector " << i << " came twice";
       if (taken_[i] != raised_[i]) continue;
       ++raised_[i];
       CHECK_OK(host_.vfio().WithHardware(
@@ -234,7 +236,6 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
         [this] { return host_.kernel().kvm().Messages().size() == Taken(); }));
     for (uint16_t i = 0; i < kVectors; ++i) {
       ASSERT_LE(taken_[i], raised_[i]) << "vector " << i << " came twice";
-      ASSERT_LE(raised_[i] - taken_[i], 1u) << "vector " << i << " was lost";
       raised_[i] = taken_[i];
     }
   }
@@ -277,7 +278,6 @@ TEST_P(MachineStormTest, EachInterruptIsTakenOnce) {
     absl::MutexLock lock(&raise_mutex_);
     for (uint16_t i = 0; i < kVectors; ++i) {
       EXPECT_LE(taken_[i], raised_[i]) << "vector " << i << " came twice";
-      EXPECT_LE(raised_[i] - taken_[i], 1u);
     }
     // The last ones come too: the guest unmasks again and again.
     EXPECT_TRUE(Await([this] {

@@ -64,6 +64,15 @@ std::optional<fake::Fault> PlannedFault::Choose(const fake::Call& call) {
   return std::nullopt;
 }
 
+bool PlannedFault::IsOptional() const {
+  // Delivered from user space; trapped instead of mapped.
+  constexpr std::array<std::string_view, 3> kCalls = {
+      "KVM_IRQFD", "KVM_SET_GSI_ROUTING", "KVM_SET_USER_MEMORY_REGION"};
+  return std::find(kCalls.begin(), kCalls.end(), call_.name) != kCalls.end() ||
+         (call_.name == "mmap" &&
+          absl::StartsWith(call_.subject, "vfio-device"));
+}
+
 bool PlannedFault::IsToldBy(std::string_view text,
                             std::string_view device) const {
   if (!device.empty() && !absl::StrContains(text, device)) return false;

@@ -43,6 +43,10 @@ class PlannedFault {
   // Calls that testing/linux_errnos.h does not have.
   const std::vector<std::string>& unknown() const { return unknown_; }
 
+  // Whether the device can do without what failed: it is slower, but no
+  // interrupt is lost.
+  bool IsOptional() const;
+
   // Whether `text` tells of this fault: with the errno, the call, and
   // `device`.
   bool IsToldBy(std::string_view text, std::string_view device) const;

@@ -10,12 +10,13 @@
 #include <system_error>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace passthru::vmm {
 
-std::vector<std::string> ProcessResources() {
+absl::StatusOr<std::vector<std::string>> ProcessResources() {
   std::vector<std::string> resources;
   std::error_code error;
   for (const auto& entry :
@@ -24,6 +25,11 @@ std::vector<std::string> ProcessResources() {
     // The descriptor that lists the folder is gone, or goes with the loop.
     if (error || absl::EndsWith(target.string(), "/fd")) continue;
     resources.push_back(absl::StrCat("descriptor of ", target.string()));
+  }
+  if (resources.empty()) {
+    return absl::UnavailableError(
+        "/proc/self/fd shows nothing; what is left behind can be seen only "
+        "where /proc is mounted");
   }
   // proc(5): "address perms offset dev inode pathname".
   std::ifstream maps("/proc/self/maps");

@@ -5,14 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
 namespace passthru::vmm {
 
 // What this process holds of the kernel it runs on, from /proc/self: every
 // descriptor, and every mapping of a device or of a descriptor without a file
 // (VFIO devices, VMs, vCPUs). Memory slots, irqfds, routes and DMA mappings
 // belong to such descriptors and go with them. Sorted; a line each:
-// "descriptor of anon_inode:kvm-vm".
-std::vector<std::string> ProcessResources();
+// "descriptor of anon_inode:kvm-vm". Fails where /proc cannot be read.
+absl::StatusOr<std::vector<std::string>> ProcessResources();
 
 // What is in `after` and was not in `before`; both sorted.
 std::vector<std::string> NewResources(const std::vector<std::string>& before,

@@ -234,6 +234,10 @@ absl::Status FakeHostVectors::Disable() {
   absl::MutexLock lock(&mutex_);
   ++calls_;
   if (log_ != nullptr) log_->push_back("set off");
+  if (disable_failures_ > 0) {
+    --disable_failures_;
+    return kernel::ErrnoError(disable_error_, "VFIO_DEVICE_SET_IRQS");
+  }
   if (!enabled_) return kernel::ErrnoError(EINVAL, "VFIO_DEVICE_SET_IRQS");
   enabled_ = false;
   fds_.clear();
@@ -267,6 +271,12 @@ int FakeHostVectors::calls() const {
 void FakeHostVectors::LimitVectors(uint32_t available) {
   absl::MutexLock lock(&mutex_);
   limit_ = available;
+}
+
+void FakeHostVectors::FailDisable(int times, int error) {
+  absl::MutexLock lock(&mutex_);
+  disable_failures_ = times;
+  disable_error_ = error;
 }
 
 void FakeHostVectors::FailSet(int times, int error) {

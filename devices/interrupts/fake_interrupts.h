@@ -119,6 +119,7 @@ class FakeHostVectors final : public HostVectors {
   // The host has only so many vectors.
   void LimitVectors(uint32_t available);
   void FailSet(int times, int error);
+  void FailDisable(int times, int error);
 
  private:
   FakeInterruptController* const controller_;
@@ -133,6 +134,8 @@ class FakeHostVectors final : public HostVectors {
   int calls_ ABSL_GUARDED_BY(mutex_) = 0;
   int failures_ ABSL_GUARDED_BY(mutex_) = 0;
   int error_ ABSL_GUARDED_BY(mutex_) = 0;
+  int disable_failures_ ABSL_GUARDED_BY(mutex_) = 0;
+  int disable_error_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace passthru::interrupts

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "devices/interrupts/msix_vector_group.h"
@@ -23,6 +24,7 @@
 namespace passthru::interrupts {
 
 absl::Status MsixVectorGroup::EnableHost() {
+  if (absl::Status status = DisableHost(); !status.ok()) return status;
   if (options_.kind == Kind::kMsi) {
     host_limit_ = count_;
     return Arm(0, count_, /*programmed_only=*/false);
@@ -45,11 +47,30 @@ absl::Status MsixVectorGroup::EnableHost() {
       "%s: the host has only %u vectors available", options_.name, *available));
 }
 
+absl::Status MsixVectorGroup::DisableHost() {
+  if (!host_on_) return absl::OkStatus();
+  ++stats_.set_irqs_calls;
+  absl::Status status = options_.host->Disable();
+  if (!status.ok()) {
+    ++stats_.failed_calls;
+    options_.failures->Add(absl::StrCat(options_.name, " cannot be disabled"),
+                           status);
+    return status;
+  }
+  host_on_ = false;
+  // Nothing signals any more. What came before belongs to the life that ends
+  // here; left in the counter, it would be a spurious interrupt of the next.
+  for (Vector& vector : vectors_) {
+    if (vector.event.has_value()) vector.event->Read().IgnoreError();
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<uint32_t> MsixVectorGroup::SetHost(
     uint32_t first, absl::Span<const int> event_fds) {
   ++stats_.set_irqs_calls;
   absl::StatusOr<uint32_t> available = options_.host->Set(first, event_fds);
-  if (available.ok() && *available == 0) host_enabled_ = true;
+  if (available.ok() && *available == 0) host_enabled_ = host_on_ = true;
   return available;
 }
 
@@ -118,6 +139,8 @@ absl::Status MsixVectorGroup::Arm(uint32_t first, uint32_t count,
     }
     fds.push_back(vectors_[i].event->fd());
   }
+  // The call that enables the type decides how many vectors there will be.
+  if (!host_enabled_) fds.resize(count, HostVectors::kNoEventFd);
   absl::StatusOr<uint32_t> available = SetHost(first, fds);
   if (!available.ok()) return available.status();
   if (*available != 0) {
@@ -132,6 +155,7 @@ absl::Status MsixVectorGroup::Arm(uint32_t first, uint32_t count,
   for (uint32_t i = 0; i < fds.size(); ++i) {
     if (fds[i] == HostVectors::kNoEventFd) continue;
     vectors_[first + i].state = VectorState::kMasked;
+    vectors_[first + i].unarmed = false;
     ++armed_;
   }
   return absl::OkStatus();

@@ -70,7 +70,7 @@ absl::Status MsixVectorGroup::Disable() {
 }
 
 absl::Status MsixVectorGroup::DisableLocked() {
-  if (!enabled_) return absl::OkStatus();
+  if (!enabled_) return DisableHost();
   for (Vector& vector : vectors_) {
     if (vector.state == VectorState::kActive || vector.irqfd_stuck) {
       DeassignIrqfd(vector);
@@ -80,25 +80,10 @@ absl::Status MsixVectorGroup::DisableLocked() {
     vector.user_space_only = false;
     ReleaseRoute(vector);
   }
-  absl::Status status;
-  if (host_enabled_) {
-    ++stats_.set_irqs_calls;
-    status = options_.host->Disable();
-    if (!status.ok()) {
-      ++stats_.failed_calls;
-      options_.failures->Add(absl::StrCat(options_.name, " cannot be disabled"),
-                             status);
-    }
-  }
   host_enabled_ = false;
   armed_ = 0;
-  // Nothing signals any more. What came before belongs to the life that ends
-  // here; left in the counter, it would be a spurious interrupt of the next.
-  for (Vector& vector : vectors_) {
-    if (vector.event.has_value()) vector.event->Read().IgnoreError();
-  }
   enabled_ = false;
-  return status;
+  return DisableHost();
 }
 
 void MsixVectorGroup::SetFunctionMask(bool masked) {
@@ -140,19 +125,24 @@ void MsixVectorGroup::SetVector(pci::VectorIndex vector,
 
 void MsixVectorGroup::Unmask(uint32_t index) {
   Vector& vector = vectors_[index];
-  if (vector.state == VectorState::kWatched ||
-      vector.state == VectorState::kActive) {
+  if (vector.state != VectorState::kOff) {
+    Open(vector);
     return;
   }
-  if (vector.state == VectorState::kOff) {
-    absl::Status status = ArmForUse(index);
-    vector.unarmed = !status.ok();
-    if (!status.ok()) {
-      ++stats_.failed_arms;
-      Failed(vector, "has no interrupts: it cannot be armed", status);
-      return;
-    }
+  if (absl::Status status = ArmForUse(index); !status.ok()) {
+    ++stats_.failed_arms;
+    vector.unarmed = true;
+    Failed(vector, "has no interrupts: it cannot be armed", status);
   }
+  // Others were armed with it, which may have failed when the guest unmasked
+  // them.
+  for (uint32_t i = 0; i < count_; ++i) {
+    if (!vectors_[i].masked) Open(vectors_[i]);
+  }
+}
+
+void MsixVectorGroup::Open(Vector& vector) {
+  if (vector.state != VectorState::kMasked) return;
   if (vector.irqfd_stuck) DeassignIrqfd(vector);
   vector.state = VectorState::kWatched;
   StageMessage(vector);
@@ -166,6 +156,7 @@ void MsixVectorGroup::Unmask(uint32_t index) {
 
 void MsixVectorGroup::Mask(uint32_t index) {
   Vector& vector = vectors_[index];
+  vector.unarmed = false;
   if (vector.state == VectorState::kOff) return;
   if (vector.state == VectorState::kActive) DeassignIrqfd(vector);
   vector.state = VectorState::kMasked;

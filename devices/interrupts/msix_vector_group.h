@@ -120,7 +120,8 @@ class MsixVectorGroup {
 
   // The guest clears the enable bit, or the device is reset: nothing signals
   // any more, and no stale count is left for the next Enable(). Messages and
-  // masks are kept. A no-op when not enabled.
+  // masks are kept. When not enabled, tries again to make the kernel give up
+  // what it kept at an earlier failure.
   absl::Status Disable();
 
   // Bit 14 of MSI-X Message Control.
@@ -164,6 +165,7 @@ class MsixVectorGroup {
 
   // Arming: host vectors and eventfds (msix_vector_arming.cc).
   absl::Status EnableHost() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status DisableHost() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<uint32_t> SetHost(uint32_t first,
                                    absl::Span<const int> event_fds)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -179,6 +181,7 @@ class MsixVectorGroup {
   // Transitions.
   void OnEvent(uint32_t index);
   void Unmask(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Open(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Mask(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ChangeMessage(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void StageMessage(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -205,6 +208,9 @@ class MsixVectorGroup {
   bool function_masked_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t count_ ABSL_GUARDED_BY(mutex_) = 0;  // in use while enabled
   bool host_enabled_ ABSL_GUARDED_BY(mutex_) = false;
+  // The kernel has the type on: from the call that enables it to the one that
+  // disables it, which may fail and is then tried again.
+  bool host_on_ ABSL_GUARDED_BY(mutex_) = false;
   // Vectors from here on cannot be armed: the host had no more when it was
   // asked for all (not dynamic).
   uint32_t host_limit_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -172,6 +172,30 @@ TEST_F(MsixVectorGroupTest, AVectorWithoutAHostVectorWorksWhenOneIsFree) {
   EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
 }
 
+// A block arms vectors that the guest has unmasked already, in vain.
+TEST_F(MsixVectorGroupTest, AVectorThatIsArmedWithAnotherWorksToo) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  for (uint16_t i = 0; i < 2; ++i) Set(i, 0x30 + i, /*masked=*/false);
+  host_->FailSet(2, ENOSPC);
+  Set(5, 0x35, /*masked=*/false);
+  ASSERT_EQ(State(5), VectorState::kOff);
+  ASSERT_TRUE(group_->Describe()[5].unarmed);
+  Set(4, 0x34, /*masked=*/false);
+  EXPECT_EQ(State(5), VectorState::kWatched);
+  EXPECT_FALSE(group_->Describe()[5].unarmed);
+  Fire(5);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x35)));
+}
+
+TEST_F(MsixVectorGroupTest, AMaskedVectorIsNotReportedAsSilent) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  host_->FailSet(1, ENOSPC);
+  Set(0, 0x30, /*masked=*/false);
+  ASSERT_TRUE(group_->Describe()[0].unarmed);
+  Set(0, 0x30, /*masked=*/true);
+  EXPECT_FALSE(group_->Describe()[0].unarmed);
+}
+
 TEST_F(MsixVectorGroupTest, ABlockThatIsTooLargeIsCutToTheVectorInUse) {
   host_->LimitVectors(3);
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
@@ -587,6 +611,46 @@ TEST_F(MsixVectorGroupTest, MsiArmsAllItsVectorsWithOneCall) {
   for (uint16_t i = 0; i < 4; ++i) Fire(i);
   EXPECT_THAT(Delivered(), ElementsAre(Message(0x40), Message(0x41),
                                        Message(0x42), Message(0x43)));
+}
+
+// Without mask bits, a message that is written again is the only occasion.
+TEST_F(MsixVectorGroupTest, MsiThatIsEnabledLateEnablesAllItsVectors) {
+  Create(Kind::kMsi, /*dynamic=*/false);
+  for (uint16_t i = 0; i < 4; ++i) Set(i, 0x40 + i, /*masked=*/false);
+  host_->FailSet(5, EBUSY);  // The guest's enable, and its four vectors.
+  EXPECT_EQ(kernel::ErrnoOf(group_->Enable(4, false)), EBUSY);
+  for (uint16_t i = 0; i < 4; ++i) Set(i, 0x50 + i, /*masked=*/false);
+  for (uint16_t i = 0; i < 4; ++i) Fire(i);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x50), Message(0x51),
+                                       Message(0x52), Message(0x53)));
+}
+
+// --- What the kernel does not disable.
+
+TEST_F(MsixVectorGroupTest, ADisableThatFailedIsTriedAgainWhenEnabled) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  Set(0, 0x30, /*masked=*/false);
+  host_->FailDisable(2, EIO);
+  EXPECT_EQ(kernel::ErrnoOf(group_->Disable()), EIO);
+  ASSERT_TRUE(host_->Fire(0));  // Into the void: to the guest it is off.
+  RunLoop();
+  EXPECT_THAT(Delivered(), IsEmpty());
+  // Disabling fails once more; the unmasked vector is another occasion.
+  log_.clear();
+  EXPECT_EQ(kernel::ErrnoOf(group_->Enable(kVectors, false)), EIO);
+  EXPECT_THAT(log_, ElementsAre("set off", "set off", "set 0+1", "set 0+1"));
+  RunLoop();
+  EXPECT_THAT(Delivered(), IsEmpty()) << "of the life before";
+  Fire(0);
+  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+}
+
+TEST_F(MsixVectorGroupTest, ADisableThatFailedIsTriedAgainWhenDisabled) {
+  ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
+  host_->FailDisable(1, EIO);
+  EXPECT_EQ(kernel::ErrnoOf(group_->Disable()), EIO);
+  EXPECT_THAT(group_->Disable(), IsOk());
+  EXPECT_FALSE(host_->enabled());
 }
 
 TEST_F(MsixVectorGroupTest, MsiVectorsBeyondTheEnabledCountStayOff) {

@@ -140,9 +140,13 @@ TEST_P(MsixVectorStormTest, DisableAndEnableInBetweenLoseNothingButThePast) {
   ASSERT_TRUE(loop_->Start().ok());
   for (uint16_t i = 0; i < kVectors; ++i) Set(i, 0, /*masked=*/false);
   std::atomic<bool> stop = false;
+  std::atomic<uint64_t> raised = 0;
   std::thread device([&] {
     // Interrupts of a device that is off go nowhere.
-    while (!stop) host_.Fire(0);
+    while (!stop) {
+      host_.Fire(0);
+      ++raised;
+    }
   });
   for (int round = 0; round < 200; ++round) {
     ASSERT_TRUE(group_.Enable(kVectors, /*function_masked=*/false).ok());
@@ -150,6 +154,8 @@ TEST_P(MsixVectorStormTest, DisableAndEnableInBetweenLoseNothingButThePast) {
     while (controller_.delivered() == before) std::this_thread::yield();
     ASSERT_TRUE(group_.Disable().ok());
     const uint64_t after = controller_.delivered();
+    const uint64_t until = raised + 10;
+    while (raised < until) std::this_thread::yield();
     ASSERT_EQ(controller_.delivered(), after);
   }
   stop = true;

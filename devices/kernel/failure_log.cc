@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "devices/kernel/failure_log.h"
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -9,7 +10,6 @@
 
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 
 namespace passthru::kernel {
 
@@ -19,12 +19,12 @@ void FailureLog::Add(std::string_view what, const absl::Status& why) {
   {
     absl::MutexLock lock(&mutex_);
     line = KeepLocked(what, why);
-    const absl::Time now = absl::Now();
-    if (now - logged_ < absl::Seconds(1)) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_line_) {
       ++unlogged_;
       return;
     }
-    logged_ = now;
+    next_line_ = now + std::chrono::seconds(1);
     unlogged = std::exchange(unlogged_, 0);
   }
   if (unlogged > 0) {

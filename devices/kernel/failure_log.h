@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_DEVICES_KERNEL_FAILURE_LOG_H_
 #define PASSTHRU_DEVICES_KERNEL_FAILURE_LOG_H_
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -13,7 +14,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 
 namespace passthru::kernel {
 
@@ -52,7 +52,8 @@ class FailureLog {
   mutable absl::Mutex mutex_;
   uint64_t count_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<std::string> recent_ ABSL_GUARDED_BY(mutex_);
-  absl::Time logged_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  // When the next line may be logged; the clock that is set by nobody.
+  std::chrono::steady_clock::time_point next_line_ ABSL_GUARDED_BY(mutex_);
   uint64_t unlogged_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

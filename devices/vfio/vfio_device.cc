@@ -88,11 +88,19 @@ absl::Status VfioDevice::Query() {
                         what, info.num_irqs, kMinIrqs, kMaxIrqs));
   }
   flags_ = info.flags;
+  // EINVAL: it has no such region or interrupt. After any other failure nobody
+  // knows, and a guest with half a device is worse off than with none.
+  const auto is_unknown = [](const absl::Status& status) {
+    const int error = kernel::ErrnoOf(status);
+    return error != 0 && error != EINVAL;
+  };
   for (uint32_t i = 0; i < info.num_regions; ++i) {
     regions_.push_back(QueryRegionInfo(syscalls_, fd(), i, name_));
+    if (is_unknown(regions_.back().status)) return regions_.back().status;
   }
   for (uint32_t i = 0; i < info.num_irqs; ++i) {
     irqs_.push_back(QueryIrqInfo(syscalls_, fd(), i, name_));
+    if (is_unknown(irqs_.back().status)) return irqs_.back().status;
   }
   const VfioRegionInfo& config = regions_[VFIO_PCI_CONFIG_REGION_INDEX];
   if (!config.status.ok()) return config.status;

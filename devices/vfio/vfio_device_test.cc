@@ -79,9 +79,9 @@ TEST_F(VfioDeviceTest, RefusedQueriesKeepTheirPlace) {
 TEST_F(VfioDeviceTest, QueryThatFailsDoesNotShiftTheOthers) {
   const pci::Bdf address = Plug("e1000e");
   // Region 1 of 0, 1, 2, ...
-  kernel().faults().FailNthOf("VFIO_DEVICE_GET_REGION_INFO", 2, ENOMEM);
+  kernel().faults().FailNthOf("VFIO_DEVICE_GET_REGION_INFO", 2, EINVAL);
   const std::unique_ptr<VfioDevice> device = OpenDevice(address, 6);
-  EXPECT_EQ(ErrnoOf(device->region(1).status), ENOMEM);
+  EXPECT_EQ(ErrnoOf(device->region(1).status), EINVAL);
   EXPECT_FALSE(device->region(1).exists());
   EXPECT_EQ(device->region(2).size, 0x20u);
   EXPECT_EQ(device->region(3).size, 0x4000u);
@@ -142,7 +142,6 @@ TEST_F(VfioDeviceTest, FailureOfAnyCallLeavesNothing) {
       EXPECT_THAT(status, IsOk());
       break;
     }
-    // A region or interrupt type whose query fails is marked and passed over.
     if (!status.ok()) ++failures;
     EXPECT_TRUE(kernel().CheckLeaks().empty())
         << "after call " << n << " failed: " << kernel().CheckLeaks();

@@ -151,7 +151,9 @@ std::vector<std::string> ToLines(const BarReport& report) {
       report.problem.empty() ? "" : "  ", report.problem)};
   for (const BarAreaReport& area : report.areas) {
     std::string why(Explain(area.area.kind));
-    if (area.area.mapped() && !area.refused.empty()) {
+    if (area.stale_slot) {
+      why = absl::StrCat("still reached where it was: ", area.refused);
+    } else if (area.area.mapped() && !area.refused.empty()) {
       why = absl::StrCat("no slot: ", area.refused);
     } else if (!area.refused.empty()) {
       absl::StrAppend(&why, ": ", area.refused);

@@ -14,6 +14,9 @@ void InterruptMode::Apply(const Desired& desired) {
   if (kind != kind_ || resized) {
     Leave();
     Enter(kind, desired);
+  } else if (kind == InterruptKind::kIntx) {
+    // On already, unless it failed to come up.
+    CheckIntx(options_.intx->Enable(), "INTx is silent");
   } else if (kind == InterruptKind::kMsix) {
     options_.msix->SetFunctionMask(desired.function_masked);
   }
@@ -25,7 +28,6 @@ InterruptKind InterruptMode::Choose(const Desired& desired) const {
   if (msi && (kind_ == InterruptKind::kMsi || !msix))
     return InterruptKind::kMsi;
   if (msix) return InterruptKind::kMsix;
-  // A line that failed to come up is tried again when the mode next changes.
   return desired.intx && options_.intx != nullptr ? InterruptKind::kIntx
                                                   : InterruptKind::kNone;
 }
@@ -51,8 +53,19 @@ void InterruptMode::Leave() {
   }
 }
 
+// The kernel has one type on at a time: what it would not disable is tried
+// again.
 void InterruptMode::Enter(InterruptKind kind, const Desired& desired) {
   kind_ = kind;
+  if (options_.intx != nullptr && kind != InterruptKind::kIntx) {
+    CheckIntx(options_.intx->Disable(), "INTx is still on");
+  }
+  if (options_.msi != nullptr && kind != InterruptKind::kMsi) {
+    options_.msi->Disable().IgnoreError();  // In the failure log.
+  }
+  if (options_.msix != nullptr && kind != InterruptKind::kMsix) {
+    options_.msix->Disable().IgnoreError();
+  }
   switch (kind) {
     case InterruptKind::kNone:
       return;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "devices/interrupts/fake_interrupts.h"
 #include "devices/interrupts/gsi_router.h"
+#include "devices/kernel/errors.h"
 #include "devices/kernel/event_loop.h"
 #include "devices/kernel/failure_log.h"
 #include "devices/kernel/linux_syscalls.h"
@@ -28,10 +29,12 @@ class LoggingIntxHost final : public IntxHost {
   absl::Status SetUnmask(int) override { return absl::OkStatus(); }
   absl::Status Disable() override { return Note("INTx off"); }
 
+  bool fail = false;
+
  private:
   absl::Status Note(const char* what) {
     log_->push_back(what);
-    return absl::OkStatus();
+    return fail ? kernel::ErrnoError(EIO, what) : absl::OkStatus();
   }
   interrupts::CallLog* const log_;
 };
@@ -105,6 +108,25 @@ TEST_F(InterruptModeTest, MsiToMsixGoesThroughOff) {
   mode_.Apply({.msix = true});
   EXPECT_THAT(log_,
               ElementsAre("MSI bit off", "set off", "set 0+1", "MSI-X bit on"));
+}
+
+// The kernel has one type on at a time.
+TEST_F(InterruptModeTest, WhatWasNotDisabledIsTriedAgainWithTheNextMode) {
+  mode_.Apply({.msi = true, .msi_vectors = 2});
+  log_.clear();
+  host_.FailDisable(1, EIO);
+  mode_.Apply({.msix = true});
+  EXPECT_THAT(log_, ElementsAre("MSI bit off", "set off", "set off", "set 0+1",
+                                "MSI-X bit on"));
+}
+
+TEST_F(InterruptModeTest, ALineThatFailedIsTriedAgain) {
+  intx_host_.fail = true;
+  mode_.Apply({});
+  EXPECT_FALSE(intx_.enabled());
+  intx_host_.fail = false;
+  mode_.Apply({});
+  EXPECT_TRUE(intx_.enabled());
 }
 
 TEST_F(InterruptModeTest, NothingChangedIsNoCall) {

@@ -10,6 +10,7 @@ namespace passthru::vfio_pci {
 
 absl::Status IntxLine::Enable() {
   if (enabled()) return absl::OkStatus();
+  if (absl::Status status = Disable(); !status.ok()) return status;
   absl::StatusOr<kernel::EventFd> trigger =
       kernel::EventFd::Create(options_.syscalls);
   if (!trigger.ok()) return trigger.status();
@@ -26,24 +27,31 @@ absl::Status IntxLine::Enable() {
   status = options_.host->SetTrigger(trigger->fd());
   if (status.ok()) {
     status = options_.host->SetUnmask(resample->fd());
-    if (!status.ok()) options_.host->Disable().IgnoreError();
+    if (!status.ok()) host_on_ = !options_.host->Disable().ok();
   }
   if (!status.ok()) {
     options_.controller->DeassignIrqfd(trigger->fd(), options_.gsi)
         .IgnoreError();
     return kernel::Annotate(status, options_.name);
   }
+  host_on_ = true;
   trigger_ = *std::move(trigger);
   resample_ = *std::move(resample);
   return absl::OkStatus();
 }
 
 absl::Status IntxLine::Disable() {
-  if (!enabled()) return absl::OkStatus();
-  absl::Status result = options_.host->SetUnmask(-1);
-  result.Update(options_.host->Disable());
-  result.Update(
-      options_.controller->DeassignIrqfd(trigger_->fd(), options_.gsi));
+  absl::Status result;
+  if (enabled()) result.Update(options_.host->SetUnmask(-1));
+  if (host_on_) {
+    const absl::Status disabled = options_.host->Disable();
+    host_on_ = !disabled.ok();
+    result.Update(disabled);
+  }
+  if (enabled()) {
+    result.Update(
+        options_.controller->DeassignIrqfd(trigger_->fd(), options_.gsi));
+  }
   trigger_.reset();
   resample_.reset();
   return kernel::Annotate(result, options_.name);

@@ -49,7 +49,8 @@ class IntxLine {
 
   // After a failure it is off. A no-op when it is on.
   absl::Status Enable();
-  // Goes on after a failure, and returns the first. A no-op when it is off.
+  // Goes on after a failure, and returns the first. When it is off, tries again
+  // to make the kernel give up what it kept at an earlier failure.
   absl::Status Disable();
   bool enabled() const { return trigger_.has_value(); }
 
@@ -57,6 +58,7 @@ class IntxLine {
   const Options options_;
   std::optional<kernel::EventFd> trigger_;
   std::optional<kernel::EventFd> resample_;
+  bool host_on_ = false;  // the kernel has the index on
 };
 
 }  // namespace passthru::vfio_pci

@@ -103,5 +103,20 @@ TEST_F(IntxLineTest, DisableGoesOnAfterAFailure) {
   EXPECT_FALSE(line_.enabled());
 }
 
+// The kernel still has INTx on, and refuses any other type until it is off.
+TEST_F(IntxLineTest, ADisableThatFailedIsTriedAgain) {
+  ASSERT_THAT(line_.Enable(), IsOk());
+  ends_.fail = "disable";
+  EXPECT_EQ(kernel::ErrnoOf(line_.Disable()), EIO);
+  ends_.log.clear();
+  EXPECT_EQ(kernel::ErrnoOf(line_.Enable()), EIO);
+  EXPECT_THAT(ends_.log, ElementsAre("disable"));
+  ends_.fail.clear();
+  ends_.log.clear();
+  EXPECT_THAT(line_.Disable(), IsOk());
+  EXPECT_THAT(line_.Disable(), IsOk());
+  EXPECT_THAT(ends_.log, ElementsAre("disable"));
+}
+
 }  // namespace
 }  // namespace passthru::vfio_pci

@@ -209,7 +209,7 @@ TEST_F(VfioPciDefectsTest, MsixWithoutInterruptsOfTheHostIsHidden) {
         return call.name == "VFIO_DEVICE_GET_IRQ_INFO" &&
                call.Find("index")->number == VFIO_PCI_MSIX_IRQ_INDEX;
       },
-      EIO);
+      EINVAL);
   ASSERT_THAT(rig_->Attach(), IsOk());
   EXPECT_EQ(rig_->FindCapability(0x11), 0u);
   EXPECT_EQ(rig_->Read(0x40, 4), 0u);

@@ -40,7 +40,7 @@ absl::StatusOr<std::shared_ptr<VfioPciDevice>> VfioPciDevice::Create(
   std::shared_ptr<VfioPciDevice> device =
       absl::WrapUnique(new VfioPciDevice(std::move(options)));
   if (absl::Status status = device->ReadImage(); !status.ok()) return status;
-  if (absl::Status status = device->DecodeBars(); !status.ok()) return status;
+  device->DecodeBars();
   device->CreateVectorGroups();
   if (absl::Status status = device->CreateShadow(); !status.ok()) {
     return kernel::Annotate(status, device->name_);
@@ -88,14 +88,11 @@ absl::Status VfioPciDevice::ReadImage() {
   return absl::OkStatus();
 }
 
-absl::Status VfioPciDevice::DecodeBars() {
+void VfioPciDevice::DecodeBars() {
   bool upper_half = false;
   for (uint8_t i = 0; i < pci::kType0BarCount; ++i) {
     const pci::BarIndex index(i);
     const vfio::VfioRegionInfo& region = device_->region(i);
-    // What the BAR is like is not known: a guest without it would be worse off
-    // than with no device.
-    if (kernel::ErrnoOf(region.status) != 0) return region.status;
     if (std::exchange(upper_half, false)) continue;
     if (!region.status.ok()) {
       problems_.push_back(
@@ -120,7 +117,6 @@ absl::Status VfioPciDevice::DecodeBars() {
     bar->address = 0;
     bars_.push_back(*bar);
   }
-  return absl::OkStatus();
 }
 
 // How many of a device's MSI or MSI-X vectors the guest is shown. Zero, with
@@ -338,6 +334,12 @@ absl::Status VfioPciDevice::SetBarAddress(pci::BarIndex index,
 
 absl::Status VfioPciDevice::Detach() {
   absl::Status result;
+  {
+    // The VM, whose mutex comes next, may be gone by the time that the last
+    // reference to a detached device is dropped.
+    absl::MutexLock lock(&mutex_);
+    if (detached_) return absl::OkStatus();
+  }
   {
     absl::MutexLock topology(topology_mutex_);
     {

@@ -61,8 +61,9 @@ namespace passthru::vfio_pci {
 //
 // Thread-safe. Three locks, in this order: the topology mutex of the VM, held
 // over every change of what is mapped or trapped where; the control mutex,
-// over the shadow and the interrupt mode; the interrupts' own. Nothing outside
-// is called under the control mutex but the kernel.
+// over the shadow and the interrupt mode; the interrupts' own. Under the
+// control mutex the router, the interrupt controller and EventLoop::Add() are
+// called, but not the address spaces and the guest memory.
 class VfioPciDevice final : public pci_host::PciFunction {
  public:
   struct Options {
@@ -123,9 +124,13 @@ class VfioPciDevice final : public pci_host::PciFunction {
   void ReconcileBars();
 
   // Takes the device out of the guest and closes it; nothing of it is left in
-  // the VM. Returns the first failure but goes on. Configuration reads are all
-  // ones from then on. Not from a callback of the event loop's other than
-  // on_unplug_request and on_error.
+  // the VM. Returns the first failure but goes on; OK if it was, or is being,
+  // detached by somebody else. Configuration reads are all ones from then on.
+  // What Options points to is needed until then, not after.
+  //
+  // Waits for callbacks that are running: not from one of the event loop's,
+  // other than on_unplug_request and on_error, and not under a lock that these
+  // take.
   absl::Status Detach();
 
   DeviceReport Describe() const;
@@ -137,7 +142,7 @@ class VfioPciDevice final : public pci_host::PciFunction {
   // The steps of Create(), in order; what they make goes into the members, so
   // that the destructor unwinds a half-made device. (vfio_pci_device.cc)
   absl::Status ReadImage();
-  absl::Status DecodeBars();
+  void DecodeBars();
   void CreateVectorGroups();
   uint32_t VectorsToShow(InterruptKind kind, uint32_t device_vectors);
   absl::Status CreateShadow();

@@ -113,7 +113,10 @@ void VfioPciDevice::WriteLocked(uint16_t offset,
   }
   const auto& msi = shadow_->msi();
   const auto& msix = shadow_->msix();
-  if ((msi.has_value() && changed.Changed(msi->offset(), msi->size())) ||
+  // Also with COMMAND, which drivers write when they start: what failed to come
+  // up is tried again.
+  if (changed.Changed(pci::kCommand.offset, 2) ||
+      (msi.has_value() && changed.Changed(msi->offset(), msi->size())) ||
       (msix.has_value() &&
        changed.Changed(msix->offset(), pci::MsixCapability::kSize))) {
     UpdateInterrupts();
@@ -209,20 +212,17 @@ void VfioPciDevice::ReconcileBars() {
     decoded = Decoded(*shadow_, power_state_);
   }
   mapper_->Retract(decoded).IgnoreError();  // In the failure log.
+  mapper_->Place(decoded);
 }
 
-// COMMAND as VFIO sees it is what its mappings follow.
+// COMMAND as VFIO sees it is what its mappings follow. A device that cannot be
+// asked is taken to be as it was: the fault may be another device's.
 void VfioPciDevice::RefreshDecode() {
   std::array<uint8_t, 2> bytes;
-  if (!ReadDevice(pci::kCommand.offset, absl::MakeSpan(bytes))) {
-    command_lost_ = true;
-    return;
-  }
+  if (!ReadDevice(pci::kCommand.offset, absl::MakeSpan(bytes))) return;
   const pci::Command now = {.raw = pci::LoadLittleEndian<uint16_t>(bytes, 0)};
-  if (pci::Command::kMemorySpace.Get(shadow_->Get(pci::kCommand)) &&
-      !pci::Command::kMemorySpace.Get(now)) {
-    command_lost_ = true;
-  }
+  command_lost_ = pci::Command::kMemorySpace.Get(shadow_->Get(pci::kCommand)) &&
+                  !pci::Command::kMemorySpace.Get(now);
 }
 
 absl::Status VfioPciDevice::Reset() {
