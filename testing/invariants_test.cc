@@ -6,6 +6,7 @@
 
 #include <linux/kvm.h>
 #include <linux/vfio.h>
+#include <sys/mman.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -116,6 +117,20 @@ TEST_F(InvariantsTest, SlotThatTheKernelDidNotDeleteIsExcused) {
   user_->WriteConfig(kCommand, 2, 0);
   EXPECT_THAT(Violations(), IsEmpty());
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);
+  // Once, not for good.
+  ASSERT_EQ(vm_->SetSlot(1, kBar, 0x2000, bar), 0);
+  EXPECT_THAT(Violations(), ElementsAre(HasSubstr("memory decode is off")));
+  ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);
+  user_->UnmapBar(bar, 0x2000);
+}
+
+TEST_F(InvariantsTest, SlotOverADeviceInD3hot) {
+  constexpr uint64_t kPmControl = 0x64;
+  void* const bar = user_->MapBar(0, 0, 0x2000);
+  ASSERT_EQ(vm_->SetSlot(1, kBar, 0x2000, bar), 0);
+  user_->WriteConfig(kPmControl, 2, 3);
+  EXPECT_THAT(Violations(), ElementsAre(HasSubstr("or not D0")));
+  ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);
   user_->UnmapBar(bar, 0x2000);
 }
 
@@ -175,6 +190,20 @@ TEST_F(InvariantsTest, MemoryUnmappedUnderASlot) {
               ElementsAre(AllOf(HasSubstr("memory slot 1 [0x100000, +0x1000)"),
                                 HasSubstr("lost its memory"),
                                 HasSubstr("after munmap("))));
+  ASSERT_EQ(vm_->SetSlot(1, 0, 0, nullptr), 0);
+}
+
+TEST_F(InvariantsTest, MemoryReplacedUnderASlot) {
+  uint8_t* const memory = user_->NewMemory(0x1000);
+  ASSERT_EQ(vm_->SetSlot(1, 0x100000, 0x1000, memory), 0);
+  ASSERT_TRUE(host_.kernel()
+                  .Mmap(memory, 0x1000, PROT_READ,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0)
+                  .ok());
+  EXPECT_THAT(Violations(),
+              ElementsAre(AllOf(HasSubstr("memory slot 1 [0x100000, +0x1000)"),
+                                HasSubstr("lost its memory"),
+                                HasSubstr("after mmap("))));
   ASSERT_EQ(vm_->SetSlot(1, 0, 0, nullptr), 0);
 }
 

@@ -38,7 +38,8 @@ brief() {
   "$@" >"$work/report"
   local status=$?
   if [[ $status == 0 ]]; then
-    sed -n -e '/^killed at /p' -e '/^What the guest did$/,/^$/p' "$work/report" |
+    sed -n -e '/^killed at /p' -e '/^What the guest did$/,/^$/p' \
+      -e '/^Left behind$/,/^$/p' "$work/report" |
       grep -v '^What the guest did$\|^$'
   else
     cat "$work/report"
@@ -100,6 +101,14 @@ demo_of_group() {
     --allow_writes
 }
 
+# One of several functions that a physical one makes, which keeps a host driver.
+demo_of_a_virtual_function() {
+  brief "$lab" --kernel="$kernel" \
+    --device=pcie-root-port,id=port1,chassis=1,addr=2 \
+    --device=igb,bus=port1,romfile= --vfs=0000:01:00.0=2 \
+    --bind=0000:01:10.2 "$demo" --device=0000:01:10.2
+}
+
 # One of the two is still the host's: a sentence that says so.
 demo_of_half_a_group() {
   local said
@@ -126,7 +135,7 @@ demo_killed() {
 # Captured again, devices are what their fixtures say.
 capture() {
   PASSTHRU_LAB_KERNEL=$kernel "$here/testing/capture/lab_fixtures" --compare \
-    contract
+    contract virtual
 }
 
 [[ $# -ge 1 ]] || set -- 6.12 6.1
@@ -138,6 +147,7 @@ for kernel in "$@"; do
   run "demo of edu" demo_of edu edu
   run "demo of a group of two" demo_of_group
   run "demo of a group that is not viable" demo_of_half_a_group
+  run "demo of a virtual function" demo_of_a_virtual_function
   run "demo that is killed" demo_killed
 done
 if [[ $failed != 0 ]]; then
