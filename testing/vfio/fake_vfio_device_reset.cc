@@ -23,6 +23,19 @@ int CopyHeader(const void* arg, size_t minimum, T* value) {
   return value->argsz < minimum ? EINVAL : 0;
 }
 
+// Of a neighbour that the fixture names and nobody simulates: a group that no
+// user can have.
+constexpr uint32_t kGroupOfNobody = ~uint32_t{0};
+
+vfio_pci_dependent_device DependentDevice(const pci::Bdf& bdf, uint32_t group) {
+  vfio_pci_dependent_device entry = {};
+  entry.group_id = group;
+  entry.segment = bdf.segment();
+  entry.bus = bdf.bus();
+  entry.devfn = static_cast<uint8_t>(bdf.routing_id());
+  return entry;
+}
+
 }  // namespace
 
 // vfio_pci_ioctl_reset(). The kernel's own view is kept: virtual BARs and
@@ -57,23 +70,22 @@ int FakeVfioDevice::GetHotResetInfo(void* arg) const {
   vfio_pci_hot_reset_info header;
   if (const int error = CopyHeader(arg, sizeof(header), &header)) return error;
   if (!options_.fixture.reset().hot_reset_listed()) return ENODEV;
-  bool all_known = true;
-  const std::vector<FakeVfioDevice*> set = HotResetSet(&all_known);
+  std::vector<vfio_pci_dependent_device> devices = {
+      DependentDevice(bdf(), group()->number())};
+  for (const std::string& address :
+       options_.fixture.reset().hot_reset_also_affects()) {
+    const auto bdf = pci::Bdf::Parse(address);
+    if (!bdf.ok()) continue;
+    const FakeVfioDevice* const other = options_.find_device(*bdf);
+    devices.push_back(DependentDevice(
+        *bdf, other == nullptr ? kGroupOfNobody : other->group()->number()));
+  }
   header.flags = 0;
-  header.count = static_cast<uint32_t>(set.size());
+  header.count = static_cast<uint32_t>(devices.size());
   const bool fits =
       header.argsz >=
-      sizeof(header) + set.size() * sizeof(vfio_pci_dependent_device);
+      sizeof(header) + devices.size() * sizeof(vfio_pci_dependent_device);
   if (fits) {
-    std::vector<vfio_pci_dependent_device> devices;
-    for (const FakeVfioDevice* device : set) {
-      vfio_pci_dependent_device entry = {};
-      entry.group_id = device->group()->number();
-      entry.segment = device->bdf().segment();
-      entry.bus = device->bdf().bus();
-      entry.devfn = static_cast<uint8_t>(device->bdf().routing_id());
-      devices.push_back(entry);
-    }
     if (!CopyToUser(static_cast<uint8_t*>(arg) + sizeof(header), devices.data(),
                     devices.size() * sizeof(devices[0]))) {
       return EFAULT;
