@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "pci/bdf.h"
@@ -125,6 +126,34 @@ TEST_F(DeviceManagerTest, ADeviceWhoseSlotStayedCanBeAttachedAgain) {
   host_.kernel().faults().Clear();
   EXPECT_THAT(manager_->Attach(nvme_), IsOkAndHolds(kSlot1));
   EXPECT_EQ(host_.kernel().kvm().Slots().size(), 1u) << "RAM";
+}
+
+TEST_F(DeviceManagerTest, TellsWhatTheHostWantsBackAndWhatIsBroken) {
+  absl::Notification unplug;
+  absl::Notification error;
+  pci::Bdf wanted;
+  pci::Bdf broken;
+  DeviceManagerOptions options;
+  options.on_unplug_request = [&](pci::Bdf guest) {
+    wanted = guest;
+    unplug.Notify();
+  };
+  options.on_error = [&](pci::Bdf guest) {
+    broken = guest;
+    error.Notify();
+  };
+  manager_ = *DeviceManager::Create(machine_.get(), options);
+  ASSERT_THAT(manager_->Attach(edu_), IsOkAndHolds(kSlot1));
+  ASSERT_THAT(manager_->Attach(nvme_), IsOkAndHolds(kSlot2));
+  ASSERT_THAT(host_.vfio().RequestRelease(edu_), IsOk());
+  unplug.WaitForNotification();
+  EXPECT_EQ(wanted, kSlot1);
+  ASSERT_THAT(host_.vfio().ReportError(nvme_), IsOk());
+  error.WaitForNotification();
+  EXPECT_EQ(broken, kSlot2);
+  // Before what they refer to goes.
+  EXPECT_THAT(manager_->Detach(kSlot1), IsOk());
+  EXPECT_THAT(manager_->Detach(kSlot2), IsOk());
 }
 
 TEST_F(DeviceManagerTest, GuestSeesNoPinThatNobodyTellsItOf) {

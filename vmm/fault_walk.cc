@@ -331,8 +331,8 @@ class Walk {
       return s;
     }
     {
-      auto nvme = fake::GuestNvme::Start(&machine, device.get(),
-                                         {.status_looks = 1000});
+      auto nvme = fake::GuestNvme::Start(
+          &machine, device.get(), {.queue_entries = 4, .status_looks = 1000});
       if (!nvme.ok()) return nvme.status();
       if (absl::Status s = (*nvme)->WriteAndVerify(0, kBlocks, 1); !s.ok()) {
         return s;

@@ -25,6 +25,7 @@ namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -316,10 +317,24 @@ TEST(VfioPciMapFailureTest, ABarThatCannotBeMappedIsTrapped) {
   EXPECT_THAT(bar.areas[0].refused, HasSubstr("ENOMEM"));
 }
 
-TEST(VfioPciAttachTest, ADeviceThatIsGoneIsRefused) {
+// A function that fell off the bus reads all ones, and vfio-pci passes that on.
+TEST(VfioPciAttachTest, ADeviceThatReadsAllOnesIsRefused) {
+  // A virtual function has no id of its own, so this one can be made to show
+  // that of a device that is not there.
+  PassthroughRig rig(
+      {.fixture = "igb_vf", .edit_fixture = [](fake::PciDevice& fixture) {
+         fixture.mutable_identity()->set_vendor_id(0xffff);
+       }});
+  EXPECT_THAT(rig.Attach(),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr("does not answer: its configuration space "
+                                 "reads all ones")));
+  EXPECT_TRUE(rig.Leaks().empty()) << rig.Leaks();
+}
+
+TEST(VfioPciAttachTest, ADeviceWhoseReadFailsIsRefused) {
   PassthroughRig rig;
   bool first = true;
-  // The function answers nothing when its configuration is read.
   ASSERT_THAT(rig.Attach(), IsOk());
   ASSERT_THAT(rig.device().Detach(), IsOk());
   rig.kernel().faults().FailWhen(

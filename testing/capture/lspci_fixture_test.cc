@@ -233,6 +233,27 @@ TEST(LspciTest, VirtualFunctionHasItsIdsInTheHeading) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("-nn")));
 }
 
+// As an 82576's: its registers are 0, lspci prints what Linux knows.
+TEST(LspciTest, VirtualFunctionHasItsBarsInTheRegions) {
+  const auto capture = FixtureFromLspci(
+      "01:10.0 Ethernet controller [0200]: Intel [8086:10ca] (rev 01)\n"
+      "\tRegion 0: [virtual] Memory at fea00000 (64-bit, prefetchable) "
+      "[size=16K]\n"
+      "\tRegion 3: [virtual] Memory at 7fea20000 (64-bit, non-prefetchable) "
+      "[size=16K]\n"
+      "00: ff ff ff ff 00 00 10 00 01 00 00 02 00 00 00 00\n"
+      "10: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00\n"
+      "20: 00 00 00 00 00 00 00 00 00 00 00 00 f4 1a 00 11\n"
+      "30: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00\n",
+      {});
+  ASSERT_THAT(capture, IsOk());
+  const PciDevice& device = capture->device;
+  ASSERT_EQ(device.regions_size(), 2);
+  EXPECT_EQ(RegionNumbered(device, 0)->size(), 0x4000u);
+  const BarRegisters bars = AssignedBars(device, ExpandConfig(device).bytes);
+  EXPECT_THAT(bars, ElementsAre(0xfea0000cu, 0u, 0u, 0xfea20004u, 0x7u, 0u));
+}
+
 struct Bad {
   const char* name;
   const char* from;
