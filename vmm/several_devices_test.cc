@@ -227,7 +227,7 @@ TEST_F(SeveralDevicesTest, TheyShareNothingButTheRoutingTable) {
               },
               [&](fake::GuestCpu& cpu) {
                 attached.WaitForNotification();
-                const absl::Status status = Drive(cpu, 1, guest, /*rounds=*/2);
+                absl::Status status = Drive(cpu, 1, guest, /*rounds=*/2);
                 driven.Notify();
                 return status;
               }});

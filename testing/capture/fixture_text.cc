@@ -61,13 +61,18 @@ void AppendString(std::string* out, std::string_view indent,
     return;
   }
   absl::StrAppend(out, indent, field, ":\n");
-  // Indented further, in quotes, with the space between two words.
-  const std::string lines = Wrap(escaped, "", kColumns - indent.size() - 5);
-  const std::vector<std::string_view> pieces =
-      absl::StrSplit(lines, '\n', absl::SkipEmpty());
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    absl::StrAppend(out, indent, "  \"", pieces[i],
-                    i + 1 < pieces.size() ? " \"\n" : "\"\n");
+  // Indented further, in quotes, each ending with a space of the text's.
+  const size_t width = kColumns - indent.size() - 5;
+  for (std::string_view rest = escaped; !rest.empty();) {
+    size_t space = std::string_view::npos;
+    if (rest.size() > width) {
+      space = rest.rfind(' ', width);
+      if (space == std::string_view::npos) space = rest.find(' ', width);
+    }
+    const std::string_view piece = rest.substr(
+        0, space == std::string_view::npos ? rest.size() : space + 1);
+    absl::StrAppend(out, indent, "  \"", piece, "\"\n");
+    rest.remove_prefix(piece.size());
   }
 }
 

@@ -28,9 +28,10 @@ void Run(std::string_view text) {
       fake::FixtureText(capture->device, capture->notes);
   const auto read = fake::ParseFixture(written, "fuzz.textproto");
   CHECK_OK(read) << written;
-  CHECK(google::protobuf::util::MessageDifferencer::Equals(*read,
-                                                           capture->device))
-      << written;
+  std::string difference;
+  google::protobuf::util::MessageDifferencer differencer;
+  differencer.ReportDifferencesToString(&difference);
+  CHECK(differencer.Compare(capture->device, *read)) << difference << written;
 }
 
 }  // namespace
