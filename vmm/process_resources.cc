@@ -38,7 +38,8 @@ absl::StatusOr<std::vector<std::string>> ProcessResources() {
     const size_t anonymous = line.find("anon_inode:");
     const size_t name = std::min(path, anonymous);
     if (name == std::string::npos) continue;
-    const std::string_view what = std::string_view(line).substr(name);
+    std::string_view what = line;
+    what.remove_prefix(name);
     if (absl::StartsWith(what, "/dev/") ||
         absl::StartsWith(what, "anon_inode:")) {
       resources.push_back(absl::StrCat("mapping of ", what));
