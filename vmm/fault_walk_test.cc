@@ -7,11 +7,13 @@
 #include "vmm/fault_walk.h"
 
 #include <cstddef>
+#include <cstdlib>
 #include <iostream>
 #include <map>
 #include <string>
 #include <tuple>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
@@ -48,13 +50,23 @@ const ::testing::Environment* const kPrintCounts =
 // The calls of a variant are dealt out to as many tests, for shards.
 constexpr size_t kHands = 8;
 
+// Every call fails, or every so manieth where a run takes long (.bazelrc).
+size_t Stride() {
+  const char* const value = std::getenv("FAULT_WALK_STRIDE");
+  size_t stride = 0;
+  return absl::SimpleAtoi(value == nullptr ? "1" : value, &stride) && stride > 0
+             ? stride
+             : 1;
+}
+
 class FaultWalkTest
     : public ::testing::TestWithParam<std::tuple<Variant, size_t>> {};
 
 TEST_P(FaultWalkTest, EveryCallMayFail) {
   const auto& [variant, hand] = GetParam();
   size_t injected = 0;
-  for (size_t call = hand + 1;; call += kHands) {
+  const size_t step = kHands * Stride();
+  for (size_t call = hand + 1;; call += step) {
     size_t choices = 1;
     for (size_t choice = 0; choice < choices; ++choice) {
       WalkPlan plan = variant.plan;
