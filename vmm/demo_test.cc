@@ -35,7 +35,7 @@ using ::testing::SizeIs;
 constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
 constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 
-const Phase& FindPhase(const DemoReport& report, const std::string& name) {
+const Phase& FindPhase(const DemoReport& report, std::string_view name) {
   for (const Phase& phase : report.phases()) {
     if (phase.name() == name) return phase;
   }
