@@ -55,7 +55,8 @@ def _update_impl(ctx):
     ctx.actions.write(
         ctx.outputs.executable,
         "\n".join(["#!/bin/bash", "status=0"] + [
-            test.short_path + " --update || status=$?"
+            # A test of the root package has no folder in its path.
+            "./" + test.short_path + " --update || status=$?"
             for test in ctx.files.tests
         ] + ["exit \"${status}\"", ""]),
         is_executable = True,
