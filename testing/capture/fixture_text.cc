@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -44,6 +45,16 @@ std::string Wrap(std::string_view text, std::string_view prefix, size_t width) {
     line_is_empty = false;
   }
   return out + "\n";
+}
+
+// A note may quote what a device or somebody's text says; not even a comment
+// may hold control characters.
+std::string Printable(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) c = '?';
+  }
+  return out;
 }
 
 // As between double quotes.
@@ -270,7 +281,7 @@ std::string FixtureText(const PciDevice& device,
       "#\n";
   out += Decoded(device);
   for (const std::string& note : notes) {
-    absl::StrAppend(&out, "#\n", Wrap(note, "# ", kColumns));
+    absl::StrAppend(&out, "#\n", Wrap(Printable(note), "# ", kColumns));
   }
   absl::StrAppend(&out, "\nschema_version: ", device.schema_version(),
                   "\nname: \"", Quoted(device.name()), "\"\n");
