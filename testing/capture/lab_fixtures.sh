@@ -38,12 +38,16 @@ take() {
   arguments+=(--bind="$2")
   specifications+=("$1|$2|$3|$4")
 }
+# behind_port QEMU-DEVICE: on the next bus, behind a root port of its own.
+behind_port() {
+  arguments+=(--device="pcie-root-port,id=port$bus,chassis=$bus,addr=$(printf %x "$slot")")
+  arguments+=(--device="$1,bus=port$bus")
+  slot=$((slot + 1)) bus=$((bus + 1))
+}
 # port NAME QEMU-DEVICE COMMENT: behind a root port of its own.
 port() {
-  arguments+=(--device="pcie-root-port,id=port$bus,chassis=$bus,addr=$(printf %x "$slot")")
-  arguments+=(--device="$2,bus=port$bus")
   take "$1" "$(printf 0000:%02x:00.0 "$bus")" "$2" "$3"
-  slot=$((slot + 1)) bus=$((bus + 1))
+  behind_port "$2"
 }
 # root NAME QEMU-DEVICE COMMENT [SLOT]: on the root bus.
 root() {
@@ -55,10 +59,9 @@ root() {
 # virtual NAME QEMU-DEVICE OFFSET COMMENT: the first virtual function of a device
 # behind a root port, its routing ID that much above the physical one's.
 virtual() {
-  arguments+=(--device="pcie-root-port,id=port$bus,chassis=$bus,addr=$(printf %x "$slot")")
-  arguments+=(--device="$2,bus=port$bus" --vfs="$(printf 0000:%02x:00.0=1 "$bus")")
+  arguments+=(--vfs="$(printf 0000:%02x:00.0=1 "$bus")")
   take "$1" "$(printf 0000:%02x:%02x.%x $((bus + $3 / 256)) $(($3 / 8 % 32)) $(($3 % 8)))" "$2" "$4"
-  slot=$((slot + 1)) bus=$((bus + 1))
+  behind_port "$2"
 }
 # function NAME QEMU-DEVICE COMMENT SLOT FUNCTION: one of several.
 function_() {

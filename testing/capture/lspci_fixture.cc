@@ -43,6 +43,7 @@ class Builder {
   // Returns how many registers the BAR takes.
   unsigned AddBar(unsigned bar);
   void AddVirtualFunctionBar(unsigned bar);
+  uint64_t SizeOfBar(unsigned bar, uint64_t smallest);
   void AddRegion(unsigned bar, uint64_t size, bool io);
   void AddRom();
   void AddIrqs();
@@ -147,18 +148,20 @@ bool Builder::HasMsixTable(unsigned bar) const {
          (Get32(*at + PCI_MSIX_TABLE) & PCI_MSIX_TABLE_BIR) == bar;
 }
 
+// What the text says, or else the smallest that holds what must be in it.
+uint64_t Builder::SizeOfBar(unsigned bar, uint64_t smallest) {
+  const std::optional<uint64_t> stated = source_.sizes[bar];
+  if (stated.has_value()) return *stated;
+  assumed_sizes_.push_back(bar);
+  return std::bit_ceil(std::max(smallest, MsixEnd(bar)));
+}
+
 // SR-IOV 1.1, 3.4.1.11: its registers are 0; lspci shows what Linux knows.
 void Builder::AddVirtualFunctionBar(unsigned bar) {
   const auto& memory = source_.memory_bars[bar];
   HostResource& resource = *device_.add_host_resources();
   if (!memory.has_value()) return;
-  uint64_t size = 0;
-  if (source_.sizes[bar].has_value()) {
-    size = *source_.sizes[bar];
-  } else {
-    size = std::bit_ceil(std::max(kPage, MsixEnd(bar)));
-    assumed_sizes_.push_back(bar);
-  }
+  const uint64_t size = SizeOfBar(bar, kPage);
   // <linux/ioport.h>, with the bits of a BAR register below.
   constexpr uint64_t kMemory = 0x200;
   constexpr uint64_t kPrefetchable = 0x2000 | PCI_BASE_ADDRESS_MEM_PREFETCH;
@@ -176,16 +179,9 @@ unsigned Builder::AddBar(unsigned bar) {
   const bool io = (low & PCI_BASE_ADDRESS_SPACE) != 0;
   const bool wide = !io && (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) ==
                                PCI_BASE_ADDRESS_MEM_TYPE_64;
-  const std::optional<uint64_t> stated = source_.sizes[bar];
   // A register of zeros is a BAR only if lspci has found one.
-  if (low == 0 && !stated.has_value()) return 1;
-  uint64_t size = 0;
-  if (stated.has_value()) {
-    size = *stated;
-  } else {
-    size = std::bit_ceil(std::max(io ? kSmallestIo : kPage, MsixEnd(bar)));
-    assumed_sizes_.push_back(bar);
-  }
+  if (low == 0 && !source_.sizes[bar].has_value()) return 1;
+  const uint64_t size = SizeOfBar(bar, io ? kSmallestIo : kPage);
   const uint32_t type_bits = low & (io ? 3u : 15u);
   const uint64_t high = wide && bar + 1 < kBars ? Get32(offset + 4) : 0;
   if ((low & ~type_bits) == 0 && high == 0) {
