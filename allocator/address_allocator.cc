@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/address_allocator.h"
+#include "passthru/allocator/address_allocator.h"
 
 #include <bit>
 #include <cstdint>
@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "allocator/free_ranges.h"
+#include "passthru/allocator/free_ranges.h"
 
 namespace passthru::allocator {
 namespace {

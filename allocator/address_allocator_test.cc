@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/address_allocator.h"
+#include "passthru/allocator/address_allocator.h"
 
 #include <bit>
 #include <cstddef>

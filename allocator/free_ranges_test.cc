@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/free_ranges.h"
+#include "passthru/allocator/free_ranges.h"
 
 #include <algorithm>
 #include <cstddef>

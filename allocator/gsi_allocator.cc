@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/gsi_allocator.h"
+#include "passthru/allocator/gsi_allocator.h"
 
 #include <cstdint>
 #include <memory>
@@ -8,8 +8,8 @@
 
 #include "absl/memory/memory.h"
 #include "absl/status/statusor.h"
-#include "allocator/gsi.h"
-#include "allocator/id_allocator.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/allocator/id_allocator.h"
 
 namespace passthru::allocator {
 

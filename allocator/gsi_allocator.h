@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "allocator/gsi.h"
-#include "allocator/id_allocator.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/allocator/id_allocator.h"
 
 namespace passthru::allocator {
 

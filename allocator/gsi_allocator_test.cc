@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/gsi_allocator.h"
+#include "passthru/allocator/gsi_allocator.h"
 
 #include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
-#include "allocator/gsi.h"
 #include "gtest/gtest.h"
+#include "passthru/allocator/gsi.h"
 
 namespace passthru::allocator {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/gsi.h"
+#include "passthru/allocator/gsi.h"
 
 #include <cstdint>
 #include <type_traits>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/id_allocator.h"
+#include "passthru/allocator/id_allocator.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/memory_slot_allocator.h"
+#include "passthru/allocator/memory_slot_allocator.h"
 
 #include <cstdint>
 #include <memory>
@@ -8,8 +8,8 @@
 
 #include "absl/memory/memory.h"
 #include "absl/status/statusor.h"
-#include "allocator/id_allocator.h"
-#include "allocator/memory_slot.h"
+#include "passthru/allocator/id_allocator.h"
+#include "passthru/allocator/memory_slot.h"
 
 namespace passthru::allocator {
 

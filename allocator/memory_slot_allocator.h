@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "allocator/id_allocator.h"
-#include "allocator/memory_slot.h"
+#include "passthru/allocator/id_allocator.h"
+#include "passthru/allocator/memory_slot.h"
 
 namespace passthru::allocator {
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/memory_slot_allocator.h"
+#include "passthru/allocator/memory_slot_allocator.h"
 
 #include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
-#include "allocator/memory_slot.h"
 #include "gtest/gtest.h"
+#include "passthru/allocator/memory_slot.h"
 
 namespace passthru::allocator {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "allocator/memory_slot.h"
+#include "passthru/allocator/memory_slot.h"
 
 #include <cstdint>
 #include <type_traits>

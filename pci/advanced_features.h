@@ -6,8 +6,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "pci/config_reg.h"
-#include "pci/field.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/field.h"
 
 // The Advanced Features capability, by which a conventional PCI function is
 // reset alone: ECN "Advanced Capabilities for Conventional PCI" (2006).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/advanced_features.h"
+#include "passthru/pci/advanced_features.h"
 
 #include <cstdint>
 
@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/config_image.h"
+#include "passthru/pci/config_image.h"
 
 namespace passthru::pci {
 namespace {

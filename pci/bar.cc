@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/bar.h"
+#include "passthru/pci/bar.h"
 
 #include <array>
 #include <bit>
@@ -14,10 +14,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/bar_index.h"
-#include "pci/config_reg.h"
-#include "pci/field.h"
-#include "pci/registers.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/field.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 namespace {

@@ -11,8 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/bar_index.h"
-#include "pci/config_reg.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/config_reg.h"
 
 // Base address registers: PCI 3.0 6.2.5, PCIe 6.0 7.5.1.2.1.
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/bar_index.h"
+#include "passthru/pci/bar_index.h"
 
 #include <string>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/bdf.h"
+#include "passthru/pci/bdf.h"
 
 #include <cstdint>
 #include <optional>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/capabilities.h"
+#include "passthru/pci/capabilities.h"
 
 #include <algorithm>
 #include <bitset>
@@ -8,10 +8,10 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "pci/capability_id.h"
-#include "pci/config_reg.h"
-#include "pci/little_endian.h"
-#include "pci/registers.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 namespace {

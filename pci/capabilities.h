@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "pci/capability_id.h"
+#include "passthru/pci/capability_id.h"
 
 // Walks over the two capability lists of a function. The lists come from a
 // device, or from a file that says what a device said, so they may hold

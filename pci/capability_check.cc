@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/capability_check.h"
+#include "passthru/pci/capability_check.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -8,8 +8,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "pci/capability_id.h"
-#include "pci/registers.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "pci/capability_id.h"
+#include "passthru/pci/capability_id.h"
 
 namespace passthru::pci {
 

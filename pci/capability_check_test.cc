@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/capability_check.h"
+#include "passthru/pci/capability_check.h"
 
 #include <vector>
 
@@ -7,8 +7,8 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/capability_id.h"
-#include "pci/config_image.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_image.h"
 
 namespace passthru::pci {
 namespace {

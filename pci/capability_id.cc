@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/capability_id.h"
+#include "passthru/pci/capability_id.h"
 
 #include "absl/strings/string_view.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/capability_length.h"
+#include "passthru/pci/capability_length.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -8,16 +8,16 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "pci/advanced_features.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/config_reg.h"
-#include "pci/little_endian.h"
-#include "pci/msi_capability.h"
-#include "pci/msix_capability.h"
-#include "pci/pcie_capability.h"
-#include "pci/power_management.h"
-#include "pci/registers.h"
+#include "passthru/pci/advanced_features.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/pci/msi_capability.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/pci/pcie_capability.h"
+#include "passthru/pci/power_management.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 namespace {

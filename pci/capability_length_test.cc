@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/capability_length.h"
+#include "passthru/pci/capability_length.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -10,9 +10,9 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/config_image.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_image.h"
 
 namespace passthru::pci {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/class_code.h"
+#include "passthru/pci/class_code.h"
 
 #include <cstdint>
 #include <string>
@@ -7,8 +7,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/config_reg.h"
-#include "pci/registers.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 namespace {

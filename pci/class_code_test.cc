@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/class_code.h"
+#include "passthru/pci/class_code.h"
 
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "pci/config_image.h"
+#include "passthru/pci/config_image.h"
 
 namespace passthru::pci {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/config_image.h"
+#include "passthru/pci/config_image.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/little_endian.h"
 
 namespace passthru::pci {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/config_reg.h"
+#include "passthru/pci/config_reg.h"
 
 #include <array>
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 #include "absl/types/span.h"
 #include "gtest/gtest.h"
-#include "pci/registers.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 namespace {

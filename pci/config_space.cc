@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/config_space.h"
+#include "passthru/pci/config_space.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -10,8 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
-#include "pci/registers.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 namespace {

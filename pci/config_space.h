@@ -9,7 +9,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "pci/config_reg.h"
+#include "passthru/pci/config_reg.h"
 
 namespace passthru::pci {
 

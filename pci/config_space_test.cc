@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/config_space.h"
+#include "passthru/pci/config_space.h"
 
 #include <algorithm>
 #include <array>
@@ -14,9 +14,9 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/config_image.h"
-#include "pci/config_reg.h"
-#include "pci/registers.h"
+#include "passthru/pci/config_image.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 namespace {

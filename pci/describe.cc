@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/describe.h"
+#include "passthru/pci/describe.h"
 
 #include <algorithm>
 #include <array>
@@ -12,14 +12,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "pci/bar.h"
-#include "pci/bar_index.h"
-#include "pci/capabilities.h"
-#include "pci/class_code.h"
-#include "pci/config_reg.h"
-#include "pci/describe_capability.h"
-#include "pci/describe_extended_capability.h"
-#include "pci/registers.h"
+#include "passthru/pci/bar.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/class_code.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/describe_capability.h"
+#include "passthru/pci/describe_extended_capability.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/describe_capability.h"
+#include "passthru/pci/describe_capability.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,15 +12,15 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/advanced_features.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/capability_length.h"
-#include "pci/config_reg.h"
-#include "pci/msi_capability.h"
-#include "pci/msix_capability.h"
-#include "pci/pcie_capability.h"
-#include "pci/power_management.h"
+#include "passthru/pci/advanced_features.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/capability_length.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/msi_capability.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/pci/pcie_capability.h"
+#include "passthru/pci/power_management.h"
 
 namespace passthru::pci {
 namespace {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/describe_capability.h"
+#include "passthru/pci/describe_capability.h"
 
 #include <cstdint>
 #include <string>
 
 #include "gtest/gtest.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/config_image.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_image.h"
 
 namespace passthru::pci {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/describe_extended_capability.h"
+#include "passthru/pci/describe_extended_capability.h"
 
 #include <cstdint>
 #include <optional>
@@ -8,10 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/capability_length.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/capability_length.h"
+#include "passthru/pci/little_endian.h"
 
 namespace passthru::pci {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/types/span.h"
-#include "pci/capabilities.h"
+#include "passthru/pci/capabilities.h"
 
 namespace passthru::pci {
 

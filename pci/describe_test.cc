@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/describe.h"
+#include "passthru/pci/describe.h"
 
 #include <cstdint>
 #include <random>
@@ -9,7 +9,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/config_image.h"
+#include "passthru/pci/config_image.h"
 
 namespace passthru::pci {
 namespace {

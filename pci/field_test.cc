@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/field.h"
+#include "passthru/pci/field.h"
 
 #include <cstdint>
 #include <type_traits>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/little_endian.h"
+#include "passthru/pci/little_endian.h"
 
 #include <array>
 #include <cstddef>

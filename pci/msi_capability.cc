@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msi_capability.h"
+#include "passthru/pci/msi_capability.h"
 
 #include <algorithm>
 #include <array>
@@ -10,11 +10,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "pci/capability_check.h"
-#include "pci/capability_id.h"
-#include "pci/config_reg.h"
-#include "pci/msi_message.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/capability_check.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::pci {
 namespace {

@@ -8,10 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "pci/config_reg.h"
-#include "pci/field.h"
-#include "pci/msi_message.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/field.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/pci/vector_index.h"
 
 // The MSI capability: PCI 3.0 6.8.1, PCIe 6.0 7.7.1.
 

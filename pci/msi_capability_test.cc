@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msi_capability.h"
+#include "passthru/pci/msi_capability.h"
 
 #include <cstdint>
 #include <optional>
@@ -13,11 +13,11 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/config_image.h"
-#include "pci/config_reg.h"
-#include "pci/config_space.h"
-#include "pci/msi_message.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/config_image.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/config_space.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::pci {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msi_message.h"
+#include "passthru/pci/msi_message.h"
 
 #include "absl/hash/hash_testing.h"
 #include "absl/status/status.h"

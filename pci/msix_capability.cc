@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msix_capability.h"
+#include "passthru/pci/msix_capability.h"
 
 #include <array>
 #include <cstdint>
@@ -9,10 +9,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/bar_index.h"
-#include "pci/capability_check.h"
-#include "pci/capability_id.h"
-#include "pci/config_reg.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/capability_check.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_reg.h"
 
 namespace passthru::pci {
 namespace {

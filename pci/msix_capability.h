@@ -8,9 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "pci/bar_index.h"
-#include "pci/config_reg.h"
-#include "pci/field.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/field.h"
 
 // The MSI-X capability: PCI 3.0 6.8.2, PCIe 6.0 7.7.2.
 

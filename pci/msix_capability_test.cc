@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msix_capability.h"
+#include "passthru/pci/msix_capability.h"
 
 #include <cstdint>
 #include <vector>
@@ -10,9 +10,9 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bar_index.h"
-#include "pci/config_image.h"
-#include "pci/config_space.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/config_image.h"
+#include "passthru/pci/config_space.h"
 
 namespace passthru::pci {
 namespace {

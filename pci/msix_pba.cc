@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msix_pba.h"
+#include "passthru/pci/msix_pba.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -7,8 +7,8 @@
 #include "absl/functional/function_ref.h"
 #include "absl/log/check.h"
 #include "absl/types/span.h"
-#include "pci/msix_capability.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::pci {
 

@@ -6,7 +6,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::pci {
 

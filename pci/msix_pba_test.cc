@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msix_pba.h"
+#include "passthru/pci/msix_pba.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::pci {
 namespace {

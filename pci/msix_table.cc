@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msix_table.h"
+#include "passthru/pci/msix_table.h"
 
 #include <algorithm>
 #include <array>
@@ -8,10 +8,10 @@
 
 #include "absl/log/check.h"
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
-#include "pci/msi_message.h"
-#include "pci/msix_capability.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::pci {
 namespace {

@@ -7,8 +7,8 @@
 
 #include "absl/container/inlined_vector.h"
 #include "absl/types/span.h"
-#include "pci/msi_message.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::pci {
 

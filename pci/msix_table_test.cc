@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/msix_table.h"
+#include "passthru/pci/msix_table.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -11,8 +11,8 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/msi_message.h"
-#include "pci/vector_index.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::pci {
 namespace {

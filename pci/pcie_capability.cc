@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/pcie_capability.h"
+#include "passthru/pci/pcie_capability.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -8,9 +8,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/capability_check.h"
-#include "pci/capability_id.h"
-#include "pci/config_reg.h"
+#include "passthru/pci/capability_check.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_reg.h"
 
 namespace passthru::pci {
 namespace {

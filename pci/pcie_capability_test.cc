@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/pcie_capability.h"
+#include "passthru/pci/pcie_capability.h"
 
 #include <cstdint>
 #include <string>
@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/config_image.h"
+#include "passthru/pci/config_image.h"
 
 namespace passthru::pci {
 namespace {

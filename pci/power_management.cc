@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/power_management.h"
+#include "passthru/pci/power_management.h"
 
 #include <cstdint>
 
@@ -7,9 +7,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/capability_check.h"
-#include "pci/capability_id.h"
-#include "pci/config_reg.h"
+#include "passthru/pci/capability_check.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/config_reg.h"
 
 namespace passthru::pci {
 

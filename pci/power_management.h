@@ -7,8 +7,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/config_reg.h"
-#include "pci/field.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/field.h"
 
 // The Power Management capability: PCI Bus Power Management Interface 1.2 3.2.
 

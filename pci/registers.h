@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-#include "pci/config_reg.h"
-#include "pci/field.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/field.h"
 
 // The configuration header: PCI 3.0 6.1 and 6.2, PCIe 6.0 7.5.1; type 1: PCI to
 // PCI Bridge 1.2 3.2.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/registers.h"
+#include "passthru/pci/registers.h"
 
 #include <cstdint>
 
 #include "gtest/gtest.h"
-#include "pci/config_image.h"
-#include "pci/config_reg.h"
+#include "passthru/pci/config_image.h"
+#include "passthru/pci/config_reg.h"
 
 namespace passthru::pci {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "pci/vector_index.h"
+#include "passthru/pci/vector_index.h"
 
 #include <type_traits>
 

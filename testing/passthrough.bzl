@@ -1,6 +1,6 @@
 """Regression tests of captured devices: see docs/regression-test.md.
 
-    load("@vfio_passthrough//testing:passthrough.bzl", "passthrough_regression_test")
+    load("@passthru//testing:passthrough.bzl", "passthrough_regression_test")
 
     passthrough_regression_test(
         name = "nic_test",

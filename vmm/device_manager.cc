@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/device_manager.h"
+#include "passthru/vmm/device_manager.h"
 
 #include <sys/resource.h>
 
@@ -12,12 +12,12 @@
 #include "absl/log/log.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
-#include "allocator/gsi.h"
-#include "devices/kernel/errors.h"
-#include "devices/vfio/find_group.h"
-#include "devices/vfio/vfio_device.h"
-#include "pci/bar.h"
-#include "vmm/guest_layout.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/pci/bar.h"
+#include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
 namespace {

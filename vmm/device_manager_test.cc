@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "vmm/device_manager.h"
+#include "passthru/vmm/device_manager.h"
 
 #include <cerrno>
 #include <cstdint>
@@ -14,16 +14,16 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/call.h"
-#include "testing/fake_kvm.h"
-#include "testing/fault_injector.h"
-#include "testing/leak_check.h"
-#include "testing/models/device_host.h"
-#include "testing/simulated_host.h"
-#include "testing/vfio/fake_vfio.h"
-#include "vmm/guest_layout.h"
-#include "vmm/machine.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/fault_injector.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/testing/kvm/fake_kvm.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/vfio/fake_vfio.h"
+#include "passthru/vmm/guest_layout.h"
+#include "passthru/vmm/machine.h"
 
 namespace passthru::vmm {
 namespace {
@@ -113,11 +113,11 @@ TEST_F(DeviceManagerTest, ADeviceWhoseSlotStayedCanBeAttachedAgain) {
   machine_->segment().ConfigWrite(kSlot1, 0x04, memory_on);
   ASSERT_EQ(host_.kernel().kvm().Slots().size(), 2u) << "RAM and the BAR";
   host_.kernel().faults().FailWhen(
-      [](const fake::Call& call) {
-        const fake::CallField* const size = call.Find("memory_size");
+      [](const journal::Call& call) {
+        const journal::CallField* const size = call.Find("memory_size");
         return size != nullptr && size->number == 0;
       },
-      ENOMEM, fake::FaultInjector::Mode::kSticky);
+      ENOMEM, journal::FaultInjector::Mode::kSticky);
   EXPECT_THAT(manager_->Detach(kSlot1),
               StatusIs(testing::_,
                        AllOf(HasSubstr("0000:01:00.0"), HasSubstr("ENOMEM"))));
@@ -170,11 +170,12 @@ TEST_F(DeviceManagerTest, PinsReachTheLineOfTheirSlot) {
   ASSERT_THAT(manager_->Attach(nvme_), IsOk());
   ASSERT_THAT(manager_->Attach(edu_), IsOk());
   const auto set_pin = [this](bool asserted) {
-    ASSERT_THAT(host_.vfio().WithHardware(edu_,
-                                          [&](fake::DeviceHost& hardware) {
-                                            hardware.SetIntx(asserted);
-                                          }),
-                IsOk());
+    ASSERT_THAT(
+        host_.vfio().WithHardware(edu_,
+                                  [&](models::DevicePlatform& hardware) {
+                                    hardware.SetIntx(asserted);
+                                  }),
+        IsOk());
   };
   fake::FakeKvm& kvm = host_.kernel().kvm();
   set_pin(true);

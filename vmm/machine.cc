@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/machine.h"
+#include "passthru/vmm/machine.h"
 
 #include <sys/mman.h>
 
@@ -10,11 +10,11 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/page_size.h"
-#include "devices/pci_host/host_bridge.h"
-#include "devices/pci_host/pci_config_io.h"
-#include "devices/pci_host/pci_config_mmio.h"
-#include "vmm/guest_layout.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/pci_host/host_bridge.h"
+#include "passthru/devices/pci_host/pci_config_io.h"
+#include "passthru/devices/pci_host/pci_config_mmio.h"
+#include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
 

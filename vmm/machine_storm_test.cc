@@ -30,19 +30,19 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "devices/interrupts/msix_vector_group.h"
-#include "devices/vfio_pci/vfio_pci_device.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "pci/msi_message.h"
-#include "testing/guest_cpu.h"
-#include "testing/models/device_host.h"
-#include "testing/simulated_host.h"
-#include "vmm/device_manager.h"
-#include "vmm/guest_layout.h"
-#include "vmm/machine.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/guest_layout.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
 namespace {
@@ -85,7 +85,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     edu_slot_ = *devices_->Attach(kEdu);
     for (unsigned id = 0; id < kVcpus; ++id) {
       host_.kernel().kvm().SetGuestProgram(
-          id, [this, id](fake::GuestCpu& cpu) { return RunGuest(id, cpu); });
+          id, [this, id](guest::GuestCpu& cpu) { return RunGuest(id, cpu); });
     }
     for (unsigned id = 0; id < kVcpus; ++id) {
       threads_.emplace_back([this, id] {
@@ -116,7 +116,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
 
   // --- The guest.
 
-  absl::Status RunGuest(unsigned id, fake::GuestCpu& cpu) {
+  absl::Status RunGuest(unsigned id, guest::GuestCpu& cpu) {
     if (id < kTakers) {
       while (const auto interrupt = cpu.WaitForInterrupt()) {
         const uint32_t vector = interrupt->data - kFirstData;
@@ -136,7 +136,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
 
   // Programs and unmasks the vectors at the place where the BAR seems to be; it
   // may be elsewhere by then, or gone.
-  void MaskVectors(fake::GuestCpu& cpu) {
+  void MaskVectors(guest::GuestCpu& cpu) {
     cpu.Store(Config(kMsixControl), 2, 0x8000);
     for (uint16_t i = 0; i < kVectors; ++i) {
       const uint64_t low = cpu.Load(Config(0x10), 4);
@@ -153,7 +153,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     }
   }
 
-  void MoveBars(fake::GuestCpu& cpu) {
+  void MoveBars(guest::GuestCpu& cpu) {
     const uint64_t place = kPlaces[moves_++ % std::size(kPlaces)];
     cpu.Store(Config(0x10), 4, place & 0xffffffff);
     cpu.Store(Config(0x14), 4, place >> 32);
@@ -175,7 +175,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
       if (taken_[i] != raised_[i]) continue;
       ++raised_[i];
       CHECK_OK(host_.vfio().WithHardware(
-          kNvme, [i](fake::DeviceHost& device) { device.RaiseMsix(i); }));
+          kNvme, [i](models::DevicePlatform& device) { device.RaiseMsix(i); }));
     }
   }
 

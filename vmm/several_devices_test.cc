@@ -20,21 +20,21 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/guest/guest_edu.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/guest_nvme.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
-#include "testing/guest_cpu.h"
-#include "testing/journal.h"
-#include "testing/leak_check.h"
-#include "testing/simulated_host.h"
-#include "vmm/device_manager.h"
-#include "vmm/guest_layout.h"
-#include "vmm/machine.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/drivers/guest_edu.h"
+#include "passthru/testing/guest/drivers/guest_nvme.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/guest_layout.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
 namespace {
@@ -83,7 +83,7 @@ class SeveralDevicesTest : public ::testing::Test {
   }
 
   // The part of the guest that runs on one vCPU: its memory, its interrupts.
-  static fake::GuestLayout LayoutOf(unsigned vcpu) {
+  static guest::GuestLayout LayoutOf(unsigned vcpu) {
     return {.dma_memory = {.base = (vcpu + 1) * kMemoryOfVcpu,
                            .size = kMemoryOfVcpu},
             .ecam = {.base = kEcamBase, .size = kEcamSize},
@@ -97,16 +97,16 @@ class SeveralDevicesTest : public ::testing::Test {
   // A driver from probe to remove for the device at `bdf`. `while_it_works` is
   // called in the middle.
   static absl::Status Drive(
-      fake::GuestCpu& cpu, unsigned vcpu, pci::Bdf bdf, int rounds,
+      guest::GuestCpu& cpu, unsigned vcpu, pci::Bdf bdf, int rounds,
       const std::function<void()>& while_it_works = [] {}) {
-    fake::GuestMachine machine(&cpu, LayoutOf(vcpu));
-    const auto device = fake::ProbeDevice(&machine.config(), bdf, {});
+    guest::GuestMachine machine(&cpu, LayoutOf(vcpu));
+    const auto device = guest::ProbeDevice(&machine.config(), bdf, {});
     if (device == nullptr) return absl::NotFoundError(bdf.ToString());
     // It stays where the VMM put it: there is no guest-wide allocator here.
     machine.resources().Claim(*device);
     absl::Status status;
     if (device->info.class_code == 0x010802) {
-      auto nvme = fake::GuestNvme::Start(&machine, device.get(), {});
+      auto nvme = guest::GuestNvme::Start(&machine, device.get(), {});
       if (!nvme.ok()) return nvme.status();
       for (int i = 0; i < rounds; ++i) {
         if (i == rounds / 2) while_it_works();
@@ -114,7 +114,7 @@ class SeveralDevicesTest : public ::testing::Test {
       }
       status.Update((*nvme)->Shutdown());
     } else {
-      auto edu = fake::GuestEdu::Start(&machine, device.get());
+      auto edu = guest::GuestEdu::Start(&machine, device.get());
       if (!edu.ok()) return edu.status();
       for (int i = 0; i < rounds; ++i) {
         if (i == rounds / 2) while_it_works();
@@ -130,7 +130,7 @@ class SeveralDevicesTest : public ::testing::Test {
   }
 
   // Runs a program on each of the first vCPUs, all at once, to their ends.
-  using Program = std::function<absl::Status(fake::GuestCpu&)>;
+  using Program = std::function<absl::Status(guest::GuestCpu&)>;
   void RunOnVcpus(const std::vector<Program>& programs) {
     std::vector<std::thread> threads;
     for (unsigned id = 0; id < programs.size(); ++id) {
@@ -163,7 +163,7 @@ TEST_F(SeveralDevicesTest, AllWorkAtOnce) {
   std::vector<Program> programs;
   for (const pci::Bdf device : {kNvmeA, kNvmeB, kEduA, kEduB}) {
     const auto vcpu = static_cast<unsigned>(programs.size());
-    programs.push_back([vcpu, guest = Attach(device)](fake::GuestCpu& cpu) {
+    programs.push_back([vcpu, guest = Attach(device)](guest::GuestCpu& cpu) {
       return Drive(cpu, vcpu, guest, /*rounds=*/4);
     });
   }
@@ -180,12 +180,12 @@ TEST_F(SeveralDevicesTest, UnplugOfOneOfAGroupLeavesTheOthers) {
   const pci::Bdf goes = Attach(kNvmeB);
   const pci::Bdf other_group = Attach(kEduB);
   host_.kernel().journal().Clear();
-  RunOnVcpus({[&](fake::GuestCpu& cpu) {
+  RunOnVcpus({[&](guest::GuestCpu& cpu) {
                 return Drive(cpu, 0, stays, /*rounds=*/4, [&] {
                   EXPECT_THAT(devices_->Detach(goes), IsOk());
                 });
               },
-              [&](fake::GuestCpu& cpu) {
+              [&](guest::GuestCpu& cpu) {
                 return Drive(cpu, 1, other_group, /*rounds=*/4);
               }});
   EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 0u);
@@ -202,7 +202,7 @@ TEST_F(SeveralDevicesTest, TheyShareNothingButTheRoutingTable) {
   pci::Bdf guest;
   absl::Notification attached;
   absl::Notification driven;
-  RunOnVcpus({[&](fake::GuestCpu& cpu) {
+  RunOnVcpus({[&](guest::GuestCpu& cpu) {
                 return Drive(cpu, 0, here, /*rounds=*/4, [&] {
                   fake::ResourceSnapshot before = host_.kernel().Resources();
                   host_.kernel().journal().Clear();
@@ -218,14 +218,14 @@ TEST_F(SeveralDevicesTest, TheyShareNothingButTheRoutingTable) {
                     const std::string subject =
                         absl::StrCat("vfio-device ", other.ToString());
                     EXPECT_THAT(host_.kernel().journal().EntriesWhere(
-                                    [&](const fake::JournalEntry& entry) {
+                                    [&](const journal::JournalEntry& entry) {
                                       return entry.call.subject == subject;
                                     }),
                                 IsEmpty());
                   }
                 });
               },
-              [&](fake::GuestCpu& cpu) {
+              [&](guest::GuestCpu& cpu) {
                 attached.WaitForNotification();
                 absl::Status status = Drive(cpu, 1, guest, /*rounds=*/2);
                 driven.Notify();
@@ -266,8 +266,8 @@ TEST_F(SeveralDevicesTest, AGroupThatIsNotViableDoesNotHurtTheOthers) {
   ASSERT_THAT(host_.vfio().SetDriver(kNvmeB, ""), IsOk());
   const pci::Bdf now = Attach(kEduA);
   RunOnVcpus(
-      {[&](fake::GuestCpu& cpu) { return Drive(cpu, 0, now, 2); },
-       [&](fake::GuestCpu& cpu) { return Drive(cpu, 1, other_group, 2); }});
+      {[&](guest::GuestCpu& cpu) { return Drive(cpu, 0, now, 2); },
+       [&](guest::GuestCpu& cpu) { return Drive(cpu, 1, other_group, 2); }});
 }
 
 }  // namespace

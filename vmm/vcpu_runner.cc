@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/vcpu_runner.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -10,7 +10,7 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
+#include "passthru/devices/kernel/errors.h"
 
 namespace passthru::vmm {
 

@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/bus/bus.h"
-#include "devices/kvm/kvm_vcpu.h"
+#include "passthru/devices/bus/bus.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
 
 namespace passthru::vmm {
 

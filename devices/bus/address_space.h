@@ -8,7 +8,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "devices/bus/bus_device.h"
+#include "passthru/devices/bus/bus_device.h"
 
 namespace passthru::bus {
 

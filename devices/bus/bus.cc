@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/bus/bus.h"
+#include "passthru/devices/bus/bus.h"
 
 #include <algorithm>
 #include <atomic>
@@ -19,10 +19,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "devices/bus/address_space.h"
-#include "devices/bus/bus_device.h"
-#include "devices/bus/call_gate.h"
-#include "devices/bus/flat_view.h"
+#include "passthru/devices/bus/address_space.h"
+#include "passthru/devices/bus/bus_device.h"
+#include "passthru/devices/bus/call_gate.h"
+#include "passthru/devices/bus/flat_view.h"
 
 namespace passthru::bus {
 namespace {

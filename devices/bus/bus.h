@@ -16,9 +16,9 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "devices/bus/address_space.h"
-#include "devices/bus/bus_device.h"
-#include "devices/bus/flat_view.h"
+#include "passthru/devices/bus/address_space.h"
+#include "passthru/devices/bus/bus_device.h"
+#include "passthru/devices/bus/flat_view.h"
 
 namespace passthru::bus {
 

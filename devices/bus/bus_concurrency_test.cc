@@ -15,10 +15,10 @@
 #include "absl/synchronization/barrier.h"
 #include "absl/synchronization/notification.h"
 #include "absl/types/span.h"
-#include "devices/bus/address_space.h"
-#include "devices/bus/bus.h"
-#include "devices/bus/bus_device.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/bus/address_space.h"
+#include "passthru/devices/bus/bus.h"
+#include "passthru/devices/bus/bus_device.h"
 
 namespace passthru::bus {
 namespace {

@@ -15,10 +15,10 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "devices/bus/bus.h"
-#include "devices/bus/bus_device.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/bus/bus.h"
+#include "passthru/devices/bus/bus_device.h"
 
 namespace passthru::bus {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/bus/bus.h"
+#include "passthru/devices/bus/bus.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -16,10 +16,10 @@
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/bus/address_space.h"
-#include "devices/bus/bus_device.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/bus/address_space.h"
+#include "passthru/devices/bus/bus_device.h"
 
 namespace passthru::bus {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/bus/call_gate.h"
+#include "passthru/devices/bus/call_gate.h"
 
 #include <optional>
 #include <thread>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/bus/flat_view.h"
+#include "passthru/devices/bus/flat_view.h"
 
 #include <algorithm>
 #include <cstddef>

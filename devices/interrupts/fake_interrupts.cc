@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/interrupts/fake_interrupts.h"
+#include "passthru/devices/interrupts/fake_interrupts.h"
 
 #include <poll.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
+#include "passthru/devices/kernel/errors.h"
 
 namespace passthru::interrupts {
 namespace {

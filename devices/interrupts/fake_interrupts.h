@@ -15,10 +15,10 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "allocator/gsi.h"
-#include "devices/interrupts/host_vectors.h"
-#include "devices/interrupts/interrupt_controller.h"
-#include "pci/msi_message.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/devices/interrupts/host_vectors.h"
+#include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/pci/msi_message.h"
 
 namespace passthru::interrupts {
 

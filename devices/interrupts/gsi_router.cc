@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/interrupts/gsi_router.h"
+#include "passthru/devices/interrupts/gsi_router.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/errors.h"
+#include "passthru/devices/kernel/errors.h"
 
 namespace passthru::interrupts {
 

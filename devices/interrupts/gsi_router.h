@@ -14,12 +14,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "allocator/gsi.h"
-#include "allocator/gsi_allocator.h"
-#include "devices/interrupts/interrupt_controller.h"
-#include "devices/interrupts/msi_router.h"
-#include "devices/interrupts/routing_entries.h"
-#include "pci/msi_message.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/allocator/gsi_allocator.h"
+#include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/devices/interrupts/msi_router.h"
+#include "passthru/devices/interrupts/routing_entries.h"
+#include "passthru/pci/msi_message.h"
 
 namespace passthru::interrupts {
 

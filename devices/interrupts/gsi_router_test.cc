@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/interrupts/gsi_router.h"
+#include "passthru/devices/interrupts/gsi_router.h"
 
 #include <cerrno>
 #include <cmath>
@@ -11,10 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/interrupts/fake_interrupts.h"
-#include "devices/kernel/errors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/interrupts/fake_interrupts.h"
+#include "passthru/devices/kernel/errors.h"
 
 namespace passthru::interrupts {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/interrupts/host_vector_probe.h"
+#include "passthru/devices/interrupts/host_vector_probe.h"
 
 #include <algorithm>
 #include <cstdint>

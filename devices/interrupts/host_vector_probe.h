@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "devices/interrupts/host_vectors.h"
+#include "passthru/devices/interrupts/host_vectors.h"
 
 namespace passthru::interrupts {
 

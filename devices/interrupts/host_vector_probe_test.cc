@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/interrupts/host_vector_probe.h"
+#include "passthru/devices/interrupts/host_vector_probe.h"
 
 #include <cerrno>
 
 #include "absl/status/status_matchers.h"
-#include "devices/interrupts/fake_interrupts.h"
-#include "devices/kernel/errors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/interrupts/fake_interrupts.h"
+#include "passthru/devices/kernel/errors.h"
 
 namespace passthru::interrupts {
 namespace {

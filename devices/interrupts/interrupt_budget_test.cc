@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/interrupts/interrupt_budget.h"
+#include "passthru/devices/interrupts/interrupt_budget.h"
 
 #include <utility>
 

@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "allocator/gsi.h"
-#include "pci/msi_message.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/pci/msi_message.h"
 
 namespace passthru::interrupts {
 

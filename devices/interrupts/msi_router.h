@@ -4,8 +4,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "allocator/gsi.h"
-#include "pci/msi_message.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/pci/msi_message.h"
 
 namespace passthru::interrupts {
 

@@ -18,8 +18,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/interrupts/msix_vector_group.h"
-#include "devices/kernel/event_fd.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/kernel/event_fd.h"
 
 namespace passthru::interrupts {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
 
 #include <poll.h>
 
@@ -16,7 +16,7 @@
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/errors.h"
+#include "passthru/devices/kernel/errors.h"
 
 namespace passthru::interrupts {
 

@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "absl/log/check.h"
-#include "devices/interrupts/fake_interrupts.h"
-#include "devices/interrupts/gsi_router.h"
-#include "devices/interrupts/msix_vector_group.h"
-#include "devices/kernel/event_loop.h"
-#include "devices/kernel/failure_log.h"
-#include "devices/kernel/linux_syscalls.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/interrupts/fake_interrupts.h"
+#include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
 
 namespace passthru::interrupts {
 namespace {

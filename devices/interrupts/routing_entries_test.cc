@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/interrupts/routing_entries.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 
 #include <map>
 #include <set>

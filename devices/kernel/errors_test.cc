@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/errors.h"
+#include "passthru/devices/kernel/errors.h"
 
 #include <cerrno>
 #include <tuple>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/event_fd.h"
+#include "passthru/devices/kernel/event_fd.h"
 
 #include <sys/eventfd.h>
 
@@ -10,9 +10,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 

@@ -7,8 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/event_loop.h"
 
 #include <sys/epoll.h>
 
@@ -22,10 +22,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/event_fd.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 namespace {

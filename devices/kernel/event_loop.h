@@ -13,9 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/event_fd.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 

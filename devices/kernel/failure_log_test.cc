@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/failure_log.h"
+#include "passthru/devices/kernel/failure_log.h"
 
 #include <cstddef>
 #include <string>

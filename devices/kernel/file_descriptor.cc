@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/file_descriptor.h"
 
 #include <utility>
 

@@ -2,7 +2,7 @@
 #ifndef PASSTHRU_DEVICES_KERNEL_FILE_DESCRIPTOR_H_
 #define PASSTHRU_DEVICES_KERNEL_FILE_DESCRIPTOR_H_
 
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 

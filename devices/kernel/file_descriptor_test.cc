@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/file_descriptor.h"
 
 #include <utility>
 #include <vector>
 
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/flex_array.h"
 
 #include <linux/kvm.h>
 #include <linux/vfio.h>

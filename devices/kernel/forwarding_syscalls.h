@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include <string_view>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 namespace {

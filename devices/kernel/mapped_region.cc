@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/mapped_region.h"
 
 #include <sys/mman.h>
 
@@ -11,8 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 

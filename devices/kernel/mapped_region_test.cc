@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/mapped_region.h"
 
 #include <sys/mman.h>
 
@@ -12,13 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/page_size.h"
-#include "devices/kernel/syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 namespace {

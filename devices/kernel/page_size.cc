@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/page_size.h"
+#include "passthru/devices/kernel/page_size.h"
 
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/page_size.h"
+#include "passthru/devices/kernel/page_size.h"
 
 #include "absl/numeric/bits.h"
 #include "gtest/gtest.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kernel/read_file.h"
+#include "passthru/devices/kernel/read_file.h"
 
 #include <cerrno>
 #include <cstddef>
@@ -8,11 +8,11 @@
 
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 namespace {

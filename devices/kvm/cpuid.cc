@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kvm/cpuid.h"
+#include "passthru/devices/kvm/cpuid.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/flex_array.h"
 
 namespace passthru::kvm {
 namespace {

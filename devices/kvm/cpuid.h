@@ -3,8 +3,8 @@
 #define PASSTHRU_DEVICES_KVM_CPUID_H_
 
 #include "absl/status/status.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vcpu.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
 
 namespace passthru::kvm {
 

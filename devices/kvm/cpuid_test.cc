@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kvm/cpuid.h"
+#include "passthru/devices/kvm/cpuid.h"
 
 #include <linux/kvm.h>
 
@@ -12,14 +12,14 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vcpu.h"
-#include "devices/kvm/kvm_vm.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_kernel.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/testing/host/fake_kernel.h"
 
 namespace passthru::kvm {
 namespace {

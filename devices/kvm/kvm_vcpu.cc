@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kvm/kvm_vcpu.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
 
 #include <linux/kvm.h>
 #include <sys/mman.h>
@@ -17,13 +17,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vm.h"
-#include "devices/kvm/vcpu_exit.h"
-#include "devices/memory/guest_address.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/devices/kvm/vcpu_exit.h"
+#include "passthru/devices/memory/guest_address.h"
 
 namespace passthru::kvm {
 

@@ -9,11 +9,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vm.h"
-#include "devices/kvm/vcpu_exit.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/devices/kvm/vcpu_exit.h"
 
 namespace passthru::kvm {
 

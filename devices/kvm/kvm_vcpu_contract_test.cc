@@ -15,22 +15,23 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "allocator/memory_slot.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kvm/kvm_test_backend.h"
-#include "devices/kvm/kvm_vcpu.h"
-#include "devices/kvm/kvm_vm.h"
-#include "devices/kvm/vcpu_exit.h"
-#include "devices/memory/guest_address.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/guest_cpu.h"
+#include "passthru/allocator/memory_slot.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/devices/kvm/vcpu_exit.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/rig/kvm_test_backend.h"
 
 namespace passthru::kvm {
 namespace {
 
 using absl_testing::IsOk;
+using fake::KvmContractTest;
 using memory::GuestAddress;
 using testing::ElementsAre;
 
@@ -57,7 +58,7 @@ class KvmVcpuContractTest : public KvmContractTest {
   uint8_t* ram() { return static_cast<uint8_t*>(ram_.data()); }
 
   // Makes vCPU 0 with this guest.
-  void Boot(const std::vector<uint8_t>& code, fake::GuestProgram program) {
+  void Boot(const std::vector<uint8_t>& code, guest::GuestProgram program) {
     absl::StatusOr<std::unique_ptr<KvmVcpu>> vcpu = KvmVcpu::Create(&vm(), 0);
     ASSERT_THAT(vcpu, IsOk());
     vcpu_ = *std::move(vcpu);
@@ -102,7 +103,7 @@ TEST_F(KvmVcpuContractTest, PortWriteThenReadOfWhatWasAnswered) {
           0xec,              // in al, dx
           0xee,              // out dx, al
       },
-      [](fake::GuestCpu& cpu) {
+      [](guest::GuestCpu& cpu) {
         cpu.Out(0xcf8, 2, 0x1234);
         cpu.Out(0xcf8, 1, cpu.In(0xcf8, 1));
         return absl::OkStatus();
@@ -137,7 +138,7 @@ TEST_F(KvmVcpuContractTest, StoreWhereThereIsNoMemoryIsMmio) {
           0xa0, 0x20, 0x00,  // mov al, [0x20]
           0xa2, 0x30, 0x00,  // mov [0x30], al
       },
-      [](fake::GuestCpu& cpu) {
+      [](guest::GuestCpu& cpu) {
         cpu.Store(0xf0010, 2, 0x1234);
         cpu.Store(0xf0030, 1, cpu.Load(0xf0020, 1));
         return absl::OkStatus();
@@ -175,7 +176,7 @@ TEST_F(KvmVcpuContractTest, AccessThroughASlotDoesNotExit) {
           0xa2, 0x08, 0x00,  // mov [8], al; at 0xf0008
           0xe6, 0x80,        // out 0x80, al
       },
-      [](fake::GuestCpu& cpu) {
+      [](guest::GuestCpu& cpu) {
         cpu.Store(0xf0008, 1, 0x42);
         cpu.Out(0x80, 1, 0x42);
         return absl::OkStatus();
@@ -195,7 +196,7 @@ TEST_F(KvmVcpuContractTest, WriteToAReadOnlySlotIsMmio) {
           0xa0, 0x09, 0x00,  // mov al, [9]
           0xa2, 0x08, 0x00,  // mov [8], al
       },
-      [](fake::GuestCpu& cpu) {
+      [](guest::GuestCpu& cpu) {
         cpu.Store(0xf0008, 1, cpu.Load(0xf0009, 1));
         return absl::OkStatus();
       });
@@ -213,7 +214,7 @@ TEST_F(KvmVcpuContractTest, ImmediateExitComesBeforeTheGuestRuns) {
       {
           0xe6, 0x80,  // out 0x80, al
       },
-      [](fake::GuestCpu& cpu) {
+      [](guest::GuestCpu& cpu) {
         cpu.Out(0x80, 1, 0);
         return absl::OkStatus();
       });
@@ -225,7 +226,7 @@ TEST_F(KvmVcpuContractTest, ImmediateExitComesBeforeTheGuestRuns) {
 }
 
 TEST_F(KvmVcpuContractTest, RegistersReadBackWhatWasSet) {
-  Boot({0xf4}, [](fake::GuestCpu&) { return absl::OkStatus(); });
+  Boot({0xf4}, [](guest::GuestCpu&) { return absl::OkStatus(); });
   kvm_regs regs = {};
   regs.rax = 0x1122334455667788;
   regs.rip = kCode;
@@ -238,12 +239,12 @@ TEST_F(KvmVcpuContractTest, RegistersReadBackWhatWasSet) {
 }
 
 TEST_F(KvmVcpuContractTest, SecondVcpuOfTheSameIdIsEexist) {
-  Boot({0xf4}, [](fake::GuestCpu&) { return absl::OkStatus(); });
+  Boot({0xf4}, [](guest::GuestCpu&) { return absl::OkStatus(); });
   EXPECT_EQ(kernel::ErrnoOf(KvmVcpu::Create(&vm(), 0).status()), EEXIST);
 }
 
 TEST_F(KvmVcpuContractTest, HaltWithoutAnIrqchipExits) {
-  Boot({0xf4}, [](fake::GuestCpu& cpu) {
+  Boot({0xf4}, [](guest::GuestCpu& cpu) {
     cpu.WaitForInterrupt();
     return absl::OkStatus();
   });
@@ -261,7 +262,7 @@ TEST_F(KvmVcpuContractTest, RepeatedPortWriteIsAnExitForEachItem) {
           0xba, 0xf8, 0x03,  // mov dx, 0x3f8
           0xf3, 0x6e,        // rep outsb
       },
-      [](fake::GuestCpu& cpu) {
+      [](guest::GuestCpu& cpu) {
         for (uint64_t at = 0x2000; at < 0x2003; ++at) {
           cpu.Out(0x3f8, 1, static_cast<uint32_t>(cpu.Load(at, 1)));
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What KvmVcpu makes of each answer of KVM_RUN, sane and not. That real guests
 // cause them is tested in kvm_vcpu_contract_test.cc.
-#include "devices/kvm/kvm_vcpu.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
 
 #include <linux/kvm.h>
 
@@ -18,15 +18,15 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vm.h"
-#include "devices/kvm/vcpu_exit.h"
-#include "devices/memory/guest_address.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/devices/kvm/vcpu_exit.h"
+#include "passthru/devices/memory/guest_address.h"
 
 namespace passthru::kvm {
 namespace {

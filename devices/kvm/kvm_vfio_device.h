@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vm.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vm.h"
 
 namespace passthru::kvm {
 

@@ -7,18 +7,19 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/event_fd.h"
-#include "devices/kvm/kvm_test_backend.h"
-#include "devices/kvm/kvm_vfio_device.h"
-#include "devices/kvm/kvm_vm.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/kvm/kvm_vfio_device.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/testing/rig/kvm_test_backend.h"
 
 namespace passthru::kvm {
 namespace {
 
 using absl_testing::IsOk;
+using fake::KvmContractTest;
 using kernel::ErrnoOf;
 using testing::HasSubstr;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // KvmVfioDevice with groups, which the simulated host has. The errors are in
 // kvm_vfio_device_contract_test.cc.
-#include "devices/kvm/kvm_vfio_device.h"
+#include "passthru/devices/kvm/kvm_vfio_device.h"
 
 #include <fcntl.h>
 
@@ -10,13 +10,13 @@
 
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vm.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/simulated_host.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/testing/host/simulated_host.h"
 
 namespace passthru::kvm {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kvm/kvm_vm.h"
+#include "passthru/devices/kvm/kvm_vm.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -19,14 +19,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "allocator/gsi.h"
-#include "allocator/memory_slot.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/flex_array.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/memory/guest_address.h"
-#include "pci/msi_message.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/allocator/memory_slot.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/pci/msi_message.h"
 
 namespace passthru::kvm {
 namespace {

@@ -13,13 +13,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "allocator/gsi.h"
-#include "allocator/memory_slot.h"
-#include "devices/interrupts/interrupt_controller.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/memory/guest_address.h"
-#include "pci/msi_message.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/allocator/memory_slot.h"
+#include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/pci/msi_message.h"
 
 namespace passthru::kvm {
 

@@ -14,20 +14,20 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "allocator/gsi.h"
-#include "allocator/memory_slot.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/event_fd.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_test_backend.h"
-#include "devices/kvm/kvm_vcpu.h"
-#include "devices/kvm/kvm_vm.h"
-#include "devices/memory/guest_address.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/msi_message.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/allocator/memory_slot.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/testing/rig/kvm_test_backend.h"
 
 namespace passthru::kvm {
 namespace {
@@ -37,6 +37,7 @@ using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
 using allocator::Gsi;
 using allocator::MemorySlot;
+using fake::KvmContractTest;
 using kernel::ErrnoOf;
 using memory::GuestAddress;
 using testing::HasSubstr;

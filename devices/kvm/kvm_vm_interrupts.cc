@@ -12,12 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "allocator/gsi.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/flex_array.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vm.h"
-#include "pci/msi_message.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/pci/msi_message.h"
 
 namespace passthru::kvm {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What KvmVm makes of hosts that cannot do it. The calls themselves are tested
 // in kvm_vm_contract_test.cc.
-#include "devices/kvm/kvm_vm.h"
+#include "passthru/devices/kvm/kvm_vm.h"
 
 #include <linux/kvm.h>
 
@@ -15,12 +15,12 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kvm {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/kvm/slot_listener.h"
+#include "passthru/devices/kvm/slot_listener.h"
 
 #include <cstddef>
 #include <utility>
@@ -8,8 +8,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "allocator/memory_slot_allocator.h"
-#include "devices/memory/memory_area.h"
+#include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/devices/memory/memory_area.h"
 
 namespace passthru::kvm {
 

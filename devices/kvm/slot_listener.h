@@ -8,11 +8,11 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "allocator/memory_slot_allocator.h"
-#include "devices/kvm/kvm_vm.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/memory_area.h"
-#include "devices/memory/memory_listener.h"
+#include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/devices/memory/memory_listener.h"
 
 namespace passthru::kvm {
 

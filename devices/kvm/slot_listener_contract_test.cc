@@ -10,24 +10,25 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "allocator/memory_slot.h"
-#include "allocator/memory_slot_allocator.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/page_size.h"
-#include "devices/kvm/kvm_test_backend.h"
-#include "devices/kvm/kvm_vm.h"
-#include "devices/kvm/slot_listener.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/memory_area.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/allocator/memory_slot.h"
+#include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/devices/kvm/slot_listener.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/testing/rig/kvm_test_backend.h"
 
 namespace passthru::kvm {
 namespace {
 
 using absl_testing::IsOk;
 using absl_testing::StatusIs;
+using fake::KvmContractTest;
 using kernel::ErrnoOf;
 using memory::GuestAddress;
 using memory::MemoryArea;

@@ -6,7 +6,7 @@
 #include <variant>
 
 #include "absl/types/span.h"
-#include "devices/memory/guest_address.h"
+#include "passthru/devices/memory/guest_address.h"
 
 namespace passthru::kvm {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/memory/guest_address.h"
+#include "passthru/devices/memory/guest_address.h"
 
 #include <cstdint>
 #include <type_traits>

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "devices/memory/memory_area.h"
+#include "passthru/devices/memory/memory_area.h"
 
 namespace passthru::memory {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/memory/guest_memory_map.h"
+#include "passthru/devices/memory/guest_memory_map.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -16,12 +16,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/page_size.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/guest_memory.h"
-#include "devices/memory/memory_area.h"
-#include "devices/memory/memory_listener.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/guest_memory.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/devices/memory/memory_listener.h"
 
 namespace passthru::memory {
 namespace {

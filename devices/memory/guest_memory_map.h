@@ -14,10 +14,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/guest_memory.h"
-#include "devices/memory/memory_area.h"
-#include "devices/memory/memory_listener.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/guest_memory.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/devices/memory/memory_listener.h"
 
 namespace passthru::memory {
 

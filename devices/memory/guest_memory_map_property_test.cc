@@ -16,14 +16,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "devices/kernel/page_size.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/guest_memory.h"
-#include "devices/memory/guest_memory_map.h"
-#include "devices/memory/memory_area.h"
-#include "devices/memory/memory_listener.h"
-#include "devices/memory/test_areas.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/guest_memory.h"
+#include "passthru/devices/memory/guest_memory_map.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/devices/memory/memory_listener.h"
+#include "passthru/devices/memory/test_areas.h"
 
 namespace passthru::memory {
 namespace {

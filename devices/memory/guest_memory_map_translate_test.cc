@@ -5,13 +5,13 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/page_size.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/guest_memory_map.h"
-#include "devices/memory/memory_area.h"
-#include "devices/memory/test_areas.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/guest_memory_map.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/devices/memory/test_areas.h"
 
 namespace passthru::memory {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/memory/iova.h"
+#include "passthru/devices/memory/iova.h"
 
 #include <cstdint>
 #include <type_traits>

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/strings/str_format.h"
-#include "devices/memory/guest_address.h"
+#include "passthru/devices/memory/guest_address.h"
 
 namespace passthru::memory {
 

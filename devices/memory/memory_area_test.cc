@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/memory/memory_area.h"
+#include "passthru/devices/memory/memory_area.h"
 
 #include "absl/strings/str_cat.h"
-#include "devices/memory/guest_address.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/memory/guest_address.h"
 
 namespace passthru::memory {
 namespace {

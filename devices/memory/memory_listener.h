@@ -4,7 +4,7 @@
 #define PASSTHRU_DEVICES_MEMORY_MEMORY_LISTENER_H_
 
 #include "absl/status/status.h"
-#include "devices/memory/memory_area.h"
+#include "passthru/devices/memory/memory_area.h"
 
 namespace passthru::memory {
 

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "devices/kernel/page_size.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/memory_area.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/memory_area.h"
 
 namespace passthru::memory {
 

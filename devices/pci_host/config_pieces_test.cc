@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/pci_host/config_pieces.h"
+#include "passthru/devices/pci_host/config_pieces.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -12,8 +12,8 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/pci_host/pci_function.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/pci_host/pci_function.h"
 
 namespace passthru::pci_host {
 

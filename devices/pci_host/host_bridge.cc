@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/pci_host/host_bridge.h"
+#include "passthru/devices/pci_host/host_bridge.h"
 
 #include <cstdint>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "pci/config_space.h"
-#include "pci/registers.h"
+#include "passthru/pci/config_space.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci_host {
 namespace {

@@ -8,8 +8,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "devices/pci_host/pci_function.h"
-#include "pci/config_space.h"
+#include "passthru/devices/pci_host/pci_function.h"
+#include "passthru/pci/config_space.h"
 
 namespace passthru::pci_host {
 

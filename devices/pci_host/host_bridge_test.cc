@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/pci_host/host_bridge.h"
+#include "passthru/devices/pci_host/host_bridge.h"
 
 #include <cstdint>
 #include <vector>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/pci_host/pci_config_io.h"
+#include "passthru/devices/pci_host/pci_config_io.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -11,10 +11,10 @@
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "devices/pci_host/pci_segment.h"
-#include "pci/bdf.h"
-#include "pci/field.h"
-#include "pci/little_endian.h"
+#include "passthru/devices/pci_host/pci_segment.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/pci/field.h"
+#include "passthru/pci/little_endian.h"
 
 namespace passthru::pci_host {
 namespace {

@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "devices/bus/bus_device.h"
-#include "devices/pci_host/pci_segment.h"
+#include "passthru/devices/bus/bus_device.h"
+#include "passthru/devices/pci_host/pci_segment.h"
 
 namespace passthru::pci_host {
 

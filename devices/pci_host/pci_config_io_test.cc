@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/pci_host/pci_config_io.h"
+#include "passthru/devices/pci_host/pci_config_io.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -9,12 +9,12 @@
 
 #include "absl/status/status_matchers.h"
 #include "absl/types/span.h"
-#include "devices/bus/bus.h"
-#include "devices/pci_host/fake_pci_function.h"
-#include "devices/pci_host/pci_segment.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
+#include "passthru/devices/bus/bus.h"
+#include "passthru/devices/pci_host/fake_pci_function.h"
+#include "passthru/devices/pci_host/pci_segment.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::pci_host {
 namespace {

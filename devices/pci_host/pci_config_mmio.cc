@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/pci_host/pci_config_mmio.h"
+#include "passthru/devices/pci_host/pci_config_mmio.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -11,8 +11,8 @@
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "devices/pci_host/pci_segment.h"
-#include "pci/bdf.h"
+#include "passthru/devices/pci_host/pci_segment.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::pci_host {
 namespace {

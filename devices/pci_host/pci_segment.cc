@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include "devices/pci_host/pci_segment.h"
+#include "passthru/devices/pci_host/pci_segment.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -14,11 +14,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "devices/bus/call_gate.h"
-#include "devices/pci_host/config_pieces.h"
-#include "devices/pci_host/pci_function.h"
-#include "pci/bdf.h"
-#include "pci/registers.h"
+#include "passthru/devices/bus/call_gate.h"
+#include "passthru/devices/pci_host/config_pieces.h"
+#include "passthru/devices/pci_host/pci_function.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::pci_host {
 namespace {

@@ -13,8 +13,8 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "devices/pci_host/pci_function.h"
-#include "pci/bdf.h"
+#include "passthru/devices/pci_host/pci_function.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::pci_host {
 

@@ -14,15 +14,15 @@
 #include "absl/status/status_matchers.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "devices/bus/bus.h"
-#include "devices/pci_host/host_bridge.h"
-#include "devices/pci_host/pci_config_io.h"
-#include "devices/pci_host/pci_config_mmio.h"
-#include "devices/pci_host/pci_function.h"
-#include "devices/pci_host/pci_segment.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "pci/config_space.h"
+#include "passthru/devices/bus/bus.h"
+#include "passthru/devices/pci_host/host_bridge.h"
+#include "passthru/devices/pci_host/pci_config_io.h"
+#include "passthru/devices/pci_host/pci_config_mmio.h"
+#include "passthru/devices/pci_host/pci_function.h"
+#include "passthru/devices/pci_host/pci_segment.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/pci/config_space.h"
 
 namespace passthru::pci_host {
 namespace {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/dma_listener.h"
+#include "passthru/devices/vfio/dma_listener.h"
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "devices/memory/iova.h"
-#include "devices/memory/memory_area.h"
-#include "devices/vfio/iommu_info.h"
-#include "devices/vfio/vfio_container.h"
+#include "passthru/devices/memory/iova.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/devices/vfio/iommu_info.h"
+#include "passthru/devices/vfio/vfio_container.h"
 
 namespace passthru::vfio {
 

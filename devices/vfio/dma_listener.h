@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "devices/memory/memory_area.h"
-#include "devices/memory/memory_listener.h"
-#include "devices/vfio/vfio_container.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/devices/memory/memory_listener.h"
+#include "passthru/devices/vfio/vfio_container.h"
 
 namespace passthru::vfio {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/dma_listener.h"
+#include "passthru/devices/vfio/dma_listener.h"
 
 #include <sys/mman.h>
 
@@ -11,22 +11,23 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/memory_area.h"
-#include "devices/vfio/vfio_group.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/vfio/fake_vfio.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/rig/vfio_host_test.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::vfio {
 namespace {
 
 using absl_testing::IsOk;
 using absl_testing::StatusIs;
+using fake::VfioTest;
 using memory::GuestAddress;
 using memory::MemoryArea;
 using testing::AllOf;

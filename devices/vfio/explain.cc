@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/explain.h"
+#include "passthru/devices/vfio/explain.h"
 
 #include <cerrno>
 #include <cstdint>
@@ -11,10 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/find_group.h"
-#include "devices/vfio/locked_memory.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/devices/vfio/locked_memory.h"
 
 namespace passthru::vfio {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/find_group.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/find_group.h"
 
 namespace passthru::vfio {
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/explain.h"
+#include "passthru/devices/vfio/explain.h"
 
 #include <cerrno>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
 
 namespace passthru::vfio {
 namespace {

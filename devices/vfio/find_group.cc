@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/find_group.h"
+#include "passthru/devices/vfio/find_group.h"
 
 #include <cerrno>
 #include <cstdint>
@@ -13,10 +13,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/vfio_paths.h"
-#include "pci/bdf.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/vfio_paths.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::vfio {
 namespace {

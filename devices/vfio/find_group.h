@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/vfio_paths.h"
-#include "pci/bdf.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/vfio_paths.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::vfio {
 

@@ -3,19 +3,20 @@
 // for each by itself.
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
-#include "devices/vfio/find_group.h"
-#include "devices/vfio/vfio_paths.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/vfio/fake_vfio.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/devices/vfio/vfio_paths.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/rig/vfio_host_test.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::vfio {
 namespace {
 
 using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
+using fake::VfioTest;
 using testing::ElementsAre;
 using testing::FieldsAre;
 using testing::HasSubstr;

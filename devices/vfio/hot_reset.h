@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "pci/bdf.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::vfio {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/info_query.h"
+#include "passthru/devices/vfio/info_query.h"
 
 #include <linux/vfio.h>
 
@@ -15,8 +15,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/iommu_info.h"
+#include "passthru/devices/vfio/iommu_info.h"
 
 #include <linux/vfio.h>
 
@@ -15,10 +15,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
-#include "devices/kernel/page_size.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/memory/iova.h"
-#include "devices/vfio/info_query.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/iova.h"
+#include "passthru/devices/vfio/info_query.h"
 
 namespace passthru::vfio {
 namespace {

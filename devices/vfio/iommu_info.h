@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/memory/iova.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/iova.h"
 
 namespace passthru::vfio {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/iommu_info.h"
+#include "passthru/devices/vfio/iommu_info.h"
 
 #include <linux/vfio.h>
 
@@ -11,13 +11,13 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/page_size.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/memory/iova.h"
-#include "devices/vfio/odd_ioctl.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/iova.h"
+#include "passthru/devices/vfio/odd_ioctl.h"
 
 namespace passthru::vfio {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/irq_info.h"
+#include "passthru/devices/vfio/irq_info.h"
 
 #include <linux/vfio.h>
 
@@ -11,8 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/info_query.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/info_query.h"
 
 namespace passthru::vfio {
 namespace {

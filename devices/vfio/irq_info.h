@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/locked_memory.h"
+#include "passthru/devices/vfio/locked_memory.h"
 
 #include <cstdint>
 #include <limits>
@@ -13,8 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "devices/kernel/read_file.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/read_file.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio {
 namespace {

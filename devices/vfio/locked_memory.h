@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/locked_memory.h"
+#include "passthru/devices/vfio/locked_memory.h"
 
 #include <cerrno>
 #include <cstddef>
@@ -10,11 +10,11 @@
 #include <optional>
 #include <string>
 
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio {
 namespace {

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio {
 

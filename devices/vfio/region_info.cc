@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/region_info.h"
+#include "passthru/devices/vfio/region_info.h"
 
 #include <linux/vfio.h>
 
@@ -16,9 +16,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/kernel/page_size.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/info_query.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/info_query.h"
 
 namespace passthru::vfio {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/region_info.h"
+#include "passthru/devices/vfio/region_info.h"
 
 #include <linux/vfio.h>
 
@@ -10,11 +10,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/odd_ioctl.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/odd_ioctl.h"
 
 namespace passthru::vfio {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_container.h"
+#include "passthru/devices/vfio/vfio_container.h"
 
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -16,14 +16,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/flex_array.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/memory/iova.h"
-#include "devices/vfio/explain.h"
-#include "devices/vfio/iommu_info.h"
-#include "devices/vfio/vfio_paths.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/iova.h"
+#include "passthru/devices/vfio/explain.h"
+#include "passthru/devices/vfio/iommu_info.h"
+#include "passthru/devices/vfio/vfio_paths.h"
 
 namespace passthru::vfio {
 

@@ -10,11 +10,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/memory/iova.h"
-#include "devices/vfio/iommu_info.h"
-#include "devices/vfio/vfio_paths.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/iova.h"
+#include "passthru/devices/vfio/iommu_info.h"
+#include "passthru/devices/vfio/vfio_paths.h"
 
 namespace passthru::vfio {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_container.h"
+#include "passthru/devices/vfio/vfio_container.h"
 
 #include <linux/vfio.h>
 #include <sys/mman.h>
@@ -12,23 +12,25 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/memory/iova.h"
-#include "devices/vfio/iommu_info.h"
-#include "devices/vfio/vfio_group.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/simulated_host.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/iova.h"
+#include "passthru/devices/vfio/iommu_info.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/rig/vfio_host_test.h"
 
 namespace passthru::vfio {
 namespace {
 
 using absl_testing::IsOk;
 using absl_testing::StatusIs;
+using fake::AlteredIoctl;
+using fake::VfioTest;
 using kernel::ErrnoOf;
 using kernel::SyscallResult;
 using memory::Iova;

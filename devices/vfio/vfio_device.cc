@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_device.h"
 
 #include <linux/vfio.h>
 
@@ -17,16 +17,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/explain.h"
-#include "devices/vfio/hot_reset.h"
-#include "devices/vfio/info_query.h"
-#include "devices/vfio/irq_info.h"
-#include "devices/vfio/region_info.h"
-#include "devices/vfio/vfio_group.h"
-#include "pci/bdf.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/explain.h"
+#include "passthru/devices/vfio/hot_reset.h"
+#include "passthru/devices/vfio/info_query.h"
+#include "passthru/devices/vfio/irq_info.h"
+#include "passthru/devices/vfio/region_info.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::vfio {
 namespace {

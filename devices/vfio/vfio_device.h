@@ -14,14 +14,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/hot_reset.h"
-#include "devices/vfio/irq_info.h"
-#include "devices/vfio/region_info.h"
-#include "devices/vfio/vfio_group.h"
-#include "pci/bdf.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/hot_reset.h"
+#include "passthru/devices/vfio/irq_info.h"
+#include "passthru/devices/vfio/region_info.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::vfio {
 

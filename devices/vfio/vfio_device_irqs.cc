@@ -12,11 +12,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/flex_array.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/irq_info.h"
-#include "devices/vfio/vfio_device.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/irq_info.h"
+#include "passthru/devices/vfio/vfio_device.h"
 
 namespace passthru::vfio {
 namespace {

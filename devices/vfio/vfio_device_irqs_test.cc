@@ -11,15 +11,15 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/event_fd.h"
-#include "devices/vfio/vfio_device.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/models/device_host.h"
-#include "testing/vfio/fake_vfio.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/rig/vfio_host_test.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::vfio {
 namespace {
@@ -27,6 +27,7 @@ namespace {
 using absl_testing::IsOk;
 using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
+using fake::VfioTest;
 using kernel::ErrnoOf;
 using testing::HasSubstr;
 using testing::SizeIs;
@@ -161,11 +162,11 @@ class IntxTest : public IrqTest {
     ASSERT_THAT(device_->WriteConfig<uint16_t>(4, 6), IsOk());
   }
   void SetLine(bool level) {
-    ASSERT_THAT(host().vfio().WithHardware(device_->address(),
-                                           [=](fake::DeviceHost& hardware) {
-                                             hardware.SetIntx(level);
-                                           }),
-                IsOk());
+    ASSERT_THAT(
+        host().vfio().WithHardware(
+            device_->address(),
+            [=](models::DevicePlatform& hardware) { hardware.SetIntx(level); }),
+        IsOk());
   }
 
   std::unique_ptr<VfioDevice> device_;

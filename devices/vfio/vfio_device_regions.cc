@@ -16,12 +16,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/page_size.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/region_info.h"
-#include "devices/vfio/vfio_device.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/region_info.h"
+#include "passthru/devices/vfio/vfio_device.h"
 
 namespace passthru::vfio {
 namespace {

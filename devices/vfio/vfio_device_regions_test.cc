@@ -16,16 +16,16 @@
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/vfio_container.h"
-#include "devices/vfio/vfio_device.h"
-#include "devices/vfio/vfio_group.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/vfio_container.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/rig/vfio_host_test.h"
 
 namespace passthru::vfio {
 namespace {
@@ -33,6 +33,8 @@ namespace {
 using absl_testing::IsOk;
 using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
+using fake::AlteredIoctl;
+using fake::VfioTest;
 using kernel::ErrnoOf;
 using kernel::SyscallResult;
 using testing::AllOf;

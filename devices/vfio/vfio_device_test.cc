@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_device.h"
 
 #include <linux/vfio.h>
 
@@ -13,17 +13,17 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/hot_reset.h"
-#include "devices/vfio/irq_info.h"
-#include "devices/vfio/region_info.h"
-#include "devices/vfio/vfio_container.h"
-#include "devices/vfio/vfio_group.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/hot_reset.h"
+#include "passthru/devices/vfio/irq_info.h"
+#include "passthru/devices/vfio/region_info.h"
+#include "passthru/devices/vfio/vfio_container.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/rig/vfio_host_test.h"
 
 namespace passthru::vfio {
 namespace {
@@ -31,6 +31,8 @@ namespace {
 using absl_testing::IsOk;
 using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
+using fake::AlteredIoctl;
+using fake::VfioTest;
 using kernel::ErrnoOf;
 using kernel::SyscallResult;
 using testing::Contains;
@@ -114,10 +116,12 @@ TEST_F(VfioDeviceTest, KeepsItsGroupOpen) {
   device->reset();
   EXPECT_EQ(kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
   // Not EBUSY, which it would be had the device's descriptor come last.
-  EXPECT_EQ(kernel().journal().CountWhere([](const fake::JournalEntry& entry) {
-    return entry.call.name == "VFIO_GROUP_UNSET_CONTAINER" && entry.error != 0;
-  }),
-            0u);
+  EXPECT_EQ(
+      kernel().journal().CountWhere([](const journal::JournalEntry& entry) {
+        return entry.call.name == "VFIO_GROUP_UNSET_CONTAINER" &&
+               entry.error != 0;
+      }),
+      0u);
 }
 
 // The fixture's leak check is the point: whichever call fails, what was opened

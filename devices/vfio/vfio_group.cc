@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_group.h"
+#include "passthru/devices/vfio/vfio_group.h"
 
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -14,13 +14,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/explain.h"
-#include "devices/vfio/find_group.h"
-#include "devices/vfio/vfio_container.h"
-#include "devices/vfio/vfio_paths.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/explain.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/devices/vfio/vfio_container.h"
+#include "passthru/devices/vfio/vfio_paths.h"
 
 namespace passthru::vfio {
 

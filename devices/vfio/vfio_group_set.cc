@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_group_set.h"
+#include "passthru/devices/vfio/vfio_group_set.h"
 
 #include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/vfio/vfio_group.h"
+#include "passthru/devices/vfio/vfio_group.h"
 
 namespace passthru::vfio {
 

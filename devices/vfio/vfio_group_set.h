@@ -10,9 +10,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/vfio/vfio_container.h"
-#include "devices/vfio/vfio_group.h"
-#include "devices/vfio/vfio_paths.h"
+#include "passthru/devices/vfio/vfio_container.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/devices/vfio/vfio_paths.h"
 
 namespace passthru::vfio {
 

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_group_set.h"
+#include "passthru/devices/vfio/vfio_group_set.h"
 
 #include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/vfio/vfio_device.h"
-#include "devices/vfio/vfio_group.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/rig/vfio_host_test.h"
 
 namespace passthru::vfio {
 namespace {
 
 using absl_testing::IsOk;
 using absl_testing::StatusIs;
+using fake::VfioTest;
 
 class VfioGroupSetTest : public VfioTest {
  protected:

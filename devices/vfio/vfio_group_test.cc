@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_group.h"
+#include "passthru/devices/vfio/vfio_group.h"
 
 #include <linux/vfio.h>
 
@@ -9,12 +9,12 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
-#include "devices/vfio/vfio_container.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/journal_matchers.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/vfio/vfio_container.h"
+#include "passthru/testing/journal/journal_matchers.h"
+#include "passthru/testing/rig/vfio_host_test.h"
 
 namespace passthru::vfio {
 namespace {
@@ -22,7 +22,8 @@ namespace {
 using absl_testing::IsOk;
 using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
-using fake::IsCall;
+using fake::VfioTest;
+using journal::IsCall;
 using kernel::ErrnoOf;
 using testing::AllOf;
 using testing::ElementsAre;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_irq_index.h"
+#include "passthru/devices/vfio/vfio_irq_index.h"
 
 #include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_device.h"
 
 namespace passthru::vfio {
 

@@ -7,8 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/interrupts/host_vectors.h"
-#include "devices/vfio/vfio_device.h"
+#include "passthru/devices/interrupts/host_vectors.h"
+#include "passthru/devices/vfio/vfio_device.h"
 
 namespace passthru::vfio {
 

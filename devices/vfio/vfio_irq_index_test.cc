@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio/vfio_irq_index.h"
+#include "passthru/devices/vfio/vfio_irq_index.h"
 
 #include <linux/vfio.h>
 
@@ -8,21 +8,22 @@
 
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/interrupts/host_vectors.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/event_fd.h"
-#include "devices/vfio/vfio_device.h"
-#include "devices/vfio/vfio_test_fixture.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/kernel_version.h"
-#include "testing/simulated_host.h"
+#include "passthru/devices/interrupts/host_vectors.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/rig/vfio_host_test.h"
 
 namespace passthru::vfio {
 namespace {
 
 using absl_testing::IsOk;
 using absl_testing::IsOkAndHolds;
+using fake::VfioTest;
 
 class VfioIrqIndexTest : public VfioTest {};
 

@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "devices/vfio/region_info.h"
-#include "pci/bar.h"
-#include "pci/msix_capability.h"
+#include "passthru/devices/vfio/region_info.h"
+#include "passthru/pci/bar.h"
+#include "passthru/pci/msix_capability.h"
 
 namespace passthru::vfio_pci {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/bar_area.h"
+#include "passthru/devices/vfio_pci/bar_area.h"
 
 #include <linux/vfio.h>
 
@@ -12,7 +12,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/little_endian.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -10,15 +10,15 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "devices/bus/address_space.h"
-#include "devices/bus/bus_device.h"
-#include "devices/kernel/failure_log.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/memory/guest_memory.h"
-#include "devices/vfio_pci/bar_area.h"
-#include "devices/vfio_pci/device_regions.h"
-#include "devices/vfio_pci/device_report.h"
-#include "pci/bar.h"
+#include "passthru/devices/bus/address_space.h"
+#include "passthru/devices/bus/bus_device.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/memory/guest_memory.h"
+#include "passthru/devices/vfio_pci/bar_area.h"
+#include "passthru/devices/vfio_pci/device_regions.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/pci/bar.h"
 
 namespace passthru::vfio_pci {
 

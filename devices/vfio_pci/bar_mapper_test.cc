@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/bar_mapper.h"
+#include "passthru/devices/vfio_pci/bar_mapper.h"
 
 #include <cstdint>
 #include <map>
@@ -12,12 +12,12 @@
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "devices/bus/bus.h"
-#include "devices/kernel/failure_log.h"
-#include "devices/vfio_pci/bar_trap.h"
-#include "devices/vfio_pci/fake_regions.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/bus/bus.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/vfio_pci/bar_trap.h"
+#include "passthru/devices/vfio_pci/fake_regions.h"
 
 namespace passthru::vfio_pci {
 namespace {

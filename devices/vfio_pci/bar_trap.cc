@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/bar_trap.h"
+#include "passthru/devices/vfio_pci/bar_trap.h"
 
 #include <algorithm>
 #include <cstdint>

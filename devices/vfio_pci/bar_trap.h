@@ -10,11 +10,11 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "devices/bus/bus_device.h"
-#include "devices/kernel/failure_log.h"
-#include "devices/vfio_pci/device_regions.h"
-#include "devices/vfio_pci/msix_table_trap.h"
-#include "pci/bar_index.h"
+#include "passthru/devices/bus/bus_device.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/vfio_pci/device_regions.h"
+#include "passthru/devices/vfio_pci/msix_table_trap.h"
+#include "passthru/pci/bar_index.h"
 
 namespace passthru::vfio_pci {
 

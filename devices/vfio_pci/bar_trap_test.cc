@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/bar_trap.h"
+#include "passthru/devices/vfio_pci/bar_trap.h"
 
 #include <cstdint>
 #include <thread>
@@ -10,12 +10,12 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/barrier.h"
 #include "absl/types/span.h"
-#include "devices/kernel/failure_log.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/vfio_pci/device_regions.h"
-#include "devices/vfio_pci/fake_regions.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/vfio_pci/device_regions.h"
+#include "passthru/devices/vfio_pci/fake_regions.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "absl/types/span.h"
-#include "pci/capability_id.h"
+#include "passthru/pci/capability_id.h"
 
 namespace passthru::vfio_pci {
 

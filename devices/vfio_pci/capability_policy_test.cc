@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/capability_policy.h"
+#include "passthru/devices/vfio_pci/capability_policy.h"
 
 #include "gtest/gtest.h"
 

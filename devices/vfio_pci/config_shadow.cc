@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/config_shadow.h"
+#include "passthru/devices/vfio_pci/config_shadow.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "pci/advanced_features.h"
-#include "pci/pcie_capability.h"
+#include "passthru/pci/advanced_features.h"
+#include "passthru/pci/pcie_capability.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -9,15 +9,15 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/vfio_pci/capability_policy.h"
-#include "pci/bar.h"
-#include "pci/capabilities.h"
-#include "pci/config_reg.h"
-#include "pci/config_space.h"
-#include "pci/msi_capability.h"
-#include "pci/msix_capability.h"
-#include "pci/power_management.h"
-#include "pci/registers.h"
+#include "passthru/devices/vfio_pci/capability_policy.h"
+#include "passthru/pci/bar.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/config_space.h"
+#include "passthru/pci/msi_capability.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/pci/power_management.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::vfio_pci {
 

@@ -15,10 +15,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/vfio_pci/config_shadow.h"
-#include "pci/advanced_features.h"
-#include "pci/capability_length.h"
-#include "pci/pcie_capability.h"
+#include "passthru/devices/vfio_pci/config_shadow.h"
+#include "passthru/pci/advanced_features.h"
+#include "passthru/pci/capability_length.h"
+#include "passthru/pci/pcie_capability.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -12,9 +12,9 @@
 #include "absl/log/check.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/vfio_pci/config_shadow.h"
 #include "gtest/gtest.h"
-#include "pci/capabilities.h"
+#include "passthru/devices/vfio_pci/config_shadow.h"
+#include "passthru/pci/capabilities.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/device_events.h"
+#include "passthru/devices/vfio_pci/device_events.h"
 
 #include <memory>
 #include <utility>

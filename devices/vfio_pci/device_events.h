@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/event_fd.h"
-#include "devices/kernel/event_loop.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio_pci {
 

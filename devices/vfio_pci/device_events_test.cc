@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/device_events.h"
+#include "passthru/devices/vfio_pci/device_events.h"
 
 #include <cerrno>
 #include <memory>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -7,8 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/kernel/mapped_region.h"
-#include "pci/bar_index.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/pci/bar_index.h"
 
 namespace passthru::vfio_pci {
 

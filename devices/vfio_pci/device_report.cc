@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/device_report.h"
+#include "passthru/devices/vfio_pci/device_report.h"
 
 #include <cstdint>
 #include <string>
@@ -8,11 +8,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/describe.h"
-#include "pci/describe_capability.h"
-#include "pci/describe_extended_capability.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/describe.h"
+#include "passthru/pci/describe_capability.h"
+#include "passthru/pci/describe_extended_capability.h"
 
 namespace passthru::vfio_pci {
 namespace {

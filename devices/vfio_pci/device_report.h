@@ -8,11 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include "devices/interrupts/msix_vector_group.h"
-#include "devices/vfio_pci/bar_area.h"
-#include "devices/vfio_pci/capability_policy.h"
-#include "devices/vfio_pci/config_shadow.h"
-#include "pci/bar.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/vfio_pci/bar_area.h"
+#include "passthru/devices/vfio_pci/capability_policy.h"
+#include "passthru/devices/vfio_pci/config_shadow.h"
+#include "passthru/pci/bar.h"
 
 // What a passed-through device is and does, for people and for tests. Plain
 // values: a snapshot.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/device_report.h"
+#include "passthru/devices/vfio_pci/device_report.h"
 
 #include <string>
 #include <vector>

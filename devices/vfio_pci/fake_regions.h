@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/vfio_pci/device_regions.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/vfio_pci/device_regions.h"
 
 namespace passthru::vfio_pci {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/interrupt_mode.h"
+#include "passthru/devices/vfio_pci/interrupt_mode.h"
 
 #include <cstdint>
 

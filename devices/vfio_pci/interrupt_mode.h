@@ -6,10 +6,10 @@
 #include <functional>
 #include <utility>
 
-#include "devices/interrupts/msix_vector_group.h"
-#include "devices/kernel/failure_log.h"
-#include "devices/vfio_pci/device_report.h"
-#include "devices/vfio_pci/intx_line.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/devices/vfio_pci/intx_line.h"
 
 namespace passthru::vfio_pci {
 

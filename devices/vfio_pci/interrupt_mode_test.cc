@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/interrupt_mode.h"
+#include "passthru/devices/vfio_pci/interrupt_mode.h"
 
 #include <cerrno>
 #include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "devices/interrupts/fake_interrupts.h"
-#include "devices/interrupts/gsi_router.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/event_loop.h"
-#include "devices/kernel/failure_log.h"
-#include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/interrupts/fake_interrupts.h"
+#include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/intx_line.h"
+#include "passthru/devices/vfio_pci/intx_line.h"
 
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "devices/kernel/errors.h"
+#include "passthru/devices/kernel/errors.h"
 
 namespace passthru::vfio_pci {
 

@@ -6,10 +6,10 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "allocator/gsi.h"
-#include "devices/interrupts/interrupt_controller.h"
-#include "devices/kernel/event_fd.h"
-#include "devices/kernel/syscalls.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio_pci {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/intx_line.h"
+#include "passthru/devices/vfio_pci/intx_line.h"
 
 #include <cerrno>
 #include <string>
@@ -8,10 +8,10 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/types/span.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/msix_table_trap.h"
+#include "passthru/devices/vfio_pci/msix_table_trap.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
-#include "pci/vector_index.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::vfio_pci {
 

@@ -8,11 +8,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "devices/interrupts/msix_vector_group.h"
-#include "pci/bar_index.h"
-#include "pci/msix_capability.h"
-#include "pci/msix_pba.h"
-#include "pci/msix_table.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/pci/msix_pba.h"
+#include "passthru/pci/msix_table.h"
 
 namespace passthru::vfio_pci {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/msix_table_trap.h"
+#include "passthru/devices/vfio_pci/msix_table_trap.h"
 
 #include <array>
 #include <cstdint>
@@ -9,14 +9,14 @@
 
 #include "absl/log/check.h"
 #include "absl/types/span.h"
-#include "devices/interrupts/fake_interrupts.h"
-#include "devices/interrupts/gsi_router.h"
-#include "devices/kernel/event_loop.h"
-#include "devices/kernel/failure_log.h"
-#include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/little_endian.h"
+#include "passthru/devices/interrupts/fake_interrupts.h"
+#include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/pci/little_endian.h"
 
 namespace passthru::vfio_pci {
 namespace {

@@ -9,11 +9,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/vfio/vfio_device.h"
-#include "devices/vfio_pci/device_regions.h"
-#include "devices/vfio_pci/intx_line.h"
-#include "pci/bar_index.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio_pci/device_regions.h"
+#include "passthru/devices/vfio_pci/intx_line.h"
+#include "passthru/pci/bar_index.h"
 
 namespace passthru::vfio_pci {
 

@@ -17,22 +17,23 @@
 
 #include "absl/status/status_matchers.h"
 #include "absl/types/span.h"
-#include "devices/interrupts/routing_entries.h"
-#include "devices/vfio_pci/passthrough_rig.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bar_index.h"
-#include "testing/call.h"
-#include "testing/journal.h"
-#include "testing/leak_check.h"
-#include "testing/models/device_host.h"
-#include "testing/proto/device.pb.h"
+#include "passthru/devices/interrupts/routing_entries.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
+using fake::PassthroughRig;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -78,9 +79,9 @@ class VfioPciDefectsTest : public ::testing::Test {
     rig_->pio().Read(port, absl::MakeSpan(data));
     return rig_->pio().stats().misses == misses;
   }
-  static void SetRow(fake::PciDevice& fixture, uint32_t offset,
+  static void SetRow(fixture::PciDevice& fixture, uint32_t offset,
                      const char* bytes) {
-    for (fake::ByteRow& row : *fixture.mutable_config()) {
+    for (fixture::ByteRow& row : *fixture.mutable_config()) {
       if (row.offset() == offset) row.set_bytes(bytes);
     }
   }
@@ -117,10 +118,11 @@ TEST_F(VfioPciDefectsTest, AMaskedVectorThatInterruptsWakesTheLoopOnce) {
   rig_->SetMsixControl(/*enable=*/true, /*function_mask=*/false);
   rig_->WriteVector(2, 0x32, /*masked=*/false);
   rig_->Store(kTable + 2 * 16 + 12, 4, 1);
-  ASSERT_THAT(rig_->host().vfio().WithHardware(
-                  rig_->bdf(),
-                  [](fake::DeviceHost& hardware) { hardware.RaiseMsix(2); }),
-              IsOk());
+  ASSERT_THAT(
+      rig_->host().vfio().WithHardware(
+          rig_->bdf(),
+          [](models::DevicePlatform& hardware) { hardware.RaiseMsix(2); }),
+      IsOk());
   EXPECT_THAT(rig_->loop().RunOnce(/*timeout_ms=*/0), IsOkAndHolds(1));
   EXPECT_THAT(rig_->loop().RunOnce(/*timeout_ms=*/0), IsOkAndHolds(0));
 }
@@ -205,7 +207,7 @@ TEST_F(VfioPciDefectsTest, RoutesOfOthersAreInEveryCommit) {
 TEST_F(VfioPciDefectsTest, MsixWithoutInterruptsOfTheHostIsHidden) {
   rig_ = std::make_unique<PassthroughRig>();
   rig_->kernel().faults().FailWhen(
-      [](const fake::Call& call) {
+      [](const journal::Call& call) {
         return call.name == "VFIO_DEVICE_GET_IRQ_INFO" &&
                call.Find("index")->number == VFIO_PCI_MSIX_IRQ_INDEX;
       },
@@ -224,10 +226,10 @@ TEST_F(VfioPciDefectsTest, MsixWithoutInterruptsOfTheHostIsHidden) {
 // --- MSI.
 
 TEST_F(VfioPciDefectsTest, EachOfSeveralMsiVectorsHasItsMessage) {
-  Attach({.fixture = "edu", .edit_fixture = [](fake::PciDevice& fixture) {
+  Attach({.fixture = "edu", .edit_fixture = [](fixture::PciDevice& fixture) {
             SetRow(fixture, 0x40,
                    "05 00 84 00 00 00 00 00 00 00 00 00 00 00 00 00");
-            for (fake::Irq& irq : *fixture.mutable_irqs()) {
+            for (fixture::Irq& irq : *fixture.mutable_irqs()) {
               if (irq.index() == VFIO_PCI_MSI_IRQ_INDEX) irq.set_count(4);
             }
           }});
@@ -276,11 +278,12 @@ TEST_F(VfioPciDefectsTest, MsiAndMsixTakeTurns) {
 // --- BARs.
 
 TEST_F(VfioPciDefectsTest, A64BitBarOfEightGigabytesIsSizedAndMapped) {
-  Attach({.fixture = "ivshmem", .edit_fixture = [](fake::PciDevice& fixture) {
-            SetRow(fixture, 0x10,
-                   "00 00 04 f8 00 00 00 00 0c 00 00 00 02 00 00 00");
-            fixture.mutable_regions(1)->set_size(uint64_t{8} << 30);
-          }});
+  Attach(
+      {.fixture = "ivshmem", .edit_fixture = [](fixture::PciDevice& fixture) {
+         SetRow(fixture, 0x10,
+                "00 00 04 f8 00 00 00 00 0c 00 00 00 02 00 00 00");
+         fixture.mutable_regions(1)->set_size(uint64_t{8} << 30);
+       }});
   rig_->Write(0x18, 4, 0xffffffff);
   rig_->Write(0x1c, 4, 0xffffffff);
   EXPECT_EQ(rig_->Read(0x18, 4), 0x0000000cu);
@@ -292,12 +295,13 @@ TEST_F(VfioPciDefectsTest, A64BitBarOfEightGigabytesIsSizedAndMapped) {
 }
 
 TEST_F(VfioPciDefectsTest, AnIoBarOfFourBytesDoesNotSwallowTheNext) {
-  Attach({.fixture = "rtl8139", .edit_fixture = [](fake::PciDevice& fixture) {
-            SetRow(fixture, 0x10,
-                   "05 c1 00 00 00 90 a8 fe 00 00 00 00 00 00 00 00");
-            fixture.mutable_regions(0)->set_size(4);
-            fixture.mutable_regions(0)->clear_contents();
-          }});
+  Attach(
+      {.fixture = "rtl8139", .edit_fixture = [](fixture::PciDevice& fixture) {
+         SetRow(fixture, 0x10,
+                "05 c1 00 00 00 90 a8 fe 00 00 00 00 00 00 00 00");
+         fixture.mutable_regions(0)->set_size(4);
+         fixture.mutable_regions(0)->clear_contents();
+       }});
   rig_->Write(0x10, 4, 0xffffffff);
   rig_->Write(0x14, 4, 0xffffffff);
   EXPECT_EQ(rig_->Read(0x10, 4), 0xfffffffdu);
@@ -352,17 +356,17 @@ TEST_F(VfioPciDefectsTest, PortsAndMemoryAreDifferentPlaces) {
 }
 
 TEST_F(VfioPciDefectsTest, EachSparseAreaIsMapped) {
-  Attach({.fixture = "ivshmem", .edit_fixture = [](fake::PciDevice& fixture) {
-            fake::Region* const region = fixture.mutable_regions(1);
-            region->set_flags(0xf);
-            auto* const sparse =
-                region->add_capabilities()->mutable_sparse_mmap();
-            for (const uint64_t offset : {0x1000u, 0x8000u}) {
-              auto* const area = sparse->add_areas();
-              area->set_offset(offset);
-              area->set_size(0x2000);
-            }
-          }});
+  Attach(
+      {.fixture = "ivshmem", .edit_fixture = [](fixture::PciDevice& fixture) {
+         fixture::Region* const region = fixture.mutable_regions(1);
+         region->set_flags(0xf);
+         auto* const sparse = region->add_capabilities()->mutable_sparse_mmap();
+         for (const uint64_t offset : {0x1000u, 0x8000u}) {
+           auto* const area = sparse->add_areas();
+           area->set_offset(offset);
+           area->set_size(0x2000);
+         }
+       }});
   rig_->PlaceBar(2, kBar);
   EXPECT_THAT(rig_->Slots(),
               ElementsAre("0xe0001000+0x2000", "0xe0008000+0x2000"));
@@ -377,7 +381,8 @@ TEST_F(VfioPciDefectsTest, ANarrowAccessReachesTheDeviceAsNarrow) {
     rig_->Read(0x4c, width);
     rig_->Write(0x4c, width, 0x10);
     size_t accesses = 0;
-    for (const fake::JournalEntry& entry : rig_->kernel().journal().Entries()) {
+    for (const journal::JournalEntry& entry :
+         rig_->kernel().journal().Entries()) {
       if (entry.call.name != "pread" && entry.call.name != "pwrite") continue;
       EXPECT_EQ(entry.Number("count"), width);
       ++accesses;

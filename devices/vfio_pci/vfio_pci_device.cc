@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
 
 #include <linux/vfio.h>
 
@@ -18,14 +18,14 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/interrupts/host_vector_probe.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/page_size.h"
-#include "devices/vfio/region_info.h"
-#include "devices/vfio_pci/bar_area.h"
-#include "pci/capabilities.h"
-#include "pci/msi_capability.h"
-#include "pci/registers.h"
+#include "passthru/devices/interrupts/host_vector_probe.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/vfio/region_info.h"
+#include "passthru/devices/vfio_pci/bar_area.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/msi_capability.h"
+#include "passthru/pci/registers.h"
 
 namespace passthru::vfio_pci {
 

@@ -12,13 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "devices/vfio_pci/vfio_pci_device.h"
-#include "pci/config_reg.h"
-#include "pci/little_endian.h"
-#include "pci/msi_capability.h"
-#include "pci/power_management.h"
-#include "pci/registers.h"
-#include "pci/vector_index.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/config_reg.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/pci/msi_capability.h"
+#include "passthru/pci/power_management.h"
+#include "passthru/pci/registers.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::vfio_pci {
 

@@ -3,7 +3,7 @@
 // The configuration space and the BARs of passed-through devices, on the
 // simulated host.
 
-#include "devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
 
 #include <sys/mman.h>
 
@@ -13,16 +13,17 @@
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/vfio_pci/passthrough_rig.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
+using fake::PassthroughRig;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;

@@ -14,23 +14,24 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
-#include "devices/vfio_pci/device_report.h"
-#include "devices/vfio_pci/passthrough_rig.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fault_injector.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/testing/journal/fault_injector.h"
+#include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
+using fake::PassthroughRig;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-using Mode = fake::FaultInjector::Mode;
+using Mode = journal::FaultInjector::Mode;
 constexpr uint64_t kBar = PassthroughRig::kBarAddress;
 
 PassthroughRig::Options WithEverything(const std::string& fixture) {
@@ -303,7 +304,7 @@ TEST_F(VfioPciDeadDeviceTest, ADeviceThatLeftBehindOurBackIsRetracted) {
 TEST(VfioPciMapFailureTest, ABarThatCannotBeMappedIsTrapped) {
   PassthroughRig rig;
   rig.kernel().faults().FailWhen(
-      [](const fake::Call& call) {
+      [](const journal::Call& call) {
         return call.name == "mmap" &&
                call.subject.find("vfio-device") != std::string::npos;
       },
@@ -322,7 +323,7 @@ TEST(VfioPciAttachTest, ADeviceThatReadsAllOnesIsRefused) {
   // A virtual function has no id of its own, so this one can be made to show
   // that of a device that is not there.
   PassthroughRig rig(
-      {.fixture = "igb_vf", .edit_fixture = [](fake::PciDevice& fixture) {
+      {.fixture = "igb_vf", .edit_fixture = [](fixture::PciDevice& fixture) {
          fixture.mutable_identity()->set_vendor_id(0xffff);
        }});
   EXPECT_THAT(rig.Attach(),
@@ -338,7 +339,7 @@ TEST(VfioPciAttachTest, ADeviceWhoseReadFailsIsRefused) {
   ASSERT_THAT(rig.Attach(), IsOk());
   ASSERT_THAT(rig.device().Detach(), IsOk());
   rig.kernel().faults().FailWhen(
-      [&first](const fake::Call& call) {
+      [&first](const journal::Call& call) {
         return call.name == "pread" && std::exchange(first, false);
       },
       EIO);

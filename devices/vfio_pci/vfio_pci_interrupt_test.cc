@@ -12,15 +12,16 @@
 #include <vector>
 
 #include "absl/status/status_matchers.h"
-#include "devices/interrupts/interrupt_budget.h"
-#include "devices/vfio_pci/passthrough_rig.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/interrupts/interrupt_budget.h"
+#include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using fake::PassthroughRig;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -304,8 +305,10 @@ TEST_F(VfioPciInterruptTest, MsiAndIntxTakeTurns) {
 TEST_F(VfioPciInterruptTest, RoutesThatRunOutLeaveVectorsToUserSpace) {
   AttachNvme();
   rig_->kernel().faults().FailWhen(
-      [](const fake::Call& call) { return call.name == "KVM_SET_GSI_ROUTING"; },
-      EINVAL, fake::FaultInjector::Mode::kSticky);
+      [](const journal::Call& call) {
+        return call.name == "KVM_SET_GSI_ROUTING";
+      },
+      EINVAL, journal::FaultInjector::Mode::kSticky);
   for (uint16_t i = 0; i < 4; ++i) rig_->WriteVector(i, 0x30 + i, false);
   for (int round = 0; round < 3; ++round) {
     for (uint16_t i = 0; i < 4; ++i) rig_->RaiseMsix(i);

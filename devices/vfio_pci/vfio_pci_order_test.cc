@@ -14,15 +14,16 @@
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/vfio_pci/passthrough_rig.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/journal.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using fake::PassthroughRig;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -30,7 +31,7 @@ constexpr uint64_t kBar = PassthroughRig::kBarAddress;
 constexpr int64_t kDeassign = 1;  // KVM_IRQFD_FLAG_DEASSIGN
 
 // What matters of a call, in short; empty for calls that do not.
-std::string Brief(const fake::JournalEntry& entry) {
+std::string Brief(const journal::JournalEntry& entry) {
   const std::string& name = entry.call.name;
   // Eventfds and epoll are no part of these orders.
   if (name == "read" || name == "epoll_wait" || name == "poll") return "";
@@ -75,8 +76,9 @@ class VfioPciOrderTest : public ::testing::Test {
   void Clear() { rig_->kernel().journal().Clear(); }
   std::vector<std::string> Calls() {
     std::vector<std::string> calls;
-    for (const fake::JournalEntry& entry : rig_->kernel().journal().Entries()) {
-      if (entry.kind != fake::JournalEntry::Kind::kCall) continue;
+    for (const journal::JournalEntry& entry :
+         rig_->kernel().journal().Entries()) {
+      if (entry.kind != journal::JournalEntry::Kind::kCall) continue;
       if (std::string brief = Brief(entry); !brief.empty()) {
         calls.push_back(std::move(brief));
       }

@@ -12,14 +12,15 @@
 #include <vector>
 
 #include "absl/status/status_matchers.h"
-#include "devices/vfio_pci/passthrough_rig.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using fake::PassthroughRig;
 
 constexpr uint64_t kBar = PassthroughRig::kBarAddress;
 constexpr uint16_t kVectors = 4;
@@ -42,7 +43,7 @@ class VfioPciStormTest : public ::testing::Test {
     ASSERT_THAT(
         rig_.host().vfio().WithHardware(
             rig_.bdf(),
-            [vector](fake::DeviceHost& host) { host.RaiseMsix(vector); }),
+            [vector](models::DevicePlatform& host) { host.RaiseMsix(vector); }),
         IsOk());
   }
   void Start(std::function<void()> body) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/byte_rows.h"
+#include "passthru/testing/capture/byte_rows.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -8,7 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 constexpr size_t kRow = 16;
@@ -19,9 +19,9 @@ bool IsZero(absl::Span<const uint8_t> bytes) {
 }
 
 void AddRow(uint64_t offset, absl::Span<const uint8_t> bytes,
-            google::protobuf::RepeatedPtrField<ByteRow>& rows) {
+            google::protobuf::RepeatedPtrField<fixture::ByteRow>& rows) {
   if (IsZero(bytes)) return;
-  ByteRow* const row = rows.Add();
+  fixture::ByteRow* const row = rows.Add();
   row->set_offset(static_cast<uint32_t>(offset));
   row->set_bytes(HexBytes(bytes));
 }
@@ -38,14 +38,14 @@ struct ByteMask {
   }
 };
 
-ByteMask MaskAt(const ConfigImage& image, size_t offset) {
+ByteMask MaskAt(const fixture::ConfigImage& image, size_t offset) {
   return {.writable = image.writable[offset],
           .unknown = image.unknown[offset],
           .write_one_to_clear = image.write_one_to_clear[offset]};
 }
 
 // How many bytes from `offset` on are masked alike.
-size_t RunLength(const ConfigImage& image, size_t offset) {
+size_t RunLength(const fixture::ConfigImage& image, size_t offset) {
   const ByteMask mask = MaskAt(image, offset);
   size_t end = offset;
   while (end < image.bytes.size() && MaskAt(image, end) == mask) ++end;
@@ -60,18 +60,18 @@ std::string HexBytes(absl::Span<const uint8_t> bytes) {
   });
 }
 
-google::protobuf::RepeatedPtrField<ByteRow> ToRows(
+google::protobuf::RepeatedPtrField<fixture::ByteRow> ToRows(
     absl::Span<const uint8_t> bytes) {
-  google::protobuf::RepeatedPtrField<ByteRow> rows;
+  google::protobuf::RepeatedPtrField<fixture::ByteRow> rows;
   for (size_t offset = 0; offset < bytes.size(); offset += kRow) {
     AddRow(offset, bytes.subspan(offset, kRow), rows);
   }
   return rows;
 }
 
-google::protobuf::RepeatedPtrField<ByteRow> ToRows(
+google::protobuf::RepeatedPtrField<fixture::ByteRow> ToRows(
     const std::map<uint64_t, uint8_t>& bytes) {
-  google::protobuf::RepeatedPtrField<ByteRow> rows;
+  google::protobuf::RepeatedPtrField<fixture::ByteRow> rows;
   for (auto byte = bytes.begin(); byte != bytes.end();) {
     const uint64_t base = byte->first / kRow * kRow;
     std::vector<uint8_t> row;
@@ -84,9 +84,9 @@ google::protobuf::RepeatedPtrField<ByteRow> ToRows(
   return rows;
 }
 
-google::protobuf::RepeatedPtrField<WriteMask> ToWriteMasks(
-    const ConfigImage& image) {
-  google::protobuf::RepeatedPtrField<WriteMask> rows;
+google::protobuf::RepeatedPtrField<fixture::WriteMask> ToWriteMasks(
+    const fixture::ConfigImage& image) {
+  google::protobuf::RepeatedPtrField<fixture::WriteMask> rows;
   for (size_t offset = 0; offset < image.bytes.size();) {
     const ByteMask mask = MaskAt(image, offset);
     const size_t run = RunLength(image, offset);
@@ -106,7 +106,7 @@ google::protobuf::RepeatedPtrField<WriteMask> ToWriteMasks(
     const auto part = [&](const std::vector<uint8_t>& bytes) {
       return absl::MakeConstSpan(bytes).subspan(offset, end - offset);
     };
-    WriteMask* const row = rows.Add();
+    fixture::WriteMask* const row = rows.Add();
     row->set_offset(static_cast<uint32_t>(offset));
     row->set_writable(HexBytes(part(image.writable)));
     if (!IsZero(part(image.unknown))) {
@@ -124,4 +124,4 @@ google::protobuf::RepeatedPtrField<WriteMask> ToWriteMasks(
   return rows;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

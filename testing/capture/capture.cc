@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/capture.h"
+#include "passthru/testing/capture/capture.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -18,20 +18,20 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/types/span.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/read_file.h"
-#include "devices/vfio/find_group.h"
-#include "devices/vfio/vfio_container.h"
-#include "devices/vfio/vfio_device.h"
-#include "devices/vfio/vfio_group.h"
-#include "testing/capture/byte_rows.h"
-#include "testing/capture/capture_regions.h"
-#include "testing/capture/redact.h"
-#include "testing/capture/sysfs_device.h"
-#include "testing/capture/vital_product_data.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/read_file.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/devices/vfio/vfio_container.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/testing/capture/byte_rows.h"
+#include "passthru/testing/capture/capture_regions.h"
+#include "passthru/testing/capture/redact.h"
+#include "passthru/testing/capture/sysfs_device.h"
+#include "passthru/testing/capture/vital_product_data.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 constexpr uint32_t kSchemaVersion = 1;
@@ -66,7 +66,7 @@ absl::Status CheckOptions(const CaptureOptions& options,
 // vfio-pci keeps a device that nobody has opened in D3hot; what is captured is
 // a device at work.
 void PowerUp(std::vector<uint8_t>& config) {
-  const auto capability = FindCapability(config, PCI_CAP_ID_PM);
+  const auto capability = fixture::FindCapability(config, PCI_CAP_ID_PM);
   if (!capability.has_value()) return;
   uint8_t& state = config[*capability + size_t{PCI_PM_CTRL}];
   state = static_cast<uint8_t>(state & ~PCI_PM_CTRL_STATE_MASK);
@@ -123,20 +123,22 @@ absl::StatusOr<std::vector<uint8_t>> CombineConfig(
 }
 
 void FillIdentity(const SysfsDevice& sysfs, absl::Span<const uint8_t> config,
-                  Identity& identity) {
+                  fixture::Identity& identity) {
   identity.set_vendor_id(sysfs.vendor_id);
   identity.set_device_id(sysfs.device_id);
   identity.set_revision_id(config[PCI_REVISION_ID]);
-  identity.set_class_code(ReadLe32(config, PCI_CLASS_REVISION) >> 8);
-  identity.set_subsystem_vendor_id(ReadLe16(config, PCI_SUBSYSTEM_VENDOR_ID));
-  identity.set_subsystem_id(ReadLe16(config, PCI_SUBSYSTEM_ID));
+  identity.set_class_code(fixture::ReadLe32(config, PCI_CLASS_REVISION) >> 8);
+  identity.set_subsystem_vendor_id(
+      fixture::ReadLe16(config, PCI_SUBSYSTEM_VENDOR_ID));
+  identity.set_subsystem_id(fixture::ReadLe16(config, PCI_SUBSYSTEM_ID));
 }
 
-void CaptureIrqs(const vfio::VfioDevice& vfio_device, PciDevice& device) {
+void CaptureIrqs(const vfio::VfioDevice& vfio_device,
+                 fixture::PciDevice& device) {
   for (uint32_t i = 0; i < vfio_device.irq_count(); ++i) {
     const vfio::VfioIrqInfo& info = vfio_device.irq(i);
     if (!info.status.ok()) continue;  // Refused: ERR of a conventional device.
-    Irq& irq = *device.add_irqs();
+    fixture::Irq& irq = *device.add_irqs();
     irq.set_index(i);
     irq.set_count(info.count);
     irq.set_flags(info.flags);
@@ -145,8 +147,9 @@ void CaptureIrqs(const vfio::VfioDevice& vfio_device, PciDevice& device) {
 
 absl::Status CaptureReset(const vfio::VfioDevice& vfio_device,
                           const SysfsDevice& sysfs, bool try_hot_reset,
-                          Reset& reset, std::vector<std::string>& notes) {
-  for (const Reset::Method method : sysfs.reset_methods) {
+                          fixture::Reset& reset,
+                          std::vector<std::string>& notes) {
+  for (const fixture::Reset::Method method : sysfs.reset_methods) {
     reset.add_methods(method);
   }
   if (!sysfs.other_reset_methods.empty()) {
@@ -183,8 +186,8 @@ absl::Status CaptureReset(const vfio::VfioDevice& vfio_device,
 }
 
 void CaptureVpd(const vfio::VfioDevice& vfio_device,
-                absl::Span<const uint8_t> config, PciDevice& device) {
-  const auto capability = FindCapability(config, PCI_CAP_ID_VPD);
+                absl::Span<const uint8_t> config, fixture::PciDevice& device) {
+  const auto capability = fixture::FindCapability(config, PCI_CAP_ID_VPD);
   if (!capability.has_value()) return;
   *device.mutable_vpd() = ToRows(ReadVpd(vfio_device, *capability));
 }
@@ -193,7 +196,7 @@ void CaptureVpd(const vfio::VfioDevice& vfio_device,
 absl::Status CaptureOpened(const vfio::VfioDevice& vfio_device,
                            const SysfsDevice& sysfs,
                            const CaptureOptions& options, Capture& capture) {
-  PciDevice& device = capture.device;
+  fixture::PciDevice& device = capture.device;
   const auto config = CombineConfig(vfio_device, sysfs.config, capture.notes);
   if (!config.ok()) return config.status();
   if (config->size() < PCI_STD_HEADER_SIZEOF) {
@@ -232,7 +235,7 @@ absl::Status CaptureOpened(const vfio::VfioDevice& vfio_device,
   CaptureVpd(vfio_device, *config, device);
 
   // From here on something is written.
-  ConfigImage masks = SpecifiedMasks(*config);
+  fixture::ConfigImage masks = SpecifiedMasks(*config);
   if (options.write_masks != MaskMeasurement::kNone) {
     const auto physical = PhysicalConfig::Open(
         vfio_device.syscalls(), vfio_device.address(), options.paths);
@@ -290,7 +293,7 @@ absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
   }
 
   Capture capture;
-  PciDevice& device = capture.device;
+  fixture::PciDevice& device = capture.device;
   device.set_schema_version(kSchemaVersion);
   device.set_name(options.name);
   device.set_model(options.model);
@@ -302,11 +305,11 @@ absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
   }
   device.set_bdf(bdf.ToString());
   device.mutable_iommu_group()->set_number(*group_number);
-  for (const Sibling& sibling : sysfs->siblings) {
+  for (const fixture::Sibling& sibling : sysfs->siblings) {
     *device.mutable_iommu_group()->add_siblings() = sibling;
   }
   device.set_is_virtual_function(sysfs->is_virtual_function);
-  for (const HostResource& resource : sysfs->resources) {
+  for (const fixture::HostResource& resource : sysfs->resources) {
     *device.add_host_resources() = resource;
   }
 
@@ -326,4 +329,4 @@ absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
   return capture;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

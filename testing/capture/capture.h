@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/vfio_paths.h"
-#include "pci/bdf.h"
-#include "testing/capture/write_masks.h"
-#include "testing/proto/device.pb.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/vfio_paths.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/capture/write_masks.h"
+#include "passthru/testing/fixture/device.pb.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 
 // Part of a BAR whose contents go into the fixture.
 struct ContentsRange {
@@ -31,7 +31,7 @@ struct CaptureOptions {
   std::string name;
   std::string model;
   // The fields that only the caller knows; the kernel's release is filled in.
-  Provenance provenance;
+  fixture::Provenance provenance;
 
   MaskMeasurement write_masks = MaskMeasurement::kNone;
   // Reads of registers may have effects that only the device's driver knows.
@@ -47,7 +47,7 @@ struct CaptureOptions {
 };
 
 struct Capture {
-  PciDevice device;
+  fixture::PciDevice device;
   // What a reader of the fixture should know besides; sentences.
   std::vector<std::string> notes;
 };
@@ -64,6 +64,6 @@ absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
                                       const pci::Bdf& bdf,
                                       const CaptureOptions& options);
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 #endif  // PASSTHRU_TESTING_CAPTURE_CAPTURE_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// capture: makes a fixture (testing/proto/device.proto) of a real PCI device.
+// capture: makes a fixture (testing/fixture/device.proto) of a real PCI device.
 
 #include <cstdlib>
 #include <filesystem>
@@ -19,12 +19,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/vfio/find_group.h"
-#include "testing/capture/capture.h"
-#include "testing/capture/fixture_text.h"
-#include "testing/capture/lspci_fixture.h"
-#include "testing/vfio/fixture.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/testing/capture/capture.h"
+#include "passthru/testing/capture/fixture_text.h"
+#include "passthru/testing/capture/lspci_fixture.h"
+#include "passthru/testing/fixture/fixture.h"
 
 ABSL_FLAG(std::string, lspci, "",
           "Make the fixture from this file, the text of `lspci -xxxx -vv`, "
@@ -54,7 +54,7 @@ ABSL_FLAG(bool, include_identity, false,
           "allow --contents of a network controller, where its MAC address "
           "is.");
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 // Paths are relative to where the user stands, which is not where `bazel run`
@@ -65,8 +65,8 @@ std::string UserPath(const std::string& path) {
   return (std::filesystem::path(user) / path).string();
 }
 
-Provenance ProvenanceFromFlags() {
-  Provenance provenance;
+fixture::Provenance ProvenanceFromFlags() {
+  fixture::Provenance provenance;
   provenance.set_comment(absl::GetFlag(FLAGS_comment));
   provenance.set_device(absl::GetFlag(FLAGS_device));
   provenance.set_platform(absl::GetFlag(FLAGS_platform));
@@ -144,7 +144,8 @@ absl::Status Main(const std::vector<char*>& arguments) {
   std::cout << FixtureText(capture->device, capture->notes);
   std::cout.flush();
   if (!std::cout) return absl::UnavailableError("the output cannot be written");
-  if (const absl::Status status = Validate(capture->device, "the fixture");
+  if (const absl::Status status =
+          fixture::Validate(capture->device, "the fixture");
       !status.ok()) {
     return absl::InternalError(absl::StrCat(
         "the fixture was written, but the simulation does not take it; please "
@@ -155,7 +156,7 @@ absl::Status Main(const std::vector<char*>& arguments) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage(
@@ -164,7 +165,7 @@ int main(int argc, char** argv) {
       "  capture 0000:01:00.0 > nic.textproto\n"
       "  capture --lspci=posted.txt > nic.textproto");
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
-  const absl::Status status = passthru::fake::Main(arguments);
+  const absl::Status status = passthru::capture::Main(arguments);
   if (status.ok()) return 0;
   std::cerr << "capture: " << status.message() << "\n";
   return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/capture_regions.h"
+#include "passthru/testing/capture/capture_regions.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -14,16 +14,16 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/kernel/page_size.h"
-#include "devices/vfio/info_query.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/msix_capability.h"
-#include "testing/capture/byte_rows.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/vfio/info_query.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/testing/capture/byte_rows.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 std::optional<pci::MsixCapability> FindMsix(absl::Span<const uint8_t> config) {
@@ -51,12 +51,13 @@ absl::Span<const uint8_t> PayloadOf(const vfio::InfoCapabilities& chain,
 }
 
 absl::Status AddCapability(const vfio::InfoCapability& capability,
-                           absl::Span<const uint8_t> payload, Region& region) {
-  RegionCapability& added = *region.add_capabilities();
+                           absl::Span<const uint8_t> payload,
+                           fixture::Region& region) {
+  fixture::RegionCapability& added = *region.add_capabilities();
   switch (capability.id) {
     case VFIO_REGION_INFO_CAP_SPARSE_MMAP: {
-      SparseMmap& sparse = *added.mutable_sparse_mmap();
-      const uint32_t count = ReadLe32(payload, 0);
+      fixture::SparseMmap& sparse = *added.mutable_sparse_mmap();
+      const uint32_t count = fixture::ReadLe32(payload, 0);
       for (uint32_t i = 0; i < count; ++i) {
         vfio_region_sparse_mmap_area area = {};
         if (!vfio::ReadPayload(payload, 8 + size_t{i} * sizeof(area), &area)) {
@@ -71,8 +72,8 @@ absl::Status AddCapability(const vfio::InfoCapability& capability,
       return absl::OkStatus();
     }
     case VFIO_REGION_INFO_CAP_TYPE:
-      added.mutable_type()->set_type(ReadLe32(payload, 0));
-      added.mutable_type()->set_subtype(ReadLe32(payload, 4));
+      added.mutable_type()->set_type(fixture::ReadLe32(payload, 0));
+      added.mutable_type()->set_subtype(fixture::ReadLe32(payload, 4));
       return absl::OkStatus();
     case VFIO_REGION_INFO_CAP_MSIX_MAPPABLE:
       added.mutable_msix_mappable();
@@ -86,7 +87,7 @@ absl::Status AddCapability(const vfio::InfoCapability& capability,
 }
 
 absl::Status CaptureRegion(const vfio::VfioDevice& vfio_device, uint32_t index,
-                           PciDevice& device) {
+                           fixture::PciDevice& device) {
   vfio_region_info inputs = {};
   inputs.index = index;
   const std::string what = absl::StrFormat(
@@ -98,7 +99,7 @@ absl::Status CaptureRegion(const vfio::VfioDevice& vfio_device, uint32_t index,
   if (absl::IsInvalidArgument(answer.status())) return absl::OkStatus();
   if (!answer.ok()) return answer.status();
   if (answer->info.size == 0) return absl::OkStatus();
-  Region& region = *device.add_regions();
+  fixture::Region& region = *device.add_regions();
   region.set_index(index);
   region.set_size(answer->info.size);
   region.set_flags(answer->info.flags);
@@ -139,8 +140,8 @@ absl::StatusOr<uint64_t> RomBarSize(const vfio::VfioDevice& vfio_device) {
   return writable == 0 ? 0 : uint64_t{~writable} + 1;
 }
 
-Region* RegionNumbered(PciDevice& device, uint32_t index) {
-  for (Region& region : *device.mutable_regions()) {
+fixture::Region* RegionNumbered(fixture::PciDevice& device, uint32_t index) {
+  for (fixture::Region& region : *device.mutable_regions()) {
     if (region.index() == index) return &region;
   }
   return nullptr;
@@ -156,7 +157,8 @@ bool IsInMsixTable(const std::optional<pci::MsixCapability>& msix, uint32_t bar,
 }  // namespace
 
 absl::Status CaptureRegions(const vfio::VfioDevice& vfio_device,
-                            absl::Span<const uint8_t> config, PciDevice& device,
+                            absl::Span<const uint8_t> config,
+                            fixture::PciDevice& device,
                             std::vector<std::string>& notes) {
   for (uint32_t i = 0; i < vfio_device.region_count(); ++i) {
     if (i == VFIO_PCI_CONFIG_REGION_INDEX) continue;
@@ -170,15 +172,15 @@ absl::Status CaptureRegions(const vfio::VfioDevice& vfio_device,
   if (*rom == 0) return absl::OkStatus();
   // Of the host's first display, the kernel takes the firmware's copy at
   // 0xc0000 for the ROM (pci_fixup_video()), whose size is another.
-  const uint32_t address =
-      ReadLe32(config, PCI_ROM_ADDRESS) & uint32_t{PCI_ROM_ADDRESS_MASK};
+  const uint32_t address = fixture::ReadLe32(config, PCI_ROM_ADDRESS) &
+                           uint32_t{PCI_ROM_ADDRESS_MASK};
   if (address != 0 && (address & (*rom - 1)) != 0) {
     *rom = address & (~address + 1);
     notes.push_back(absl::StrFormat(
         "The host shows a copy of the expansion ROM, not the ROM. The size of "
         "its BAR is taken to be 0x%x, as its address allows.",
         *rom));
-    if (Region* const region =
+    if (fixture::Region* const region =
             RegionNumbered(device, VFIO_PCI_ROM_REGION_INDEX)) {
       region->set_size(*rom);
     }
@@ -190,7 +192,7 @@ absl::Status CaptureRegions(const vfio::VfioDevice& vfio_device,
 absl::Status CaptureContents(const vfio::VfioDevice& vfio_device,
                              absl::Span<const uint8_t> config,
                              const std::vector<ContentsRange>& ranges,
-                             PciDevice& device) {
+                             fixture::PciDevice& device) {
   const std::optional<pci::MsixCapability> msix = FindMsix(config);
   std::map<uint32_t, std::map<uint64_t, uint8_t>> contents;
   for (const ContentsRange& range : ranges) {
@@ -229,7 +231,7 @@ absl::Status CaptureContents(const vfio::VfioDevice& vfio_device,
 
 absl::Status CaptureMsixTable(const vfio::VfioDevice& vfio_device,
                               absl::Span<const uint8_t> config,
-                              PciDevice& device,
+                              fixture::PciDevice& device,
                               std::vector<std::string>& notes) {
   const std::optional<pci::MsixCapability> msix = FindMsix(config);
   if (!msix.has_value()) return absl::OkStatus();
@@ -257,7 +259,7 @@ absl::Status CaptureMsixTable(const vfio::VfioDevice& vfio_device,
     if (address == 0 && data == 0 && control == PCI_MSIX_ENTRY_CTRL_MASKBIT) {
       continue;
     }
-    MsixTableEntry& added = *device.add_msix_table();
+    fixture::MsixTableEntry& added = *device.add_msix_table();
     added.set_vector(vector);
     added.set_address(address);
     added.set_data(data);
@@ -267,7 +269,7 @@ absl::Status CaptureMsixTable(const vfio::VfioDevice& vfio_device,
 }
 
 absl::Status CaptureRomImage(const vfio::VfioDevice& vfio_device,
-                             PciDevice& device) {
+                             fixture::PciDevice& device) {
   if (!vfio_device.region(VFIO_PCI_ROM_REGION_INDEX).exists()) {
     return absl::OkStatus();
   }
@@ -294,4 +296,4 @@ absl::Status CaptureRomImage(const vfio::VfioDevice& vfio_device,
   return absl::OkStatus();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/capture.h"
+#include "passthru/testing/capture/capture.h"
 
 #include <fcntl.h>
 
@@ -17,29 +17,29 @@
 #include "absl/status/status_matchers.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/syscalls.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/call.h"
-#include "testing/capture/byte_rows.h"
-#include "testing/capture/fixture_text.h"
-#include "testing/capture/write_masks.h"
-#include "testing/fake_kernel.h"
-#include "testing/journal.h"
-#include "testing/kernel_version.h"
-#include "testing/kernel_version_test_name.h"
-#include "testing/leak_check.h"
-#include "testing/models/device_host.h"
-#include "testing/proto/device.pb.h"
-#include "testing/simulated_host.h"
-#include "testing/vfio/fake_vfio.h"
-#include "testing/vfio/fixture.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/capture/byte_rows.h"
+#include "passthru/testing/capture/fixture_text.h"
+#include "passthru/testing/capture/write_masks.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version_test_name.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -63,23 +63,24 @@ std::vector<std::string> FixtureNames() {
   return names;
 }
 
-PciDevice Load(const std::string& name) {
-  auto device = LoadFixture(absl::StrCat(kFolder, name, ".textproto"));
+fixture::PciDevice Load(const std::string& name) {
+  auto device = fixture::LoadFixture(absl::StrCat(kFolder, name, ".textproto"));
   EXPECT_THAT(device, IsOk());
-  return device.value_or(PciDevice());
+  return device.value_or(fixture::PciDevice());
 }
 
 // A host with one device, and the capture of that.
 class CapturedHost {
  public:
-  explicit CapturedHost(const PciDevice& device,
-                        KernelVersion version = KernelVersion::k6_12)
-      : host_(SimulatedHost::Options{.kernel = {.version = version}}),
+  explicit CapturedHost(
+      const fixture::PciDevice& device,
+      fake::KernelVersion version = fake::KernelVersion::k6_12)
+      : host_(fake::SimulatedHost::Options{.kernel = {.version = version}}),
         bdf_(*pci::Bdf::Parse(device.bdf())) {
     EXPECT_THAT(host_.vfio().AddDevice(device), IsOk());
   }
   ~CapturedHost() {
-    const LeakReport leaks = host_.kernel().CheckLeaks();
+    const fake::LeakReport leaks = host_.kernel().CheckLeaks();
     EXPECT_TRUE(leaks.empty()) << leaks;
   }
 
@@ -90,7 +91,7 @@ class CapturedHost {
     std::vector<uint8_t> bytes;
     EXPECT_THAT(
         host_.vfio().WithHardware(bdf_,
-                                  [&](DeviceHost& hardware) {
+                                  [&](models::DevicePlatform& hardware) {
                                     for (uint16_t i = 0; i < 256; ++i) {
                                       bytes.push_back(static_cast<uint8_t>(
                                           hardware.ReadConfig(i, 1)));
@@ -100,25 +101,25 @@ class CapturedHost {
     return bytes;
   }
 
-  SimulatedHost& host() { return host_; }
-  FakeKernel& kernel() { return host_.kernel(); }
+  fake::SimulatedHost& host() { return host_; }
+  fake::FakeKernel& kernel() { return host_.kernel(); }
   const pci::Bdf& bdf() const { return bdf_; }
 
  private:
-  SimulatedHost host_;
+  fake::SimulatedHost host_;
   const pci::Bdf bdf_;
 };
 
 // Whatever the fixture says beyond what sysfs and VFIO show by themselves.
-CaptureOptions OptionsFor(const PciDevice& device) {
+CaptureOptions OptionsFor(const fixture::PciDevice& device) {
   CaptureOptions options;
   options.name = device.name();
   options.model = device.model();
   options.write_masks = MaskMeasurement::kAll;
   options.try_hot_reset = true;
   options.include_identity = device.redactions().empty();
-  for (const Region& region : device.regions()) {
-    for (const ByteRow& row : region.contents()) {
+  for (const fixture::Region& region : device.regions()) {
+    for (const fixture::ByteRow& row : region.contents()) {
       options.contents.push_back({.bar = region.index(),
                                   .offset = row.offset(),
                                   .length = (row.bytes().size() + 1) / 3});
@@ -128,13 +129,13 @@ CaptureOptions OptionsFor(const PciDevice& device) {
 }
 
 // Leaves of the masks what both of them know.
-void KeepCommonMasks(PciDevice& one, PciDevice& other) {
-  ConfigImage first = ExpandConfig(one);
-  ConfigImage second = ExpandConfig(other);
+void KeepCommonMasks(fixture::PciDevice& one, fixture::PciDevice& other) {
+  fixture::ConfigImage first = fixture::ExpandConfig(one);
+  fixture::ConfigImage second = fixture::ExpandConfig(other);
   for (size_t i = 0; i < first.unknown.size(); ++i) {
     const auto unknown =
         static_cast<uint8_t>(first.unknown[i] | second.unknown[i]);
-    for (ConfigImage* image : {&first, &second}) {
+    for (fixture::ConfigImage* image : {&first, &second}) {
       image->unknown[i] = unknown;
       image->writable[i] = static_cast<uint8_t>(image->writable[i] & ~unknown);
     }
@@ -143,7 +144,7 @@ void KeepCommonMasks(PciDevice& one, PciDevice& other) {
   *other.mutable_write_masks() = ToWriteMasks(second);
 }
 
-std::string Difference(PciDevice expected, PciDevice found) {
+std::string Difference(fixture::PciDevice expected, fixture::PciDevice found) {
   // Written by hand, with other gaps in what is known.
   if (expected.provenance().tool().empty()) KeepCommonMasks(expected, found);
   expected.clear_provenance();
@@ -158,7 +159,7 @@ std::string Difference(PciDevice expected, PciDevice found) {
 class RoundTripTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(RoundTripTest, CaptureOfTheFakeIsTheFixture) {
-  const PciDevice device = Load(GetParam());
+  const fixture::PciDevice device = Load(GetParam());
   CapturedHost host(device);
   const auto capture = host.Take(OptionsFor(device));
   ASSERT_THAT(capture, IsOk());
@@ -166,8 +167,9 @@ TEST_P(RoundTripTest, CaptureOfTheFakeIsTheFixture) {
 }
 
 TEST_P(RoundTripTest, TextIsReadBackAsTheSame) {
-  const PciDevice device = Load(GetParam());
-  const auto read = ParseFixture(FixtureText(device, {"A note."}), "text");
+  const fixture::PciDevice device = Load(GetParam());
+  const auto read =
+      fixture::ParseFixture(FixtureText(device, {"A note."}), "text");
   ASSERT_THAT(read, IsOk());
   EXPECT_EQ(read->SerializeAsString(), device.SerializeAsString());
 }
@@ -176,26 +178,27 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, RoundTripTest,
                          ::testing::ValuesIn(FixtureNames()),
                          [](const auto& suite) { return suite.param; });
 
-class KernelVersionTest : public ::testing::TestWithParam<KernelVersion> {};
+class KernelVersionTest : public ::testing::TestWithParam<fake::KernelVersion> {
+};
 
 // A kernel's own flag of MSI-X apart, the kernel does not matter.
 TEST_P(KernelVersionTest, CaptureIsTheSame) {
-  PciDevice device = Load("nvme");
+  fixture::PciDevice device = Load("nvme");
   CapturedHost host(device, GetParam());
   auto capture = host.Take(OptionsFor(device));
   ASSERT_THAT(capture, IsOk());
-  for (PciDevice* each : {&device, &capture->device}) {
+  for (fixture::PciDevice* each : {&device, &capture->device}) {
     each->mutable_irqs(2)->clear_flags();
   }
   EXPECT_EQ(Difference(device, capture->device), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(All, KernelVersionTest,
-                         ::testing::ValuesIn(kAllKernelVersions),
-                         KernelTestName);
+                         ::testing::ValuesIn(fake::kAllKernelVersions),
+                         fake::KernelTestName);
 
 TEST(CaptureTest, LeavesTheDeviceAsItWas) {
-  const PciDevice device = Load("e1000e");
+  const fixture::PciDevice device = Load("e1000e");
   CapturedHost host(device);
   const std::vector<uint8_t> before = host.PhysicalConfig();
   ASSERT_THAT(host.Take(OptionsFor(device)), IsOk());
@@ -203,16 +206,16 @@ TEST(CaptureTest, LeavesTheDeviceAsItWas) {
 }
 
 TEST(CaptureTest, WithoutMeasurementNothingIsWrittenToTheHardware) {
-  const PciDevice device = Load("e1000e");
+  const fixture::PciDevice device = Load("e1000e");
   CapturedHost host(device);
   const auto capture = host.Take();
   ASSERT_THAT(capture, IsOk());
-  for (const JournalEntry& call :
+  for (const journal::JournalEntry& call :
        host.kernel().journal().EntriesNamed({"pwrite", "write"})) {
     EXPECT_FALSE(absl::StrContains(call.ToString(), "/sys/")) << call;
   }
   // What the specification fixes is known, the rest is not.
-  const ConfigImage image = ExpandConfig(capture->device);
+  const fixture::ConfigImage image = fixture::ExpandConfig(capture->device);
   EXPECT_EQ(image.unknown[0x00], 0x00);
   EXPECT_EQ(image.unknown[0x04], 0xff);
   EXPECT_EQ(image.unknown[0xc8], 0x00);
@@ -220,24 +223,24 @@ TEST(CaptureTest, WithoutMeasurementNothingIsWrittenToTheHardware) {
 }
 
 TEST(CaptureTest, DefinedRegistersOnlyLeavesUndefinedOnesUnknown) {
-  const PciDevice device = Load("e1000e");
+  const fixture::PciDevice device = Load("e1000e");
   CapturedHost host(device);
   const auto capture = host.Take({.write_masks = MaskMeasurement::kDefined});
   ASSERT_THAT(capture, IsOk());
-  const ConfigImage image = ExpandConfig(capture->device);
+  const fixture::ConfigImage image = fixture::ExpandConfig(capture->device);
   EXPECT_EQ(image.writable[0x04], 0x07);
   EXPECT_EQ(image.unknown[0x04], 0x00);
   EXPECT_EQ(image.unknown[0x40], 0xff);
 }
 
 TEST(CaptureTest, ChosenContentsAreReadWithoutTheMsixTable) {
-  PciDevice device = Load("nvme");
+  fixture::PciDevice device = Load("nvme");
   CapturedHost host(device);
   const auto capture =
       host.Take({.contents = {{.bar = 0, .offset = 4, .length = 8},
                               {.bar = 0, .offset = 0x1ff0, .length = 0x20}}});
   ASSERT_THAT(capture, IsOk());
-  const Region& region = capture->device.regions(0);
+  const fixture::Region& region = capture->device.regions(0);
   ASSERT_EQ(region.contents_size(), 1);
   EXPECT_EQ(region.contents(0).offset(), 0u);
   EXPECT_TRUE(absl::StartsWith(region.contents(0).bytes(), "00 00 00 00 20"));
@@ -277,65 +280,68 @@ TEST(CaptureTest, ContentsOfANetworkControllerNeedIdentity) {
 }
 
 TEST(CaptureRedactionTest, SerialNumberIsZeroAndNamed) {
-  const PciDevice device = Load("e1000e");
+  const fixture::PciDevice device = Load("e1000e");
   CapturedHost host(device);
   const auto redacted = host.Take();
   ASSERT_THAT(redacted, IsOk());
-  const std::vector<uint8_t> config = ExpandConfig(redacted->device).bytes;
-  EXPECT_EQ(ReadLe32(config, 0x144), 0u);
-  EXPECT_EQ(ReadLe32(config, 0x148), 0u);
+  const std::vector<uint8_t> config =
+      fixture::ExpandConfig(redacted->device).bytes;
+  EXPECT_EQ(fixture::ReadLe32(config, 0x144), 0u);
+  EXPECT_EQ(fixture::ReadLe32(config, 0x148), 0u);
   ASSERT_EQ(redacted->device.redactions_size(), 1);
   EXPECT_EQ(redacted->device.redactions(0).offset(), 0x144u);
   EXPECT_EQ(redacted->device.redactions(0).length(), 8u);
 }
 
 TEST(CaptureRedactionTest, FieldsOfProductDataThatIdentify) {
-  PciDevice device = Load("ivshmem");
+  fixture::PciDevice device = Load("ivshmem");
   // One capability, VPD; "PN" and "SN" in the read-only fields.
   device.mutable_config(0)->set_bytes(
       "f4 1a 10 11 03 01 10 00 01 00 00 05 00 00 00 00");
-  ByteRow* const pointer = device.add_config();
+  fixture::ByteRow* const pointer = device.add_config();
   pointer->set_offset(0x34);
   pointer->set_bytes("40");
-  ByteRow* const capability = device.add_config();
+  fixture::ByteRow* const capability = device.add_config();
   capability->set_offset(0x40);
   capability->set_bytes("03 00");
   device.add_vpd()->set_bytes(
       "82 02 00 41 42 90 0a 00 50 4e 02 31 32 53 4e 02");
-  ByteRow* const rest = device.add_vpd();
+  fixture::ByteRow* const rest = device.add_vpd();
   rest->set_offset(16);
   rest->set_bytes("39 39 78");
-  ASSERT_THAT(Validate(device, "device"), IsOk());
+  ASSERT_THAT(fixture::Validate(device, "device"), IsOk());
   CapturedHost host(device);
   const auto kept = host.Take({.include_identity = true});
   ASSERT_THAT(kept, IsOk());
-  EXPECT_EQ(ExpandRows(kept->device.vpd(), 32), ExpandRows(device.vpd(), 32));
+  EXPECT_EQ(fixture::ExpandRows(kept->device.vpd(), 32),
+            fixture::ExpandRows(device.vpd(), 32));
   const auto redacted = host.Take();
   ASSERT_THAT(redacted, IsOk());
-  const std::vector<uint8_t> vpd = ExpandRows(redacted->device.vpd(), 32);
+  const std::vector<uint8_t> vpd =
+      fixture::ExpandRows(redacted->device.vpd(), 32);
   EXPECT_EQ(vpd[11], 0x31);  // The part number.
   EXPECT_EQ(vpd[16], 0x00);
   EXPECT_EQ(vpd[17], 0x00);
   EXPECT_EQ(vpd[18], 0x78);
   ASSERT_EQ(redacted->device.redactions_size(), 1);
-  EXPECT_EQ(redacted->device.redactions(0).space(), Redaction::VPD);
+  EXPECT_EQ(redacted->device.redactions(0).space(), fixture::Redaction::VPD);
 }
 
 TEST(CaptureRedactionTest, ExpansionRomKeepsItsSignature) {
-  PciDevice device = Load("e1000_82544gc");
+  fixture::PciDevice device = Load("e1000_82544gc");
   device.mutable_expansion_rom()->set_bar_size(0x10000);
-  ByteRow* const image = device.mutable_expansion_rom()->add_image();
+  fixture::ByteRow* const image = device.mutable_expansion_rom()->add_image();
   image->set_bytes("55 aa 01 02");
-  Region* const region = device.add_regions();
+  fixture::Region* const region = device.add_regions();
   region->set_index(6);
   region->set_size(0x10000);
   region->set_flags(1);
-  ASSERT_THAT(Validate(device, "device"), IsOk());
+  ASSERT_THAT(fixture::Validate(device, "device"), IsOk());
   CapturedHost host(device);
   const auto redacted = host.Take();
   ASSERT_THAT(redacted, IsOk());
   EXPECT_EQ(redacted->device.expansion_rom().image(0).bytes(), "55 aa");
-  EXPECT_THAT(Validate(redacted->device, "redacted"), IsOk());
+  EXPECT_THAT(fixture::Validate(redacted->device, "redacted"), IsOk());
   const auto kept = host.Take({.include_identity = true});
   ASSERT_THAT(kept, IsOk());
   EXPECT_EQ(kept->device.expansion_rom().image(0).bytes(), "55 aa 01 02");
@@ -371,14 +377,14 @@ class OrdinaryUser final : public kernel::ForwardingSyscalls {
 };
 
 TEST(CaptureTest, WithoutRootTheRestIsWhatVfioShows) {
-  const PciDevice device = Load("nvme");
+  const fixture::PciDevice device = Load("nvme");
   CapturedHost host(device);
   OrdinaryUser user(&host.kernel());
   const auto capture = CaptureDevice(&user, host.bdf(), {});
   ASSERT_THAT(capture, IsOk());
   EXPECT_EQ(capture->device.config_space_size(), 4096u);
-  EXPECT_THAT(Validate(capture->device, "capture"), IsOk());
-  EXPECT_EQ(ExpandConfig(capture->device).bytes[0x40], 0x11);
+  EXPECT_THAT(fixture::Validate(capture->device, "capture"), IsOk());
+  EXPECT_EQ(fixture::ExpandConfig(capture->device).bytes[0x40], 0x11);
   EXPECT_THAT(capture->notes, Contains(HasSubstr("Capture as root")));
 }
 
@@ -397,8 +403,9 @@ TEST(CaptureErrorTest, BoundToAHostDriver) {
 }
 
 TEST(CaptureErrorTest, GroupThatIsNotViable) {
-  PciDevice device = Load("edu");
-  Sibling* const sibling = device.mutable_iommu_group()->add_siblings();
+  fixture::PciDevice device = Load("edu");
+  fixture::Sibling* const sibling =
+      device.mutable_iommu_group()->add_siblings();
   sibling->set_bdf("0000:00:02.1");
   sibling->set_driver("snd_hda_intel");
   CapturedHost host(device);
@@ -409,7 +416,7 @@ TEST(CaptureErrorTest, GroupThatIsNotViable) {
 TEST(CaptureErrorTest, NoPermissionForTheGroup) {
   CapturedHost host(Load("edu"));
   host.kernel().faults().FailWhen(
-      [](const Call& call) {
+      [](const journal::Call& call) {
         return call.name == "open" && call.subject == "/dev/vfio/3";
       },
       EACCES);
@@ -421,8 +428,8 @@ TEST(CaptureErrorTest, NoPermissionForTheGroup) {
 TEST(CaptureErrorTest, MeasuringWithoutRoot) {
   CapturedHost host(Load("edu"));
   host.kernel().faults().FailWhen(
-      [](const Call& call) {
-        const CallField* const flags = call.Find("flags");
+      [](const journal::Call& call) {
+        const journal::CallField* const flags = call.Find("flags");
         return call.name == "open" && absl::EndsWith(call.subject, "/config") &&
                flags != nullptr && (flags->number & O_RDWR) != 0;
       },
@@ -433,4 +440,4 @@ TEST(CaptureErrorTest, MeasuringWithoutRoot) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::capture

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/fixture_text.h"
+#include "passthru/testing/capture/fixture_text.h"
 
 #include <linux/pci_regs.h>
 
@@ -15,11 +15,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "pci/bar_index.h"
-#include "pci/describe.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/describe.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 constexpr size_t kColumns = 80;
@@ -88,19 +88,19 @@ void AppendString(std::string* out, std::string_view indent,
 }
 
 // Rows on a line of their own: `config {offset: 0x000 bytes: "…"}`.
-void AppendRows(std::string* out, std::string_view indent,
-                std::string_view field,
-                const google::protobuf::RepeatedPtrField<ByteRow>& rows) {
-  for (const ByteRow& row : rows) {
+void AppendRows(
+    std::string* out, std::string_view indent, std::string_view field,
+    const google::protobuf::RepeatedPtrField<fixture::ByteRow>& rows) {
+  for (const fixture::ByteRow& row : rows) {
     absl::StrAppendFormat(out, "%s%s {offset: 0x%03x bytes: \"%s\"}\n", indent,
                           field, row.offset(), row.bytes());
   }
 }
 
-void AppendWriteMasks(std::string* out, const PciDevice& device) {
+void AppendWriteMasks(std::string* out, const fixture::PciDevice& device) {
   if (device.write_masks().empty()) return;
   *out += "\n# Bits that no row names were not measured.\n";
-  for (const WriteMask& row : device.write_masks()) {
+  for (const fixture::WriteMask& row : device.write_masks()) {
     absl::StrAppendFormat(out, "write_masks { offset: 0x%03x", row.offset());
     if (row.length() != 0)
       absl::StrAppendFormat(out, " length: 0x%x", row.length());
@@ -116,56 +116,58 @@ void AppendWriteMasks(std::string* out, const PciDevice& device) {
   }
 }
 
-void AppendGroup(std::string* out, const IommuGroup& group) {
+void AppendGroup(std::string* out, const fixture::IommuGroup& group) {
   if (group.siblings().empty()) {
     absl::StrAppend(out, "iommu_group { number: ", group.number(), " }\n");
     return;
   }
   absl::StrAppend(out, "iommu_group {\n  number: ", group.number(), "\n");
-  for (const Sibling& sibling : group.siblings()) {
+  for (const fixture::Sibling& sibling : group.siblings()) {
     absl::StrAppend(out, "  siblings { bdf: \"", Quoted(sibling.bdf()),
                     "\" driver: \"", Quoted(sibling.driver()), "\" }\n");
   }
   *out += "}\n";
 }
 
-void AppendCapability(std::string* out, const RegionCapability& capability) {
+void AppendCapability(std::string* out,
+                      const fixture::RegionCapability& capability) {
   switch (capability.capability_case()) {
-    case RegionCapability::kSparseMmap:
+    case fixture::RegionCapability::kSparseMmap:
       *out += "  capabilities {\n    sparse_mmap {\n";
-      for (const SparseMmap::Area& area : capability.sparse_mmap().areas()) {
+      for (const fixture::SparseMmap::Area& area :
+           capability.sparse_mmap().areas()) {
         absl::StrAppendFormat(out, "      areas { offset: 0x%x size: 0x%x }\n",
                               area.offset(), area.size());
       }
       *out += "    }\n  }\n";
       return;
-    case RegionCapability::kType:
+    case fixture::RegionCapability::kType:
       absl::StrAppendFormat(
           out, "  capabilities { type { type: 0x%x subtype: 0x%x } }\n",
           capability.type().type(), capability.type().subtype());
       return;
-    case RegionCapability::kMsixMappable:
+    case fixture::RegionCapability::kMsixMappable:
       *out += "  capabilities { msix_mappable {} }\n";
       return;
-    case RegionCapability::kUnknown:
+    case fixture::RegionCapability::kUnknown:
       absl::StrAppendFormat(
           out,
           "  capabilities { unknown { id: %d version: %d bytes: \"%s\" } }\n",
           capability.unknown().id(), capability.unknown().version(),
           capability.unknown().bytes());
       return;
-    case RegionCapability::CAPABILITY_NOT_SET:
+    case fixture::RegionCapability::CAPABILITY_NOT_SET:
       *out += "  capabilities {}\n";
       return;
   }
 }
 
-void AppendRegions(std::string* out, const PciDevice& device) {
-  for (const Region& region : device.regions()) {
+void AppendRegions(std::string* out, const fixture::PciDevice& device) {
+  for (const fixture::Region& region : device.regions()) {
     absl::StrAppendFormat(
         out, "\nregions {\n  index: %d\n  size: 0x%x\n  flags: 0x%x\n",
         region.index(), region.size(), region.flags());
-    for (const RegionCapability& capability : region.capabilities()) {
+    for (const fixture::RegionCapability& capability : region.capabilities()) {
       AppendCapability(out, capability);
     }
     AppendRows(out, "  ", "contents", region.contents());
@@ -179,13 +181,13 @@ void AppendRegions(std::string* out, const PciDevice& device) {
   }
 }
 
-void AppendInterrupts(std::string* out, const PciDevice& device) {
+void AppendInterrupts(std::string* out, const fixture::PciDevice& device) {
   *out += "\n";
-  for (const Irq& irq : device.irqs()) {
+  for (const fixture::Irq& irq : device.irqs()) {
     absl::StrAppendFormat(out, "irqs { index: %d count: %d flags: 0x%x }\n",
                           irq.index(), irq.count(), irq.flags());
   }
-  for (const MsixTableEntry& entry : device.msix_table()) {
+  for (const fixture::MsixTableEntry& entry : device.msix_table()) {
     absl::StrAppendFormat(
         out,
         "msix_table { vector: %d address: 0x%x data: 0x%x control: 0x%x }\n",
@@ -193,7 +195,7 @@ void AppendInterrupts(std::string* out, const PciDevice& device) {
   }
 }
 
-void AppendReset(std::string* out, const Reset& reset) {
+void AppendReset(std::string* out, const fixture::Reset& reset) {
   if (reset.ByteSizeLong() == 0) {
     *out += "\nreset {}\n";
     return;
@@ -201,7 +203,8 @@ void AppendReset(std::string* out, const Reset& reset) {
   *out += "\nreset {\n";
   for (const int method : reset.methods()) {
     absl::StrAppend(out, "  methods: ",
-                    Reset::Method_Name(static_cast<Reset::Method>(method)),
+                    fixture::Reset::Method_Name(
+                        static_cast<fixture::Reset::Method>(method)),
                     "\n");
   }
   if (reset.hot_reset_listed()) *out += "  hot_reset_listed: true\n";
@@ -214,7 +217,7 @@ void AppendReset(std::string* out, const Reset& reset) {
   *out += "}\n";
 }
 
-void AppendRest(std::string* out, const PciDevice& device) {
+void AppendRest(std::string* out, const fixture::PciDevice& device) {
   if (!device.vpd().empty()) *out += "\n";
   AppendRows(out, "", "vpd", device.vpd());
   if (device.is_virtual_function()) *out += "\nis_virtual_function: true\n";
@@ -222,15 +225,15 @@ void AppendRest(std::string* out, const PciDevice& device) {
     absl::StrAppend(out, "\nmodel: \"", Quoted(device.model()), "\"\n");
   }
   if (!device.host_resources().empty()) *out += "\n";
-  for (const HostResource& resource : device.host_resources()) {
+  for (const fixture::HostResource& resource : device.host_resources()) {
     absl::StrAppendFormat(
         out, "host_resources { start: 0x%x end: 0x%x flags: 0x%x }\n",
         resource.start(), resource.end(), resource.flags());
   }
   if (!device.redactions().empty()) *out += "\n";
-  for (const Redaction& redaction : device.redactions()) {
+  for (const fixture::Redaction& redaction : device.redactions()) {
     absl::StrAppend(out, "redactions {\n  space: ",
-                    Redaction::Space_Name(redaction.space()), "\n");
+                    fixture::Redaction::Space_Name(redaction.space()), "\n");
     if (redaction.region_index() != 0) {
       absl::StrAppend(out, "  region_index: ", redaction.region_index(), "\n");
     }
@@ -241,13 +244,13 @@ void AppendRest(std::string* out, const PciDevice& device) {
   }
 }
 
-std::string Decoded(const PciDevice& device) {
+std::string Decoded(const fixture::PciDevice& device) {
   std::array<uint64_t, pci::BarIndex::kCount> sizes = {};
-  for (const Region& region : device.regions()) {
+  for (const fixture::Region& region : device.regions()) {
     if (region.index() < sizes.size()) sizes[region.index()] = region.size();
   }
   sizes[pci::BarIndex::kRomValue] = device.expansion_rom().bar_size();
-  std::vector<uint8_t> config = ExpandConfig(device).bytes;
+  std::vector<uint8_t> config = fixture::ExpandConfig(device).bytes;
   if (device.is_virtual_function()) {
     // As the host, and VFIO, show it: its own ids and BARs read as nothing.
     const auto put = [&config](size_t offset, unsigned width, uint32_t value) {
@@ -257,7 +260,7 @@ std::string Decoded(const PciDevice& device) {
     };
     put(PCI_VENDOR_ID, 2, device.identity().vendor_id());
     put(PCI_DEVICE_ID, 2, device.identity().device_id());
-    const BarRegisters bars = AssignedBars(device, config);
+    const fixture::BarRegisters bars = fixture::AssignedBars(device, config);
     for (size_t i = 0; i < bars.size(); ++i) {
       put(PCI_BASE_ADDRESS_0 + 4 * i, 4, bars[i]);
     }
@@ -271,13 +274,13 @@ std::string Decoded(const PciDevice& device) {
 
 }  // namespace
 
-std::string FixtureText(const PciDevice& device,
+std::string FixtureText(const fixture::PciDevice& device,
                         const std::vector<std::string>& notes) {
   std::string out =
       "# SPDX-License-Identifier: Apache-2.0\n"
       "#\n"
-      "# proto-file: testing/proto/device.proto\n"
-      "# proto-message: passthru.fake.PciDevice\n"
+      "# proto-file: testing/fixture/device.proto\n"
+      "# proto-message: passthru.fixture.PciDevice\n"
       "#\n";
   out += Decoded(device);
   for (const std::string& note : notes) {
@@ -285,7 +288,7 @@ std::string FixtureText(const PciDevice& device,
   }
   absl::StrAppend(&out, "\nschema_version: ", device.schema_version(),
                   "\nname: \"", Quoted(device.name()), "\"\n");
-  const Provenance& provenance = device.provenance();
+  const fixture::Provenance& provenance = device.provenance();
   out += "provenance {\n";
   AppendString(&out, "  ", "comment", provenance.comment());
   AppendString(&out, "  ", "device", provenance.device());
@@ -293,7 +296,7 @@ std::string FixtureText(const PciDevice& device,
   AppendString(&out, "  ", "kernel", provenance.kernel());
   AppendString(&out, "  ", "tool", provenance.tool());
   AppendString(&out, "  ", "date", provenance.date());
-  const Identity& identity = device.identity();
+  const fixture::Identity& identity = device.identity();
   absl::StrAppendFormat(
       &out,
       "}\nidentity {\n  vendor_id: 0x%04x\n  device_id: 0x%04x\n"
@@ -315,4 +318,4 @@ std::string FixtureText(const PciDevice& device,
   return out;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

@@ -23,15 +23,15 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "devices/kernel/linux_syscalls.h"
 #include "google/protobuf/util/message_differencer.h"
-#include "pci/bdf.h"
-#include "testing/capture/capture.h"
-#include "testing/capture/fixture_text.h"
-#include "testing/proto/device.pb.h"
-#include "testing/vfio/fixture.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/capture/capture.h"
+#include "passthru/testing/capture/fixture_text.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/fixture/fixture.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 // The registers that the models of these devices are compared with.
@@ -58,18 +58,19 @@ absl::StatusOr<Capture> CaptureNamed(const std::string& name,
 
 // Whether vectors can be added to an enabled MSI-X is the kernel's own doing,
 // not the device's: since 6.5 they can (VFIO_IRQ_INFO_NORESIZE).
-void IgnoreNoresize(PciDevice& device) {
-  for (Irq& irq : *device.mutable_irqs()) {
+void IgnoreNoresize(fixture::PciDevice& device) {
+  for (fixture::Irq& irq : *device.mutable_irqs()) {
     if (irq.index() == VFIO_PCI_MSIX_IRQ_INDEX && irq.count() != 0) {
       irq.set_flags(irq.flags() & ~uint32_t{VFIO_IRQ_INFO_NORESIZE});
     }
   }
 }
 
-absl::Status Compare(const PciDevice& captured, const std::string& path) {
-  auto fixture = LoadFixture(path);
+absl::Status Compare(const fixture::PciDevice& captured,
+                     const std::string& path) {
+  auto fixture = fixture::LoadFixture(path);
   if (!fixture.ok()) return fixture.status();
-  PciDevice found = captured;
+  fixture::PciDevice found = captured;
   IgnoreNoresize(*fixture);
   IgnoreNoresize(found);
   found.clear_provenance();
@@ -113,7 +114,7 @@ absl::Status PrintOne(const std::string& platform, const std::string& date,
   std::cout << "==> " << parts[0] << ".textproto\n"
             << FixtureText(capture->device, capture->notes) << "<==\n";
   std::cout.flush();
-  return Validate(capture->device, parts[0]);
+  return fixture::Validate(capture->device, parts[0]);
 }
 
 int Main(const std::vector<std::string>& arguments) {
@@ -136,8 +137,9 @@ int Main(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 int main(int argc, char** argv) {
-  return passthru::fake::Main(std::vector<std::string>(argv + 1, argv + argc));
+  return passthru::capture::Main(
+      std::vector<std::string>(argv + 1, argv + argc));
 }

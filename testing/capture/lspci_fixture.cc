@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/lspci_fixture.h"
+#include "passthru/testing/capture/lspci_fixture.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -15,13 +15,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "testing/capture/byte_rows.h"
-#include "testing/capture/redact.h"
-#include "testing/capture/write_masks.h"
-#include "testing/vfio/fixture.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/testing/capture/byte_rows.h"
+#include "passthru/testing/capture/redact.h"
+#include "passthru/testing/capture/write_masks.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 constexpr unsigned kBars = PCI_STD_NUM_BARS;
@@ -54,8 +54,12 @@ class Builder {
   uint64_t MsixEnd(unsigned bar) const;
   bool HasMsixTable(unsigned bar) const;
 
-  uint16_t Get16(size_t offset) const { return ReadLe16(config_, offset); }
-  uint32_t Get32(size_t offset) const { return ReadLe32(config_, offset); }
+  uint16_t Get16(size_t offset) const {
+    return fixture::ReadLe16(config_, offset);
+  }
+  uint32_t Get32(size_t offset) const {
+    return fixture::ReadLe32(config_, offset);
+  }
   void Set(size_t offset, uint32_t value, unsigned width) {
     for (unsigned i = 0; i < width && offset + i < config_.size(); ++i) {
       config_[offset + i] = static_cast<uint8_t>(value >> (8 * i));
@@ -67,7 +71,7 @@ class Builder {
   const LspciOptions& options_;
   std::vector<uint8_t> config_;
   Capture capture_;
-  PciDevice& device_ = capture_.device;
+  fixture::PciDevice& device_ = capture_.device;
   std::vector<unsigned> assumed_sizes_;
 };
 
@@ -106,7 +110,7 @@ void Builder::UndoDriver() {
       2);
   Set(PCI_STATUS, Get16(PCI_STATUS) & ~uint32_t{PCI_STATUS_INTERRUPT}, 2);
   const auto clear = [this](uint8_t capability, size_t offset, uint32_t bits) {
-    const auto at = FindCapability(config_, capability);
+    const auto at = fixture::FindCapability(config_, capability);
     if (!at.has_value()) return;
     Set(*at + offset, Get16(*at + offset) & ~bits, 2);
   };
@@ -126,7 +130,7 @@ void Builder::UndoDriver() {
 }
 
 uint64_t Builder::MsixEnd(unsigned bar) const {
-  const auto at = FindCapability(config_, PCI_CAP_ID_MSIX);
+  const auto at = fixture::FindCapability(config_, PCI_CAP_ID_MSIX);
   if (!at.has_value()) return 0;
   const uint64_t vectors =
       (Get16(*at + PCI_MSIX_FLAGS) & PCI_MSIX_FLAGS_QSIZE) + uint64_t{1};
@@ -143,7 +147,7 @@ uint64_t Builder::MsixEnd(unsigned bar) const {
 }
 
 bool Builder::HasMsixTable(unsigned bar) const {
-  const auto at = FindCapability(config_, PCI_CAP_ID_MSIX);
+  const auto at = fixture::FindCapability(config_, PCI_CAP_ID_MSIX);
   return at.has_value() &&
          (Get32(*at + PCI_MSIX_TABLE) & PCI_MSIX_TABLE_BIR) == bar;
 }
@@ -159,7 +163,7 @@ uint64_t Builder::SizeOfBar(unsigned bar, uint64_t smallest) {
 // SR-IOV 1.1, 3.4.1.11: its registers are 0; lspci shows what Linux knows.
 void Builder::AddVirtualFunctionBar(unsigned bar) {
   const auto& memory = source_.memory_bars[bar];
-  HostResource& resource = *device_.add_host_resources();
+  fixture::HostResource& resource = *device_.add_host_resources();
   if (!memory.has_value()) return;
   const uint64_t size = SizeOfBar(bar, kPage);
   // <linux/ioport.h>, with the bits of a BAR register below.
@@ -199,7 +203,7 @@ unsigned Builder::AddBar(unsigned bar) {
 }
 
 void Builder::AddRegion(unsigned bar, uint64_t size, bool io) {
-  Region& region = *device_.add_regions();
+  fixture::Region& region = *device_.add_regions();
   region.set_index(bar);
   region.set_size(size);
   uint32_t flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
@@ -246,11 +250,12 @@ void Builder::AddRom() {
 }
 
 void Builder::AddIrqs() {
-  const auto msi = FindCapability(config_, PCI_CAP_ID_MSI);
-  const auto msix = FindCapability(config_, PCI_CAP_ID_MSIX);
-  const bool express = FindCapability(config_, PCI_CAP_ID_EXP).has_value();
+  const auto msi = fixture::FindCapability(config_, PCI_CAP_ID_MSI);
+  const auto msix = fixture::FindCapability(config_, PCI_CAP_ID_MSIX);
+  const bool express =
+      fixture::FindCapability(config_, PCI_CAP_ID_EXP).has_value();
   const auto add = [this](uint32_t index, uint32_t count, uint32_t flags) {
-    Irq& irq = *device_.add_irqs();
+    fixture::Irq& irq = *device_.add_irqs();
     irq.set_index(index);
     irq.set_count(count);
     irq.set_flags(flags);
@@ -274,27 +279,27 @@ void Builder::AddIrqs() {
 }
 
 void Builder::AddResets() {
-  Reset& reset = *device_.mutable_reset();
-  const auto express = FindCapability(config_, PCI_CAP_ID_EXP);
-  const auto advanced = FindCapability(config_, PCI_CAP_ID_AF);
-  const auto power = FindCapability(config_, PCI_CAP_ID_PM);
+  fixture::Reset& reset = *device_.mutable_reset();
+  const auto express = fixture::FindCapability(config_, PCI_CAP_ID_EXP);
+  const auto advanced = fixture::FindCapability(config_, PCI_CAP_ID_AF);
+  const auto power = fixture::FindCapability(config_, PCI_CAP_ID_PM);
   if (express.has_value() &&
       (Get32(*express + PCI_EXP_DEVCAP) & PCI_EXP_DEVCAP_FLR) != 0) {
-    reset.add_methods(Reset::FLR);
+    reset.add_methods(fixture::Reset::FLR);
   }
   constexpr uint8_t kFlr = PCI_AF_CAP_TP | PCI_AF_CAP_FLR;
   if (advanced.has_value() &&
       (Get32(*advanced) >> (8 * PCI_AF_CAP) & kFlr) == kFlr) {
-    reset.add_methods(Reset::AF_FLR);
+    reset.add_methods(fixture::Reset::AF_FLR);
   }
   if (power.has_value() &&
       (Get16(*power + PCI_PM_CTRL) & PCI_PM_CTRL_NO_SOFT_RESET) == 0) {
-    reset.add_methods(Reset::POWER_MANAGEMENT);
+    reset.add_methods(fixture::Reset::POWER_MANAGEMENT);
   }
 }
 
 void Builder::AddIdentity() {
-  Identity& identity = *device_.mutable_identity();
+  fixture::Identity& identity = *device_.mutable_identity();
   const bool from_heading = device_.is_virtual_function();
   identity.set_vendor_id(from_heading ? *source_.vendor_id
                                       : Get16(PCI_VENDOR_ID));
@@ -330,7 +335,7 @@ absl::StatusOr<Capture> Builder::Build() {
         "capabilities are missing. lspci prints all with -xxxx, as root.");
     config_.resize(PCI_CFG_SPACE_SIZE);
   } else if (config_.size() == PCI_CFG_SPACE_SIZE &&
-             FindCapability(config_, PCI_CAP_ID_EXP).has_value()) {
+             fixture::FindCapability(config_, PCI_CAP_ID_EXP).has_value()) {
     Note(
         "The text ends before the extended capabilities of PCI Express. lspci "
         "prints them with -xxxx, as root.");
@@ -345,7 +350,8 @@ absl::StatusOr<Capture> Builder::Build() {
   *device_.mutable_config() = ToRows(config_);
   *device_.mutable_write_masks() = ToWriteMasks(SpecifiedMasks(config_));
   if (!options_.include_identity) RedactIdentity(device_);
-  if (absl::Status status = Validate(device_, source_.bdf); !status.ok()) {
+  if (absl::Status status = fixture::Validate(device_, source_.bdf);
+      !status.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("the text is not of a device that works, or was edited:\n",
                      status.message()));
@@ -384,4 +390,4 @@ absl::StatusOr<Capture> FixtureFromLspci(std::string_view text,
   return Builder(*wanted[0], options).Build();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

@@ -7,16 +7,16 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "testing/capture/capture.h"
-#include "testing/capture/lspci_text.h"
+#include "passthru/testing/capture/capture.h"
+#include "passthru/testing/capture/lspci_text.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 
 struct LspciOptions {
   std::string name;  // By default vendor and device id.
   // Which device of the text; not needed if there is one.
   std::optional<std::string> bdf;
-  Provenance provenance;
+  fixture::Provenance provenance;
   bool include_identity = false;
 };
 
@@ -36,6 +36,6 @@ struct LspciOptions {
 absl::StatusOr<Capture> FixtureFromLspci(std::string_view text,
                                          const LspciOptions& options);
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 #endif  // PASSTHRU_TESTING_CAPTURE_LSPCI_FIXTURE_H_

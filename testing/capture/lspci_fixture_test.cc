@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/lspci_fixture.h"
+#include "passthru/testing/capture/lspci_fixture.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -15,10 +15,10 @@
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/capture/lspci_text.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/testing/capture/lspci_text.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -80,8 +80,9 @@ constexpr std::string_view kOld =
     "20: 00 00 00 00 00 00 00 00 00 00 00 00 02 11 64 80\n"
     "30: 00 00 00 00 dc 00 00 00 00 00 00 00 05 01 02 14\n";
 
-const Region* RegionNumbered(const PciDevice& device, uint32_t index) {
-  for (const Region& region : device.regions()) {
+const fixture::Region* RegionNumbered(const fixture::PciDevice& device,
+                                      uint32_t index) {
+  for (const fixture::Region& region : device.regions()) {
     if (region.index() == index) return &region;
   }
   return nullptr;
@@ -90,7 +91,7 @@ const Region* RegionNumbered(const PciDevice& device, uint32_t index) {
 TEST(LspciTest, NetworkCard) {
   const auto capture = FixtureFromLspci(Ethernet(), {});
   ASSERT_THAT(capture, IsOk());
-  const PciDevice& device = capture->device;
+  const fixture::PciDevice& device = capture->device;
   EXPECT_EQ(device.name(), "8086-1533");
   EXPECT_EQ(device.bdf(), "0000:01:00.0");
   EXPECT_EQ(device.iommu_group().number(), 14u);
@@ -109,16 +110,17 @@ TEST(LspciTest, NetworkCard) {
 TEST(LspciTest, WhatTheDriverHadSetIsUndone) {
   const auto capture = FixtureFromLspci(Ethernet(), {});
   ASSERT_THAT(capture, IsOk());
-  const std::vector<uint8_t> config = ExpandConfig(capture->device).bytes;
-  EXPECT_EQ(ReadLe16(config, 0x04), 0x0003);
-  EXPECT_EQ(ReadLe16(config, 0x72), 0x0004);
+  const std::vector<uint8_t> config =
+      fixture::ExpandConfig(capture->device).bytes;
+  EXPECT_EQ(fixture::ReadLe16(config, 0x04), 0x0003);
+  EXPECT_EQ(fixture::ReadLe16(config, 0x72), 0x0004);
   EXPECT_THAT(capture->notes, Contains(HasSubstr("The driver igb was using")));
 }
 
 TEST(LspciTest, HeaderOnlyAndNoSizes) {
   const auto capture = FixtureFromLspci(kOld, {.name = "emu10k1"});
   ASSERT_THAT(capture, IsOk());
-  const PciDevice& device = capture->device;
+  const fixture::PciDevice& device = capture->device;
   EXPECT_EQ(device.name(), "emu10k1");
   EXPECT_EQ(device.config_space_size(), 256u);
   ASSERT_EQ(device.regions_size(), 1);
@@ -138,7 +140,7 @@ TEST(LspciTest, AssumedSizeHoldsTheMsixStructures) {
 TEST(LspciTest, NothingMeasuredIsUnknown) {
   const auto capture = FixtureFromLspci(Ethernet(), {});
   ASSERT_THAT(capture, IsOk());
-  const ConfigImage image = ExpandConfig(capture->device);
+  const fixture::ConfigImage image = fixture::ExpandConfig(capture->device);
   EXPECT_EQ(image.unknown[0x00], 0x00);
   EXPECT_EQ(image.unknown[0x04], 0xff);
   EXPECT_EQ(image.unknown[0x40], 0xff);
@@ -195,13 +197,17 @@ TEST(LspciTest, SerialNumberIsLeftOutUnlessWanted) {
       Zeros(0x110, 0x1000));
   const auto redacted = FixtureFromLspci(text, {});
   ASSERT_THAT(redacted, IsOk());
-  EXPECT_EQ(ReadLe32(ExpandConfig(redacted->device).bytes, 0x104), 0u);
+  EXPECT_EQ(
+      fixture::ReadLe32(fixture::ExpandConfig(redacted->device).bytes, 0x104),
+      0u);
   ASSERT_EQ(redacted->device.redactions_size(), 1);
   EXPECT_EQ(redacted->device.redactions(0).offset(), 0x104u);
-  EXPECT_THAT(redacted->device.reset().methods(), ElementsAre(Reset::FLR));
+  EXPECT_THAT(redacted->device.reset().methods(),
+              ElementsAre(fixture::Reset::FLR));
   const auto kept = FixtureFromLspci(text, {.include_identity = true});
   ASSERT_THAT(kept, IsOk());
-  EXPECT_EQ(ReadLe32(ExpandConfig(kept->device).bytes, 0x104), 0xff332211u);
+  EXPECT_EQ(fixture::ReadLe32(fixture::ExpandConfig(kept->device).bytes, 0x104),
+            0xff332211u);
   EXPECT_THAT(kept->device.redactions(), IsEmpty());
 }
 
@@ -247,10 +253,11 @@ TEST(LspciTest, VirtualFunctionHasItsBarsInTheRegions) {
       "30: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00\n",
       {});
   ASSERT_THAT(capture, IsOk());
-  const PciDevice& device = capture->device;
+  const fixture::PciDevice& device = capture->device;
   ASSERT_EQ(device.regions_size(), 2);
   EXPECT_EQ(RegionNumbered(device, 0)->size(), 0x4000u);
-  const BarRegisters bars = AssignedBars(device, ExpandConfig(device).bytes);
+  const fixture::BarRegisters bars =
+      fixture::AssignedBars(device, fixture::ExpandConfig(device).bytes);
   EXPECT_THAT(bars, ElementsAre(0xfea0000cu, 0u, 0u, 0xfea20004u, 0x7u, 0u));
 }
 
@@ -356,4 +363,4 @@ TEST(LspciTest, AnyBytesEndWell) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::capture

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/lspci_text.h"
+#include "passthru/testing/capture/lspci_text.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -15,9 +15,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "pci/bdf.h"
+#include "passthru/pci/bdf.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 constexpr size_t kRow = 16;
@@ -279,4 +279,4 @@ absl::StatusOr<std::vector<LspciDevice>> ParseLspci(std::string_view text) {
   return parser.Finish();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "pci/bar_index.h"
+#include "passthru/pci/bar_index.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 
 // One function in what lspci printed. What the text does not say is absent.
 struct LspciDevice {
@@ -46,6 +46,6 @@ struct LspciDevice {
 // space each, or with an error that names the line and says what to do.
 absl::StatusOr<std::vector<LspciDevice>> ParseLspci(std::string_view text);
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 #endif  // PASSTHRU_TESTING_CAPTURE_LSPCI_TEXT_H_

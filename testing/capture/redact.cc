@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/redact.h"
+#include "passthru/testing/capture/redact.h"
 
 #include <linux/pci_regs.h>
 
@@ -13,28 +13,28 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "testing/capture/byte_rows.h"
-#include "testing/capture/vital_product_data.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/testing/capture/byte_rows.h"
+#include "passthru/testing/capture/vital_product_data.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
-void AddRedaction(PciDevice& device, Redaction::Space space, uint64_t offset,
-                  uint64_t length, std::string_view what) {
-  Redaction* const redaction = device.add_redactions();
+void AddRedaction(fixture::PciDevice& device, fixture::Redaction::Space space,
+                  uint64_t offset, uint64_t length, std::string_view what) {
+  fixture::Redaction* const redaction = device.add_redactions();
   redaction->set_space(space);
   redaction->set_offset(offset);
   redaction->set_length(length);
   redaction->set_what(std::string(what));
 }
 
-void RedactSerialNumber(PciDevice& device) {
+void RedactSerialNumber(fixture::PciDevice& device) {
   constexpr size_t kNumber = 4;
   constexpr size_t kLength = 8;
-  ConfigImage image = ExpandConfig(device);
+  fixture::ConfigImage image = fixture::ExpandConfig(device);
   const pci::ExtendedCapabilityList list =
       pci::WalkExtendedCapabilities(image.bytes);
   const pci::ExtendedCapability* const found =
@@ -47,41 +47,41 @@ void RedactSerialNumber(PciDevice& device) {
   std::fill_n(image.bytes.begin() + static_cast<ptrdiff_t>(offset), kLength,
               uint8_t{0});
   *device.mutable_config() = ToRows(image.bytes);
-  AddRedaction(device, Redaction::CONFIG, offset, kLength,
+  AddRedaction(device, fixture::Redaction::CONFIG, offset, kLength,
                "device serial number");
 }
 
-void RedactVpd(PciDevice& device) {
+void RedactVpd(fixture::PciDevice& device) {
   if (device.vpd().empty()) return;
   constexpr size_t kMaxVpd = size_t{1} << 15;
-  std::vector<uint8_t> vpd = ExpandRows(device.vpd(), kMaxVpd);
+  std::vector<uint8_t> vpd = fixture::ExpandRows(device.vpd(), kMaxVpd);
   for (const VpdField& field : IdentifyingVpdFields(vpd)) {
     std::fill_n(vpd.begin() + static_cast<ptrdiff_t>(field.offset),
                 field.length, uint8_t{0});
-    AddRedaction(device, Redaction::VPD, field.offset, field.length,
+    AddRedaction(device, fixture::Redaction::VPD, field.offset, field.length,
                  absl::StrCat("field ", absl::CHexEscape(field.keyword),
                               " of the vital product data"));
   }
   *device.mutable_vpd() = ToRows(vpd);
 }
 
-void RedactRom(PciDevice& device) {
+void RedactRom(fixture::PciDevice& device) {
   if (device.expansion_rom().image().empty()) return;
-  ExpansionRom& rom = *device.mutable_expansion_rom();
+  fixture::ExpansionRom& rom = *device.mutable_expansion_rom();
   // PCI Firmware Specification 3.2, 5.1.1: what makes it an image.
   constexpr uint64_t kSignatureBytes = 2;
   rom.clear_image();
   rom.add_image()->set_bytes("55 aa");
-  AddRedaction(device, Redaction::ROM, kSignatureBytes,
+  AddRedaction(device, fixture::Redaction::ROM, kSignatureBytes,
                rom.bar_size() - kSignatureBytes, "expansion ROM");
 }
 
 }  // namespace
 
-void RedactIdentity(PciDevice& device) {
+void RedactIdentity(fixture::PciDevice& device) {
   RedactSerialNumber(device);
   RedactVpd(device);
   RedactRom(device);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

@@ -2,16 +2,16 @@
 #ifndef PASSTHRU_TESTING_CAPTURE_REDACT_H_
 #define PASSTHRU_TESTING_CAPTURE_REDACT_H_
 
-#include "testing/proto/device.pb.h"
+#include "passthru/testing/fixture/device.pb.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 
 // Replaces by zeros what tells this device from another of its kind, and says
 // so in `redactions`: the Device Serial Number capability, serial number and
 // vendor's fields of the Vital Product Data, and the expansion ROM behind its
 // signature. What BARs contain is not looked at.
-void RedactIdentity(PciDevice& device);
+void RedactIdentity(fixture::PciDevice& device);
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 #endif  // PASSTHRU_TESTING_CAPTURE_REDACT_H_

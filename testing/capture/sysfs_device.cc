@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/sysfs_device.h"
+#include "passthru/testing/capture/sysfs_device.h"
 
 #include <fcntl.h>
 
@@ -13,11 +13,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/read_file.h"
-#include "devices/vfio/find_group.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/read_file.h"
+#include "passthru/devices/vfio/find_group.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 std::string Folder(const pci::Bdf& bdf, const vfio::VfioPaths& paths) {
@@ -39,7 +39,7 @@ absl::StatusOr<uint16_t> ReadNumber(kernel::Syscalls* syscalls,
 
 // resource_show(): "0xSTART 0xEND 0xFLAGS" a line.
 absl::Status ReadResources(kernel::Syscalls* syscalls, const std::string& path,
-                           std::vector<HostResource>& resources) {
+                           std::vector<fixture::HostResource>& resources) {
   const absl::StatusOr<std::string> text = kernel::ReadFile(syscalls, path);
   if (!text.ok()) return text.status();
   for (const std::string_view line :
@@ -55,7 +55,7 @@ absl::Status ReadResources(kernel::Syscalls* syscalls, const std::string& path,
       return absl::DataLossError(absl::StrCat(
           path, " has the line \"", line, "\", not three hexadecimal numbers"));
     }
-    HostResource resource;
+    fixture::HostResource resource;
     resource.set_start(start);
     resource.set_end(end);
     resource.set_flags(flags);
@@ -69,14 +69,14 @@ absl::Status ReadResources(kernel::Syscalls* syscalls, const std::string& path,
 }
 
 // pci_reset_fn_methods[].
-Reset::Method MethodNamed(std::string_view name) {
-  if (name == "device_specific") return Reset::DEVICE_SPECIFIC;
-  if (name == "acpi") return Reset::ACPI;
-  if (name == "flr") return Reset::FLR;
-  if (name == "af_flr") return Reset::AF_FLR;
-  if (name == "pm") return Reset::POWER_MANAGEMENT;
-  if (name == "bus") return Reset::BUS;
-  return Reset::METHOD_UNSPECIFIED;
+fixture::Reset::Method MethodNamed(std::string_view name) {
+  if (name == "device_specific") return fixture::Reset::DEVICE_SPECIFIC;
+  if (name == "acpi") return fixture::Reset::ACPI;
+  if (name == "flr") return fixture::Reset::FLR;
+  if (name == "af_flr") return fixture::Reset::AF_FLR;
+  if (name == "pm") return fixture::Reset::POWER_MANAGEMENT;
+  if (name == "bus") return fixture::Reset::BUS;
+  return fixture::Reset::METHOD_UNSPECIFIED;
 }
 
 absl::Status ReadResetMethods(kernel::Syscalls* syscalls,
@@ -88,8 +88,8 @@ absl::Status ReadResetMethods(kernel::Syscalls* syscalls,
   device.has_reset_methods = true;
   for (const std::string_view name : absl::StrSplit(
            absl::StripAsciiWhitespace(*text), ' ', absl::SkipEmpty())) {
-    const Reset::Method method = MethodNamed(name);
-    if (method == Reset::METHOD_UNSPECIFIED) {
+    const fixture::Reset::Method method = MethodNamed(name);
+    if (method == fixture::Reset::METHOD_UNSPECIFIED) {
       device.other_reset_methods.emplace_back(name);
     } else {
       device.reset_methods.push_back(method);
@@ -112,7 +112,7 @@ absl::Status ReadSiblings(kernel::Syscalls* syscalls, const pci::Bdf& bdf,
     const absl::StatusOr<std::string> driver =
         vfio::DriverOf(syscalls, name, paths);
     if (!driver.ok()) return driver.status();
-    Sibling sibling;
+    fixture::Sibling sibling;
     sibling.set_bdf(name);
     sibling.set_driver(*driver);
     device.siblings.push_back(std::move(sibling));
@@ -223,4 +223,4 @@ absl::Status PhysicalConfig::Write(uint16_t offset, uint8_t value) const {
   return absl::OkStatus();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

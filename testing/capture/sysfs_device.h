@@ -10,13 +10,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/kernel/file_descriptor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/vfio_paths.h"
-#include "pci/bdf.h"
-#include "testing/proto/device.pb.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/vfio_paths.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/fixture/device.pb.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 
 // What sysfs says of a PCI function (Documentation/ABI/testing/sysfs-bus-pci).
 struct SysfsDevice {
@@ -26,13 +26,14 @@ struct SysfsDevice {
   uint16_t vendor_id = 0;  // Of a virtual function, these are not in `config`.
   uint16_t device_id = 0;
   bool is_virtual_function = false;
-  std::vector<HostResource> resources;  // Without zero entries at the end.
-  std::vector<Reset::Method> reset_methods;
+  std::vector<fixture::HostResource>
+      resources;  // Without zero entries at the end.
+  std::vector<fixture::Reset::Method> reset_methods;
   // Methods that fixtures have no word for ("cxl_bus").
   std::vector<std::string> other_reset_methods;
   // False: this kernel has no `reset_method` (before 5.15).
   bool has_reset_methods = false;
-  std::vector<Sibling> siblings;
+  std::vector<fixture::Sibling> siblings;
 };
 
 absl::StatusOr<SysfsDevice> ReadSysfsDevice(kernel::Syscalls* syscalls,
@@ -62,6 +63,6 @@ class PhysicalConfig {
   kernel::FileDescriptor file_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 #endif  // PASSTHRU_TESTING_CAPTURE_SYSFS_DEVICE_H_

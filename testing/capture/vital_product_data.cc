@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/vital_product_data.h"
+#include "passthru/testing/capture/vital_product_data.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 constexpr size_t kMaxVpd = size_t{1} << 15;
@@ -114,4 +114,4 @@ std::vector<VpdField> IdentifyingVpdFields(absl::Span<const uint8_t> vpd) {
   return fields;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_device.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 
 // Vital Product Data (PCI 3.0, appendix I).
 
@@ -27,6 +27,6 @@ struct VpdField {
 };
 std::vector<VpdField> IdentifyingVpdFields(absl::Span<const uint8_t> vpd);
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 #endif  // PASSTHRU_TESTING_CAPTURE_VITAL_PRODUCT_DATA_H_

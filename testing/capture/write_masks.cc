@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/capture/write_masks.h"
+#include "passthru/testing/capture/write_masks.h"
 
 #include <linux/pci_regs.h>
 
@@ -9,11 +9,11 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/capability_length.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/capability_length.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 namespace {
 
 using pci::CapabilityId;
@@ -170,7 +170,7 @@ absl::StatusOr<uint8_t> WriteAndRead(const PhysicalConfig& physical,
 // Bits that are not what they were have no known mask.
 absl::Status NoteWhatIsLost(const PhysicalConfig& physical,
                             absl::Span<const uint8_t> before,
-                            ConfigImage& image,
+                            fixture::ConfigImage& image,
                             std::vector<std::string>& notes) {
   const auto after = physical.ReadAll(before.size());
   if (!after.ok()) return after.status();
@@ -189,8 +189,8 @@ absl::Status NoteWhatIsLost(const PhysicalConfig& physical,
 
 }  // namespace
 
-ConfigImage SpecifiedMasks(absl::Span<const uint8_t> config) {
-  ConfigImage image{
+fixture::ConfigImage SpecifiedMasks(absl::Span<const uint8_t> config) {
+  fixture::ConfigImage image{
       .bytes = std::vector<uint8_t>(config.begin(), config.end()),
       .writable = std::vector<uint8_t>(config.size(), 0),
       .unknown = std::vector<uint8_t>(config.size(), 0xff),
@@ -238,7 +238,8 @@ std::vector<uint8_t> MeasurableBits(absl::Span<const uint8_t> config,
 }
 
 absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
-                               MaskMeasurement measurement, ConfigImage& image,
+                               MaskMeasurement measurement,
+                               fixture::ConfigImage& image,
                                std::vector<std::string>& notes) {
   const std::vector<uint8_t> bits = MeasurableBits(image.bytes, measurement);
   const auto before = physical.ReadAll(bits.size());
@@ -263,4 +264,4 @@ absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
   return NoteWhatIsLost(physical, *before, image, notes);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture

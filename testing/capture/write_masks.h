@@ -8,10 +8,10 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "testing/capture/sysfs_device.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/testing/capture/sysfs_device.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::capture {
 
 enum class MaskMeasurement {
   kNone,     // Nothing is written.
@@ -22,7 +22,7 @@ enum class MaskMeasurement {
 // The masks of a type 0 function's configuration space that are known without
 // writing: what the specifications make read-only (identity, header type,
 // pointers of capability lists, ...). All else is unknown.
-ConfigImage SpecifiedMasks(absl::Span<const uint8_t> config);
+fixture::ConfigImage SpecifiedMasks(absl::Span<const uint8_t> config);
 
 // Which bits of each byte a measurement may write: none that start something
 // or clear something (BIST, resets, power states, status bits, enabling MSI or
@@ -35,9 +35,10 @@ std::vector<uint8_t> MeasurableBits(absl::Span<const uint8_t> config,
 // old value back, each byte before the next is touched. The device must be
 // held in D0 and not be used. Adds to `notes` what did not come back.
 absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
-                               MaskMeasurement measurement, ConfigImage& image,
+                               MaskMeasurement measurement,
+                               fixture::ConfigImage& image,
                                std::vector<std::string>& notes);
 
-}  // namespace passthru::fake
+}  // namespace passthru::capture
 
 #endif  // PASSTHRU_TESTING_CAPTURE_WRITE_MASKS_H_

@@ -17,16 +17,16 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "testing/contract/observation.h"
-#include "testing/contract/transcript.h"
-#include "testing/kernel_version.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/contract/transcript.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 // Which of the measured kernels a release ("6.12.95+deb12-cloud-amd64") is.
-std::optional<KernelVersion> VersionOf(std::string_view release) {
-  for (const KernelVersion version : kAllKernelVersions) {
+std::optional<fake::KernelVersion> VersionOf(std::string_view release) {
+  for (const fake::KernelVersion version : fake::kAllKernelVersions) {
     if (absl::StartsWith(release, absl::StrCat(Name(version), "."))) {
       return version;
     }
@@ -82,14 +82,14 @@ absl::Status Run(std::string_view folder, bool save) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
 int main(int argc, char** argv) {
   if (argc < 2) {
     std::cerr << "usage: contract_report FOLDER [--save] <ANSWERS\n";
     return 2;
   }
-  const absl::Status status = passthru::fake::Run(
+  const absl::Status status = passthru::contract::Run(
       argv[1], argc > 2 && std::string_view(argv[2]) == "--save");
   if (status.ok()) return 0;
   std::cerr << "contract_report: " << status.message() << "\n";

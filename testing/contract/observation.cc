@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/contract/observation.h"
+#include "passthru/testing/contract/observation.h"
 
 #include "absl/strings/str_cat.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 constexpr std::string_view kAfterSection = ": ";
@@ -41,4 +41,4 @@ void ObservationList::Detail(std::string_view text) {
   absl::StrAppend(&observations_.back().answer, " ", text);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

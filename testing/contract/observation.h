@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace passthru::fake {
+namespace passthru::contract {
 
 // One question to a kernel and its answer: "0", "EINVAL", "fd", "0 flags=0x3".
 // Within a section every question is another.
@@ -43,6 +43,6 @@ class ObservationList {
   std::vector<Observation> observations_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
 #endif  // PASSTHRU_TESTING_CONTRACT_OBSERVATION_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/contract/transcript.h"
+#include "passthru/testing/contract/transcript.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -13,10 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
-constexpr KernelVersion kBase = KernelVersion::k6_12;
+constexpr fake::KernelVersion kBase = fake::KernelVersion::k6_12;
 
 // A question that some kernel answers otherwise than the simulated one, and the
 // kernel function that makes it so. The shorter this list, the more the
@@ -64,7 +64,7 @@ constexpr Minimum kMinimums[] = {
 };
 
 std::string Path(std::string_view folder, std::string_view subject,
-                 KernelVersion version) {
+                 fake::KernelVersion version) {
   return version == kBase
              ? absl::StrCat(folder, "/", subject, ".txt")
              : absl::StrCat(folder, "/", subject, "-", Name(version), ".txt");
@@ -95,7 +95,8 @@ bool SameQuestion(const Observation& a, const Observation& b) {
 }  // namespace
 
 absl::StatusOr<std::vector<Observation>> LoadTranscript(
-    std::string_view folder, std::string_view subject, KernelVersion version) {
+    std::string_view folder, std::string_view subject,
+    fake::KernelVersion version) {
   auto transcript = Read(Path(folder, subject, kBase));
   if (!transcript.ok() || version == kBase) return transcript;
   const std::string path = Path(folder, subject, version);
@@ -116,7 +117,7 @@ absl::StatusOr<std::vector<Observation>> LoadTranscript(
 }
 
 absl::Status SaveTranscript(std::string_view folder, std::string_view subject,
-                            KernelVersion version,
+                            fake::KernelVersion version,
                             const std::vector<Observation>& observed) {
   std::vector<Observation> base;
   if (version != kBase) {
@@ -215,4 +216,4 @@ std::vector<std::string> ThinSections(
   return thin;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

@@ -9,10 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "testing/contract/observation.h"
-#include "testing/kernel_version.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
 // What kernels were seen to answer: testing/contract/transcripts. SUBJECT.txt
 // is a 6.12's answers, all of them, in the order of the questions;
@@ -25,11 +25,12 @@ inline constexpr std::string_view kSubjects[] = {"kvm", "e1000e", "nvme", "edu",
                                                  "group"};
 
 absl::StatusOr<std::vector<Observation>> LoadTranscript(
-    std::string_view folder, std::string_view subject, KernelVersion version);
+    std::string_view folder, std::string_view subject,
+    fake::KernelVersion version);
 
 // Makes it what was just observed. 6.12 first: the others are held against it.
 absl::Status SaveTranscript(std::string_view folder, std::string_view subject,
-                            KernelVersion version,
+                            fake::KernelVersion version,
                             const std::vector<Observation>& observed);
 
 // How often a kernel, or the simulated one, answers as its transcript, by
@@ -69,6 +70,6 @@ class Agreement {
 std::vector<std::string> ThinSections(
     const std::vector<Observation>& observations);
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
 #endif  // PASSTHRU_TESTING_CONTRACT_TRANSCRIPT_H_

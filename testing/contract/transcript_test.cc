@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/contract/transcript.h"
+#include "passthru/testing/contract/transcript.h"
 
 #include <string>
 #include <vector>
@@ -7,11 +7,11 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/contract/observation.h"
-#include "testing/kernel_version.h"
-#include "testing/kernel_version_test_name.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version_test_name.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -55,7 +55,7 @@ TEST(AgreementTest, AnotherQuestionIsADifference) {
   EXPECT_THAT(agreement.differences(), ElementsAre(HasSubstr("asked")));
 }
 
-class TranscriptTest : public ::testing::TestWithParam<KernelVersion> {};
+class TranscriptTest : public ::testing::TestWithParam<fake::KernelVersion> {};
 
 TEST_P(TranscriptTest, EverySectionHasItsMinimum) {
   std::vector<Observation> all;
@@ -72,8 +72,8 @@ TEST_P(TranscriptTest, EverySectionHasItsMinimum) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllVersions, TranscriptTest,
-                         ::testing::ValuesIn(kAllKernelVersions),
-                         KernelTestName);
+                         ::testing::ValuesIn(fake::kAllKernelVersions),
+                         fake::KernelTestName);
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::contract

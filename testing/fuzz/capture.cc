@@ -6,7 +6,7 @@
 // Input: a byte for the kernel, one for the device, one for what is captured;
 // then the kernel's lies (see LyingKernel).
 
-#include "testing/capture/capture.h"
+#include "passthru/testing/capture/capture.h"
 
 #include <array>
 #include <cstddef>
@@ -15,29 +15,29 @@
 
 #include "absl/log/check.h"
 #include "google/protobuf/util/message_differencer.h"
-#include "pci/bdf.h"
-#include "testing/capture/fixture_text.h"
-#include "testing/fuzz/fuzz_input.h"
-#include "testing/fuzz/fuzz_target.h"
-#include "testing/fuzz/fuzz_vm.h"
-#include "testing/fuzz/lying_kernel.h"
-#include "testing/kernel_version.h"
-#include "testing/vfio/fixture.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/capture/fixture_text.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fuzz/fuzz_input.h"
+#include "passthru/testing/fuzz/fuzz_target.h"
+#include "passthru/testing/fuzz/fuzz_vm.h"
+#include "passthru/testing/fuzz/lying_kernel.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fuzz {
 namespace {
 
 constexpr std::array kDevices = {"nvme", "edu", "e1000e", "virtio_net"};
-constexpr std::array kMasks = {fake::MaskMeasurement::kNone,
-                               fake::MaskMeasurement::kDefined,
-                               fake::MaskMeasurement::kAll};
+constexpr std::array kMasks = {capture::MaskMeasurement::kNone,
+                               capture::MaskMeasurement::kDefined,
+                               capture::MaskMeasurement::kAll};
 constexpr pci::Bdf kHostBdf(0, 1, 0, 0);
 
 void Run(FuzzInput input) {
   FuzzVm vm(input.Pick(fake::kAllKernelVersions));
   CHECK_OK(vm.AddDevice(Fixture(input.Pick(kDevices)), kHostBdf));
   const auto how = input.Take<uint8_t>();
-  fake::CaptureOptions options;
+  capture::CaptureOptions options;
   options.write_masks = kMasks[how % kMasks.size()];
   options.include_identity = (how & 4) != 0;
   options.try_hot_reset = (how & 8) != 0;
@@ -45,15 +45,16 @@ void Run(FuzzInput input) {
     options.contents.push_back({.bar = 0, .offset = 0, .length = 64});
   }
   LyingKernel kernel(&vm.host().kernel(), input);
-  const auto capture = fake::CaptureDevice(&kernel, kHostBdf, options);
+  const auto capture = capture::CaptureDevice(&kernel, kHostBdf, options);
   if (!capture.ok()) {
     CHECK_NE(capture.status().message(), "");
     return;
   }
-  const std::string text = fake::FixtureText(capture->device, capture->notes);
+  const std::string text =
+      capture::FixtureText(capture->device, capture->notes);
   // Of a device that makes no sense the tool says so instead of writing it.
-  if (!fake::Validate(capture->device, "the fixture").ok()) return;
-  const auto read = fake::ParseFixture(text, "fuzz.textproto");
+  if (!fixture::Validate(capture->device, "the fixture").ok()) return;
+  const auto read = fixture::ParseFixture(text, "fuzz.textproto");
   CHECK_OK(read) << text;
   CHECK(google::protobuf::util::MessageDifferencer::Equals(*read,
                                                            capture->device))

@@ -16,14 +16,14 @@
 #include "absl/log/check.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/vfio_pci/config_shadow.h"
-#include "pci/bar.h"
-#include "pci/bar_index.h"
-#include "pci/capabilities.h"
-#include "pci/describe.h"
-#include "pci/registers.h"
-#include "testing/fuzz/fuzz_input.h"
-#include "testing/fuzz/fuzz_target.h"
+#include "passthru/devices/vfio_pci/config_shadow.h"
+#include "passthru/pci/bar.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/describe.h"
+#include "passthru/pci/registers.h"
+#include "passthru/testing/fuzz/fuzz_input.h"
+#include "passthru/testing/fuzz/fuzz_target.h"
 
 namespace passthru::fuzz {
 namespace {

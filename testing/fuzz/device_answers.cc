@@ -15,16 +15,16 @@
 
 #include "absl/log/check.h"
 #include "absl/types/span.h"
-#include "devices/vfio_pci/vfio_pci_device.h"
-#include "pci/bar.h"
-#include "pci/bdf.h"
-#include "pci/registers.h"
-#include "testing/fuzz/fuzz_input.h"
-#include "testing/fuzz/fuzz_target.h"
-#include "testing/fuzz/fuzz_vm.h"
-#include "testing/fuzz/lying_kernel.h"
-#include "testing/kernel_version.h"
-#include "vmm/guest_layout.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/bar.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/pci/registers.h"
+#include "passthru/testing/fuzz/fuzz_input.h"
+#include "passthru/testing/fuzz/fuzz_target.h"
+#include "passthru/testing/fuzz/fuzz_vm.h"
+#include "passthru/testing/fuzz/lying_kernel.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/vmm/guest_layout.h"
 
 namespace passthru::fuzz {
 namespace {

@@ -3,21 +3,21 @@
 // A fixture of any text: refused, or a device that can be written down again,
 // plugged in, attached, read whole, taken away and captured.
 
-#include "testing/capture/fixture_text.h"
+#include "passthru/testing/capture/fixture_text.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
 #include "absl/log/check.h"
-#include "devices/vfio_pci/vfio_pci_device.h"
 #include "google/protobuf/util/message_differencer.h"
-#include "pci/bdf.h"
-#include "testing/capture/capture.h"
-#include "testing/fuzz/fuzz_target.h"
-#include "testing/fuzz/fuzz_vm.h"
-#include "testing/kernel_version.h"
-#include "testing/vfio/fixture.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/capture/capture.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fuzz/fuzz_target.h"
+#include "passthru/testing/fuzz/fuzz_vm.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fuzz {
 namespace {
@@ -27,24 +27,24 @@ constexpr pci::Bdf kHostBdf(0, 1, 0, 0);
 // for exabytes, which this machine need not have.
 constexpr uint64_t kMaxBarSize = uint64_t{1} << 26;
 
-bool IsSmall(const fake::PciDevice& device) {
-  for (const fake::Region& region : device.regions()) {
+bool IsSmall(const fixture::PciDevice& device) {
+  for (const fixture::Region& region : device.regions()) {
     if (region.size() > kMaxBarSize) return false;
   }
   return device.expansion_rom().bar_size() <= kMaxBarSize;
 }
 
 void Run(std::string_view text) {
-  const auto fixture = fake::ParseFixture(text, "fuzz.textproto");
+  const auto fixture = fixture::ParseFixture(text, "fuzz.textproto");
   if (!fixture.ok()) {
     CHECK_NE(fixture.status().message(), "");
     return;
   }
   const auto again =
-      fake::ParseFixture(fake::FixtureText(*fixture), "again.textproto");
+      fixture::ParseFixture(capture::FixtureText(*fixture), "again.textproto");
   CHECK_OK(again);
   CHECK(google::protobuf::util::MessageDifferencer::Equals(*again, *fixture))
-      << fake::FixtureText(*fixture);
+      << capture::FixtureText(*fixture);
   if (!IsSmall(*fixture)) return;
   FuzzVm vm(fake::KernelVersion::k6_12);
   // A device model of a name that nobody knows, say.
@@ -60,10 +60,10 @@ void Run(std::string_view text) {
   device->Describe();
   CHECK_OK(vm.devices()->Detach(*guest));
   const auto capture =
-      fake::CaptureDevice(&vm.host().kernel(), kHostBdf, /*options=*/{});
+      capture::CaptureDevice(&vm.host().kernel(), kHostBdf, /*options=*/{});
   CHECK_OK(capture);
-  CHECK_OK(fake::Validate(capture->device, "the capture"))
-      << fake::FixtureText(capture->device);
+  CHECK_OK(fixture::Validate(capture->device, "the capture"))
+      << capture::FixtureText(capture->device);
 }
 
 }  // namespace

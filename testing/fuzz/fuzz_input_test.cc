@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fuzz/fuzz_input.h"
+#include "passthru/testing/fuzz/fuzz_input.h"
 
 #include <array>
 #include <cstdint>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fuzz/fuzz_vm.h"
+#include "passthru/testing/fuzz/fuzz_vm.h"
 
 #include <map>
 #include <optional>
@@ -10,9 +10,9 @@
 #include "absl/log/globals.h"
 #include "absl/log/initialize.h"
 #include "absl/strings/str_cat.h"
-#include "testing/vfio/fake_vfio.h"
-#include "testing/vfio/fixture.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/vfio/fake_vfio.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::fuzz {
 namespace {
@@ -34,11 +34,11 @@ fake::SimulatedHost::Options HostOptions(fake::KernelVersion version) {
 
 }  // namespace
 
-const fake::PciDevice& Fixture(const std::string& name) {
-  static auto* const fixtures = new std::map<std::string, fake::PciDevice>();
+const fixture::PciDevice& Fixture(const std::string& name) {
+  static auto* const fixtures = new std::map<std::string, fixture::PciDevice>();
   auto [found, added] = fixtures->try_emplace(name);
   if (added) {
-    auto loaded = fake::LoadFixture(
+    auto loaded = fixture::LoadFixture(
         absl::StrCat("testing/fixtures/", name, ".textproto"));
     CHECK_OK(loaded);
     found->second = *std::move(loaded);
@@ -69,7 +69,8 @@ void FuzzVm::Stop() {
   if (!truthful_) host_.invariants().Take();
 }
 
-absl::Status FuzzVm::AddDevice(const fake::PciDevice& fixture, pci::Bdf bdf) {
+absl::Status FuzzVm::AddDevice(const fixture::PciDevice& fixture,
+                               pci::Bdf bdf) {
   auto model = fake::MakeModel(fixture);
   if (!model.ok()) return model.status();
   fake::DeviceOptions options;
@@ -93,7 +94,7 @@ absl::Status FuzzVm::Start(kernel::Syscalls* syscalls) {
   return absl::OkStatus();
 }
 
-absl::Status FuzzVm::RunGuest(fake::GuestProgram program) {
+absl::Status FuzzVm::RunGuest(guest::GuestProgram program) {
   host_.kernel().kvm().SetGuestProgram(0, std::move(program));
   vmm::VcpuRunner runner(
       {.vcpu = &machine_->vcpu(0),

@@ -7,20 +7,20 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "devices/kernel/syscalls.h"
-#include "pci/bdf.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_version.h"
-#include "testing/leak_check.h"
-#include "testing/proto/device.pb.h"
-#include "testing/simulated_host.h"
-#include "vmm/device_manager.h"
-#include "vmm/machine.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/machine.h"
 
 namespace passthru::fuzz {
 
 // A fixture of testing/fixtures, by name: "nvme". Read once.
-const fake::PciDevice& Fixture(const std::string& name);
+const fixture::PciDevice& Fixture(const std::string& name);
 
 // A simulated host and a machine on it that lasts for one fuzz input. Plug
 // devices in, then Start(); in the end everything must have been given back.
@@ -35,14 +35,14 @@ class FuzzVm {
   ~FuzzVm();
 
   // With the model that the fixture names, in a group of its own.
-  absl::Status AddDevice(const fake::PciDevice& fixture, pci::Bdf bdf);
+  absl::Status AddDevice(const fixture::PciDevice& fixture, pci::Bdf bdf);
 
   // Makes the machine. `syscalls` is between it and the simulated kernel, until
   // Stop(); null: nothing is.
   absl::Status Start(kernel::Syscalls* syscalls = nullptr);
 
   // Runs a guest until it returns. Once.
-  absl::Status RunGuest(fake::GuestProgram program);
+  absl::Status RunGuest(guest::GuestProgram program);
 
   // Detaches, and dies of whatever is left in the kernel. Once.
   void Stop();

@@ -20,21 +20,21 @@
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "pci/bar.h"
-#include "pci/bar_index.h"
-#include "pci/bdf.h"
-#include "pci/capabilities.h"
-#include "pci/capability_id.h"
-#include "pci/msix_capability.h"
-#include "pci/registers.h"
-#include "testing/fuzz/fuzz_input.h"
-#include "testing/fuzz/fuzz_target.h"
-#include "testing/fuzz/fuzz_vm.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_version.h"
-#include "testing/models/device_host.h"
-#include "testing/vfio/fixture_bytes.h"
-#include "vmm/guest_layout.h"
+#include "passthru/pci/bar.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/capability_id.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/pci/registers.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/fuzz/fuzz_input.h"
+#include "passthru/testing/fuzz/fuzz_target.h"
+#include "passthru/testing/fuzz/fuzz_vm.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/vmm/guest_layout.h"
 
 namespace passthru::fuzz {
 namespace {
@@ -83,7 +83,7 @@ class HostileGuest {
   HostileGuest(FuzzVm* vm, std::array<Layout, 2> layouts, FuzzInput* input)
       : vm_(*vm), layouts_(std::move(layouts)), input_(*input) {}
 
-  absl::Status Run(fake::GuestCpu& cpu) {
+  absl::Status Run(guest::GuestCpu& cpu) {
     for (int i = 0; i < kMaxSteps && !input_.empty() && !cpu.Stopping(); ++i) {
       Step(cpu);
     }
@@ -95,7 +95,7 @@ class HostileGuest {
   bool may_fault() const { return may_fault_; }
 
  private:
-  void Step(fake::GuestCpu& cpu) {
+  void Step(guest::GuestCpu& cpu) {
     switch (input_.Take<uint8_t>() % 16) {
       case 0:
         return Access(cpu, Config(input_.Take<uint16_t>() & 0xfff));
@@ -145,7 +145,7 @@ class HostileGuest {
 
   // The values of a load are not used: what is in them is the target's own
   // business, and that they come at all is the test.
-  void Access(fake::GuestCpu& cpu, uint64_t address) {
+  void Access(guest::GuestCpu& cpu, uint64_t address) {
     const auto how = input_.Take<uint8_t>();
     const unsigned width = kWidths[how & 3];
     if ((how & 4) != 0) {
@@ -157,7 +157,7 @@ class HostileGuest {
     }
   }
 
-  void AccessPort(fake::GuestCpu& cpu, uint16_t port) {
+  void AccessPort(guest::GuestCpu& cpu, uint16_t port) {
     const auto how = input_.Take<uint8_t>();
     const unsigned width = kWidths[(how & 3) % 3];
     if ((how & 4) != 0) {
@@ -171,7 +171,7 @@ class HostileGuest {
   // format.
   uint64_t Place(uint64_t offset) { return input_.Pick(kPlaces) + offset; }
 
-  void AccessBar(fake::GuestCpu& cpu, uint64_t offset) {
+  void AccessBar(guest::GuestCpu& cpu, uint64_t offset) {
     const BarBase base = ReadBar(cpu);
     if (base.is_io) {
       AccessPort(cpu, static_cast<uint16_t>(base.address + offset));
@@ -185,7 +185,7 @@ class HostileGuest {
     uint64_t address = 0;
     bool is_io = false;
   };
-  BarBase ReadBar(fake::GuestCpu& cpu) {
+  BarBase ReadBar(guest::GuestCpu& cpu) {
     const pci::BarIndex bar(input_.Take<uint8_t>() % pci::kType0BarCount);
     const uint64_t reg = Config(pci::RegisterOf(bar).offset);
     const auto low = static_cast<uint32_t>(cpu.Load(reg, 4));
@@ -196,7 +196,7 @@ class HostileGuest {
   }
 
   // A dword of an MSI-X table entry.
-  void WriteVector(fake::GuestCpu& cpu) {
+  void WriteVector(guest::GuestCpu& cpu) {
     const auto& msix = input_.Pick(layouts_).msix;
     const uint64_t bar = ReadBar(cpu).address;
     const auto vector = input_.Take<uint8_t>();
@@ -208,7 +208,7 @@ class HostileGuest {
 
   // Sets a BAR's register, page by page from one of the places, and finds there
   // what it wrote.
-  void MoveBar(fake::GuestCpu& cpu) {
+  void MoveBar(guest::GuestCpu& cpu) {
     const auto index = input_.Take<uint8_t>();
     const uint64_t header = Config(0);
     const uint64_t wanted = Place(uint64_t{input_.Take<uint16_t>()} << 12);
@@ -229,7 +229,7 @@ class HostileGuest {
     CHECK_EQ(high, value.high) << pci::ToString(bar);
   }
 
-  void SetDecode(fake::GuestCpu& cpu) {
+  void SetDecode(guest::GuestCpu& cpu) {
     const uint64_t command = Config(pci::kCommand.offset);
     cpu.Store(command, 2, input_.Take<uint8_t>() & 7);
   }
@@ -237,7 +237,7 @@ class HostileGuest {
   void Interrupt() {
     const auto what = input_.Take<uint8_t>();
     const auto vector = input_.Take<uint8_t>();
-    WithHardware([&](fake::DeviceHost& hardware) {
+    WithHardware([&](models::DevicePlatform& hardware) {
       switch (what % 4) {
         case 0:
           return hardware.RaiseMsix(vector);
@@ -253,7 +253,7 @@ class HostileGuest {
     const auto how = input_.Take<uint8_t>();
     const uint64_t iova = Place(input_.Take<uint32_t>());
     std::vector<uint8_t> data(1u + how / 2);
-    WithHardware([&](fake::DeviceHost& hardware) {
+    WithHardware([&](models::DevicePlatform& hardware) {
       // Refused or not: the guest's memory is what it has.
       if ((how & 1) != 0) {
         hardware.DmaWrite(iova, data).IgnoreError();
@@ -263,7 +263,8 @@ class HostileGuest {
     });
   }
 
-  void WithHardware(const std::function<void(fake::DeviceHost&)>& action) {
+  void WithHardware(
+      const std::function<void(models::DevicePlatform&)>& action) {
     CHECK_OK(vm_.host().vfio().WithHardware(input_.Pick(kHostBdfs), action));
   }
 
@@ -327,15 +328,15 @@ void Run(FuzzInput input) {
                                             input.Pick(kSecondDevices)};
   std::array<Layout, 2> layouts;
   for (size_t i = 0; i < names.size(); ++i) {
-    const fake::PciDevice& fixture = Fixture(names[i]);
-    layouts[i] = LayoutOf(fake::ExpandConfig(fixture).bytes);
+    const fixture::PciDevice& fixture = Fixture(names[i]);
+    layouts[i] = LayoutOf(fixture::ExpandConfig(fixture).bytes);
     CHECK_OK(vm.AddDevice(fixture, kHostBdfs[i]));
   }
   CHECK_OK(vm.Start());
   for (const pci::Bdf host : kHostBdfs) CHECK_OK(vm.devices()->Attach(host));
   HostileGuest guest(&vm, std::move(layouts), &input);
   const absl::Status status =
-      vm.RunGuest([&guest](fake::GuestCpu& cpu) { return guest.Run(cpu); });
+      vm.RunGuest([&guest](guest::GuestCpu& cpu) { return guest.Run(cpu); });
   if (!guest.may_fault()) CHECK_OK(status);
 }
 

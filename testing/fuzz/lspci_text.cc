@@ -10,23 +10,23 @@
 
 #include "absl/log/check.h"
 #include "google/protobuf/util/message_differencer.h"
-#include "testing/capture/fixture_text.h"
-#include "testing/capture/lspci_fixture.h"
-#include "testing/fuzz/fuzz_target.h"
-#include "testing/vfio/fixture.h"
+#include "passthru/testing/capture/fixture_text.h"
+#include "passthru/testing/capture/lspci_fixture.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fuzz/fuzz_target.h"
 
 namespace passthru::fuzz {
 namespace {
 
 void Run(std::string_view text) {
-  const auto capture = fake::FixtureFromLspci(text, {});
+  const auto capture = capture::FixtureFromLspci(text, {});
   if (!capture.ok()) {
     CHECK_NE(capture.status().message(), "");
     return;
   }
   const std::string written =
-      fake::FixtureText(capture->device, capture->notes);
-  const auto read = fake::ParseFixture(written, "fuzz.textproto");
+      capture::FixtureText(capture->device, capture->notes);
+  const auto read = fixture::ParseFixture(written, "fuzz.textproto");
   CHECK_OK(read) << written;
   std::string difference;
   google::protobuf::util::MessageDifferencer differencer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fuzz/lying_kernel.h"
+#include "passthru/testing/fuzz/lying_kernel.h"
 
 #include <linux/kvm.h>
 #include <linux/vfio.h>
@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "absl/types/span.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/journal/vfio_offset.h"
 
 namespace passthru::fuzz {
 namespace {
@@ -156,7 +156,7 @@ SyscallResult<size_t> LyingKernel::Pread(int fd, void* buffer, size_t count,
   const auto result =
       ForwardingSyscalls::Pread(fd, buffer, Shorten(count), offset);
   if (result.ok()) {
-    Tell(Subject::kRegion, fake::RegionOf(offset), fake::OffsetOf(offset),
+    Tell(Subject::kRegion, journal::RegionOf(offset), journal::OffsetOf(offset),
          buffer, result.value);
   }
   return result;

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "devices/kernel/forwarding_syscalls.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/fuzz/fuzz_input.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/fuzz/fuzz_input.h"
 
 namespace passthru::fuzz {
 

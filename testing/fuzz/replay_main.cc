@@ -11,7 +11,7 @@
 #include <random>
 #include <vector>
 
-#include "testing/fuzz/fuzz_target.h"
+#include "passthru/testing/fuzz/fuzz_target.h"
 
 namespace {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_CPU_H_
-#define PASSTHRU_TESTING_GUEST_CPU_H_
+#ifndef PASSTHRU_TESTING_GUEST_GUEST_CPU_H_
+#define PASSTHRU_TESTING_GUEST_GUEST_CPU_H_
 
 #include <cstdint>
 #include <functional>
@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // A message-signalled interrupt as it reached the processor: the write that
 // carried it. A real processor shows only data[7:0], the vector.
@@ -60,6 +60,6 @@ class GuestCpu {
 // KVM_EXIT_SHUTDOWN, and the status is kept for the test.
 using GuestProgram = std::function<absl::Status(GuestCpu&)>;
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_CPU_H_
+#endif  // PASSTHRU_TESTING_GUEST_GUEST_CPU_H_

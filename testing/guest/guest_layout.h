@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // A range of guest-physical addresses or ports. Empty when `size` is 0.
 struct GuestRange {
@@ -42,6 +42,6 @@ struct GuestLayout {
   uint8_t first_vector = 0x30;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
 #endif  // PASSTHRU_TESTING_GUEST_GUEST_LAYOUT_H_

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // FakeKernel but for its system calls, which are in fake_kernel_syscalls.cc.
-#include "testing/fake_kernel.h"
+#include "passthru/testing/host/fake_kernel.h"
 
 #include <cstddef>
 #include <functional>
@@ -15,11 +15,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "testing/fake_kvm.h"
-#include "testing/file_table.h"
-#include "testing/kernel_core.h"
-#include "testing/leak_check.h"
-#include "testing/mapping_table.h"
+#include "passthru/testing/kernel/file_table.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/testing/kernel/mapping_table.h"
+#include "passthru/testing/kvm/fake_kvm.h"
 
 namespace passthru::fake {
 namespace {

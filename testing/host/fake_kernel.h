@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KERNEL_H_
-#define PASSTHRU_TESTING_FAKE_KERNEL_H_
+#ifndef PASSTHRU_TESTING_HOST_FAKE_KERNEL_H_
+#define PASSTHRU_TESTING_HOST_FAKE_KERNEL_H_
 
 #include <poll.h>
 #include <sys/epoll.h>
@@ -17,17 +17,17 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
-#include "testing/fake_file.h"
-#include "testing/fake_kvm.h"
-#include "testing/fault_injector.h"
-#include "testing/journal.h"
-#include "testing/kernel_core.h"
-#include "testing/kernel_observer.h"
-#include "testing/kernel_version.h"
-#include "testing/leak_check.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/fault_injector.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/kernel_observer.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/testing/kvm/fake_kvm.h"
 
 namespace passthru::fake {
 
@@ -67,8 +67,8 @@ class FakeKernel final : public kernel::Syscalls {
   explicit FakeKernel(Options options);
   ~FakeKernel() override;
 
-  Journal& journal() { return core_.journal; }
-  FaultInjector& faults() { return core_.faults; }
+  journal::Journal& journal() { return core_.journal; }
+  journal::FaultInjector& faults() { return core_.faults; }
   FakeKvm& kvm() { return *kvm_; }
   KernelCore& core() { return core_; }
 
@@ -134,19 +134,19 @@ class FakeKernel final : public kernel::Syscalls {
  private:
   // The errno to answer instead of carrying the call out, or 0. May make a
   // transfer shorter.
-  int Fault(const Call& call, size_t* count = nullptr);
+  int Fault(const journal::Call& call, size_t* count = nullptr);
   // Enters the call in the journal and lets device threads look for work.
   template <typename T>
-  kernel::SyscallResult<T> Finish(Call&& call,
+  kernel::SyscallResult<T> Finish(journal::Call&& call,
                                   const kernel::SyscallResult<T>& result)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   // The same for a call that the real kernel took without the mutex.
   template <typename T>
-  kernel::SyscallResult<T> FinishReal(Call&& call,
+  kernel::SyscallResult<T> FinishReal(journal::Call&& call,
                                       const kernel::SyscallResult<T>& result);
 
   // What a call on a descriptor starts from: its name and subject.
-  Call FdCall(std::string_view name, int fd)
+  journal::Call FdCall(std::string_view name, int fd)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   // The journal's subject for a descriptor.
   std::string DescribeFd(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
@@ -154,7 +154,7 @@ class FakeKernel final : public kernel::Syscalls {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   kernel::SyscallResult<int> CloseLocked(int fd)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
-  kernel::SyscallResult<int> IoctlOnReal(Call call, int fd,
+  kernel::SyscallResult<int> IoctlOnReal(journal::Call call, int fd,
                                          unsigned long request, void* arg)
       ABSL_LOCKS_EXCLUDED(core_.mutex);
   // KVM_SET_DEVICE_ATTR of a real KVM-VFIO device for a group of the fake's.
@@ -178,4 +178,4 @@ class FakeKernel final : public kernel::Syscalls {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KERNEL_H_
+#endif  // PASSTHRU_TESTING_HOST_FAKE_KERNEL_H_

@@ -21,18 +21,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
-#include "testing/eventfd_table.h"
-#include "testing/fake_file.h"
-#include "testing/fake_kernel.h"
-#include "testing/fake_kvm_calls.h"
-#include "testing/fake_sysfs.h"
-#include "testing/fault_injector.h"
-#include "testing/kernel_core.h"
-#include "testing/mapping_table.h"
-#include "testing/syscall_calls.h"
-#include "testing/user_memory.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/decode_kvm.h"
+#include "passthru/testing/journal/decode_syscall.h"
+#include "passthru/testing/journal/fault_injector.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/eventfd_table.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/mapping_table.h"
 
 namespace passthru::fake {
 namespace {
@@ -60,8 +60,8 @@ int64_t JournalValue(const std::vector<std::string>& value) {
 
 }  // namespace
 
-int FakeKernel::Fault(const Call& call, size_t* count) {
-  const std::optional<fake::Fault> fault = core_.faults.OnCall(call);
+int FakeKernel::Fault(const journal::Call& call, size_t* count) {
+  const std::optional<journal::Fault> fault = core_.faults.OnCall(call);
   if (!fault.has_value()) return 0;
   if (count != nullptr && fault->short_count.has_value()) {
     *count = std::min(*count, *fault->short_count);
@@ -70,7 +70,7 @@ int FakeKernel::Fault(const Call& call, size_t* count) {
 }
 
 template <typename T>
-SyscallResult<T> FakeKernel::Finish(Call&& call,
+SyscallResult<T> FakeKernel::Finish(journal::Call&& call,
                                     const SyscallResult<T>& result) {
   if (observer_ != nullptr) {
     observer_->OnCall(call, result.ok() ? JournalValue(result.value) : 0,
@@ -80,7 +80,7 @@ SyscallResult<T> FakeKernel::Finish(Call&& call,
 }
 
 template <typename T>
-SyscallResult<T> FakeKernel::FinishReal(Call&& call,
+SyscallResult<T> FakeKernel::FinishReal(journal::Call&& call,
                                         const SyscallResult<T>& result) {
   core_.journal.RecordCall(std::move(call),
                            result.ok() ? JournalValue(result.value) : 0,
@@ -95,8 +95,8 @@ std::string FakeKernel::DescribeFd(int fd) {
   return found == real_files_.end() ? std::string() : found->second;
 }
 
-Call FakeKernel::FdCall(std::string_view name, int fd) {
-  return DescribeFdCall(name, DescribeFd(fd), fd);
+journal::Call FakeKernel::FdCall(std::string_view name, int fd) {
+  return journal::DescribeFdCall(name, DescribeFd(fd), fd);
 }
 
 void FakeKernel::Track(int fd, std::string description) {
@@ -104,7 +104,7 @@ void FakeKernel::Track(int fd, std::string description) {
 }
 
 SyscallResult<int> FakeKernel::Open(const char* path, int flags) {
-  Call call = DescribeOpen(path, flags);
+  journal::Call call = journal::DescribeOpen(path, flags);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
@@ -127,7 +127,7 @@ SyscallResult<int> FakeKernel::Close(int fd) {
   SyscallResult<int> result;
   {
     const absl::MutexLock lock(&core_.mutex);
-    Call call = FdCall("close", fd);
+    journal::Call call = FdCall("close", fd);
     const int error = Fault(call);
     result = CloseLocked(fd);
     // Linux gives the number back also when it reports an error.
@@ -152,13 +152,13 @@ SyscallResult<int> FakeKernel::CloseLocked(int fd) {
 
 SyscallResult<int> FakeKernel::Ioctl(int fd, unsigned long request, void* arg) {
   FileRef file;
-  Call call;
+  journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
     file = core_.files.Lookup(fd);
     call = file != nullptr ? file->DescribeIoctl(request, arg)
            : _IOC_TYPE(request) == KVMIO
-               ? DescribeKvmIoctl(request, arg)
+               ? journal::DescribeKvmIoctl(request, arg)
                : FakeFile::DescribeUnknownIoctl(request, arg);
     call.subject = DescribeFd(fd);
     if (const int error = Fault(call); error != 0) {
@@ -183,18 +183,19 @@ SyscallResult<int> FakeKernel::Ioctl(int fd, unsigned long request, void* arg) {
 
 bool FakeKernel::NamesFakeGroup(unsigned long request, const void* arg) {
   if (!options_.passthrough_kvm || request != KVM_SET_DEVICE_ATTR) return false;
-  const auto attribute = CopyFromUser<kvm_device_attr>(arg);
+  const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
   if (!attribute.has_value() || attribute->group != KVM_DEV_VFIO_GROUP) {
     return false;
   }
-  const auto fd = CopyFromUser<int32_t>(UserPointer(attribute->addr));
+  const auto fd =
+      journal::CopyFromUser<int32_t>(journal::UserPointer(attribute->addr));
   return fd.has_value() && core_.files.Lookup(*fd) != nullptr;
 }
 
-SyscallResult<int> FakeKernel::IoctlOnReal(Call call, int fd,
+SyscallResult<int> FakeKernel::IoctlOnReal(journal::Call call, int fd,
                                            unsigned long request, void* arg) {
   const SyscallResult<int> result = real_.Ioctl(fd, request, arg);
-  if (result.ok() && call.result_kind == CallField::Kind::kFd) {
+  if (result.ok() && call.result_kind == journal::CallField::Kind::kFd) {
     const absl::MutexLock lock(&core_.mutex);
     Track(result.value, call.name);
   }
@@ -202,10 +203,10 @@ SyscallResult<int> FakeKernel::IoctlOnReal(Call call, int fd,
 }
 
 SyscallResult<size_t> FakeKernel::Read(int fd, void* buffer, size_t count) {
-  Call call;
+  journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = DescribeTransfer("read", DescribeFd(fd), fd, count);
+    call = journal::DescribeTransfer("read", DescribeFd(fd), fd, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
@@ -215,17 +216,17 @@ SyscallResult<size_t> FakeKernel::Read(int fd, void* buffer, size_t count) {
   }
   // May wait.
   const SyscallResult<size_t> result = real_.Read(fd, buffer, count);
-  if (result.ok()) AddData(call, buffer, result.value);
+  if (result.ok()) journal::AddData(call, buffer, result.value);
   return FinishReal(std::move(call), result);
 }
 
 SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
                                         size_t count) {
-  Call call;
+  journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = DescribeTransfer("write", DescribeFd(fd), fd, count);
-    AddData(call, buffer, count);
+    call = journal::DescribeTransfer("write", DescribeFd(fd), fd, count);
+    journal::AddData(call, buffer, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
@@ -235,7 +236,7 @@ SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
     // eventfd_write(): wakes an irqfd in the writer's context. What it refuses
     // is left to the real one.
     if (count >= sizeof(uint64_t)) {
-      const auto value = CopyFromUser<uint64_t>(buffer);
+      const auto value = journal::CopyFromUser<uint64_t>(buffer);
       if (value.has_value() && *value != 0 && *value != UINT64_MAX &&
           core_.eventfds.SignalFromUser(fd, *value)) {
         return Finish<size_t>(std::move(call), {.value = sizeof(uint64_t)});
@@ -247,16 +248,17 @@ SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
 
 SyscallResult<size_t> FakeKernel::Pread(int fd, void* buffer, size_t count,
                                         uint64_t offset) {
-  Call call;
+  journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = DescribeTransfer("pread", DescribeFd(fd), fd, count, offset);
+    call =
+        journal::DescribeTransfer("pread", DescribeFd(fd), fd, count, offset);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
     if (const FileRef file = core_.files.Lookup(fd)) {
       const SyscallResult<size_t> result = file->Pread(buffer, count, offset);
-      if (result.ok()) AddData(call, buffer, result.value);
+      if (result.ok()) journal::AddData(call, buffer, result.value);
       return Finish(std::move(call), result);
     }
   }
@@ -265,11 +267,12 @@ SyscallResult<size_t> FakeKernel::Pread(int fd, void* buffer, size_t count,
 
 SyscallResult<size_t> FakeKernel::Pwrite(int fd, const void* buffer,
                                          size_t count, uint64_t offset) {
-  Call call;
+  journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = DescribeTransfer("pwrite", DescribeFd(fd), fd, count, offset);
-    AddData(call, buffer, count);
+    call =
+        journal::DescribeTransfer("pwrite", DescribeFd(fd), fd, count, offset);
+    journal::AddData(call, buffer, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
@@ -284,8 +287,8 @@ SyscallResult<void*> FakeKernel::Mmap(void* address, size_t length,
                                       int protection, int flags, int fd,
                                       uint64_t offset) {
   const absl::MutexLock lock(&core_.mutex);
-  Call call =
-      DescribeMmap(DescribeFd(fd), fd, length, protection, flags, offset);
+  journal::Call call = journal::DescribeMmap(DescribeFd(fd), fd, length,
+                                             protection, flags, offset);
   if (const int error = Fault(call); error != 0) {
     return Finish<void*>(std::move(call), {.error = error});
   }
@@ -314,7 +317,7 @@ SyscallResult<int> FakeKernel::Munmap(void* address, size_t length) {
   SyscallResult<int> result;
   {
     const absl::MutexLock lock(&core_.mutex);
-    Call call = DescribeMunmap(address, length);
+    journal::Call call = journal::DescribeMunmap(address, length);
     if (const int error = Fault(call); error != 0) {
       return Finish<int>(std::move(call), {.error = error});
     }
@@ -330,7 +333,7 @@ SyscallResult<int> FakeKernel::Munmap(void* address, size_t length) {
 }
 
 SyscallResult<int> FakeKernel::Eventfd(unsigned initial, int flags) {
-  Call call = DescribeEventfd(initial, flags);
+  journal::Call call = journal::DescribeEventfd(initial, flags);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
@@ -341,7 +344,7 @@ SyscallResult<int> FakeKernel::Eventfd(unsigned initial, int flags) {
 }
 
 SyscallResult<int> FakeKernel::EpollCreate(int flags) {
-  Call call = DescribeEpollCreate(flags);
+  journal::Call call = journal::DescribeEpollCreate(flags);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
@@ -354,7 +357,8 @@ SyscallResult<int> FakeKernel::EpollCreate(int flags) {
 SyscallResult<int> FakeKernel::EpollCtl(int epoll_fd, int operation, int fd,
                                         epoll_event* event) {
   const absl::MutexLock lock(&core_.mutex);
-  Call call = DescribeEpollCtl(DescribeFd(fd), epoll_fd, operation, fd);
+  journal::Call call =
+      journal::DescribeEpollCtl(DescribeFd(fd), epoll_fd, operation, fd);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
   }
@@ -368,7 +372,7 @@ SyscallResult<int> FakeKernel::EpollCtl(int epoll_fd, int operation, int fd,
 
 SyscallResult<int> FakeKernel::EpollWait(int epoll_fd, epoll_event* events,
                                          int max_events, int timeout_ms) {
-  Call call = DescribeEpollWait(epoll_fd, timeout_ms);
+  journal::Call call = journal::DescribeEpollWait(epoll_fd, timeout_ms);
   if (const int error = Fault(call); error != 0) {
     return FinishReal<int>(std::move(call), {.error = error});
   }
@@ -377,7 +381,7 @@ SyscallResult<int> FakeKernel::EpollWait(int epoll_fd, epoll_event* events,
 }
 
 SyscallResult<int> FakeKernel::Poll(pollfd* fds, nfds_t count, int timeout_ms) {
-  Call call = DescribePoll(count, timeout_ms);
+  journal::Call call = journal::DescribePoll(count, timeout_ms);
   if (const int error = Fault(call); error != 0) {
     return FinishReal<int>(std::move(call), {.error = error});
   }
@@ -385,7 +389,7 @@ SyscallResult<int> FakeKernel::Poll(pollfd* fds, nfds_t count, int timeout_ms) {
 }
 
 SyscallResult<std::string> FakeKernel::Readlink(const char* path) {
-  Call call = DescribePath("readlink", path);
+  journal::Call call = journal::DescribePath("readlink", path);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<std::string>(std::move(call), {.error = error});
@@ -398,7 +402,7 @@ SyscallResult<std::string> FakeKernel::Readlink(const char* path) {
 
 SyscallResult<std::vector<std::string>> FakeKernel::ReadDirectory(
     const char* path) {
-  Call call = DescribePath("readdir", path);
+  journal::Call call = journal::DescribePath("readdir", path);
   const absl::MutexLock lock(&core_.mutex);
   if (const int error = Fault(call); error != 0) {
     return Finish<std::vector<std::string>>(std::move(call), {.error = error});

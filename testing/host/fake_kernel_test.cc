@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kernel.h"
+#include "passthru/testing/host/fake_kernel.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -20,16 +20,21 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_kernel_test_fixture.h"
-#include "testing/fake_sysfs.h"
-#include "testing/guest_cpu.h"
-#include "testing/journal_matchers.h"
-#include "testing/kernel_core.h"
-#include "testing/kvm_test_vm.h"
-#include "testing/leak_check.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/host/fake_kernel_test_base.h"
+#include "passthru/testing/journal/journal_matchers.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/testing/kvm/kvm_test_vm.h"
 
 namespace passthru::fake {
 namespace {
+
+using journal::IsCall;
+using journal::IsFailedCall;
+using journal::OnSubject;
+using journal::WithField;
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -361,7 +366,7 @@ TEST_F(FakeKernelSyscallsTest, LoadOfAGuestLetsDevicesWork) {
     CountingDevice device(1);
     fresh.AddSubsystem(&device);
     KvmTestVm vm(&fresh);
-    fresh.kvm().SetGuestProgram(0, [](GuestCpu& cpu) {
+    fresh.kvm().SetGuestProgram(0, [](guest::GuestCpu& cpu) {
       cpu.Load(0, 1);
       return absl::OkStatus();
     });

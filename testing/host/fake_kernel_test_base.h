@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KERNEL_TEST_FIXTURE_H_
-#define PASSTHRU_TESTING_FAKE_KERNEL_TEST_FIXTURE_H_
+#ifndef PASSTHRU_TESTING_HOST_FAKE_KERNEL_TEST_BASE_H_
+#define PASSTHRU_TESTING_HOST_FAKE_KERNEL_TEST_BASE_H_
 
 #include "gtest/gtest.h"
-#include "testing/fake_kernel.h"
+#include "passthru/testing/host/fake_kernel.h"
 
 namespace passthru::fake {
 
@@ -28,4 +28,4 @@ class FakeKernelTest : public ::testing::Test {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KERNEL_TEST_FIXTURE_H_
+#endif  // PASSTHRU_TESTING_HOST_FAKE_KERNEL_TEST_BASE_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/invariants.h"
+#include "passthru/testing/host/invariants.h"
 
 #include <sys/mman.h>
 
@@ -13,19 +13,19 @@
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/call.h"
-#include "testing/fake_kvm_slots.h"
-#include "testing/journal.h"
-#include "testing/mapping_table.h"
-#include "testing/vfio/fake_vfio_device.h"
-#include "testing/vfio/type1_iommu.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/journal/vfio_offset.h"
+#include "passthru/testing/kernel/mapping_table.h"
+#include "passthru/testing/kvm/fake_kvm_slots.h"
+#include "passthru/testing/vfio/fake_vfio_device.h"
+#include "passthru/testing/vfio/type1_iommu.h"
 
 namespace passthru::fake {
 namespace {
 
-uint64_t Field(const Call& call, std::string_view field) {
-  const CallField* const found = call.Find(field);
+uint64_t Field(const journal::Call& call, std::string_view field) {
+  const journal::CallField* const found = call.Find(field);
   return found == nullptr ? 0 : static_cast<uint64_t>(found->number);
 }
 
@@ -45,12 +45,13 @@ std::string Describe(const std::string& container, const DmaMapping& mapping) {
 
 }  // namespace
 
-void Invariants::OnCall(const Call& call, int64_t result, int error) {
+void Invariants::OnCall(const journal::Call& call, int64_t result, int error) {
   mutex_->AssertHeld();
   const auto when = [&] {
     return absl::StrCat(
-        "after ", JournalEntry{.call = call, .result = result, .error = error}
-                      .ToString());
+        "after ",
+        journal::JournalEntry{.call = call, .result = result, .error = error}
+            .ToString());
   };
   NoteRefusal(call, error);
   if (error == 0 && call.name == "munmap") {
@@ -90,11 +91,12 @@ void Invariants::CheckSlots(const FakeKvm::VmTables& vm) {
           dynamic_cast<const DeviceFile*>(mapping.file.get());
       if (file == nullptr) continue;
       const FakeVfioDevice& device = *file->device();
-      const uint64_t offset = OffsetOf(mapping.offset);
+      const uint64_t offset = journal::OffsetOf(mapping.offset);
       const std::string what = absl::StrFormat(
           "%s leads to %s, BAR %u [0x%x, +0x%x)", Describe(vm, slot),
-          device.Describe(), RegionOf(mapping.offset), offset, mapping.length);
-      if (device.IsOnMsixPage(RegionOf(mapping.offset), offset,
+          device.Describe(), journal::RegionOf(mapping.offset), offset,
+          mapping.length);
+      if (device.IsOnMsixPage(journal::RegionOf(mapping.offset), offset,
                               mapping.length)) {
         found_.insert(
             absl::StrCat(what,
@@ -184,7 +186,7 @@ void Invariants::CheckUnmapped(uint64_t address, uint64_t length, When when) {
   });
 }
 
-void Invariants::NoteRefusal(const Call& call, int error) {
+void Invariants::NoteRefusal(const journal::Call& call, int error) {
   if (call.name == "KVM_SET_USER_MEMORY_REGION" ||
       call.name == "KVM_SET_USER_MEMORY_REGION2") {
     if (error == 0) {

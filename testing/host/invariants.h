@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_INVARIANTS_H_
-#define PASSTHRU_TESTING_INVARIANTS_H_
+#ifndef PASSTHRU_TESTING_HOST_INVARIANTS_H_
+#define PASSTHRU_TESTING_HOST_INVARIANTS_H_
 
 #include <cstdint>
 #include <set>
@@ -10,12 +10,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
-#include "testing/fake_kernel.h"
-#include "testing/fake_kvm.h"
-#include "testing/fake_kvm_slots.h"
-#include "testing/kernel_observer.h"
-#include "testing/mapping_table.h"
-#include "testing/vfio/fake_vfio.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/kernel/kernel_observer.h"
+#include "passthru/testing/kernel/mapping_table.h"
+#include "passthru/testing/kvm/fake_kvm.h"
+#include "passthru/testing/kvm/fake_kvm_slots.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::fake {
 
@@ -58,7 +58,7 @@ class Invariants final : public KernelObserver {
   std::vector<std::string> Take();
 
   // KernelObserver.
-  void OnCall(const Call& call, int64_t result, int error) override;
+  void OnCall(const journal::Call& call, int64_t result, int error) override;
   void OnHardwareStep() override;
 
  private:
@@ -75,7 +75,7 @@ class Invariants final : public KernelObserver {
 
   void CheckUnmapped(uint64_t address, uint64_t length, When when)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
-  void NoteRefusal(const Call& call, int error)
+  void NoteRefusal(const journal::Call& call, int error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   // All slots, by guest address.
   std::vector<FakeKvmSlot> Slots() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
@@ -100,4 +100,4 @@ class Invariants final : public KernelObserver {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_INVARIANTS_H_
+#endif  // PASSTHRU_TESTING_HOST_INVARIANTS_H_

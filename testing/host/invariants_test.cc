@@ -2,7 +2,7 @@
 //
 // Each invariant trips when it is broken, and only then: a VMM that does it
 // right is silent, one that does it wrong is told once, with the call.
-#include "testing/invariants.h"
+#include "passthru/testing/host/invariants.h"
 
 #include <linux/kvm.h>
 #include <linux/vfio.h>
@@ -16,10 +16,10 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/kvm_test_vm.h"
-#include "testing/simulated_host.h"
-#include "testing/vfio/vfio_test_base.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kvm/kvm_test_vm.h"
+#include "passthru/testing/rig/vfio_user.h"
 
 namespace passthru::fake {
 namespace {

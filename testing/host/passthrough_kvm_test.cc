@@ -7,8 +7,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_kernel.h"
-#include "testing/kvm_test_vm.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/kvm/kvm_test_vm.h"
 
 namespace passthru::fake {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/simulated_host.h"
+#include "passthru/testing/host/simulated_host.h"
 
 #include <string>
 #include <utility>
@@ -8,9 +8,9 @@
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "testing/models/edu_model.h"
-#include "testing/models/nvme_model.h"
-#include "testing/vfio/fixture.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/models/edu_model.h"
+#include "passthru/testing/models/nvme/nvme_model.h"
 
 namespace passthru::fake {
 
@@ -43,7 +43,7 @@ SimulatedHost::~SimulatedHost() {
 
 absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
                                                    DeviceOptions options) {
-  const auto fixture = LoadFixture(path);
+  const auto fixture = fixture::LoadFixture(path);
   if (!fixture.ok()) return fixture.status();
   pci::Bdf bdf;
   if (options.bdf.has_value()) {
@@ -65,12 +65,12 @@ absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
   return bdf;
 }
 
-absl::StatusOr<std::unique_ptr<DeviceModel>> MakeModel(
-    const PciDevice& device) {
+absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
+    const fixture::PciDevice& device) {
   if (device.model().empty()) return nullptr;
-  if (device.model() == "edu") return std::make_unique<EduModel>();
+  if (device.model() == "edu") return std::make_unique<models::EduModel>();
   if (device.model() == "nvme") {
-    auto nvme = NvmeModel::Create({});
+    auto nvme = models::nvme::NvmeModel::Create({});
     if (!nvme.ok()) return nvme.status();
     return *std::move(nvme);
   }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_SIMULATED_HOST_H_
-#define PASSTHRU_TESTING_SIMULATED_HOST_H_
+#ifndef PASSTHRU_TESTING_HOST_SIMULATED_HOST_H_
+#define PASSTHRU_TESTING_HOST_SIMULATED_HOST_H_
 
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "pci/bdf.h"
-#include "testing/fake_kernel.h"
-#include "testing/invariants.h"
-#include "testing/models/device_model.h"
-#include "testing/proto/device.pb.h"
-#include "testing/vfio/fake_vfio.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/host/invariants.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::fake {
 
@@ -57,8 +57,9 @@ class SimulatedHost {
 
 // The model of that name (PciDevice.model); null for the empty name.
 // kInvalidArgument for one that is not known, with those that are.
-absl::StatusOr<std::unique_ptr<DeviceModel>> MakeModel(const PciDevice& device);
+absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
+    const fixture::PciDevice& device);
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_SIMULATED_HOST_H_
+#endif  // PASSTHRU_TESTING_HOST_SIMULATED_HOST_H_

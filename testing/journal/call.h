@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_CALL_H_
-#define PASSTHRU_TESTING_CALL_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_CALL_H_
+#define PASSTHRU_TESTING_JOURNAL_CALL_H_
 
 #include <cstdint>
 #include <string>
@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // One decoded argument of a system call, or one field of a struct that it
 // points to. `kind` says how it is printed, and which values differ from run
@@ -74,6 +74,6 @@ struct Call {
   }
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_CALL_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_CALL_H_

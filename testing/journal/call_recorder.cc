@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/call_recorder.h"
+#include "passthru/testing/journal/call_recorder.h"
 
 #include <linux/kvm.h>
 #include <linux/vfio.h>
@@ -10,11 +10,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "testing/fake_kvm_calls.h"
-#include "testing/syscall_calls.h"
-#include "testing/vfio/vfio_calls.h"
+#include "passthru/testing/journal/decode_kvm.h"
+#include "passthru/testing/journal/decode_syscall.h"
+#include "passthru/testing/journal/decode_vfio.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 using kernel::SyscallResult;
@@ -202,4 +202,4 @@ SyscallResult<std::vector<std::string>> CallRecorder::ReadDirectory(
                 ForwardingSyscalls::ReadDirectory(path));
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_CALL_RECORDER_H_
-#define PASSTHRU_TESTING_CALL_RECORDER_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_CALL_RECORDER_H_
+#define PASSTHRU_TESTING_JOURNAL_CALL_RECORDER_H_
 
 #include <cstdint>
 #include <map>
@@ -12,11 +12,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/forwarding_syscalls.h"
-#include "testing/call.h"
-#include "testing/journal.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/journal.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // Passes every system call on, counts it by name (ioctls by their UAPI name),
 // and writes it into a journal where one is wanted: a line each, as it returns,
@@ -83,6 +83,6 @@ class CallRecorder final : public kernel::ForwardingSyscalls {
   std::set<std::thread::id> waiting_threads_ ABSL_GUARDED_BY(mutex_);
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_CALL_RECORDER_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_CALL_RECORDER_H_

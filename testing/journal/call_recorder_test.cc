@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/call_recorder.h"
+#include "passthru/testing/journal/call_recorder.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -12,9 +12,9 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_kernel.h"
+#include "passthru/testing/host/fake_kernel.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 using ::testing::Contains;
@@ -22,7 +22,7 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 
 TEST(CallRecorderTest, WritesWhatIsCalledOnWhat) {
-  FakeKernel kernel;
+  fake::FakeKernel kernel;
   std::ostringstream journal;
   CallRecorder recorder(&kernel, &journal);
   const int kvm = recorder.Open("/dev/kvm", O_RDWR | O_CLOEXEC).value;
@@ -45,7 +45,7 @@ TEST(CallRecorderTest, WritesWhatIsCalledOnWhat) {
 }
 
 TEST(CallRecorderTest, TheWaitingThreadIsIndentedAndItsWaitsOnlyCounted) {
-  FakeKernel kernel;
+  fake::FakeKernel kernel;
   std::ostringstream journal;
   CallRecorder recorder(&kernel, &journal);
   const int event = recorder.Eventfd(1, EFD_CLOEXEC).value;
@@ -69,7 +69,7 @@ TEST(CallRecorderTest, TheWaitingThreadIsIndentedAndItsWaitsOnlyCounted) {
 }
 
 TEST(CallRecorderTest, FailureIsWrittenByItsName) {
-  FakeKernel kernel({.has_kvm = false});
+  fake::FakeKernel kernel({.has_kvm = false});
   std::ostringstream journal;
   CallRecorder recorder(&kernel, &journal);
   recorder.Open("/dev/kvm", O_RDWR);
@@ -77,4 +77,4 @@ TEST(CallRecorderTest, FailureIsWrittenByItsName) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::journal

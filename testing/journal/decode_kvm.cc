@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_calls.h"
+#include "passthru/testing/journal/decode_kvm.h"
 
 #include <linux/kvm.h>
 
@@ -11,11 +11,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/call.h"
-#include "testing/fake_file.h"
-#include "testing/user_memory.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/fake_file.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 enum class Argument { kNone, kInteger, kPointer };
@@ -185,7 +185,7 @@ Call DescribeKvmIoctl(unsigned long request, const void* arg) {
                                            return candidate.request == request;
                                          });
   if (known == std::end(kIoctls)) {
-    return FakeFile::DescribeUnknownIoctl(request, arg);
+    return fake::FakeFile::DescribeUnknownIoctl(request, arg);
   }
   Call call{.name = known->name, .result_kind = known->result};
   if (known->argument == Argument::kInteger) {
@@ -197,4 +197,4 @@ Call DescribeKvmIoctl(unsigned long request, const void* arg) {
   return call;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_CALLS_H_
-#define PASSTHRU_TESTING_FAKE_KVM_CALLS_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_DECODE_KVM_H_
+#define PASSTHRU_TESTING_JOURNAL_DECODE_KVM_H_
 
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // Decodes a KVM ioctl for the journal: its UAPI name and the fields of its
 // struct under their UAPI names, as far as `arg` can be read. Thread-safe.
 Call DescribeKvmIoctl(unsigned long request, const void* arg);
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_CALLS_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_DECODE_KVM_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_calls.h"
+#include "passthru/testing/journal/decode_kvm.h"
 
 #include <linux/kvm.h>
 
@@ -7,12 +7,12 @@
 #include <string>
 #include <utility>
 
-#include "devices/kernel/flex_array.h"
 #include "gtest/gtest.h"
-#include "testing/call.h"
-#include "testing/journal.h"
+#include "passthru/devices/kernel/flex_array.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/journal.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 std::string Text(Call call) {
@@ -81,4 +81,4 @@ TEST(DescribeKvmIoctlTest, UnknownRequestIsShownByItsNumber) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/syscall_calls.h"
+#include "passthru/testing/journal/decode_syscall.h"
 
 #include <utility>
 
-#include "testing/user_memory.h"
+#include "passthru/testing/journal/user_memory.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 Call DescribePath(std::string_view name, const char* path) {
   return {.name = std::string(name),
@@ -85,4 +85,4 @@ Call DescribePoll(size_t count, int timeout_ms) {
       .Number("timeout", timeout_ms);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_SYSCALL_CALLS_H_
-#define PASSTHRU_TESTING_SYSCALL_CALLS_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_DECODE_SYSCALL_H_
+#define PASSTHRU_TESTING_JOURNAL_DECODE_SYSCALL_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // Describe the calls of kernel::Syscalls but ioctls for a journal; those are in
 // fake_kvm_calls.h and vfio/vfio_calls.h. `subject` says what the descriptor
@@ -33,6 +33,6 @@ Call DescribeEpollCtl(std::string subject, int epoll_fd, int operation, int fd);
 Call DescribeEpollWait(int epoll_fd, int timeout_ms);
 Call DescribePoll(size_t count, int timeout_ms);
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_SYSCALL_CALLS_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_DECODE_SYSCALL_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/vfio_calls.h"
+#include "passthru/testing/journal/decode_vfio.h"
 
 #include <linux/vfio.h>
 
@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "testing/user_memory.h"
+#include "passthru/testing/journal/user_memory.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 constexpr size_t kMaxNameLength = 64;
@@ -181,4 +181,4 @@ Call DescribeVfioDeviceIoctl(unsigned long request, const void* arg) {
   }
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_VFIO_VFIO_CALLS_H_
-#define PASSTHRU_TESTING_VFIO_VFIO_CALLS_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_DECODE_VFIO_H_
+#define PASSTHRU_TESTING_JOURNAL_DECODE_VFIO_H_
 
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // Decode a VFIO ioctl for the journal: its UAPI name and the fields of its
 // struct under their UAPI names, as far as `arg` can be read. The numbers of a
@@ -12,6 +12,6 @@ namespace passthru::fake {
 Call DescribeVfioIoctl(unsigned long request, const void* arg);
 Call DescribeVfioDeviceIoctl(unsigned long request, const void* arg);
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_VFIO_VFIO_CALLS_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_DECODE_VFIO_H_

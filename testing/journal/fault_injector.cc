@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fault_injector.h"
+#include "passthru/testing/journal/fault_injector.h"
 
 #include <algorithm>
 #include <array>
@@ -10,9 +10,9 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 void FaultInjector::FailNth(size_t n, int error, Mode mode) {
   AddRule([](const Call& call) { return CountsAmongAll(call.name); }, n, mode,
@@ -98,4 +98,4 @@ bool FaultInjector::CountsAmongAll(std::string_view name) {
   return std::find(kExcluded.begin(), kExcluded.end(), name) == kExcluded.end();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAULT_INJECTOR_H_
-#define PASSTHRU_TESTING_FAULT_INJECTOR_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_FAULT_INJECTOR_H_
+#define PASSTHRU_TESTING_JOURNAL_FAULT_INJECTOR_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -12,9 +12,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // What is done to a call instead of (an error), or before (a shorter count),
 // carrying it out.
@@ -90,6 +90,6 @@ class FaultInjector {
   size_t counted_calls_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_FAULT_INJECTOR_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_FAULT_INJECTOR_H_

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fault_injector.h"
+#include "passthru/testing/journal/fault_injector.h"
 
 #include <cerrno>
 #include <optional>
 #include <string_view>
 
 #include "gtest/gtest.h"
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 // 0: carried out.
@@ -119,4 +119,4 @@ TEST(FaultInjectorTest, AChooserDecidesAboutEveryCall) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::journal

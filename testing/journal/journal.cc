@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/journal.h"
+#include "passthru/testing/journal/journal.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -18,9 +18,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 using ValueText = absl::FunctionRef<std::string(CallField::Kind, int64_t)>;
@@ -196,4 +196,4 @@ std::string Journal::NormalizedText() const {
   return text;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal

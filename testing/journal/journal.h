@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_JOURNAL_H_
-#define PASSTHRU_TESTING_JOURNAL_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_JOURNAL_H_
+#define PASSTHRU_TESTING_JOURNAL_JOURNAL_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -14,9 +14,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // One line of the journal: a system call with what it answered, or an event,
 // something that the kernel or the hardware did without being called (an
@@ -119,6 +119,6 @@ class Journal {
   bool keep_entries_ ABSL_GUARDED_BY(mutex_) = true;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_JOURNAL_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_JOURNAL_H_

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_JOURNAL_MATCHERS_H_
-#define PASSTHRU_TESTING_JOURNAL_MATCHERS_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_JOURNAL_MATCHERS_H_
+#define PASSTHRU_TESTING_JOURNAL_JOURNAL_MATCHERS_H_
 
 #include <cstdint>
 #include <string>
 
 #include "gmock/gmock.h"
-#include "testing/journal.h"
+#include "passthru/testing/journal/journal.h"
 
 // Matchers for JournalEntry, to be combined:
 //   EXPECT_THAT(kernel.journal().EntriesNamed({"KVM_SET_GSI_ROUTING",
 //                                              "KVM_IRQFD"}),
 //               ElementsAre(IsCall("KVM_SET_GSI_ROUTING"),
 //                           AllOf(IsCall("KVM_IRQFD"), WithField("gsi", 24))));
-namespace passthru::fake {
+namespace passthru::journal {
 
 // A call of that name that succeeded.
 MATCHER_P(IsCall, name, "") {
@@ -50,6 +50,6 @@ MATCHER_P2(WithText, name, matcher, "") {
                                        result_listener);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_JOURNAL_MATCHERS_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_JOURNAL_MATCHERS_H_

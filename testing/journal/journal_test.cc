@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/journal.h"
+#include "passthru/testing/journal/journal.h"
 
 #include <cerrno>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/call.h"
-#include "testing/journal_matchers.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/journal_matchers.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 using ::testing::AllOf;
@@ -136,4 +136,4 @@ TEST(JournalTest, NumberGivenBackComesAgainUnderAnotherName) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/linux_errnos.h"
+#include "passthru/testing/journal/linux_errnos.h"
 
 #include <linux/kvm.h>
 #include <linux/vfio.h>
@@ -12,9 +12,9 @@
 
 #include "absl/base/no_destructor.h"
 #include "absl/strings/match.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/journal/vfio_offset.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 int64_t Number(const Call& call, std::string_view field) {
@@ -233,4 +233,4 @@ const LinuxErrnos* FindLinuxErrnos(const Call& call) {
   return nullptr;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_LINUX_ERRNOS_H_
-#define PASSTHRU_TESTING_LINUX_ERRNOS_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_LINUX_ERRNOS_H_
+#define PASSTHRU_TESTING_JOURNAL_LINUX_ERRNOS_H_
 
 #include <string_view>
 #include <vector>
 
 #include "absl/types/span.h"
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // What a call may fail with on Linux although its user made no mistake: memory
 // or descriptors ran out, somebody else was faster, hardware is gone. Mistakes
@@ -31,6 +31,6 @@ absl::Span<const LinuxErrnos> LinuxErrnoTable();
 // The row for this call; null for a call that nobody looked up.
 const LinuxErrnos* FindLinuxErrnos(const Call& call);
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_LINUX_ERRNOS_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_LINUX_ERRNOS_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/user_memory.h"
+#include "passthru/testing/journal/user_memory.h"
 
 #include <sys/uio.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 using Transfer = ssize_t (*)(pid_t, const iovec*, unsigned long, const iovec*,
@@ -34,4 +34,4 @@ bool CopyToUser(void* user, const void* source, size_t size) {
   return Copy(::process_vm_writev, const_cast<void*>(source), user, size);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_USER_MEMORY_H_
-#define PASSTHRU_TESTING_USER_MEMORY_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_USER_MEMORY_H_
+#define PASSTHRU_TESTING_JOURNAL_USER_MEMORY_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <type_traits>
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // The kernel's copy_from_user() and copy_to_user(): access to this process's
 // memory at an address that may be anything. False where the kernel would
@@ -38,6 +38,6 @@ inline void* UserPointer(uint64_t address) {
   return reinterpret_cast<void*>(address);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_USER_MEMORY_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_USER_MEMORY_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/user_memory.h"
+#include "passthru/testing/journal/user_memory.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,7 +10,7 @@
 
 #include "gtest/gtest.h"
 
-namespace passthru::fake {
+namespace passthru::journal {
 namespace {
 
 constexpr size_t kPage = 4096;
@@ -90,4 +90,4 @@ TEST_F(UserMemoryTest, NothingIsNeverAFault) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::journal

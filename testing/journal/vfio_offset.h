@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_VFIO_VFIO_OFFSET_H_
-#define PASSTHRU_TESTING_VFIO_VFIO_OFFSET_H_
+#ifndef PASSTHRU_TESTING_JOURNAL_VFIO_OFFSET_H_
+#define PASSTHRU_TESTING_JOURNAL_VFIO_OFFSET_H_
 
 #include <cstdint>
 
-namespace passthru::fake {
+namespace passthru::journal {
 
 // A file offset of a vfio-pci device holds the region's index above bit 40
 // (VFIO_PCI_OFFSET_SHIFT). No user of the interface may know that: they are
@@ -23,6 +23,6 @@ constexpr uint64_t FileOffset(uint32_t region, uint64_t offset = 0) {
   return uint64_t{region} << kRegionShift | offset;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::journal
 
-#endif  // PASSTHRU_TESTING_VFIO_VFIO_OFFSET_H_
+#endif  // PASSTHRU_TESTING_JOURNAL_VFIO_OFFSET_H_

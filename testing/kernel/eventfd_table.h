@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_EVENTFD_TABLE_H_
-#define PASSTHRU_TESTING_EVENTFD_TABLE_H_
+#ifndef PASSTHRU_TESTING_KERNEL_EVENTFD_TABLE_H_
+#define PASSTHRU_TESTING_KERNEL_EVENTFD_TABLE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::fake {
 
@@ -106,4 +106,4 @@ class EventfdTable {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_EVENTFD_TABLE_H_
+#endif  // PASSTHRU_TESTING_KERNEL_EVENTFD_TABLE_H_

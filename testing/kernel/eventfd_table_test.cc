@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/eventfd_table.h"
+#include "passthru/testing/kernel/eventfd_table.h"
 
 #include <fcntl.h>
 #include <sys/eventfd.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_file.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 #include <cerrno>
 #include <cstddef>
@@ -7,19 +7,21 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/call.h"
 
 namespace passthru::fake {
 
 using kernel::SyscallResult;
 
-Call FakeFile::DescribeIoctl(unsigned long request, const void* arg) const {
+journal::Call FakeFile::DescribeIoctl(unsigned long request,
+                                      const void* arg) const {
   return DescribeUnknownIoctl(request, arg);
 }
 
-Call FakeFile::DescribeUnknownIoctl(unsigned long request, const void* arg) {
-  Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
+journal::Call FakeFile::DescribeUnknownIoctl(unsigned long request,
+                                             const void* arg) {
+  journal::Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
   call.HostAddress("arg", reinterpret_cast<uintptr_t>(arg));
   return call;
 }

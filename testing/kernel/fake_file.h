@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_FILE_H_
-#define PASSTHRU_TESTING_FAKE_FILE_H_
+#ifndef PASSTHRU_TESTING_KERNEL_FAKE_FILE_H_
+#define PASSTHRU_TESTING_KERNEL_FAKE_FILE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -8,8 +8,8 @@
 #include <string>
 
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/call.h"
 
 namespace passthru::fake {
 
@@ -40,9 +40,11 @@ class FakeFile {
 
   // Decodes an ioctl before it is carried out. Must not trust `arg`: read it
   // with CopyFromUser(). The caller fills in the subject.
-  virtual Call DescribeIoctl(unsigned long request, const void* arg) const;
+  virtual journal::Call DescribeIoctl(unsigned long request,
+                                      const void* arg) const;
   // For a request that nobody knows: its number.
-  static Call DescribeUnknownIoctl(unsigned long request, const void* arg);
+  static journal::Call DescribeUnknownIoctl(unsigned long request,
+                                            const void* arg);
 
   virtual kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
 
@@ -85,4 +87,4 @@ using FileRef = std::shared_ptr<FakeFile>;
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_FILE_H_
+#endif  // PASSTHRU_TESTING_KERNEL_FAKE_FILE_H_

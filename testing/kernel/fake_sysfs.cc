@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_sysfs.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
 
 #include <fcntl.h>
 
@@ -22,10 +22,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_file.h"
-#include "testing/positioned_file.h"
-#include "testing/user_memory.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/positioned_file.h"
 
 namespace passthru::fake {
 namespace {
@@ -47,7 +47,7 @@ class TextFile final : public PositionedFile {
                               uint64_t offset) override {
     if (offset >= contents_.size()) return {.value = 0};
     const size_t length = std::min<size_t>(count, contents_.size() - offset);
-    if (!CopyToUser(buffer, contents_.data() + offset, length)) {
+    if (!journal::CopyToUser(buffer, contents_.data() + offset, length)) {
       return {.error = EFAULT};
     }
     return {.value = length};
@@ -77,7 +77,8 @@ class BinaryFile final : public PositionedFile {
     std::vector<uint8_t> data(
         std::min<uint64_t>(count, size - std::min(size, offset)));
     attribute_->Read(offset, absl::MakeSpan(data));
-    if (!CopyToUser(buffer, data.data(), data.size())) return {.error = EFAULT};
+    if (!journal::CopyToUser(buffer, data.data(), data.size()))
+      return {.error = EFAULT};
     return {.value = data.size()};
   }
 
@@ -86,7 +87,7 @@ class BinaryFile final : public PositionedFile {
     const uint64_t size = attribute_->size();
     if (offset >= size) return {.error = EFBIG};
     std::vector<uint8_t> data(std::min<uint64_t>(count, size - offset));
-    if (!CopyFromUser(data.data(), buffer, data.size())) {
+    if (!journal::CopyFromUser(data.data(), buffer, data.size())) {
       return {.error = EFAULT};
     }
     attribute_->Write(offset, data);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_SYSFS_H_
-#define PASSTHRU_TESTING_FAKE_SYSFS_H_
+#ifndef PASSTHRU_TESTING_KERNEL_FAKE_SYSFS_H_
+#define PASSTHRU_TESTING_KERNEL_FAKE_SYSFS_H_
 
 #include <cstdint>
 #include <functional>
@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_file.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 
@@ -104,4 +104,4 @@ class FakeSysfs {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_SYSFS_H_
+#endif  // PASSTHRU_TESTING_KERNEL_FAKE_SYSFS_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_sysfs.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
 
 #include <fcntl.h>
 
@@ -9,7 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_file.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 namespace {

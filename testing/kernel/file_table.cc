@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/file_table.h"
+#include "passthru/testing/kernel/file_table.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_file.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 

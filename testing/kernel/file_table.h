@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FILE_TABLE_H_
-#define PASSTHRU_TESTING_FILE_TABLE_H_
+#ifndef PASSTHRU_TESTING_KERNEL_FILE_TABLE_H_
+#define PASSTHRU_TESTING_KERNEL_FILE_TABLE_H_
 
 #include <sys/types.h>
 
@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_file.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 
@@ -79,4 +79,4 @@ class FileTable {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FILE_TABLE_H_
+#endif  // PASSTHRU_TESTING_KERNEL_FILE_TABLE_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/file_table.h"
+#include "passthru/testing/kernel/file_table.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -10,7 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_file.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 namespace {

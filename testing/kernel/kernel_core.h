@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_KERNEL_CORE_H_
-#define PASSTHRU_TESTING_KERNEL_CORE_H_
+#ifndef PASSTHRU_TESTING_KERNEL_KERNEL_CORE_H_
+#define PASSTHRU_TESTING_KERNEL_KERNEL_CORE_H_
 
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "testing/eventfd_table.h"
-#include "testing/fake_sysfs.h"
-#include "testing/fault_injector.h"
-#include "testing/file_table.h"
-#include "testing/journal.h"
-#include "testing/kernel_version.h"
-#include "testing/mapping_table.h"
+#include "passthru/testing/journal/fault_injector.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/kernel/eventfd_table.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
+#include "passthru/testing/kernel/file_table.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/mapping_table.h"
 
 namespace passthru::fake {
 
@@ -22,8 +22,8 @@ namespace passthru::fake {
 // the parts run as if on a single-CPU kernel, interrupts included: a device
 // that signals, the irqfd that drains and the vCPU that receives are one step.
 //
-// Methods of FakeFile, EventfdWaiter and DeviceHost run with the mutex held.
-// Public methods that a test calls take it themselves.
+// Methods of FakeFile, EventfdWaiter and DevicePlatform run with the mutex
+// held. Public methods that a test calls take it themselves.
 struct KernelCore {
   explicit KernelCore(KernelVersion kernel_version) : version(kernel_version) {}
   KernelCore(const KernelCore&) = delete;
@@ -32,8 +32,8 @@ struct KernelCore {
   const KernelVersion version;
 
   // Leaf mutexes of their own: may be used with or without `mutex`.
-  Journal journal;
-  FaultInjector faults;
+  journal::Journal journal;
+  journal::FaultInjector faults;
 
   absl::Mutex mutex;
   FileTable files ABSL_GUARDED_BY(mutex);
@@ -61,4 +61,4 @@ class Subsystem {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_KERNEL_CORE_H_
+#endif  // PASSTHRU_TESTING_KERNEL_KERNEL_CORE_H_

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_KERNEL_OBSERVER_H_
-#define PASSTHRU_TESTING_KERNEL_OBSERVER_H_
+#ifndef PASSTHRU_TESTING_KERNEL_KERNEL_OBSERVER_H_
+#define PASSTHRU_TESTING_KERNEL_KERNEL_OBSERVER_H_
 
 #include <cstdint>
 
-#include "testing/call.h"
+#include "passthru/testing/journal/call.h"
 
 namespace passthru::fake {
 
@@ -20,10 +20,10 @@ class KernelObserver {
 
   // `result` of a call that succeeded, as the journal shows it; `error` is
   // errno, 0 on success.
-  virtual void OnCall(const Call& call, int64_t result, int error) = 0;
+  virtual void OnCall(const journal::Call& call, int64_t result, int error) = 0;
   virtual void OnHardwareStep() = 0;
 };
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_KERNEL_OBSERVER_H_
+#endif  // PASSTHRU_TESTING_KERNEL_KERNEL_OBSERVER_H_

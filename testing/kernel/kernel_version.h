@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_KERNEL_VERSION_H_
-#define PASSTHRU_TESTING_KERNEL_VERSION_H_
+#ifndef PASSTHRU_TESTING_KERNEL_KERNEL_VERSION_H_
+#define PASSTHRU_TESTING_KERNEL_KERNEL_VERSION_H_
 
 #include <ostream>
 #include <string_view>
@@ -36,4 +36,4 @@ inline std::ostream& operator<<(std::ostream& out, KernelVersion version) {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_KERNEL_VERSION_H_
+#endif  // PASSTHRU_TESTING_KERNEL_KERNEL_VERSION_H_

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_KERNEL_VERSION_TEST_NAME_H_
-#define PASSTHRU_TESTING_KERNEL_VERSION_TEST_NAME_H_
+#ifndef PASSTHRU_TESTING_KERNEL_KERNEL_VERSION_TEST_NAME_H_
+#define PASSTHRU_TESTING_KERNEL_KERNEL_VERSION_TEST_NAME_H_
 
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
 
@@ -25,4 +25,4 @@ inline std::string KernelTestName(
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_KERNEL_VERSION_TEST_NAME_H_
+#endif  // PASSTHRU_TESTING_KERNEL_KERNEL_VERSION_TEST_NAME_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/leak_check.h"
+#include "passthru/testing/kernel/leak_check.h"
 
 #include <algorithm>
 #include <iterator>

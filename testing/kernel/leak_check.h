@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_LEAK_CHECK_H_
-#define PASSTHRU_TESTING_LEAK_CHECK_H_
+#ifndef PASSTHRU_TESTING_KERNEL_LEAK_CHECK_H_
+#define PASSTHRU_TESTING_KERNEL_LEAK_CHECK_H_
 
 #include <ostream>
 #include <string>
@@ -29,4 +29,4 @@ LeakReport FindLeaks(ResourceSnapshot before, ResourceSnapshot now);
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_LEAK_CHECK_H_
+#endif  // PASSTHRU_TESTING_KERNEL_LEAK_CHECK_H_

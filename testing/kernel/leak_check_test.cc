@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/leak_check.h"
+#include "passthru/testing/kernel/leak_check.h"
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

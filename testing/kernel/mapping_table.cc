@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/mapping_table.h"
+#include "passthru/testing/kernel/mapping_table.h"
 
 #include <cstdint>
 #include <iterator>
 #include <utility>
 #include <vector>
 
-#include "testing/fake_file.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 

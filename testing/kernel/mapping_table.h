@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MAPPING_TABLE_H_
-#define PASSTHRU_TESTING_MAPPING_TABLE_H_
+#ifndef PASSTHRU_TESTING_KERNEL_MAPPING_TABLE_H_
+#define PASSTHRU_TESTING_KERNEL_MAPPING_TABLE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <optional>
 #include <vector>
 
-#include "testing/fake_file.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 
@@ -54,4 +54,4 @@ class MappingTable {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_MAPPING_TABLE_H_
+#endif  // PASSTHRU_TESTING_KERNEL_MAPPING_TABLE_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/mapping_table.h"
+#include "passthru/testing/kernel/mapping_table.h"
 
 #include <array>
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_file.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 namespace {

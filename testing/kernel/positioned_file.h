@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_POSITIONED_FILE_H_
-#define PASSTHRU_TESTING_POSITIONED_FILE_H_
+#ifndef PASSTHRU_TESTING_KERNEL_POSITIONED_FILE_H_
+#define PASSTHRU_TESTING_KERNEL_POSITIONED_FILE_H_
 
 #include <cstddef>
 #include <cstdint>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_file.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
 
@@ -33,4 +33,4 @@ class PositionedFile : public FakeFile {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_POSITIONED_FILE_H_
+#endif  // PASSTHRU_TESTING_KERNEL_POSITIONED_FILE_H_

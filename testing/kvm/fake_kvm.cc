@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm.h"
+#include "passthru/testing/kvm/fake_kvm.h"
 
 #include <linux/kvm.h>
 
@@ -16,19 +16,19 @@
 
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
-#include "testing/fake_file.h"
-#include "testing/fake_kvm_calls.h"
-#include "testing/fake_kvm_caps.h"
-#include "testing/fake_kvm_files.h"
-#include "testing/fake_kvm_irqfd.h"
-#include "testing/fake_kvm_slots.h"
-#include "testing/fake_kvm_vm.h"
-#include "testing/fake_vcpu.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_core.h"
-#include "testing/user_memory.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/decode_kvm.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_caps.h"
+#include "passthru/testing/kvm/fake_kvm_files.h"
+#include "passthru/testing/kvm/fake_kvm_irqfd.h"
+#include "passthru/testing/kvm/fake_kvm_slots.h"
+#include "passthru/testing/kvm/fake_kvm_vm.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
 
@@ -49,14 +49,14 @@ SyscallResult<int> GetSupportedCpuid(void* arg) {
       {.function = 0x80000001, .edx = 1u << 29},
   };
   constexpr uint32_t kCount = std::size(kEntries);
-  auto header = CopyFromUser<kvm_cpuid2>(arg);
+  auto header = journal::CopyFromUser<kvm_cpuid2>(arg);
   if (!header.has_value()) return {.error = EFAULT};
   if (header->nent < kCount) return {.error = E2BIG};
   header->nent = kCount;
-  const bool written =
-      CopyToUser(static_cast<char*>(arg) + offsetof(kvm_cpuid2, entries),
-                 kEntries, sizeof(kEntries)) &&
-      CopyToUser(arg, *header);
+  const bool written = journal::CopyToUser(static_cast<char*>(arg) +
+                                               offsetof(kvm_cpuid2, entries),
+                                           kEntries, sizeof(kEntries)) &&
+                       journal::CopyToUser(arg, *header);
   return {.error = written ? 0 : EFAULT};
 }
 
@@ -69,8 +69,9 @@ class FakeKvmSystemFile final : public FakeFile {
 
   std::string Describe() const override { return "/dev/kvm"; }
 
-  Call DescribeIoctl(unsigned long request, const void* arg) const override {
-    return DescribeKvmIoctl(request, arg);
+  journal::Call DescribeIoctl(unsigned long request,
+                              const void* arg) const override {
+    return journal::DescribeKvmIoctl(request, arg);
   }
 
   // kvm_dev_ioctl().
@@ -122,7 +123,8 @@ SyscallResult<int> FakeKvm::CreateVm() {
           [this](unsigned vcpu) {
             core_->mutex.AssertHeld();
             const auto found = programs_.find(vcpu);
-            return found == programs_.end() ? GuestProgram() : found->second;
+            return found == programs_.end() ? guest::GuestProgram()
+                                            : found->second;
           },
       .step_hardware =
           [this] {
@@ -155,7 +157,7 @@ std::shared_ptr<FakeKvmVm> FakeKvm::NewestVm() const {
   return nullptr;
 }
 
-void FakeKvm::SetGuestProgram(unsigned vcpu, GuestProgram program) {
+void FakeKvm::SetGuestProgram(unsigned vcpu, guest::GuestProgram program) {
   const absl::MutexLock lock(&core_->mutex);
   programs_[vcpu] = std::move(program);
 }
@@ -226,7 +228,7 @@ std::vector<FakeKvmIrqfds::Assigned> FakeKvm::Irqfds() const {
   return vm->irqfds().All();
 }
 
-std::vector<GuestInterrupt> FakeKvm::Messages() const {
+std::vector<guest::GuestInterrupt> FakeKvm::Messages() const {
   const absl::MutexLock lock(&core_->mutex);
   const auto vm = NewestVm();
   if (vm == nullptr) return {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_H_
-#define PASSTHRU_TESTING_FAKE_KVM_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_H_
 
 #include <linux/kvm.h>
 
@@ -18,12 +18,12 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "testing/fake_kvm_irqfd.h"
-#include "testing/fake_kvm_routing.h"
-#include "testing/fake_kvm_slots.h"
-#include "testing/fake_vcpu.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_core.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_irqfd.h"
+#include "passthru/testing/kvm/fake_kvm_routing.h"
+#include "passthru/testing/kvm/fake_kvm_slots.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
 
@@ -49,7 +49,7 @@ class FakeKvm final : public Subsystem {
   void Register() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
 
   // What runs on the vCPU with this id, of every VM. Before its first KVM_RUN.
-  void SetGuestProgram(unsigned vcpu, GuestProgram program)
+  void SetGuestProgram(unsigned vcpu, guest::GuestProgram program)
       ABSL_LOCKS_EXCLUDED(core_->mutex);
   // What the program of the newest vCPU with this id returned, also when the
   // VM is gone; nullopt while it runs.
@@ -73,7 +73,7 @@ class FakeKvm final : public Subsystem {
   std::vector<FakeKvmIrqfds::Assigned> Irqfds() const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
   // Every MSI that was sent to its local APICs, in order, taken or not.
-  std::vector<GuestInterrupt> Messages() const
+  std::vector<guest::GuestInterrupt> Messages() const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
   // Interrupts of GSIs without a route.
   size_t LostInterrupts() const ABSL_LOCKS_EXCLUDED(core_->mutex);
@@ -111,7 +111,8 @@ class FakeKvm final : public Subsystem {
 
   KernelCore* const core_;
   absl::Duration guest_wait_limit_ ABSL_GUARDED_BY(core_->mutex);
-  std::map<unsigned, GuestProgram> programs_ ABSL_GUARDED_BY(core_->mutex);
+  std::map<unsigned, guest::GuestProgram> programs_
+      ABSL_GUARDED_BY(core_->mutex);
   std::vector<std::weak_ptr<FakeKvmVm>> vms_ ABSL_GUARDED_BY(core_->mutex);
   // All there ever were: their counts and results outlive the VM.
   std::vector<std::shared_ptr<FakeVcpu>> vcpus_ ABSL_GUARDED_BY(core_->mutex);
@@ -121,4 +122,4 @@ class FakeKvm final : public Subsystem {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_H_

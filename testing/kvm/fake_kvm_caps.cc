@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_caps.h"
+#include "passthru/testing/kvm/fake_kvm_caps.h"
 
 #include <linux/kvm.h>
 
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_CAPS_H_
-#define PASSTHRU_TESTING_FAKE_KVM_CAPS_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_CAPS_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_CAPS_H_
 
 #include <cstddef>
 #include <cstdint>
 
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
 
@@ -24,4 +24,4 @@ int KvmCapability(KernelVersion version, unsigned long capability);
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_CAPS_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_CAPS_H_

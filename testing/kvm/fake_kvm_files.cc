@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_files.h"
+#include "passthru/testing/kvm/fake_kvm_files.h"
 
 #include <linux/kvm.h>
 
@@ -11,13 +11,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
-#include "testing/fake_kvm_calls.h"
-#include "testing/fake_kvm_vm.h"
-#include "testing/fake_vcpu.h"
-#include "testing/kernel_core.h"
-#include "testing/user_memory.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/decode_kvm.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_vm.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
 namespace {
@@ -28,12 +28,12 @@ constexpr uint32_t kMaxCpuidEntries = 256;  // KVM_MAX_CPUID_ENTRIES
 
 template <typename T>
 SyscallResult<int> GetState(void* arg, const T& state) {
-  return {.error = CopyToUser(arg, state) ? 0 : EFAULT};
+  return {.error = journal::CopyToUser(arg, state) ? 0 : EFAULT};
 }
 
 template <typename T>
 SyscallResult<int> SetState(const void* arg, T& state) {
-  const auto value = CopyFromUser<T>(arg);
+  const auto value = journal::CopyFromUser<T>(arg);
   if (!value.has_value()) return {.error = EFAULT};
   state = *value;
   return {};
@@ -46,9 +46,9 @@ FakeKvmVmFile::FakeKvmVmFile(std::shared_ptr<FakeKvmVm> vm)
 
 FakeKvmVmFile::~FakeKvmVmFile() = default;
 
-Call FakeKvmVmFile::DescribeIoctl(unsigned long request,
-                                  const void* arg) const {
-  return DescribeKvmIoctl(request, arg);
+journal::Call FakeKvmVmFile::DescribeIoctl(unsigned long request,
+                                           const void* arg) const {
+  return journal::DescribeKvmIoctl(request, arg);
 }
 
 SyscallResult<int> FakeKvmVmFile::Ioctl(unsigned long request, void* arg) {
@@ -71,9 +71,9 @@ std::string FakeKvmVcpuFile::Describe() const {
   return absl::StrCat("vcpu ", vcpu_->id());
 }
 
-Call FakeKvmVcpuFile::DescribeIoctl(unsigned long request,
-                                    const void* arg) const {
-  return DescribeKvmIoctl(request, arg);
+journal::Call FakeKvmVcpuFile::DescribeIoctl(unsigned long request,
+                                             const void* arg) const {
+  return journal::DescribeKvmIoctl(request, arg);
 }
 
 bool FakeKvmVcpuFile::RunsUnlocked(unsigned long request) const {
@@ -105,11 +105,11 @@ SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
 // kvm_vcpu_ioctl_set_cpuid2(): what the guest sees is of no interest here, only
 // whether Linux would take it.
 int FakeKvmVcpuFile::SetCpuid(const void* arg) const {
-  const auto header = CopyFromUser<kvm_cpuid2>(arg);
+  const auto header = journal::CopyFromUser<kvm_cpuid2>(arg);
   if (!header.has_value()) return EFAULT;
   if (header->nent > kMaxCpuidEntries) return E2BIG;
   kvm_cpuid_entry2 entries[kMaxCpuidEntries];
-  const bool readable = CopyFromUser(
+  const bool readable = journal::CopyFromUser(
       entries, static_cast<const char*>(arg) + offsetof(kvm_cpuid2, entries),
       header->nent * sizeof(entries[0]));
   return readable ? 0 : EFAULT;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_FILES_H_
-#define PASSTHRU_TESTING_FAKE_KVM_FILES_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_FILES_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_FILES_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
-#include "testing/fake_file.h"
-#include "testing/kernel_core.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
 
 namespace passthru::fake {
 
@@ -24,7 +24,8 @@ class FakeKvmVmFile final : public FakeFile {
   ~FakeKvmVmFile() override;
 
   std::string Describe() const override { return "vm"; }
-  Call DescribeIoctl(unsigned long request, const void* arg) const override;
+  journal::Call DescribeIoctl(unsigned long request,
+                              const void* arg) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
   void OnRelease() override;
 
@@ -41,7 +42,8 @@ class FakeKvmVcpuFile final : public FakeFile {
   ~FakeKvmVcpuFile() override;
 
   std::string Describe() const override;
-  Call DescribeIoctl(unsigned long request, const void* arg) const override;
+  journal::Call DescribeIoctl(unsigned long request,
+                              const void* arg) const override;
   bool RunsUnlocked(unsigned long request) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
   kernel::SyscallResult<void*> Mmap(void* address, size_t length,
@@ -59,4 +61,4 @@ class FakeKvmVcpuFile final : public FakeFile {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_FILES_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_FILES_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_ioeventfd.h"
+#include "passthru/testing/kvm/fake_kvm_ioeventfd.h"
 
 #include <linux/kvm.h>
 
@@ -8,8 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "testing/eventfd_table.h"
-#include "testing/kernel_core.h"
+#include "passthru/testing/kernel/eventfd_table.h"
+#include "passthru/testing/kernel/kernel_core.h"
 
 namespace passthru::fake {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_IOEVENTFD_H_
-#define PASSTHRU_TESTING_FAKE_KVM_IOEVENTFD_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_IOEVENTFD_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_IOEVENTFD_H_
 
 #include <linux/kvm.h>
 
@@ -9,8 +9,8 @@
 #include <list>
 #include <memory>
 
-#include "testing/eventfd_table.h"
-#include "testing/kernel_core.h"
+#include "passthru/testing/kernel/eventfd_table.h"
+#include "passthru/testing/kernel/kernel_core.h"
 
 namespace passthru::fake {
 
@@ -52,4 +52,4 @@ class FakeKvmIoeventfds {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_IOEVENTFD_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_IOEVENTFD_H_

@@ -15,24 +15,28 @@
 #include "absl/synchronization/mutex.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/eventfd_table.h"
-#include "testing/fake_kernel_test_fixture.h"
-#include "testing/fake_kvm.h"
-#include "testing/guest_cpu.h"
-#include "testing/journal_matchers.h"
-#include "testing/kernel_core.h"
-#include "testing/kvm_test_vm.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/host/fake_kernel_test_base.h"
+#include "passthru/testing/journal/journal_matchers.h"
+#include "passthru/testing/kernel/eventfd_table.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm.h"
+#include "passthru/testing/kvm/kvm_test_vm.h"
 
 namespace passthru::fake {
 namespace {
+
+using journal::IsEvent;
+using journal::WithField;
+using journal::WithText;
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr uint32_t kGsi = 24;
-constexpr GuestInterrupt kFirst{.address = 0xfee00000, .data = 0x41};
-constexpr GuestInterrupt kSecond{.address = 0xfee00000, .data = 0x42};
+constexpr guest::GuestInterrupt kFirst{.address = 0xfee00000, .data = 0x41};
+constexpr guest::GuestInterrupt kSecond{.address = 0xfee00000, .data = 0x42};
 
 class FakeKvmIrqTest : public FakeKernelTest {
  protected:
@@ -55,7 +59,9 @@ class FakeKvmIrqTest : public FakeKernelTest {
     return kernel().Read(fd, &count, sizeof(count)).ok() ? count : 0;
   }
 
-  std::vector<GuestInterrupt> Messages() { return kernel().kvm().Messages(); }
+  std::vector<guest::GuestInterrupt> Messages() {
+    return kernel().kvm().Messages();
+  }
 
   const int event_;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_irqfd.h"
+#include "passthru/testing/kvm/fake_kvm_irqfd.h"
 
 #include <linux/kvm.h>
 
@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/eventfd_table.h"
-#include "testing/fake_kvm_routing.h"
-#include "testing/kernel_core.h"
-#include "testing/kernel_version.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/kernel/eventfd_table.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kvm/fake_kvm_routing.h"
 
 namespace passthru::fake {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_IRQFD_H_
-#define PASSTHRU_TESTING_FAKE_KVM_IRQFD_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_IRQFD_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_IRQFD_H_
 
 #include <linux/kvm.h>
 
@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
-#include "testing/eventfd_table.h"
-#include "testing/fake_kvm_routing.h"
-#include "testing/kernel_core.h"
+#include "passthru/testing/kernel/eventfd_table.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_routing.h"
 
 namespace passthru::fake {
 
@@ -79,4 +79,4 @@ class FakeKvmIrqfds {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_IRQFD_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_IRQFD_H_

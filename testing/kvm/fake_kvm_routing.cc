@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_routing.h"
+#include "passthru/testing/kvm/fake_kvm_routing.h"
 
 #include <linux/kvm.h>
 
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "testing/fake_kvm_caps.h"
+#include "passthru/testing/kvm/fake_kvm_caps.h"
 
 namespace passthru::fake {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_ROUTING_H_
-#define PASSTHRU_TESTING_FAKE_KVM_ROUTING_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_ROUTING_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_ROUTING_H_
 
 #include <linux/kvm.h>
 
@@ -53,4 +53,4 @@ class FakeKvmRouting {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_ROUTING_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_ROUTING_H_

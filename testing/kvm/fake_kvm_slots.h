@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_SLOTS_H_
-#define PASSTHRU_TESTING_FAKE_KVM_SLOTS_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_SLOTS_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_SLOTS_H_
 
 #include <linux/kvm.h>
 
@@ -8,7 +8,7 @@
 #include <map>
 #include <vector>
 
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
 
@@ -54,4 +54,4 @@ class FakeKvmSlots {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_SLOTS_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_SLOTS_H_

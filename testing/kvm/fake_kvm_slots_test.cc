@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_slots.h"
+#include "passthru/testing/kvm/fake_kvm_slots.h"
 
 #include <linux/kvm.h>
 
@@ -10,7 +10,7 @@
 #include <random>
 
 #include "gtest/gtest.h"
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
 namespace {

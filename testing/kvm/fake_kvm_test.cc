@@ -2,7 +2,7 @@
 //
 // What the contract with the real kernel cannot ask: calls that need a VFIO
 // file, several kernels, or a look inside.
-#include "testing/fake_kvm.h"
+#include "passthru/testing/kvm/fake_kvm.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -14,16 +14,16 @@
 #include <memory>
 #include <string>
 
-#include "devices/kernel/flex_array.h"
-#include "devices/kernel/syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_file.h"
-#include "testing/fake_kernel.h"
-#include "testing/fake_kernel_test_fixture.h"
-#include "testing/fake_sysfs.h"
-#include "testing/kernel_version.h"
-#include "testing/kvm_test_vm.h"
+#include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/host/fake_kernel_test_base.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kvm/kvm_test_vm.h"
 
 namespace passthru::fake {
 namespace {

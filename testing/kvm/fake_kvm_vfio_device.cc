@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_vfio_device.h"
+#include "passthru/testing/kvm/fake_kvm_vfio_device.h"
 
 #include <linux/kvm.h>
 
@@ -8,14 +8,14 @@
 #include <memory>
 #include <utility>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
-#include "testing/fake_file.h"
-#include "testing/fake_kvm_calls.h"
-#include "testing/fake_kvm_vm.h"
-#include "testing/file_table.h"
-#include "testing/kernel_core.h"
-#include "testing/user_memory.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/decode_kvm.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/file_table.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_vm.h"
 
 namespace passthru::fake {
 
@@ -27,26 +27,26 @@ FakeKvmVfioDevice::FakeKvmVfioDevice(KernelCore* core,
 
 FakeKvmVfioDevice::~FakeKvmVfioDevice() = default;
 
-Call FakeKvmVfioDevice::DescribeIoctl(unsigned long request,
-                                      const void* arg) const {
-  return DescribeKvmIoctl(request, arg);
+journal::Call FakeKvmVfioDevice::DescribeIoctl(unsigned long request,
+                                               const void* arg) const {
+  return journal::DescribeKvmIoctl(request, arg);
 }
 
 // kvm_device_ioctl().
 SyscallResult<int> FakeKvmVfioDevice::Ioctl(unsigned long request, void* arg) {
   switch (request) {
     case KVM_SET_DEVICE_ATTR: {
-      const auto attribute = CopyFromUser<kvm_device_attr>(arg);
+      const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
       if (!attribute.has_value()) return {.error = EFAULT};
       return {.error = SetAttribute(*attribute)};
     }
     case KVM_GET_DEVICE_ATTR: {
-      const auto attribute = CopyFromUser<kvm_device_attr>(arg);
+      const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
       if (!attribute.has_value()) return {.error = EFAULT};
       return {.error = EPERM};  // kvm_vfio_ops has no get_attr.
     }
     case KVM_HAS_DEVICE_ATTR: {
-      const auto attribute = CopyFromUser<kvm_device_attr>(arg);
+      const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
       if (!attribute.has_value()) return {.error = EFAULT};
       const bool known = attribute->group == KVM_DEV_VFIO_FILE &&
                          (attribute->attr == KVM_DEV_VFIO_FILE_ADD ||
@@ -64,7 +64,8 @@ int FakeKvmVfioDevice::SetAttribute(const kvm_device_attr& attribute) {
       attribute.attr != KVM_DEV_VFIO_FILE_DEL) {
     return ENXIO;
   }
-  const auto fd = CopyFromUser<int32_t>(UserPointer(attribute.addr));
+  const auto fd =
+      journal::CopyFromUser<int32_t>(journal::UserPointer(attribute.addr));
   if (!fd.has_value()) return EFAULT;
   return attribute.attr == KVM_DEV_VFIO_FILE_ADD ? AddFile(*fd)
                                                  : RemoveFile(*fd);

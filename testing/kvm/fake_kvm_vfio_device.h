@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_VFIO_DEVICE_H_
-#define PASSTHRU_TESTING_FAKE_KVM_VFIO_DEVICE_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_VFIO_DEVICE_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_VFIO_DEVICE_H_
 
 #include <linux/kvm.h>
 
@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_file.h"
-#include "testing/kernel_core.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
 
 namespace passthru::fake {
 
@@ -26,7 +26,8 @@ class FakeKvmVfioDevice final : public FakeFile {
   ~FakeKvmVfioDevice() override;
 
   std::string Describe() const override { return "kvm-vfio"; }
-  Call DescribeIoctl(unsigned long request, const void* arg) const override;
+  journal::Call DescribeIoctl(unsigned long request,
+                              const void* arg) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
   void OnRelease() override;
 
@@ -44,4 +45,4 @@ class FakeKvmVfioDevice final : public FakeFile {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_VFIO_DEVICE_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_VFIO_DEVICE_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_kvm_vm.h"
+#include "passthru/testing/kvm/fake_kvm_vm.h"
 
 #include <linux/kvm.h>
 #include <unistd.h>
@@ -16,16 +16,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_kvm_caps.h"
-#include "testing/fake_kvm_files.h"
-#include "testing/fake_kvm_irqfd.h"
-#include "testing/fake_kvm_routing.h"
-#include "testing/fake_kvm_vfio_device.h"
-#include "testing/fake_vcpu.h"
-#include "testing/kernel_core.h"
-#include "testing/kernel_version.h"
-#include "testing/user_memory.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kvm/fake_kvm_caps.h"
+#include "passthru/testing/kvm/fake_kvm_files.h"
+#include "passthru/testing/kvm/fake_kvm_irqfd.h"
+#include "passthru/testing/kvm/fake_kvm_routing.h"
+#include "passthru/testing/kvm/fake_kvm_vfio_device.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
 namespace {
@@ -75,11 +75,11 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
     case KVM_SET_GSI_ROUTING:
       return {.error = SetGsiRouting(arg)};
     case KVM_IRQFD: {
-      const auto irqfd = CopyFromUser<kvm_irqfd>(arg);
+      const auto irqfd = journal::CopyFromUser<kvm_irqfd>(arg);
       return {.error = irqfd.has_value() ? irqfds_.Set(*irqfd, mode_) : EFAULT};
     }
     case KVM_IOEVENTFD: {
-      const auto ioeventfd = CopyFromUser<kvm_ioeventfd>(arg);
+      const auto ioeventfd = journal::CopyFromUser<kvm_ioeventfd>(arg);
       return {.error =
                   ioeventfd.has_value() ? ioeventfds_.Set(*ioeventfd) : EFAULT};
     }
@@ -100,13 +100,13 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
 bool FakeKvmVm::IsForeignProcess() const { return ::getpid() != process_; }
 
 int FakeKvmVm::SetMemoryRegion(const void* arg) {
-  const auto region = CopyFromUser<kvm_userspace_memory_region>(arg);
+  const auto region = journal::CopyFromUser<kvm_userspace_memory_region>(arg);
   return region.has_value() ? slots_.Set(*region) : EFAULT;
 }
 
 // guest_memfd is not built: its flag is refused as an unknown one.
 int FakeKvmVm::SetMemoryRegion2(const void* arg) {
-  const auto region = CopyFromUser<kvm_userspace_memory_region2>(arg);
+  const auto region = journal::CopyFromUser<kvm_userspace_memory_region2>(arg);
   if (!region.has_value()) return EFAULT;
   return slots_.Set({.slot = region->slot,
                      .flags = region->flags,
@@ -116,7 +116,7 @@ int FakeKvmVm::SetMemoryRegion2(const void* arg) {
 }
 
 int FakeKvmVm::SetIdentityMapAddress(const void* arg) {
-  if (!CopyFromUser<uint64_t>(arg).has_value()) return EFAULT;
+  if (!journal::CopyFromUser<uint64_t>(arg).has_value()) return EFAULT;
   return vcpus_.empty() ? 0 : EINVAL;
 }
 
@@ -129,7 +129,7 @@ int FakeKvmVm::CreateIrqchip() {
 }
 
 int FakeKvmVm::CreatePit(const void* arg) {
-  if (!CopyFromUser<kvm_pit_config>(arg).has_value()) return EFAULT;
+  if (!journal::CopyFromUser<kvm_pit_config>(arg).has_value()) return EFAULT;
   if (has_pit_) return EEXIST;
   // 6.1 does not ask; the PIT is useless there without an irqchip.
   if (mode_ != IrqchipMode::kKernel && core_->version >= KernelVersion::k6_12) {
@@ -141,7 +141,7 @@ int FakeKvmVm::CreatePit(const void* arg) {
 
 // kvm_vm_ioctl_enable_cap().
 int FakeKvmVm::EnableCapability(const void* arg) {
-  const auto capability = CopyFromUser<kvm_enable_cap>(arg);
+  const auto capability = journal::CopyFromUser<kvm_enable_cap>(arg);
   if (!capability.has_value()) return EFAULT;
   if (capability->flags != 0) return EINVAL;
   switch (capability->cap) {
@@ -171,12 +171,12 @@ int FakeKvmVm::EnableSplitIrqchip(const kvm_enable_cap& capability) {
 }
 
 int FakeKvmVm::SetGsiRouting(const void* arg) {
-  const auto header = CopyFromUser<kvm_irq_routing>(arg);
+  const auto header = journal::CopyFromUser<kvm_irq_routing>(arg);
   if (!header.has_value()) return EFAULT;
   if (mode_ == IrqchipMode::kNone) return EINVAL;
   if (header->nr > kKvmMaxIrqRoutes || header->flags != 0) return EINVAL;
   std::vector<kvm_irq_routing_entry> entries(header->nr);
-  if (!CopyFromUser(
+  if (!journal::CopyFromUser(
           entries.data(),
           static_cast<const char*>(arg) + offsetof(kvm_irq_routing, entries),
           entries.size() * sizeof(entries[0]))) {
@@ -209,7 +209,7 @@ SyscallResult<int> FakeKvmVm::CreateVcpu(unsigned long id) {
 // kvm_ioctl_create_device().
 SyscallResult<int> FakeKvmVm::CreateDevice(void* arg) {
   core_->mutex.AssertHeld();
-  auto request = CopyFromUser<kvm_create_device>(arg);
+  auto request = journal::CopyFromUser<kvm_create_device>(arg);
   if (!request.has_value()) return {.error = EFAULT};
   if (request->type != KVM_DEV_TYPE_VFIO) return {.error = ENODEV};
   if ((request->flags & KVM_CREATE_DEVICE_TEST) != 0) return {};
@@ -220,7 +220,7 @@ SyscallResult<int> FakeKvmVm::CreateDevice(void* arg) {
   if (!fd.ok()) return fd;
   has_vfio_device_ = true;
   request->fd = static_cast<uint32_t>(fd.value);
-  if (!CopyToUser(arg, *request)) {
+  if (!journal::CopyToUser(arg, *request)) {
     // As kvm_vm_ioctl(): the descriptor stays, unknown to its owner.
     return {.error = EFAULT};
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_KVM_VM_H_
-#define PASSTHRU_TESTING_FAKE_KVM_VM_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_KVM_VM_H_
+#define PASSTHRU_TESTING_KVM_FAKE_KVM_VM_H_
 
 #include <linux/kvm.h>
 #include <sys/types.h>
@@ -18,15 +18,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_file.h"
-#include "testing/fake_kvm_ioeventfd.h"
-#include "testing/fake_kvm_irqfd.h"
-#include "testing/fake_kvm_routing.h"
-#include "testing/fake_kvm_slots.h"
-#include "testing/fake_vcpu.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_core.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_ioeventfd.h"
+#include "passthru/testing/kvm/fake_kvm_irqfd.h"
+#include "passthru/testing/kvm/fake_kvm_routing.h"
+#include "passthru/testing/kvm/fake_kvm_slots.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
 
@@ -48,7 +48,7 @@ class FakeKvmVm final : public VcpuPlatform,
   struct Options {
     KernelCore* core = nullptr;
     size_t number = 1;  // For messages: VMs are counted.
-    std::function<GuestProgram(unsigned vcpu)> program;
+    std::function<guest::GuestProgram(unsigned vcpu)> program;
     std::function<bool()> step_hardware;
     std::function<void(std::shared_ptr<FakeVcpu>)> on_vcpu_created;
     // Takes the thread of a guest that was stopped, to be joined.
@@ -81,7 +81,9 @@ class FakeKvmVm final : public VcpuPlatform,
   const FakeKvmRouting& routing() const { return routing_; }
   const FakeKvmIrqfds& irqfds() const { return irqfds_; }
   IrqchipMode irqchip_mode() const { return mode_; }
-  const std::vector<GuestInterrupt>& messages() const { return messages_; }
+  const std::vector<guest::GuestInterrupt>& messages() const {
+    return messages_;
+  }
   size_t lost_interrupts() const { return lost_interrupts_; }
   FakeVcpu* vcpu(unsigned id) const;
   void AppendResources(std::vector<std::string>& resources) const;
@@ -121,7 +123,7 @@ class FakeKvmVm final : public VcpuPlatform,
   int SetRoutedIrq(IrqSource source, uint32_t gsi, bool level,
                    std::string_view cause);
   // How many CPUs took it.
-  int DeliverMsi(const GuestInterrupt& message, std::string_view cause,
+  int DeliverMsi(const guest::GuestInterrupt& message, std::string_view cause,
                  int64_t gsi);
   // Whether the level changed.
   bool SetLine(IrqSource source, uint32_t pin, bool level);
@@ -142,10 +144,10 @@ class FakeKvmVm final : public VcpuPlatform,
   FakeKvmIoeventfds ioeventfds_;
   std::map<unsigned, std::shared_ptr<FakeVcpu>> vcpus_;
   std::map<uint32_t, unsigned> lines_;  // IOAPIC pin -> sources asserting it.
-  std::vector<GuestInterrupt> messages_;
+  std::vector<guest::GuestInterrupt> messages_;
   size_t lost_interrupts_ = 0;
 };
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_KVM_VM_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_KVM_VM_H_

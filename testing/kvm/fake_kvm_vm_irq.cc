@@ -8,15 +8,15 @@
 #include <string_view>
 #include <utility>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
-#include "testing/fake_kvm_irqfd.h"
-#include "testing/fake_kvm_routing.h"
-#include "testing/fake_kvm_vm.h"
-#include "testing/fake_vcpu.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_core.h"
-#include "testing/user_memory.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_irqfd.h"
+#include "passthru/testing/kvm/fake_kvm_routing.h"
+#include "passthru/testing/kvm/fake_kvm_vm.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
 namespace {
@@ -30,7 +30,8 @@ struct MessageTarget {
   bool lowest_priority = false;
 };
 
-MessageTarget DecodeTarget(const GuestInterrupt& message, bool x2apic_ids) {
+MessageTarget DecodeTarget(const guest::GuestInterrupt& message,
+                           bool x2apic_ids) {
   constexpr uint32_t kLowestPriority = 1;  // Delivery mode, data[10:8].
   MessageTarget target{
       .destination = static_cast<uint32_t>(message.address >> 12 & 0xff),
@@ -59,7 +60,7 @@ void FakeKvmVm::SetIrq(IrqSource source, uint32_t gsi, bool level,
   if (SetRoutedIrq(source, gsi, level, cause) >= 0 || !level) return;
   if (!routing_.Of(gsi).empty()) return;
   ++lost_interrupts_;
-  Call event{.name = "interrupt-lost", .subject = name()};
+  journal::Call event{.name = "interrupt-lost", .subject = name()};
   event.Number("gsi", gsi).Text("cause", std::string(cause));
   core_->journal.RecordEvent(std::move(event));
 }
@@ -86,8 +87,8 @@ int FakeKvmVm::SetRoutedIrq(IrqSource source, uint32_t gsi, bool level,
   return result;
 }
 
-int FakeKvmVm::DeliverMsi(const GuestInterrupt& message, std::string_view cause,
-                          int64_t gsi) {
+int FakeKvmVm::DeliverMsi(const guest::GuestInterrupt& message,
+                          std::string_view cause, int64_t gsi) {
   core_->mutex.AssertHeld();
   const MessageTarget target = DecodeTarget(message, x2apic_ids_);
   int delivered = 0;
@@ -99,7 +100,7 @@ int FakeKvmVm::DeliverMsi(const GuestInterrupt& message, std::string_view cause,
     if (target.lowest_priority) break;
   }
   messages_.push_back(message);
-  Call event{.name = "msi", .subject = name()};
+  journal::Call event{.name = "msi", .subject = name()};
   event.Hex("address", message.address)
       .Hex("data", message.data)
       .Number("gsi", gsi)
@@ -124,7 +125,7 @@ bool FakeKvmVm::LineLevel(uint32_t pin) const {
 
 // kvm_send_userspace_msi().
 SyscallResult<int> FakeKvmVm::SignalMsi(const void* arg) {
-  const auto msi = CopyFromUser<kvm_msi>(arg);
+  const auto msi = journal::CopyFromUser<kvm_msi>(arg);
   if (!msi.has_value()) return {.error = EFAULT};
   if (mode_ == IrqchipMode::kNone ||
       (msi->flags & ~uint32_t{KVM_MSI_VALID_DEVID}) != 0 ||
@@ -143,12 +144,13 @@ SyscallResult<int> FakeKvmVm::SignalMsi(const void* arg) {
 
 // kvm_vm_ioctl_irq_line().
 SyscallResult<int> FakeKvmVm::IrqLine(void* arg, bool report_status) {
-  auto line = CopyFromUser<kvm_irq_level>(arg);
+  auto line = journal::CopyFromUser<kvm_irq_level>(arg);
   if (!line.has_value()) return {.error = EFAULT};
   if (mode_ == IrqchipMode::kNone) return {.error = ENXIO};
   line->status = SetRoutedIrq(IrqSource::kUserSpace, line->irq,
                               line->level != 0, "KVM_IRQ_LINE");
-  if (report_status && !CopyToUser(arg, *line)) return {.error = EFAULT};
+  if (report_status && !journal::CopyToUser(arg, *line))
+    return {.error = EFAULT};
   return {};
 }
 

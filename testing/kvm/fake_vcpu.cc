@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_vcpu.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 #include <linux/kvm.h>
 #include <poll.h>
@@ -21,10 +21,10 @@
 #include "absl/log/log.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_kvm_caps.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_core.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_caps.h"
 
 namespace passthru::fake {
 namespace {
@@ -136,7 +136,7 @@ const FakeExitCounts& FakeVcpu::counts() const {
   return counts_;
 }
 
-void FakeVcpu::Inject(const GuestInterrupt& interrupt) {
+void FakeVcpu::Inject(const guest::GuestInterrupt& interrupt) {
   core_->mutex.AssertHeld();
   interrupts_.push_back(interrupt);
   changed_.SignalAll();
@@ -221,7 +221,7 @@ void FakeVcpu::CompleteExit() {
 }
 
 void FakeVcpu::StartGuest() {
-  GuestProgram program = options_.program();
+  guest::GuestProgram program = options_.program();
   if (program == nullptr) return;
   // Inherits the signal mask of KVM_RUN: signals are for the VMM's threads.
   guest_ =
@@ -230,7 +230,7 @@ void FakeVcpu::StartGuest() {
       });
 }
 
-void FakeVcpu::RunGuest(const GuestProgram& program) {
+void FakeVcpu::RunGuest(const guest::GuestProgram& program) {
   absl::Status status = program(*this);
   const absl::MutexLock lock(&core_->mutex);
   guest_status_ = std::move(status);

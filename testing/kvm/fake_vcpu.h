@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_FAKE_VCPU_H_
-#define PASSTHRU_TESTING_FAKE_VCPU_H_
+#ifndef PASSTHRU_TESTING_KVM_FAKE_VCPU_H_
+#define PASSTHRU_TESTING_KVM_FAKE_VCPU_H_
 
 #include <linux/kvm.h>
 #include <signal.h>
@@ -19,9 +19,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_core.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/kernel/kernel_core.h"
 
 namespace passthru::fake {
 
@@ -91,7 +91,7 @@ class VcpuPlatform {
 //
 // Run() may be called by any thread, one at a time. The GuestCpu half is the
 // guest thread's. The rest is called with the fake kernel's mutex held.
-class FakeVcpu final : public GuestCpu,
+class FakeVcpu final : public guest::GuestCpu,
                        public std::enable_shared_from_this<FakeVcpu> {
  public:
   struct Options {
@@ -99,7 +99,7 @@ class FakeVcpu final : public GuestCpu,
     VcpuPlatform* platform = nullptr;  // Outlives Stop().
     unsigned id = 0;
     // Fetches the program at the first KVM_RUN that finds one.
-    std::function<GuestProgram()> program;
+    std::function<guest::GuestProgram()> program;
   };
   static kernel::SyscallResult<std::shared_ptr<FakeVcpu>> Create(
       Options options);
@@ -114,7 +114,7 @@ class FakeVcpu final : public GuestCpu,
                                       uint64_t offset);
 
   // A message reached the local APIC.
-  void Inject(const GuestInterrupt& interrupt);
+  void Inject(const guest::GuestInterrupt& interrupt);
 
   // Whether there is software that can take interrupts: a program.
   bool HasSoftware() const;
@@ -137,7 +137,7 @@ class FakeVcpu final : public GuestCpu,
   void Store(uint64_t address, unsigned width, uint64_t value) override;
   uint32_t In(uint16_t port, unsigned width) override;
   void Out(uint16_t port, unsigned width, uint32_t value) override;
-  std::optional<GuestInterrupt> WaitForInterrupt() override;
+  std::optional<guest::GuestInterrupt> WaitForInterrupt() override;
   bool Stopping() const override { return stopping_.load(); }
 
  private:
@@ -160,7 +160,7 @@ class FakeVcpu final : public GuestCpu,
   void StartGuest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
 
   // The guest's half.
-  void RunGuest(const GuestProgram& program);
+  void RunGuest(const guest::GuestProgram& program);
   bool CallAfterStop();
   bool AwaitGuestMode() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
   // Leaves guest mode with run_ filled in, or with an errno, and returns in
@@ -199,7 +199,7 @@ class FakeVcpu final : public GuestCpu,
   // The exit whose result the next KVM_RUN takes: bytes in run_.
   absl::Span<const uint8_t> pending_result_ ABSL_GUARDED_BY(core_->mutex);
   uint8_t result_[8] ABSL_GUARDED_BY(core_->mutex) = {};
-  std::deque<GuestInterrupt> interrupts_ ABSL_GUARDED_BY(core_->mutex);
+  std::deque<guest::GuestInterrupt> interrupts_ ABSL_GUARDED_BY(core_->mutex);
   bool finished_ ABSL_GUARDED_BY(core_->mutex) = false;
   std::optional<absl::Status> guest_status_ ABSL_GUARDED_BY(core_->mutex);
   FakeExitCounts counts_ ABSL_GUARDED_BY(core_->mutex);
@@ -213,4 +213,4 @@ class FakeVcpu final : public GuestCpu,
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_FAKE_VCPU_H_
+#endif  // PASSTHRU_TESTING_KVM_FAKE_VCPU_H_

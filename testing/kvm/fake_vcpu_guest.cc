@@ -19,13 +19,13 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "testing/call.h"
-#include "testing/fake_file.h"
-#include "testing/fake_vcpu.h"
-#include "testing/guest_cpu.h"
-#include "testing/kernel_core.h"
-#include "testing/mapping_table.h"
-#include "testing/user_memory.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/mapping_table.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
 namespace {
@@ -114,7 +114,7 @@ void FakeVcpu::Out(uint16_t port, unsigned width, uint32_t value) {
   IoExit(port, Bytes(data, width), /*is_write=*/true);
 }
 
-std::optional<GuestInterrupt> FakeVcpu::WaitForInterrupt() {
+std::optional<guest::GuestInterrupt> FakeVcpu::WaitForInterrupt() {
   if (CallAfterStop()) return std::nullopt;
   const absl::MutexLock lock(&core_->mutex);
   const absl::Duration limit = options_.platform->WaitLimit();
@@ -122,7 +122,7 @@ std::optional<GuestInterrupt> FakeVcpu::WaitForInterrupt() {
   for (;;) {
     if (!AwaitGuestMode()) return std::nullopt;
     if (!interrupts_.empty()) {
-      const GuestInterrupt interrupt = interrupts_.front();
+      const guest::GuestInterrupt interrupt = interrupts_.front();
       interrupts_.pop_front();
       return interrupt;
     }
@@ -136,8 +136,8 @@ std::optional<GuestInterrupt> FakeVcpu::WaitForInterrupt() {
     // VMM's event loop, a device thread).
     if (changed_.WaitWithDeadline(&core_->mutex, deadline) &&
         interrupts_.empty()) {
-      Call event{.name = "no-interrupt",
-                 .subject = absl::StrCat("vcpu ", options_.id)};
+      journal::Call event{.name = "no-interrupt",
+                          .subject = absl::StrCat("vcpu ", options_.id)};
       event.Text("waited", absl::FormatDuration(limit));
       core_->journal.RecordEvent(std::move(event));
       return std::nullopt;
@@ -201,7 +201,8 @@ bool FakeVcpu::LoadBacked(uint64_t host_address, absl::Span<uint8_t> data) {
         break;
     }
   }
-  if (!CopyFromUser(data.data(), UserPointer(host_address), data.size())) {
+  if (!journal::CopyFromUser(data.data(), journal::UserPointer(host_address),
+                             data.size())) {
     return false;
   }
   ++counts_.memory_accesses;
@@ -225,7 +226,8 @@ bool FakeVcpu::StoreBacked(uint64_t host_address,
         break;
     }
   }
-  if (!CopyToUser(UserPointer(host_address), data.data(), data.size())) {
+  if (!journal::CopyToUser(journal::UserPointer(host_address), data.data(),
+                           data.size())) {
     return false;
   }
   ++counts_.memory_accesses;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/fake_vcpu.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 #include <linux/kvm.h>
 #include <signal.h>
@@ -22,13 +22,15 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_kernel_test_fixture.h"
-#include "testing/guest_cpu.h"
-#include "testing/journal_matchers.h"
-#include "testing/kvm_test_vm.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/host/fake_kernel_test_base.h"
+#include "passthru/testing/journal/journal_matchers.h"
+#include "passthru/testing/kvm/kvm_test_vm.h"
 
 namespace passthru::fake {
 namespace {
+
+using journal::IsEvent;
 
 using ::absl_testing::IsOk;
 using ::testing::Optional;
@@ -38,7 +40,7 @@ constexpr uint64_t kMmio = 0xe0000000;
 
 class FakeVcpuTest : public FakeKernelTest {
  protected:
-  void SetProgram(GuestProgram program, unsigned vcpu = 0) {
+  void SetProgram(guest::GuestProgram program, unsigned vcpu = 0) {
     kernel().kvm().SetGuestProgram(vcpu, std::move(program));
   }
 
@@ -50,7 +52,7 @@ class FakeVcpuTest : public FakeKernelTest {
 TEST_F(FakeVcpuTest, AccessesToASlotDoNotExit) {
   KvmTestVm vm(&kernel());
   uint64_t seen = 0;
-  SetProgram([&seen](GuestCpu& cpu) {
+  SetProgram([&seen](guest::GuestCpu& cpu) {
     cpu.Store(0x1000, 8, 0x1122334455667788);
     cpu.Store(0x1003, 1, 0xaa);
     seen = cpu.Load(0x1000, 8);
@@ -67,7 +69,7 @@ TEST_F(FakeVcpuTest, AccessesToASlotDoNotExit) {
 TEST_F(FakeVcpuTest, MissIsAnMmioExitWhoseResultTheNextRunTakes) {
   KvmTestVm vm(&kernel());
   std::vector<uint64_t> seen;
-  SetProgram([&seen](GuestCpu& cpu) {
+  SetProgram([&seen](guest::GuestCpu& cpu) {
     for (const unsigned width : {1u, 2u, 4u, 8u}) {
       seen.push_back(cpu.Load(kMmio, width));
     }
@@ -89,7 +91,7 @@ TEST_F(FakeVcpuTest, MissIsAnMmioExitWhoseResultTheNextRunTakes) {
 
 TEST_F(FakeVcpuTest, StoreExitsWithItsData) {
   KvmTestVm vm(&kernel());
-  SetProgram([](GuestCpu& cpu) {
+  SetProgram([](guest::GuestCpu& cpu) {
     cpu.Store(kMmio + 4, 4, 0xdeadbeef);
     return absl::OkStatus();
   });
@@ -108,7 +110,7 @@ TEST_F(FakeVcpuTest, StoreExitsWithItsData) {
 TEST_F(FakeVcpuTest, PortsExitWithDataInTheNextPage) {
   KvmTestVm vm(&kernel());
   uint32_t seen = 0;
-  SetProgram([&seen](GuestCpu& cpu) {
+  SetProgram([&seen](guest::GuestCpu& cpu) {
     cpu.Out(0xcf8, 4, 0x80000000);
     seen = cpu.In(0xcfc, 2);
     return absl::OkStatus();
@@ -139,7 +141,7 @@ TEST_F(FakeVcpuTest, PortsExitWithDataInTheNextPage) {
 TEST_F(FakeVcpuTest, AccessAcrossTheEndOfASlotIsSplitAtThePage) {
   KvmTestVm vm(&kernel());
   uint64_t seen = 0;
-  SetProgram([&seen](GuestCpu& cpu) {
+  SetProgram([&seen](guest::GuestCpu& cpu) {
     cpu.Store(KvmTestVm::kRamSize - 4, 8, 0x8877665544332211);
     seen = cpu.Load(KvmTestVm::kRamSize - 4, 8);
     return absl::OkStatus();
@@ -162,7 +164,7 @@ TEST_F(FakeVcpuTest, StoreToAReadOnlySlotExits) {
   EXPECT_EQ(vm.SetSlot(1, 0x100000, kPage, vm.ram(), KVM_MEM_READONLY), 0);
   vm.ram()[8] = 0x77;
   uint64_t seen = 0;
-  SetProgram([&seen](GuestCpu& cpu) {
+  SetProgram([&seen](guest::GuestCpu& cpu) {
     seen = cpu.Load(0x100008, 1);
     cpu.Store(0x100008, 1, 0);
     return absl::OkStatus();
@@ -188,7 +190,7 @@ TEST_F(FakeVcpuTest, SlotOverNothingFailsWithEfaultAndIsTriedAgain) {
           .value;
   EXPECT_EQ(vm.SetSlot(1, kMmio, kPage, dead), 0);
   uint64_t seen = 0;
-  SetProgram([&seen](GuestCpu& cpu) {
+  SetProgram([&seen](guest::GuestCpu& cpu) {
     seen = cpu.Load(kMmio, 4);
     return absl::OkStatus();
   });
@@ -212,7 +214,7 @@ TEST_F(FakeVcpuTest, StoreToMemoryThatIsNotWritableFaults) {
           .Mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
           .value;
   EXPECT_EQ(vm.SetSlot(1, kMmio, kPage, constant), 0);
-  SetProgram([](GuestCpu& cpu) {
+  SetProgram([](guest::GuestCpu& cpu) {
     cpu.Store(kMmio, 4, 1);
     return absl::OkStatus();
   });
@@ -224,7 +226,8 @@ TEST_F(FakeVcpuTest, StoreToMemoryThatIsNotWritableFaults) {
 
 TEST_F(FakeVcpuTest, EndOfTheProgramIsAShutdownForGood) {
   KvmTestVm vm(&kernel());
-  SetProgram([](GuestCpu&) { return absl::InternalError("guest panics"); });
+  SetProgram(
+      [](guest::GuestCpu&) { return absl::InternalError("guest panics"); });
   EXPECT_EQ(kernel().kvm().GuestStatus(0), std::nullopt);
   EXPECT_EQ(vm.RunUntilShutdown(), 0);
   EXPECT_EQ(vm.RunUntilShutdown(), 0);
@@ -245,7 +248,7 @@ TEST_F(FakeVcpuTest, ImmediateExitCompletesTheAccessAndDoesNotRunTheGuest) {
   KvmTestVm vm(&kernel());
   std::atomic<bool> resumed = false;
   uint64_t seen = 0;
-  SetProgram([&](GuestCpu& cpu) {
+  SetProgram([&](guest::GuestCpu& cpu) {
     seen = cpu.Load(kMmio, 1);
     resumed = true;
     return absl::OkStatus();
@@ -272,8 +275,8 @@ TEST_F(FakeVcpuTest, SignalInterruptsAWaitingGuest) {
 
   KvmTestVm vm(&kernel());
   absl::Notification waiting;
-  std::optional<GuestInterrupt> interrupt;
-  SetProgram([&](GuestCpu& cpu) {
+  std::optional<guest::GuestInterrupt> interrupt;
+  SetProgram([&](guest::GuestCpu& cpu) {
     waiting.Notify();
     interrupt = cpu.WaitForInterrupt();
     return absl::OkStatus();
@@ -296,16 +299,17 @@ TEST_F(FakeVcpuTest, SignalInterruptsAWaitingGuest) {
 
   EXPECT_EQ(vm.SignalMsi({.address = 0xfee00000, .data = 0x30}).value, 1);
   EXPECT_EQ(vm.RunUntilShutdown(), 0);
-  EXPECT_THAT(interrupt, Optional(GuestInterrupt{0xfee00000, 0x30}));
+  EXPECT_THAT(interrupt, Optional(guest::GuestInterrupt{0xfee00000, 0x30}));
   ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 TEST_F(FakeVcpuTest, InterruptsArriveInOrder) {
   KvmTestVm vm(&kernel());
   std::vector<uint32_t> taken;
-  SetProgram([&taken](GuestCpu& cpu) {
+  SetProgram([&taken](guest::GuestCpu& cpu) {
     for (int i = 0; i < 3; ++i) {
-      taken.push_back(cpu.WaitForInterrupt().value_or(GuestInterrupt{}).data);
+      taken.push_back(
+          cpu.WaitForInterrupt().value_or(guest::GuestInterrupt{}).data);
     }
     return absl::OkStatus();
   });
@@ -319,8 +323,8 @@ TEST_F(FakeVcpuTest, InterruptsArriveInOrder) {
 TEST_F(FakeVcpuTest, WaitingGuestIsWokenFromAnotherThread) {
   KvmTestVm vm(&kernel());
   absl::Notification waiting;
-  std::optional<GuestInterrupt> taken;
-  SetProgram([&](GuestCpu& cpu) {
+  std::optional<guest::GuestInterrupt> taken;
+  SetProgram([&](guest::GuestCpu& cpu) {
     waiting.Notify();
     taken = cpu.WaitForInterrupt();
     return absl::OkStatus();
@@ -331,12 +335,12 @@ TEST_F(FakeVcpuTest, WaitingGuestIsWokenFromAnotherThread) {
   });
   EXPECT_EQ(vm.RunUntilShutdown(), 0);
   signaller.join();
-  EXPECT_THAT(taken, Optional(GuestInterrupt{0xfee00000, 0x55}));
+  EXPECT_THAT(taken, Optional(guest::GuestInterrupt{0xfee00000, 0x55}));
 }
 
 TEST_F(FakeVcpuTest, HaltWithoutIrqchipExits) {
   KvmTestVm vm(&kernel(), /*irqchip=*/false);
-  SetProgram([](GuestCpu& cpu) {
+  SetProgram([](guest::GuestCpu& cpu) {
     EXPECT_EQ(cpu.WaitForInterrupt(), std::nullopt);
     return absl::OkStatus();
   });
@@ -349,8 +353,8 @@ TEST_F(FakeVcpuTest, HaltWithoutIrqchipExits) {
 TEST_F(FakeVcpuTest, GuestThatNothingComesForIsToldSo) {
   FakeKernel kernel({.kvm = {.guest_wait_limit = absl::Milliseconds(1)}});
   KvmTestVm vm(&kernel);
-  std::optional<GuestInterrupt> taken = GuestInterrupt{};
-  kernel.kvm().SetGuestProgram(0, [&taken](GuestCpu& cpu) {
+  std::optional<guest::GuestInterrupt> taken = guest::GuestInterrupt{};
+  kernel.kvm().SetGuestProgram(0, [&taken](guest::GuestCpu& cpu) {
     taken = cpu.WaitForInterrupt();
     EXPECT_FALSE(cpu.Stopping());
     return absl::OkStatus();
@@ -365,7 +369,7 @@ TEST_F(FakeVcpuTest, MessageGoesToTheVcpuThatItsAddressNames) {
   KvmTestVm vm(&kernel(), /*irqchip=*/true, /*vcpus=*/2);
   for (unsigned id : {0u, 1u}) {
     SetProgram(
-        [](GuestCpu& cpu) {
+        [](guest::GuestCpu& cpu) {
           cpu.WaitForInterrupt();
           return absl::OkStatus();
         },
@@ -412,7 +416,7 @@ TEST_F(FakeVcpuTest, ClosingTheVcpuEndsItsGuest) {
   absl::Notification ended;
   {
     KvmTestVm vm(&kernel());
-    SetProgram([&ended](GuestCpu& cpu) {
+    SetProgram([&ended](guest::GuestCpu& cpu) {
       EXPECT_EQ(cpu.Load(kMmio, 2), 0xffffu);
       cpu.Store(kMmio, 2, 1);
       EXPECT_EQ(cpu.In(0x60, 1), 0xffu);
@@ -457,7 +461,7 @@ TEST_F(FakeVcpuTest, MatchingStoreSignalsAnIoeventfdAndDoesNotExit) {
   constexpr uint32_t kMatch = KVM_IOEVENTFD_FLAG_DATAMATCH;
   EXPECT_EQ(assign(kMmio, kMatch, 7), 0);
   EXPECT_EQ(assign(0x510, KVM_IOEVENTFD_FLAG_PIO, 0), 0);
-  SetProgram([](GuestCpu& cpu) {
+  SetProgram([](guest::GuestCpu& cpu) {
     cpu.Store(kMmio, 4, 7);
     cpu.Store(kMmio, 4, 8);
     cpu.Store(kMmio, 2, 7);
@@ -478,7 +482,7 @@ TEST_F(FakeVcpuTest, VcpusRunAtOnce) {
   KvmTestVm vm(&kernel(), /*irqchip=*/true, /*vcpus=*/2);
   constexpr int kRounds = 200;
   const auto program = [](uint32_t other) {
-    return [other](GuestCpu& cpu) {
+    return [other](guest::GuestCpu& cpu) {
       for (int i = 0; i < kRounds; ++i) {
         cpu.Store(kMmio, 4, other);  // The VMM sends an interrupt there.
         if (!cpu.WaitForInterrupt().has_value()) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/kvm_test_vm.h"
+#include "passthru/testing/kvm/kvm_test_vm.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "absl/log/check.h"
-#include "devices/kernel/flex_array.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/fake_kvm_caps.h"
-#include "testing/guest_cpu.h"
+#include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/kvm/fake_kvm_caps.h"
 
 namespace passthru::fake {
 
@@ -74,7 +74,7 @@ int KvmTestVm::SetIrqfd(int event_fd, uint32_t gsi, uint32_t flags,
 }
 
 int KvmTestVm::SetRoutes(uint32_t first,
-                         const std::vector<GuestInterrupt>& messages) {
+                         const std::vector<guest::GuestInterrupt>& messages) {
   kernel::FlexArray<kvm_irq_routing, kvm_irq_routing_entry> table(
       messages.size());
   table.header().nr = static_cast<uint32_t>(messages.size());
@@ -89,7 +89,7 @@ int KvmTestVm::SetRoutes(uint32_t first,
   return syscalls_->Ioctl(vm_, KVM_SET_GSI_ROUTING, table.data()).error;
 }
 
-SyscallResult<int> KvmTestVm::SignalMsi(const GuestInterrupt& message) {
+SyscallResult<int> KvmTestVm::SignalMsi(const guest::GuestInterrupt& message) {
   kvm_msi msi{};
   msi.address_lo = static_cast<uint32_t>(message.address);
   msi.address_hi = static_cast<uint32_t>(message.address >> 32);

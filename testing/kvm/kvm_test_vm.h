@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_KVM_TEST_VM_H_
-#define PASSTHRU_TESTING_KVM_TEST_VM_H_
+#ifndef PASSTHRU_TESTING_KVM_KVM_TEST_VM_H_
+#define PASSTHRU_TESTING_KVM_KVM_TEST_VM_H_
 
 #include <linux/kvm.h>
 
@@ -9,8 +9,8 @@
 #include <functional>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/guest_cpu.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
 
 namespace passthru::fake {
 
@@ -36,8 +36,9 @@ class KvmTestVm {
   int SetIrqfd(int event_fd, uint32_t gsi, uint32_t flags = 0,
                int resample_fd = -1);
   // Replaces the table by MSI routes from GSI `first` on.
-  int SetRoutes(uint32_t first, const std::vector<GuestInterrupt>& messages);
-  kernel::SyscallResult<int> SignalMsi(const GuestInterrupt& message);
+  int SetRoutes(uint32_t first,
+                const std::vector<guest::GuestInterrupt>& messages);
+  kernel::SyscallResult<int> SignalMsi(const guest::GuestInterrupt& message);
 
   // KVM_RUN once.
   kernel::SyscallResult<int> Run(unsigned vcpu = 0);
@@ -62,4 +63,4 @@ class KvmTestVm {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_KVM_TEST_VM_H_
+#endif  // PASSTHRU_TESTING_KVM_KVM_TEST_VM_H_

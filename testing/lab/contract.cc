@@ -19,19 +19,21 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/vfio/find_group.h"
-#include "pci/bdf.h"
-#include "testing/contract/observation.h"
-#include "testing/kvm_contract.h"
-#include "testing/vfio/vfio_contract.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/contract/kvm/kvm_contract.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/contract/vfio/vfio_contract.h"
 
-namespace passthru::fake {
+namespace passthru::lab {
 namespace {
 
-void Print(std::string_view subject, const std::vector<Observation>& answers) {
+void Print(std::string_view subject,
+           const std::vector<contract::Observation>& answers) {
   std::cout << "SUBJECT " << subject << "\n";
-  for (const Observation& one : answers) std::cout << one.ToString() << "\n";
+  for (const contract::Observation& one : answers)
+    std::cout << one.ToString() << "\n";
 }
 
 void Unbind(kernel::Syscalls& kernel, const std::string& bdf) {
@@ -47,7 +49,7 @@ absl::Status Run(const std::vector<std::string>& arguments) {
   uname(&system);
   std::cout << "KERNEL " << system.release << "\n";
   kernel::LinuxSyscalls kernel;
-  Print("kvm", ObserveKvm(&kernel));
+  Print("kvm", contract::ObserveKvm(&kernel));
   for (const std::string& argument : arguments) {
     const std::pair<std::string, std::string> parts =
         absl::StrSplit(argument, absl::MaxSplits('=', 1));
@@ -58,21 +60,23 @@ absl::Status Run(const std::vector<std::string>& arguments) {
     const auto group = vfio::FindGroup(&kernel, *bdf);
     if (!group.ok()) return group.status();
     if (parts.first == "group") {
-      Print("group", ObserveGroup(&kernel, bdfs.first, bdfs.second, *group,
-                                  [&] { Unbind(kernel, bdfs.second); }));
+      Print("group",
+            contract::ObserveGroup(&kernel, bdfs.first, bdfs.second, *group,
+                                   [&] { Unbind(kernel, bdfs.second); }));
     } else {
-      Print(parts.first, ObserveVfio(&kernel, bdf->ToString(), *group));
+      Print(parts.first,
+            contract::ObserveVfio(&kernel, bdf->ToString(), *group));
     }
   }
   return absl::OkStatus();
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::lab
 
 int main(int argc, char** argv) {
   const absl::Status status =
-      passthru::fake::Run(std::vector<std::string>(argv + 1, argv + argc));
+      passthru::lab::Run(std::vector<std::string>(argv + 1, argv + argc));
   if (status.ok()) return 0;
   std::cerr << "contract: " << status.message() << "\n";
   return 1;

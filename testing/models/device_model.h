@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <string_view>
 
-#include "pci/bar_index.h"
-#include "testing/models/device_host.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/models/device_platform.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 
 // Why a function returns to its reset state. Models that do not care treat all
 // alike; what survives which reset is in each model's class comment.
@@ -21,7 +21,7 @@ enum class ResetKind {
 
 // The hardware behind one PCI function: what its registers do and what work
 // they start. It knows nothing of the kernel, of VFIO or of KVM; it reaches the
-// platform only through its DeviceHost.
+// platform only through its DevicePlatform.
 //
 // A BAR offset is either a register, for which HandlesBar() is true and each
 // access calls ReadBar() or WriteBar(), or plain memory, which the model never
@@ -77,18 +77,18 @@ class DeviceModel {
   virtual void Reset(ResetKind kind) = 0;
 
   // Not owned; must outlive the model or be replaced. Null disconnects.
-  void set_host(DeviceHost* host) {
+  void set_host(DevicePlatform* host) {
     host_ = host == nullptr ? &unconnected_ : host;
   }
 
  protected:
-  DeviceHost& host() { return *host_; }
+  DevicePlatform& host() { return *host_; }
 
  private:
   UnconnectedHost unconnected_;
-  DeviceHost* host_ = &unconnected_;
+  DevicePlatform* host_ = &unconnected_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::models
 
 #endif  // PASSTHRU_TESTING_MODELS_DEVICE_MODEL_H_

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/device_host.h"
+#include "passthru/testing/models/device_platform.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 namespace {
 
 constexpr uint16_t kStatusOffset = 0x06;
@@ -17,7 +17,7 @@ constexpr int kMaxCapabilities = 48;
 
 }  // namespace
 
-InterruptMode DeviceHost::ReadInterruptMode() {
+InterruptMode DevicePlatform::ReadInterruptMode() {
   if ((ReadConfig(kStatusOffset, 2) & kStatusCapabilityList) == 0) {
     return InterruptMode::kIntx;
   }
@@ -46,4 +46,4 @@ absl::Status UnconnectedHost::DmaWrite(uint64_t, absl::Span<const uint8_t>) {
   return absl::FailedPreconditionError("the device model has no host");
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::models

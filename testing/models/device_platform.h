@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_DEVICE_HOST_H_
-#define PASSTHRU_TESTING_MODELS_DEVICE_HOST_H_
+#ifndef PASSTHRU_TESTING_MODELS_DEVICE_PLATFORM_H_
+#define PASSTHRU_TESTING_MODELS_DEVICE_PLATFORM_H_
 
 #include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 
 // How a function may signal, as its configuration space stands now.
 enum class InterruptMode { kIntx, kMsi, kMsix };
@@ -28,13 +28,13 @@ enum class InterruptMode { kIntx, kMsi, kMsix };
 //
 // Called only by the model's own calls (see DeviceModel), so an implementation
 // needs no lock beyond the one it holds while it calls the model.
-class DeviceHost {
+class DevicePlatform {
  public:
-  virtual ~DeviceHost() = default;
+  virtual ~DevicePlatform() = default;
 
-  DeviceHost() = default;
-  DeviceHost(const DeviceHost&) = delete;
-  DeviceHost& operator=(const DeviceHost&) = delete;
+  DevicePlatform() = default;
+  DevicePlatform(const DevicePlatform&) = delete;
+  DevicePlatform& operator=(const DevicePlatform&) = delete;
 
   virtual absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) = 0;
   virtual absl::Status DmaWrite(uint64_t iova,
@@ -59,7 +59,7 @@ class DeviceHost {
 
 // A slot with nothing behind it: DMA is refused, interrupts go nowhere and the
 // configuration space reads all ones. What a model has before set_host().
-class UnconnectedHost final : public DeviceHost {
+class UnconnectedHost final : public DevicePlatform {
  public:
   absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) override;
   absl::Status DmaWrite(uint64_t iova, absl::Span<const uint8_t> data) override;
@@ -69,6 +69,6 @@ class UnconnectedHost final : public DeviceHost {
   uint32_t ReadConfig(uint16_t, unsigned) override { return 0xffffffff; }
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::models
 
-#endif  // PASSTHRU_TESTING_MODELS_DEVICE_HOST_H_
+#endif  // PASSTHRU_TESTING_MODELS_DEVICE_PLATFORM_H_

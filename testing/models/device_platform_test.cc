@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/device_host.h"
+#include "passthru/testing/models/device_platform.h"
 
 #include <array>
 #include <cstdint>
@@ -7,12 +7,12 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "gtest/gtest.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/little_endian.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 namespace {
 
-class ConfigHost final : public DeviceHost {
+class ConfigHost final : public DevicePlatform {
  public:
   absl::Status DmaRead(uint64_t, absl::Span<uint8_t>) override {
     return absl::OkStatus();
@@ -91,4 +91,4 @@ TEST(UnconnectedHostTest, RefusesDmaAndReadsAllOnes) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::models

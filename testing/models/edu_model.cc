@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/edu_model.h"
+#include "passthru/testing/models/edu_model.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 
 #include "absl/types/span.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 namespace {
 
 // Register offsets and bits: QEMU docs/specs/edu, "MMIO area spec".
@@ -215,4 +215,4 @@ void EduModel::Reset(ResetKind) {
   host().SetIntx(false);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::models

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <string_view>
 
-#include "pci/bar_index.h"
-#include "testing/models/device_model.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/models/device_model.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 
 // QEMU's educational device, as its docs/specs/edu describes it and its
 // hw/misc/edu.c behaves: an identification and a liveness register, a factorial
@@ -82,6 +82,6 @@ class EduModel final : public DeviceModel {
   Counters counters_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::models
 
 #endif  // PASSTHRU_TESTING_MODELS_EDU_MODEL_H_

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/edu_model.h"
+#include "passthru/testing/models/edu_model.h"
 
 #include <algorithm>
 #include <cstdint>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bar_index.h"
-#include "testing/models/device_host.h"
-#include "testing/models/device_model.h"
-#include "testing/models/flat_memory_host.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/models/flat_memory.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 namespace {
 
 using ::testing::Each;
@@ -40,7 +40,7 @@ class EduModelTest : public ::testing::Test {
     Write(0x98, command, 8);
   }
 
-  FlatMemoryHost host_;
+  FlatMemory host_;
   EduModel edu_;
 };
 
@@ -278,4 +278,4 @@ TEST_F(EduModelTest, WithoutAHostNothingIsReached) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::models

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/flat_memory_host.h"
+#include "passthru/testing/models/flat_memory.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -8,9 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/little_endian.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 namespace {
 
 constexpr uint16_t kStatusOffset = 0x06;
@@ -19,25 +19,25 @@ constexpr uint8_t kCapabilityOffset = 0x40;
 
 }  // namespace
 
-FlatMemoryHost::FlatMemoryHost(uint64_t base, uint64_t size)
+FlatMemory::FlatMemory(uint64_t base, uint64_t size)
     : base_(base), memory_(size), config_(256) {}
 
-bool FlatMemoryHost::Contains(uint64_t address, uint64_t size) const {
+bool FlatMemory::Contains(uint64_t address, uint64_t size) const {
   return address >= base_ && address - base_ <= memory_.size() &&
          size <= memory_.size() - (address - base_);
 }
 
-absl::Span<uint8_t> FlatMemoryHost::Bytes(uint64_t address, uint64_t size) {
+absl::Span<uint8_t> FlatMemory::Bytes(uint64_t address, uint64_t size) {
   CHECK(Contains(address, size)) << "the test asked for memory it has not";
   return absl::MakeSpan(memory_).subspan(address - base_, size);
 }
 
-void FlatMemoryHost::SetReadOnly(uint64_t address, uint64_t size) {
+void FlatMemory::SetReadOnly(uint64_t address, uint64_t size) {
   read_only_begin_ = address;
   read_only_end_ = address + size;
 }
 
-void FlatMemoryHost::SetInterruptMode(InterruptMode mode) {
+void FlatMemory::SetInterruptMode(InterruptMode mode) {
   const absl::Span<uint8_t> config = absl::MakeSpan(config_);
   std::fill(config.begin(), config.end(), uint8_t{0});
   if (mode == InterruptMode::kIntx) return;
@@ -49,7 +49,7 @@ void FlatMemoryHost::SetInterruptMode(InterruptMode mode) {
                                    msix ? 0x8000 : 0x0001);
 }
 
-absl::Status FlatMemoryHost::CheckDma(uint64_t iova, uint64_t size) {
+absl::Status FlatMemory::CheckDma(uint64_t iova, uint64_t size) {
   if (!bus_master_) {
     return absl::PermissionDeniedError("COMMAND.BusMaster is clear");
   }
@@ -64,7 +64,7 @@ absl::Status FlatMemoryHost::CheckDma(uint64_t iova, uint64_t size) {
   return absl::OkStatus();
 }
 
-absl::Status FlatMemoryHost::DmaRead(uint64_t iova, absl::Span<uint8_t> data) {
+absl::Status FlatMemory::DmaRead(uint64_t iova, absl::Span<uint8_t> data) {
   ++dma_reads_;
   if (absl::Status s = CheckDma(iova, data.size()); !s.ok()) return s;
   const absl::Span<const uint8_t> bytes = Bytes(iova, data.size());
@@ -72,8 +72,8 @@ absl::Status FlatMemoryHost::DmaRead(uint64_t iova, absl::Span<uint8_t> data) {
   return absl::OkStatus();
 }
 
-absl::Status FlatMemoryHost::DmaWrite(uint64_t iova,
-                                      absl::Span<const uint8_t> data) {
+absl::Status FlatMemory::DmaWrite(uint64_t iova,
+                                  absl::Span<const uint8_t> data) {
   ++dma_writes_;
   if (absl::Status s = CheckDma(iova, data.size()); !s.ok()) return s;
   if (iova < read_only_end_ && iova + data.size() > read_only_begin_) {
@@ -84,9 +84,9 @@ absl::Status FlatMemoryHost::DmaWrite(uint64_t iova,
   return absl::OkStatus();
 }
 
-uint32_t FlatMemoryHost::ReadConfig(uint16_t offset, unsigned width) {
+uint32_t FlatMemory::ReadConfig(uint16_t offset, unsigned width) {
   const uint32_t value = pci::LoadLittleEndian<uint32_t>(config_, offset);
   return width >= 4 ? value : value & ((uint32_t{1} << (8 * width)) - 1);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::models

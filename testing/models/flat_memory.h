@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_FLAT_MEMORY_HOST_H_
-#define PASSTHRU_TESTING_MODELS_FLAT_MEMORY_HOST_H_
+#ifndef PASSTHRU_TESTING_MODELS_FLAT_MEMORY_H_
+#define PASSTHRU_TESTING_MODELS_FLAT_MEMORY_H_
 
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
-#include "testing/models/device_host.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/testing/models/device_platform.h"
 
-namespace passthru::fake {
+namespace passthru::models {
 
 // A platform without an IOMMU, a kernel or masks, for unit tests of models:
 // memory is one range of I/O virtual addresses, part of which may be made
 // read-only, and every interrupt is recorded as it is raised.
 //
 // Thread-compatible.
-class FlatMemoryHost final : public DeviceHost {
+class FlatMemory final : public DevicePlatform {
  public:
-  FlatMemoryHost(uint64_t base, uint64_t size);
+  FlatMemory(uint64_t base, uint64_t size);
 
   // Bytes of memory, for the test to fill and to look at. [address, address +
   // size) must lie inside the memory.
@@ -75,6 +75,6 @@ class FlatMemoryHost final : public DeviceHost {
   bool intx_ = false;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::models
 
-#endif  // PASSTHRU_TESTING_MODELS_FLAT_MEMORY_HOST_H_
+#endif  // PASSTHRU_TESTING_MODELS_FLAT_MEMORY_H_

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_DEVICES_KVM_KVM_TEST_BACKEND_H_
-#define PASSTHRU_DEVICES_KVM_KVM_TEST_BACKEND_H_
+#ifndef PASSTHRU_TESTING_RIG_KVM_TEST_BACKEND_H_
+#define PASSTHRU_TESTING_RIG_KVM_TEST_BACKEND_H_
 
 #include <memory>
 #include <string>
 
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_vm.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/guest_cpu.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/testing/guest/guest_cpu.h"
 
-namespace passthru::kvm {
+namespace passthru::fake {
 
 // The kernel that this package's contract tests run on: the fake one, or the
 // one of this machine. The same tests hold on both; that is what makes the
@@ -31,7 +31,7 @@ class KvmTestBackend {
   // Whether guests are `code` in memory, to be executed, or a `program`.
   virtual bool executes_code() const = 0;
   // What vCPU 0 does, on a kernel where guests are programs.
-  virtual void SetGuestProgram(fake::GuestProgram program) = 0;
+  virtual void SetGuestProgram(guest::GuestProgram program) = 0;
 };
 
 // The fixture of all contract tests.
@@ -43,20 +43,21 @@ class KvmContractTest : public testing::Test {
     if (const std::string why = backend_->Unavailable(); !why.empty()) {
       GTEST_SKIP() << "NOT TESTED on this machine: " << why;
     }
-    absl::StatusOr<std::unique_ptr<KvmVm>> vm = KvmVm::Create(syscalls());
+    absl::StatusOr<std::unique_ptr<kvm::KvmVm>> vm =
+        kvm::KvmVm::Create(syscalls());
     ASSERT_THAT(vm, absl_testing::IsOk());
     vm_ = *std::move(vm);
   }
 
   KvmTestBackend& backend() { return *backend_; }
   kernel::Syscalls* syscalls() { return backend_->syscalls(); }
-  KvmVm& vm() { return *vm_; }
+  kvm::KvmVm& vm() { return *vm_; }
 
  private:
   const std::unique_ptr<KvmTestBackend> backend_;
-  std::unique_ptr<KvmVm> vm_;
+  std::unique_ptr<kvm::KvmVm> vm_;
 };
 
-}  // namespace passthru::kvm
+}  // namespace passthru::fake
 
-#endif  // PASSTHRU_DEVICES_KVM_KVM_TEST_BACKEND_H_
+#endif  // PASSTHRU_TESTING_RIG_KVM_TEST_BACKEND_H_

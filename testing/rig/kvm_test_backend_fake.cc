@@ -3,13 +3,13 @@
 #include <memory>
 #include <utility>
 
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_test_backend.h"
 #include "gtest/gtest.h"
-#include "testing/fake_kernel.h"
-#include "testing/guest_cpu.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/rig/kvm_test_backend.h"
 
-namespace passthru::kvm {
+namespace passthru::fake {
 namespace {
 
 class FakeBackend final : public KvmTestBackend {
@@ -20,12 +20,12 @@ class FakeBackend final : public KvmTestBackend {
 
   kernel::Syscalls* syscalls() override { return &kernel_; }
   bool executes_code() const override { return false; }
-  void SetGuestProgram(fake::GuestProgram program) override {
+  void SetGuestProgram(guest::GuestProgram program) override {
     kernel_.kvm().SetGuestProgram(0, std::move(program));
   }
 
  private:
-  fake::FakeKernel kernel_;
+  FakeKernel kernel_;
 };
 
 }  // namespace
@@ -34,4 +34,4 @@ std::unique_ptr<KvmTestBackend> KvmTestBackend::Create() {
   return std::make_unique<FakeBackend>();
 }
 
-}  // namespace passthru::kvm
+}  // namespace passthru::fake

@@ -6,13 +6,13 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/errors.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/kvm/kvm_test_backend.h"
-#include "testing/guest_cpu.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/rig/kvm_test_backend.h"
 
-namespace passthru::kvm {
+namespace passthru::fake {
 namespace {
 
 class LinuxBackend final : public KvmTestBackend {
@@ -30,7 +30,7 @@ class LinuxBackend final : public KvmTestBackend {
 
   kernel::Syscalls* syscalls() override { return &linux_; }
   bool executes_code() const override { return true; }
-  void SetGuestProgram(fake::GuestProgram) override {}
+  void SetGuestProgram(guest::GuestProgram) override {}
 
  private:
   kernel::LinuxSyscalls linux_;
@@ -42,4 +42,4 @@ std::unique_ptr<KvmTestBackend> KvmTestBackend::Create() {
   return std::make_unique<LinuxBackend>();
 }
 
-}  // namespace passthru::kvm
+}  // namespace passthru::fake

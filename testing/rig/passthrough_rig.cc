@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "devices/vfio_pci/passthrough_rig.h"
+#include "passthru/testing/rig/passthrough_rig.h"
 
 #include <array>
 #include <cstdint>
@@ -11,25 +11,25 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "devices/vfio/find_group.h"
-#include "devices/vfio/vfio_container.h"
-#include "devices/vfio/vfio_device.h"
-#include "devices/vfio/vfio_group.h"
-#include "pci/little_endian.h"
-#include "testing/guest_cpu.h"
-#include "testing/vfio/fixture.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/devices/vfio/vfio_container.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_group.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/guest/guest_cpu.h"
 
-namespace passthru::vfio_pci {
+namespace passthru::fake {
 
 PassthroughRig::PassthroughRig(Options options)
     : options_(std::move(options)),
-      host_(std::make_unique<fake::SimulatedHost>(options_.host)) {
-  absl::StatusOr<fake::PciDevice> fixture = fake::LoadFixture(
+      host_(std::make_unique<SimulatedHost>(options_.host)) {
+  absl::StatusOr<fixture::PciDevice> fixture = fixture::LoadFixture(
       absl::StrCat("testing/fixtures/", options_.fixture, ".textproto"));
   CHECK_OK(fixture);
   if (options_.edit_fixture != nullptr) options_.edit_fixture(*fixture);
   bdf_ = *pci::Bdf::Parse(fixture->bdf());
-  auto model = fake::MakeModel(*fixture);
+  auto model = MakeModel(*fixture);
   CHECK_OK(model);
   CHECK_OK(host_->vfio().AddDevice(
       *fixture, {.model = *std::move(model),
@@ -63,18 +63,19 @@ absl::Status PassthroughRig::Attach() {
   if (!group.ok()) return group.status();
   auto device = vfio::VfioDevice::Open(*std::move(group), bdf_);
   if (!device.ok()) return device.status();
-  VfioPciDevice::Options options = {.syscalls = &kernel(),
-                                    .device = *std::move(device),
-                                    .mmio = &mmio_,
-                                    .pio = &pio_,
-                                    .memory = &memory_,
-                                    .router = router_.get(),
-                                    .controller = vm_.get(),
-                                    .loop = loop_.get(),
-                                    .topology_mutex = &topology_mutex_};
+  vfio_pci::VfioPciDevice::Options options = {
+      .syscalls = &kernel(),
+      .device = *std::move(device),
+      .mmio = &mmio_,
+      .pio = &pio_,
+      .memory = &memory_,
+      .router = router_.get(),
+      .controller = vm_.get(),
+      .loop = loop_.get(),
+      .topology_mutex = &topology_mutex_};
   if (options_.edit_options != nullptr) options_.edit_options(options);
-  absl::StatusOr<std::shared_ptr<VfioPciDevice>> created =
-      VfioPciDevice::Create(std::move(options));
+  absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> created =
+      vfio_pci::VfioPciDevice::Create(std::move(options));
   if (!created.ok()) return created.status();
   device_ = *std::move(created);
   return absl::OkStatus();
@@ -140,19 +141,21 @@ void PassthroughRig::SetMsixControl(bool enable, bool function_mask) {
 
 void PassthroughRig::RaiseMsix(uint16_t vector) {
   CHECK_OK(host_->vfio().WithHardware(
-      bdf_, [vector](fake::DeviceHost& host) { host.RaiseMsix(vector); }));
+      bdf_,
+      [vector](models::DevicePlatform& host) { host.RaiseMsix(vector); }));
   RunLoop();
 }
 
 void PassthroughRig::RaiseMsi(uint16_t vector) {
   CHECK_OK(host_->vfio().WithHardware(
-      bdf_, [vector](fake::DeviceHost& host) { host.RaiseMsi(vector); }));
+      bdf_, [vector](models::DevicePlatform& host) { host.RaiseMsi(vector); }));
   RunLoop();
 }
 
 void PassthroughRig::SetIntx(bool asserted) {
   CHECK_OK(host_->vfio().WithHardware(
-      bdf_, [asserted](fake::DeviceHost& host) { host.SetIntx(asserted); }));
+      bdf_,
+      [asserted](models::DevicePlatform& host) { host.SetIntx(asserted); }));
   RunLoop();
 }
 
@@ -165,7 +168,7 @@ void PassthroughRig::RunLoop() {
 }
 
 std::vector<uint32_t> PassthroughRig::TakeMessages() {
-  const std::vector<fake::GuestInterrupt> all = kernel().kvm().Messages();
+  const std::vector<guest::GuestInterrupt> all = kernel().kvm().Messages();
   std::vector<uint32_t> data;
   for (; messages_taken_ < all.size(); ++messages_taken_) {
     data.push_back(all[messages_taken_].data);
@@ -181,4 +184,4 @@ std::vector<std::string> PassthroughRig::Slots() {
   return slots;
 }
 
-}  // namespace passthru::vfio_pci
+}  // namespace passthru::fake

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_DEVICES_VFIO_PCI_PASSTHROUGH_RIG_H_
-#define PASSTHRU_DEVICES_VFIO_PCI_PASSTHROUGH_RIG_H_
+#ifndef PASSTHRU_TESTING_RIG_PASSTHROUGH_RIG_H_
+#define PASSTHRU_TESTING_RIG_PASSTHROUGH_RIG_H_
 
 #include <cstdint>
 #include <functional>
@@ -10,23 +10,23 @@
 
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "allocator/memory_slot_allocator.h"
-#include "devices/bus/bus.h"
-#include "devices/interrupts/gsi_router.h"
-#include "devices/kernel/event_loop.h"
-#include "devices/kvm/kvm_vcpu.h"
-#include "devices/kvm/kvm_vm.h"
-#include "devices/kvm/slot_listener.h"
-#include "devices/memory/guest_memory_map.h"
-#include "devices/vfio_pci/vfio_pci_device.h"
-#include "pci/bdf.h"
-#include "pci/msi_message.h"
-#include "testing/fake_kernel.h"
-#include "testing/leak_check.h"
-#include "testing/proto/device.pb.h"
-#include "testing/simulated_host.h"
+#include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/devices/bus/bus.h"
+#include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
+#include "passthru/devices/kvm/kvm_vm.h"
+#include "passthru/devices/kvm/slot_listener.h"
+#include "passthru/devices/memory/guest_memory_map.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/leak_check.h"
 
-namespace passthru::vfio_pci {
+namespace passthru::fake {
 
 // For tests: a VM on the simulated host with one passed-through device, and the
 // test in the guest's place. Accesses come from the test's thread, through the
@@ -37,12 +37,12 @@ class PassthroughRig {
  public:
   struct Options {
     std::string fixture = "nvme";
-    fake::SimulatedHost::Options host;
+    SimulatedHost::Options host;
     uint32_t msi_vectors_available = 32;
     uint32_t msix_vectors_available = 2048;
     // Changes to the fixture, and to how the device is created.
-    std::function<void(fake::PciDevice&)> edit_fixture;
-    std::function<void(VfioPciDevice::Options&)> edit_options;
+    std::function<void(fixture::PciDevice&)> edit_fixture;
+    std::function<void(vfio_pci::VfioPciDevice::Options&)> edit_options;
   };
   PassthroughRig() : PassthroughRig(Options()) {}
   explicit PassthroughRig(Options options);
@@ -50,8 +50,8 @@ class PassthroughRig {
 
   // Opens group and device and creates the VfioPciDevice.
   absl::Status Attach();
-  VfioPciDevice& device() { return *device_; }
-  std::shared_ptr<VfioPciDevice>& device_pointer() { return device_; }
+  vfio_pci::VfioPciDevice& device() { return *device_; }
+  std::shared_ptr<vfio_pci::VfioPciDevice>& device_pointer() { return device_; }
 
   // Configuration space.
   uint32_t Read(uint16_t offset, unsigned width) {
@@ -85,8 +85,8 @@ class PassthroughRig {
   // The data of the MSIs that arrived since the last call.
   std::vector<uint32_t> TakeMessages();
 
-  fake::SimulatedHost& host() { return *host_; }
-  fake::FakeKernel& kernel() { return host_->kernel(); }
+  SimulatedHost& host() { return *host_; }
+  FakeKernel& kernel() { return host_->kernel(); }
   bus::Bus& mmio() { return mmio_; }
   bus::Bus& pio() { return pio_; }
   memory::GuestMemoryMap& memory() { return memory_; }
@@ -95,7 +95,7 @@ class PassthroughRig {
   absl::Mutex& topology_mutex() { return topology_mutex_; }
   const pci::Bdf& bdf() const { return bdf_; }
   // What is held beyond the VM itself.
-  fake::LeakReport Leaks() { return kernel().CheckLeaks(before_); }
+  LeakReport Leaks() { return kernel().CheckLeaks(before_); }
   // "BAR0+0x0 at 0xe0000000, 0x2000 bytes", for each.
   std::vector<std::string> Slots();
 
@@ -105,7 +105,7 @@ class PassthroughRig {
   }
 
   const Options options_;
-  std::unique_ptr<fake::SimulatedHost> host_;
+  std::unique_ptr<SimulatedHost> host_;
   pci::Bdf bdf_;
   memory::GuestMemoryMap memory_;  // Outlives the VM, as in a VMM.
   std::unique_ptr<kvm::KvmVm> vm_;
@@ -117,11 +117,11 @@ class PassthroughRig {
   bus::Bus pio_{"ports"};
   absl::Mutex topology_mutex_;
   std::unique_ptr<kernel::EventLoop> loop_;
-  fake::ResourceSnapshot before_;
-  std::shared_ptr<VfioPciDevice> device_;
+  ResourceSnapshot before_;
+  std::shared_ptr<vfio_pci::VfioPciDevice> device_;
   size_t messages_taken_ = 0;
 };
 
-}  // namespace passthru::vfio_pci
+}  // namespace passthru::fake
 
-#endif  // PASSTHRU_DEVICES_VFIO_PCI_PASSTHROUGH_RIG_H_
+#endif  // PASSTHRU_TESTING_RIG_PASSTHROUGH_RIG_H_

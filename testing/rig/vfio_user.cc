@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/vfio_test_base.h"
+#include "passthru/testing/rig/vfio_user.h"
 
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -12,9 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "testing/vfio/fixture.h"
-#include "testing/vfio/fixture_bytes.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/journal/vfio_offset.h"
 
 namespace passthru::fake {
 namespace {
@@ -27,21 +27,21 @@ int64_t ResultOf(const kernel::SyscallResult<T>& result) {
 
 }  // namespace
 
-PciDevice LoadDevice(const std::string& name) {
-  auto device = LoadFixture("testing/fixtures/" + name + ".textproto");
+fixture::PciDevice LoadDevice(const std::string& name) {
+  auto device = fixture::LoadFixture("testing/fixtures/" + name + ".textproto");
   EXPECT_TRUE(device.ok()) << device.status();
-  return device.value_or(PciDevice());
+  return device.value_or(fixture::PciDevice());
 }
 
-void SetConfigBytes(PciDevice& device, uint32_t offset,
+void SetConfigBytes(fixture::PciDevice& device, uint32_t offset,
                     const std::vector<uint8_t>& bytes) {
   std::vector<uint8_t> config =
-      ExpandRows(device.config(), device.config_space_size());
+      fixture::ExpandRows(device.config(), device.config_space_size());
   ASSERT_LE(offset + bytes.size(), config.size());
   std::memcpy(config.data() + offset, bytes.data(), bytes.size());
   device.clear_config();
   for (size_t row = 0; row < config.size(); row += 16) {
-    ByteRow* added = device.add_config();
+    fixture::ByteRow* added = device.add_config();
     added->set_offset(static_cast<uint32_t>(row));
     added->set_bytes(
         absl::StrJoin(config.begin() + static_cast<ptrdiff_t>(row),
@@ -87,34 +87,36 @@ int VfioUser::Ioctl(int fd, unsigned long request, void* arg) {
 uint32_t VfioUser::ReadConfig(uint64_t offset, unsigned width) {
   uint32_t value = 0;
   const auto result = host_->kernel().Pread(
-      device_, &value, width, FileOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset));
+      device_, &value, width,
+      journal::FileOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset));
   EXPECT_EQ(ResultOf(result), width) << "at offset " << offset;
   return value;
 }
 
 void VfioUser::WriteConfig(uint64_t offset, unsigned width, uint32_t value) {
   const auto result = host_->kernel().Pwrite(
-      device_, &value, width, FileOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset));
+      device_, &value, width,
+      journal::FileOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset));
   EXPECT_EQ(ResultOf(result), width) << "at offset " << offset;
 }
 
 int64_t VfioUser::ReadBar(unsigned bar, uint64_t offset, unsigned width,
                           uint64_t* value) {
   *value = 0;
-  return ResultOf(
-      host_->kernel().Pread(device_, value, width, FileOffset(bar, offset)));
+  return ResultOf(host_->kernel().Pread(device_, value, width,
+                                        journal::FileOffset(bar, offset)));
 }
 
 int64_t VfioUser::WriteBar(unsigned bar, uint64_t offset, unsigned width,
                            uint64_t value) {
-  return ResultOf(
-      host_->kernel().Pwrite(device_, &value, width, FileOffset(bar, offset)));
+  return ResultOf(host_->kernel().Pwrite(device_, &value, width,
+                                         journal::FileOffset(bar, offset)));
 }
 
 void* VfioUser::MapBar(unsigned bar, uint64_t offset, size_t length) {
   const auto mapped =
       host_->kernel().Mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED,
-                           device_, FileOffset(bar, offset));
+                           device_, journal::FileOffset(bar, offset));
   EXPECT_EQ(mapped.error, 0);
   return mapped.value;
 }
@@ -195,8 +197,8 @@ uint8_t* VfioUser::NewMemory(size_t size) {
   return static_cast<uint8_t*>(mapped.value);
 }
 
-void VfioDeviceTest::Start(const PciDevice& device, DeviceOptions options,
-                           SimulatedHost::Options host) {
+void VfioDeviceTest::Start(const fixture::PciDevice& device,
+                           DeviceOptions options, SimulatedHost::Options host) {
   host_ = std::make_unique<SimulatedHost>(std::move(host));
   bdf_ = options.bdf.value_or(*pci::Bdf::Parse(device.bdf()));
   group_ = options.group.value_or(device.iommu_group().number());
@@ -206,7 +208,7 @@ void VfioDeviceTest::Start(const PciDevice& device, DeviceOptions options,
   OpenUser();
 }
 
-void VfioDeviceTest::StartWithModel(const PciDevice& device,
+void VfioDeviceTest::StartWithModel(const fixture::PciDevice& device,
                                     SimulatedHost::Options host) {
   auto model = MakeModel(device);
   ASSERT_TRUE(model.ok()) << model.status();
@@ -234,7 +236,7 @@ uint32_t VfioDeviceTest::Physical(uint16_t offset, unsigned width) {
   uint32_t value = 0;
   EXPECT_TRUE(host_->vfio()
                   .WithHardware(bdf_,
-                                [&](DeviceHost& hardware) {
+                                [&](models::DevicePlatform& hardware) {
                                   value = hardware.ReadConfig(offset, width);
                                 })
                   .ok());
@@ -242,27 +244,30 @@ uint32_t VfioDeviceTest::Physical(uint16_t offset, unsigned width) {
 }
 
 void VfioDeviceTest::RaiseMsix(uint16_t vector) {
-  EXPECT_TRUE(
-      host_->vfio()
-          .WithHardware(
-              bdf_, [&](DeviceHost& hardware) { hardware.RaiseMsix(vector); })
-          .ok());
+  EXPECT_TRUE(host_->vfio()
+                  .WithHardware(bdf_,
+                                [&](models::DevicePlatform& hardware) {
+                                  hardware.RaiseMsix(vector);
+                                })
+                  .ok());
 }
 
 void VfioDeviceTest::RaiseMsi(uint16_t vector) {
-  EXPECT_TRUE(
-      host_->vfio()
-          .WithHardware(
-              bdf_, [&](DeviceHost& hardware) { hardware.RaiseMsi(vector); })
-          .ok());
+  EXPECT_TRUE(host_->vfio()
+                  .WithHardware(bdf_,
+                                [&](models::DevicePlatform& hardware) {
+                                  hardware.RaiseMsi(vector);
+                                })
+                  .ok());
 }
 
 void VfioDeviceTest::SetIntx(bool asserted) {
-  EXPECT_TRUE(
-      host_->vfio()
-          .WithHardware(
-              bdf_, [&](DeviceHost& hardware) { hardware.SetIntx(asserted); })
-          .ok());
+  EXPECT_TRUE(host_->vfio()
+                  .WithHardware(bdf_,
+                                [&](models::DevicePlatform& hardware) {
+                                  hardware.SetIntx(asserted);
+                                })
+                  .ok());
 }
 
 }  // namespace passthru::fake

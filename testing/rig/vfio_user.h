@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_VFIO_VFIO_TEST_BASE_H_
-#define PASSTHRU_TESTING_VFIO_VFIO_TEST_BASE_H_
+#ifndef PASSTHRU_TESTING_RIG_VFIO_USER_H_
+#define PASSTHRU_TESTING_RIG_VFIO_USER_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -9,18 +9,18 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/proto/device.pb.h"
-#include "testing/simulated_host.h"
-#include "testing/vfio/fake_vfio.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::fake {
 
 // A fixture's device as it comes from its file.
-PciDevice LoadDevice(const std::string& name);
+fixture::PciDevice LoadDevice(const std::string& name);
 
 // Overwrites bytes of the fixture's configuration space, masks untouched.
-void SetConfigBytes(PciDevice& device, uint32_t offset,
+void SetConfigBytes(fixture::PciDevice& device, uint32_t offset,
                     const std::vector<uint8_t>& bytes);
 
 // A user of VFIO in as few words as possible: a container, a group and a
@@ -82,9 +82,9 @@ class VfioDeviceTest : public ::testing::Test {
  protected:
   // Plugs the device in and opens it. Its model is the one that the fixture
   // names, if `with_model`.
-  void Start(const PciDevice& device, DeviceOptions options = {},
+  void Start(const fixture::PciDevice& device, DeviceOptions options = {},
              SimulatedHost::Options host = {});
-  void StartWithModel(const PciDevice& device,
+  void StartWithModel(const fixture::PciDevice& device,
                       SimulatedHost::Options host = {});
 
   ~VfioDeviceTest() override;
@@ -110,4 +110,4 @@ class VfioDeviceTest : public ::testing::Test {
 
 }  // namespace passthru::fake
 
-#endif  // PASSTHRU_TESTING_VFIO_VFIO_TEST_BASE_H_
+#endif  // PASSTHRU_TESTING_RIG_VFIO_USER_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/bar_memory.h"
+#include "passthru/testing/vfio/bar_memory.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -12,7 +12,7 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/page_size.h"
+#include "passthru/devices/kernel/page_size.h"
 
 namespace passthru::fake {
 namespace {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/config_capability_length.h"
+#include "passthru/testing/vfio/config_capability_length.h"
 
 #include <linux/pci_regs.h>
 
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
 namespace passthru::fake {
 namespace {
 
 size_t VirtualChannelLength(absl::Span<const uint8_t> config, size_t at) {
   const uint32_t count =
-      ReadLe32(config, at + PCI_VC_PORT_CAP1) & PCI_VC_CAP1_EVCC;
-  const uint32_t cap2 = ReadLe32(config, at + PCI_VC_PORT_CAP2);
+      fixture::ReadLe32(config, at + PCI_VC_PORT_CAP1) & PCI_VC_CAP1_EVCC;
+  const uint32_t cap2 = fixture::ReadLe32(config, at + PCI_VC_PORT_CAP2);
   size_t phases = 0;
   if ((cap2 & PCI_VC_CAP2_128_PHASE) != 0) {
     phases = 128;
@@ -27,8 +27,9 @@ size_t VirtualChannelLength(absl::Span<const uint8_t> config, size_t at) {
 }
 
 size_t AccessControlLength(absl::Span<const uint8_t> config, size_t at) {
-  if ((ReadLe16(config, at + PCI_ACS_CAP) & PCI_ACS_EC) == 0) return 8;
-  const size_t vector = ReadLe16(config, at + PCI_ACS_EGRESS_BITS) & 0xff;
+  if ((fixture::ReadLe16(config, at + PCI_ACS_CAP) & PCI_ACS_EC) == 0) return 8;
+  const size_t vector =
+      fixture::ReadLe16(config, at + PCI_ACS_EGRESS_BITS) & 0xff;
   const size_t bits = vector != 0 ? (vector + 31) / 32 * 32 : 256;
   return 8 + bits / 8;
 }
@@ -45,22 +46,22 @@ size_t StandardCapabilityLength(absl::Span<const uint8_t> config, uint8_t id,
     case PCI_CAP_ID_VPD:
       return PCI_CAP_VPD_SIZEOF;
     case PCI_CAP_ID_MSI: {
-      const uint16_t flags = ReadLe16(config, at + PCI_MSI_FLAGS);
+      const uint16_t flags = fixture::ReadLe16(config, at + PCI_MSI_FLAGS);
       return 10u + ((flags & PCI_MSI_FLAGS_64BIT) != 0 ? 4u : 0u) +
              ((flags & PCI_MSI_FLAGS_MASKBIT) != 0 ? 10u : 0u);
     }
     case PCI_CAP_ID_PCIX:
-      return PCI_X_CMD_VERSION(ReadLe16(config, at + PCI_X_CMD)) != 0
+      return PCI_X_CMD_VERSION(fixture::ReadLe16(config, at + PCI_X_CMD)) != 0
                  ? PCI_CAP_PCIX_SIZEOF_V2
                  : PCI_CAP_PCIX_SIZEOF_V0;
     case PCI_CAP_ID_HT:
-      return (ReadLe16(config, at + 3) & HT_3BIT_CAP_MASK) != 0
+      return (fixture::ReadLe16(config, at + 3) & HT_3BIT_CAP_MASK) != 0
                  ? HT_CAP_SIZEOF_SHORT
                  : HT_CAP_SIZEOF_LONG;
     case PCI_CAP_ID_VNDR:
-      return ReadLe16(config, at + PCI_CAP_FLAGS) & 0xff;
+      return fixture::ReadLe16(config, at + PCI_CAP_FLAGS) & 0xff;
     case PCI_CAP_ID_EXP: {
-      const uint16_t flags = ReadLe16(config, at + PCI_EXP_FLAGS);
+      const uint16_t flags = fixture::ReadLe16(config, at + PCI_EXP_FLAGS);
       const bool integrated =
           (flags & PCI_EXP_FLAGS_TYPE) >> 4 == PCI_EXP_TYPE_RC_END;
       if ((flags & PCI_EXP_FLAGS_VERS) == 1) {
@@ -71,8 +72,8 @@ size_t StandardCapabilityLength(absl::Span<const uint8_t> config, uint8_t id,
     case PCI_CAP_ID_MSIX:
       return PCI_CAP_MSIX_SIZEOF;
     case PCI_CAP_ID_SATA:
-      return (ReadLe16(config, at + PCI_SATA_REGS) & PCI_SATA_REGS_MASK) ==
-                     PCI_SATA_REGS_INLINE
+      return (fixture::ReadLe16(config, at + PCI_SATA_REGS) &
+              PCI_SATA_REGS_MASK) == PCI_SATA_REGS_INLINE
                  ? PCI_SATA_SIZEOF_LONG
                  : PCI_SATA_SIZEOF_SHORT;
     case PCI_CAP_ID_AF:
@@ -96,9 +97,9 @@ size_t ExtendedCapabilityLength(absl::Span<const uint8_t> config, uint16_t id,
     case PCI_EXT_CAP_ID_PWR:
       return PCI_EXT_CAP_PWR_SIZEOF;
     case PCI_EXT_CAP_ID_VNDR:
-      return ReadLe32(config, at + PCI_VNDR_HEADER) >> 20;
+      return fixture::ReadLe32(config, at + PCI_VNDR_HEADER) >> 20;
     case PCI_EXT_CAP_ID_DVSEC:
-      return ReadLe32(config, at + PCI_DVSEC_HEADER1) >> 20;
+      return fixture::ReadLe32(config, at + PCI_DVSEC_HEADER1) >> 20;
     case PCI_EXT_CAP_ID_ACS:
       return AccessControlLength(config, at);
     case PCI_EXT_CAP_ID_ARI:
@@ -112,13 +113,15 @@ size_t ExtendedCapabilityLength(absl::Span<const uint8_t> config, uint16_t id,
     case PCI_EXT_CAP_ID_PRI:
       return PCI_EXT_CAP_PRI_SIZEOF;
     case PCI_EXT_CAP_ID_REBAR:
-      return 4 + 8 * ((ReadLe32(config, at + PCI_REBAR_CTRL) & 0xe0) >> 5);
+      return 4 +
+             8 * ((fixture::ReadLe32(config, at + PCI_REBAR_CTRL) & 0xe0) >> 5);
     case PCI_EXT_CAP_ID_DPA:
       return PCI_DPA_BASE_SIZEOF +
-             (ReadLe32(config, at + PCI_DPA_CAP) & PCI_DPA_CAP_SUBSTATE_MASK) +
+             (fixture::ReadLe32(config, at + PCI_DPA_CAP) &
+              PCI_DPA_CAP_SUBSTATE_MASK) +
              1;
     case PCI_EXT_CAP_ID_TPH: {
-      const uint32_t cap = ReadLe32(config, at + PCI_TPH_CAP);
+      const uint32_t cap = fixture::ReadLe32(config, at + PCI_TPH_CAP);
       if ((cap & PCI_TPH_CAP_LOC_MASK) != PCI_TPH_LOC_CAP) {
         return PCI_TPH_BASE_SIZEOF;
       }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/config_permissions.h"
+#include "passthru/testing/vfio/config_permissions.h"
 
 #include <linux/pci_regs.h>
 
 #include <algorithm>
 #include <optional>
 
-#include "testing/vfio/config_capability_length.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/vfio/config_capability_length.h"
 
 namespace passthru::fake {
 namespace {
@@ -231,7 +231,8 @@ class LayoutBuilder {
   }
 
   void WalkStandard() {
-    if ((ReadLe16(config_, PCI_STATUS) & PCI_STATUS_CAP_LIST) == 0) return;
+    if ((fixture::ReadLe16(config_, PCI_STATUS) & PCI_STATUS_CAP_LIST) == 0)
+      return;
     size_t previous = PCI_CAPABILITY_LIST;
     size_t at = config_[PCI_CAPABILITY_LIST];
     bool any = false;
@@ -250,7 +251,7 @@ class LayoutBuilder {
       Claim(id, at, std::min(length, kStandardEnd - at));
       if (id == PCI_CAP_ID_MSI && !msi_seen_) {
         msi_seen_ = true;
-        msi_flags_ = ReadLe16(config_, at + PCI_MSI_FLAGS);
+        msi_flags_ = fixture::ReadLe16(config_, at + PCI_MSI_FLAGS);
       }
       if (id == PCI_CAP_ID_PM) HidePowerManagementEvents(at);
       previous = at + PCI_CAP_LIST_NEXT;
@@ -268,18 +269,18 @@ class LayoutBuilder {
     if (config_.size() <= kStandardEnd) return;
     if (id == PCI_CAP_ID_EXP ||
         (id == PCI_CAP_ID_PCIX &&
-         PCI_X_CMD_VERSION(ReadLe16(config_, at + PCI_X_CMD)) != 0)) {
-      extended_ = ReadLe32(config_, kStandardEnd) != 0;
+         PCI_X_CMD_VERSION(fixture::ReadLe16(config_, at + PCI_X_CMD)) != 0)) {
+      extended_ = fixture::ReadLe32(config_, kStandardEnd) != 0;
     }
   }
 
   void HidePowerManagementEvents(size_t at) {
     Store16(at + PCI_PM_PMC,
-            static_cast<uint16_t>(ReadLe16(vconfig_, at + PCI_PM_PMC) &
+            static_cast<uint16_t>(fixture::ReadLe16(vconfig_, at + PCI_PM_PMC) &
                                   ~PCI_PM_CAP_PME_MASK));
     Store16(at + PCI_PM_CTRL,
             static_cast<uint16_t>(
-                ReadLe16(vconfig_, at + PCI_PM_CTRL) &
+                fixture::ReadLe16(vconfig_, at + PCI_PM_CTRL) &
                 ~(PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS)));
   }
 
@@ -290,12 +291,12 @@ class LayoutBuilder {
     bool any = false;
     size_t loops = (config_.size() - kStandardEnd) / PCI_CAP_SIZEOF;
     while (loops-- > 0 && at >= kStandardEnd && at + 4 <= config_.size()) {
-      const uint32_t header = ReadLe32(config_, at);
+      const uint32_t header = fixture::ReadLe32(config_, at);
       const uint16_t id = PCI_EXT_CAP_ID(header);
       const uint16_t next = PCI_EXT_CAP_NEXT(header);
       const size_t length = ExtendedCapabilityLength(config_, id, at);
       if (length == 0 && previous.has_value()) {
-        const uint32_t link = ReadLe32(vconfig_, *previous);
+        const uint32_t link = fixture::ReadLe32(vconfig_, *previous);
         Store32(*previous, (link & ~kNextMask) | uint32_t{next} << 20);
         at = next;
         continue;
@@ -304,7 +305,7 @@ class LayoutBuilder {
       // id and version.
       Claim(id, at, length == 0 ? PCI_CAP_SIZEOF : length);
       if (length == 0) {
-        Store32(at, ReadLe32(vconfig_, at) & kNextMask);
+        Store32(at, fixture::ReadLe32(vconfig_, at) & kNextMask);
       } else {
         any = true;
       }

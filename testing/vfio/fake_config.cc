@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/fake_config.h"
+#include "passthru/testing/vfio/fake_config.h"
 
 #include <linux/pci_regs.h>
 
@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
 namespace passthru::fake {
 namespace {
@@ -64,7 +64,8 @@ SyscallResult<size_t> FakeConfig::Write(uint64_t offset,
   size_t done = 0;
   while (done < data.size()) {
     const Piece piece = NextPiece(offset + done, data.size() - done);
-    WritePiece(piece, ReadLe32(data.subspan(done), 0) & WidthMask(piece.width));
+    WritePiece(piece, fixture::ReadLe32(data.subspan(done), 0) &
+                          WidthMask(piece.width));
     done += piece.width;
   }
   return {done, 0};
@@ -214,7 +215,7 @@ uint8_t FakeConfig::interrupt_pin() const {
 }
 
 uint32_t FakeConfig::Virtual(uint16_t offset, unsigned width) const {
-  return ReadLe32(layout_.vconfig, offset) & WidthMask(width);
+  return fixture::ReadLe32(layout_.vconfig, offset) & WidthMask(width);
 }
 
 void FakeConfig::SetVirtual(uint16_t offset, unsigned width, uint32_t value) {

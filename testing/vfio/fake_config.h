@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/vfio/config_permissions.h"
-#include "testing/vfio/hardware_function.h"
-#include "testing/vfio/vfio_irqs.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/vfio/config_permissions.h"
+#include "passthru/testing/vfio/hardware_function.h"
+#include "passthru/testing/vfio/vfio_irqs.h"
 
 namespace passthru::fake {
 

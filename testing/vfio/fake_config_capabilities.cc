@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <bit>
 
-#include "testing/vfio/fake_config.h"
-#include "testing/vfio/fixture_bytes.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/vfio/fake_config.h"
 
 namespace passthru::fake {
 namespace {
@@ -64,7 +64,7 @@ void FakeConfig::WriteVpd(const Piece& piece, uint32_t value) {
       options_.vpd[offset + i] = static_cast<uint8_t>(data >> (8 * i));
     }
   } else {
-    SetVirtual(data_at, 4, ReadLe32(options_.vpd, offset));
+    SetVirtual(data_at, 4, fixture::ReadLe32(options_.vpd, offset));
   }
   SetVirtual(address_at, 2, address ^ PCI_VPD_ADDR_F);
 }

@@ -2,7 +2,7 @@
 // The standard header: COMMAND and the BARs.
 #include <linux/pci_regs.h>
 
-#include "testing/vfio/fake_config.h"
+#include "passthru/testing/vfio/fake_config.h"
 
 namespace passthru::fake {
 namespace {

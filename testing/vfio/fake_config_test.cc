@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/fake_config.h"
+#include "passthru/testing/vfio/fake_config.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -15,9 +15,9 @@
 #include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/vfio/config_permissions.h"
-#include "testing/vfio/fixture_bytes.h"
-#include "testing/vfio/vfio_test_base.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/rig/vfio_user.h"
+#include "passthru/testing/vfio/config_permissions.h"
 
 namespace passthru::fake {
 namespace {
@@ -147,8 +147,9 @@ TEST_P(MeasuredMaskTest, WritableBitsAreThoseOfLinux) {
       expected[at] = range.mask;
     }
   }
-  const PciDevice device = LoadDevice(GetParam().fixture);
-  const auto power = FindCapability(ExpandConfig(device).bytes, PCI_CAP_ID_PM);
+  const fixture::PciDevice device = LoadDevice(GetParam().fixture);
+  const auto power = fixture::FindCapability(
+      fixture::ExpandConfig(device).bytes, PCI_CAP_ID_PM);
   std::vector<std::string> wrong;
   for (uint32_t at = 0; at < device.config_space_size(); at += 4) {
     const uint32_t original = user().ReadConfig(at, 4);
@@ -176,16 +177,18 @@ INSTANTIATE_TEST_SUITE_P(All, MeasuredMaskTest, ::testing::ValuesIn(kMeasured),
 class FakeConfigTest : public VfioDeviceTest {
  protected:
   // An NVMe controller with other capabilities: `chain` at 0x40.
-  static PciDevice WithCapabilities(const std::vector<uint8_t>& chain) {
-    PciDevice device = LoadDevice("ivshmem");
+  static fixture::PciDevice WithCapabilities(
+      const std::vector<uint8_t>& chain) {
+    fixture::PciDevice device = LoadDevice("ivshmem");
     SetConfigBytes(device, PCI_STATUS, {PCI_STATUS_CAP_LIST});
     SetConfigBytes(device, PCI_CAPABILITY_LIST, {0x40});
     SetConfigBytes(device, 0x40, chain);
     return device;
   }
   // An NVMe controller with this at 0x100.
-  static PciDevice WithExtended(uint32_t at, const std::vector<uint8_t>& bytes,
-                                PciDevice device) {
+  static fixture::PciDevice WithExtended(uint32_t at,
+                                         const std::vector<uint8_t>& bytes,
+                                         fixture::PciDevice device) {
     SetConfigBytes(device, at, bytes);
     return device;
   }
@@ -213,7 +216,7 @@ TEST_F(FakeConfigTest, AnyWidthAndAlignmentMergesByteByByte) {
 }
 
 TEST_F(FakeConfigTest, NoLegacyInterruptMeansNoPin) {
-  PciDevice device = LoadDevice("e1000e");
+  fixture::PciDevice device = LoadDevice("e1000e");
   // X710, whose INTx is broken.
   SetConfigBytes(device, PCI_DEVICE_ID, {0x72, 0x15});
   device.mutable_identity()->set_device_id(0x1572);
@@ -225,7 +228,7 @@ TEST_F(FakeConfigTest, NoLegacyInterruptMeansNoPin) {
 }
 
 TEST_F(FakeConfigTest, VirtualFunctionShowsItsRealIdsAndDecodesMemory) {
-  PciDevice device = LoadDevice("ivshmem");
+  fixture::PciDevice device = LoadDevice("ivshmem");
   SetConfigBytes(device, 0, {0xff, 0xff, 0xff, 0xff, 0, 0});
   device.set_is_virtual_function(true);
   Start(device);
@@ -306,8 +309,9 @@ TEST_F(FakeConfigTest, FunctionLevelResetOfOneThatHasNone) {
 }
 
 TEST_F(FakeConfigTest, FunctionLevelResetByAdvancedFeatures) {
-  PciDevice device = WithCapabilities({0x13, 0x00, 0x06, 0x03, 0x00, 0x00});
-  device.mutable_reset()->add_methods(Reset::AF_FLR);
+  fixture::PciDevice device =
+      WithCapabilities({0x13, 0x00, 0x06, 0x03, 0x00, 0x00});
+  device.mutable_reset()->add_methods(fixture::Reset::AF_FLR);
   Start(device);
   const uint64_t before = Snapshot().resets;
   user().WriteConfig(0x44, 1, PCI_AF_CTRL_FLR);
@@ -316,7 +320,7 @@ TEST_F(FakeConfigTest, FunctionLevelResetByAdvancedFeatures) {
 }
 
 TEST_F(FakeConfigTest, MaximumReadRequestHasTheHostsPayloadAsItsFloor) {
-  PciDevice device = LoadDevice("nvme");
+  fixture::PciDevice device = LoadDevice("nvme");
   // 512 bytes of payload and of read request, as the host set them.
   SetConfigBytes(device, 0x88, {0x40, 0x20});
   Start(device);
@@ -328,8 +332,8 @@ TEST_F(FakeConfigTest, MaximumReadRequestHasTheHostsPayloadAsItsFloor) {
 }
 
 TEST_F(FakeConfigTest, VitalProductDataIsAccessedWhenTheFlagIsWritten) {
-  PciDevice device = WithCapabilities({0x03, 0x00, 0, 0, 0, 0, 0, 0});
-  ByteRow* row = device.add_vpd();
+  fixture::PciDevice device = WithCapabilities({0x03, 0x00, 0, 0, 0, 0, 0, 0});
+  fixture::ByteRow* row = device.add_vpd();
   row->set_offset(4);
   row->set_bytes("01 02 03 04");
   Start(device);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/fake_container.h"
+#include "passthru/testing/vfio/fake_container.h"
 
 #include <linux/vfio.h>
 
@@ -10,9 +10,9 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "testing/user_memory.h"
-#include "testing/vfio/info_capabilities.h"
-#include "testing/vfio/vfio_calls.h"
+#include "passthru/testing/journal/decode_vfio.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/vfio/info_capabilities.h"
 
 namespace passthru::fake {
 namespace {
@@ -29,7 +29,7 @@ constexpr uint64_t kMaxDirtyBitmap = 0x1000'0000;
 // interface had, and refuses a caller that says it has less.
 template <typename T>
 int CopyHeader(const void* arg, size_t minimum, T* value) {
-  if (!CopyFromUser(value, arg, minimum)) return EFAULT;
+  if (!journal::CopyFromUser(value, arg, minimum)) return EFAULT;
   return value->argsz < minimum ? EINVAL : 0;
 }
 
@@ -149,12 +149,13 @@ int FakeContainer::GetInfo(void* arg) const {
     info.argsz = static_cast<uint32_t>(needed);
   } else {
     info.cap_offset = sizeof(info);
-    if (!CopyToUser(static_cast<uint8_t*>(arg) + sizeof(info),
-                    capabilities.bytes().data(), capabilities.size())) {
+    if (!journal::CopyToUser(static_cast<uint8_t*>(arg) + sizeof(info),
+                             capabilities.bytes().data(),
+                             capabilities.size())) {
       return EFAULT;
     }
   }
-  return CopyToUser(arg, &info, given) ? 0 : EFAULT;
+  return journal::CopyToUser(arg, &info, given) ? 0 : EFAULT;
 }
 
 int FakeContainer::MapDma(const void* arg) {
@@ -185,7 +186,7 @@ int FakeContainer::UnmapDma(void* arg) {
     return error;
   }
   unmap.size = size;
-  return CopyToUser(arg, &unmap, kMinimum) ? 0 : EFAULT;
+  return journal::CopyToUser(arg, &unmap, kMinimum) ? 0 : EFAULT;
 }
 
 // vfio_iommu_type1_dirty_pages().
@@ -210,9 +211,9 @@ int FakeContainer::DirtyPages(const void* arg) {
   return 0;
 }
 
-Call ContainerFile::DescribeIoctl(unsigned long request,
-                                  const void* arg) const {
-  return DescribeVfioIoctl(request, arg);
+journal::Call ContainerFile::DescribeIoctl(unsigned long request,
+                                           const void* arg) const {
+  return journal::DescribeVfioIoctl(request, arg);
 }
 
 SyscallResult<int> ContainerFile::Ioctl(unsigned long request, void* arg) {

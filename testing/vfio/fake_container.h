@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/call.h"
-#include "testing/fake_file.h"
-#include "testing/vfio/type1_iommu.h"
-#include "testing/vfio/vfio_rules.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/vfio/type1_iommu.h"
+#include "passthru/testing/vfio/vfio_rules.h"
 
 namespace passthru::fake {
 
@@ -79,7 +79,8 @@ class ContainerFile final : public FakeFile {
   const std::shared_ptr<FakeContainer>& container() const { return container_; }
 
   std::string Describe() const override { return container_->Describe(); }
-  Call DescribeIoctl(unsigned long request, const void* arg) const override;
+  journal::Call DescribeIoctl(unsigned long request,
+                              const void* arg) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
 
  private:

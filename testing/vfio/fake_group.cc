@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/fake_group.h"
+#include "passthru/testing/vfio/fake_group.h"
 
 #include <linux/vfio.h>
 
@@ -11,9 +11,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "testing/user_memory.h"
-#include "testing/vfio/fake_vfio_device.h"
-#include "testing/vfio/vfio_calls.h"
+#include "passthru/testing/journal/decode_vfio.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/vfio/fake_vfio_device.h"
 
 namespace passthru::fake {
 namespace {
@@ -103,7 +103,7 @@ SyscallResult<int> FakeGroup::Ioctl(unsigned long request, void* arg) {
 
 int FakeGroup::GetStatus(void* arg) const {
   vfio_group_status status = {};
-  if (!CopyFromUser(&status, arg, sizeof(status))) return EFAULT;
+  if (!journal::CopyFromUser(&status, arg, sizeof(status))) return EFAULT;
   if (status.argsz < sizeof(status)) return EINVAL;
   status.flags = 0;
   if (container_ != nullptr) {
@@ -111,12 +111,12 @@ int FakeGroup::GetStatus(void* arg) const {
   } else if (viable()) {
     status.flags = VFIO_GROUP_FLAGS_VIABLE;
   }
-  return CopyToUser(arg, &status, sizeof(status)) ? 0 : EFAULT;
+  return journal::CopyToUser(arg, &status, sizeof(status)) ? 0 : EFAULT;
 }
 
 int FakeGroup::SetContainer(const void* arg) {
   core_->mutex.AssertHeld();
-  const std::optional<int32_t> fd = CopyFromUser<int32_t>(arg);
+  const std::optional<int32_t> fd = journal::CopyFromUser<int32_t>(arg);
   if (!fd.has_value()) return EFAULT;
   if (*fd < 0 || !FileTable::IsOpen(*fd)) return EBADF;
   if (container_ != nullptr) return EINVAL;
@@ -142,7 +142,8 @@ SyscallResult<int> FakeGroup::GetDeviceFd(const void* arg) {
   std::string name;
   for (;;) {
     char c = 0;
-    if (!CopyFromUser(&c, static_cast<const char*>(arg) + name.size(), 1)) {
+    if (!journal::CopyFromUser(&c, static_cast<const char*>(arg) + name.size(),
+                               1)) {
       return FromErrno(EFAULT);
     }
     if (c == 0) break;
@@ -176,8 +177,9 @@ SyscallResult<int> FakeGroup::GetDeviceFd(const void* arg) {
   return fd;
 }
 
-Call GroupFile::DescribeIoctl(unsigned long request, const void* arg) const {
-  return DescribeVfioIoctl(request, arg);
+journal::Call GroupFile::DescribeIoctl(unsigned long request,
+                                       const void* arg) const {
+  return journal::DescribeVfioIoctl(request, arg);
 }
 
 }  // namespace passthru::fake

@@ -8,13 +8,13 @@
 #include <string_view>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "pci/bdf.h"
-#include "testing/call.h"
-#include "testing/fake_file.h"
-#include "testing/kernel_core.h"
-#include "testing/vfio/fake_container.h"
-#include "testing/vfio/vfio_rules.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/vfio/fake_container.h"
+#include "passthru/testing/vfio/vfio_rules.h"
 
 namespace passthru::fake {
 
@@ -87,7 +87,8 @@ class GroupFile final : public FakeFile {
   const std::shared_ptr<FakeGroup>& group() const { return group_; }
 
   std::string Describe() const override { return group_->Describe(); }
-  Call DescribeIoctl(unsigned long request, const void* arg) const override;
+  journal::Call DescribeIoctl(unsigned long request,
+                              const void* arg) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override {
     return group_->Ioctl(request, arg);
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/fake_vfio.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
 #include <algorithm>
 #include <utility>
@@ -9,8 +9,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "testing/fake_sysfs.h"
-#include "testing/vfio/fixture.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
 
 namespace passthru::fake {
 namespace {
@@ -52,14 +52,14 @@ class ConfigAttribute final : public BinaryAttribute {
 };
 
 // resource_show(): the six BARs and the ROM at least.
-std::string ResourceAttribute(const PciDevice& fixture) {
+std::string ResourceAttribute(const fixture::PciDevice& fixture) {
   constexpr int kStandardResources = 7;
   std::string text;
   for (int i = 0;
        i < std::max(kStandardResources, fixture.host_resources_size()); ++i) {
-    const HostResource resource = i < fixture.host_resources_size()
-                                      ? fixture.host_resources(i)
-                                      : HostResource();
+    const fixture::HostResource resource = i < fixture.host_resources_size()
+                                               ? fixture.host_resources(i)
+                                               : fixture::HostResource();
     absl::StrAppendFormat(&text, "0x%016x 0x%016x 0x%016x\n", resource.start(),
                           resource.end(), resource.flags());
   }
@@ -67,26 +67,26 @@ std::string ResourceAttribute(const PciDevice& fixture) {
 }
 
 // reset_method_show().
-std::string ResetMethodAttribute(const PciDevice& fixture) {
+std::string ResetMethodAttribute(const fixture::PciDevice& fixture) {
   std::vector<std::string_view> names;
   for (const int method : fixture.reset().methods()) {
     switch (method) {
-      case Reset::DEVICE_SPECIFIC:
+      case fixture::Reset::DEVICE_SPECIFIC:
         names.push_back("device_specific");
         break;
-      case Reset::ACPI:
+      case fixture::Reset::ACPI:
         names.push_back("acpi");
         break;
-      case Reset::FLR:
+      case fixture::Reset::FLR:
         names.push_back("flr");
         break;
-      case Reset::AF_FLR:
+      case fixture::Reset::AF_FLR:
         names.push_back("af_flr");
         break;
-      case Reset::POWER_MANAGEMENT:
+      case fixture::Reset::POWER_MANAGEMENT:
         names.push_back("pm");
         break;
-      case Reset::BUS:
+      case fixture::Reset::BUS:
         names.push_back("bus");
         break;
     }
@@ -124,10 +124,10 @@ FakeVfio::~FakeVfio() {
   }
 }
 
-absl::Status FakeVfio::AddDevice(const PciDevice& fixture,
+absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
                                  DeviceOptions options) {
-  if (absl::Status status =
-          Validate(fixture, absl::StrCat("device \"", fixture.name(), "\""));
+  if (absl::Status status = fixture::Validate(
+          fixture, absl::StrCat("device \"", fixture.name(), "\""));
       !status.ok()) {
     return status;
   }
@@ -141,7 +141,7 @@ absl::Status FakeVfio::AddDevice(const PciDevice& fixture,
     return absl::AlreadyExistsError(
         absl::StrCat(bdf.ToString(), ": there is a device already"));
   }
-  const Identity& identity = fixture.identity();
+  const fixture::Identity& identity = fixture.identity();
   SysfsPciDevice entry{
       .bdf = bdf.ToString(),
       .vendor = static_cast<uint16_t>(identity.vendor_id()),
@@ -179,8 +179,8 @@ absl::Status FakeVfio::AddDevice(const PciDevice& fixture,
           .find_device = [this](pci::Bdf other) { return Find(other); },
           .on_dma_fault =
               [this](const DmaFault& fault) {
-                Call event{.name = "dma-refused",
-                           .subject = fault.bdf.ToString()};
+                journal::Call event{.name = "dma-refused",
+                                    .subject = fault.bdf.ToString()};
                 event.Hex("iova", fault.iova)
                     .Hex("size", fault.size)
                     .Text("access", fault.is_write ? "write" : "read")
@@ -195,7 +195,7 @@ absl::Status FakeVfio::AddDevice(const PciDevice& fixture,
   AddToGroup(group, {.bdf = bdf,
                      .driver = std::move(options.driver),
                      .device = *std::move(device)});
-  for (const Sibling& sibling : fixture.iommu_group().siblings()) {
+  for (const fixture::Sibling& sibling : fixture.iommu_group().siblings()) {
     const pci::Bdf other = *pci::Bdf::Parse(sibling.bdf());
     core_->paths.AddPciDevice({.bdf = other.ToString(),
                                .iommu_group = number,
@@ -331,7 +331,8 @@ std::vector<DmaFault> FakeVfio::DmaFaults() const {
 }
 
 absl::Status FakeVfio::WithHardware(
-    const pci::Bdf& bdf, const std::function<void(DeviceHost&)>& action) {
+    const pci::Bdf& bdf,
+    const std::function<void(models::DevicePlatform&)>& action) {
   absl::MutexLock lock(&core_->mutex);
   absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
   if (!device.ok()) return device.status();
@@ -359,7 +360,7 @@ absl::Status FakeVfio::BackdoorReset(const pci::Bdf& bdf) {
   absl::MutexLock lock(&core_->mutex);
   absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
   if (!device.ok()) return device.status();
-  (*device)->hardware().Reset(ResetKind::kBus);
+  (*device)->hardware().Reset(models::ResetKind::kBus);
   return absl::OkStatus();
 }
 

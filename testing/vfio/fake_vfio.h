@@ -13,16 +13,16 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "pci/bdf.h"
-#include "testing/kernel_core.h"
-#include "testing/models/device_host.h"
-#include "testing/models/device_model.h"
-#include "testing/proto/device.pb.h"
-#include "testing/vfio/fake_container.h"
-#include "testing/vfio/fake_group.h"
-#include "testing/vfio/fake_vfio_device.h"
-#include "testing/vfio/type1_iommu.h"
-#include "testing/vfio/vfio_rules.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/vfio/fake_container.h"
+#include "passthru/testing/vfio/fake_group.h"
+#include "passthru/testing/vfio/fake_vfio_device.h"
+#include "passthru/testing/vfio/type1_iommu.h"
+#include "passthru/testing/vfio/vfio_rules.h"
 
 namespace passthru::fake {
 
@@ -37,7 +37,7 @@ struct DeviceOptions {
   // The host driver bound to it; empty for none.
   std::string driver = "vfio-pci";
   // Its behaviour; null: BARs are plain memory.
-  std::unique_ptr<DeviceModel> model;
+  std::unique_ptr<models::DeviceModel> model;
   // The host has an interrupt line for INTx.
   bool has_host_irq = true;
   // How many message vectors the host can spare for it. MSI without interrupt
@@ -75,7 +75,8 @@ class FakeVfio final : public Subsystem {
 
   // Plugs a device in. The fixture is validated first. ALREADY_EXISTS if there
   // is a function at that address.
-  absl::Status AddDevice(const PciDevice& fixture, DeviceOptions options = {});
+  absl::Status AddDevice(const fixture::PciDevice& fixture,
+                         DeviceOptions options = {});
 
   // Unbinds the driver and binds another (empty: none).
   absl::Status SetDriver(const pci::Bdf& bdf, std::string driver);
@@ -99,8 +100,9 @@ class FakeVfio final : public Subsystem {
 
   // Hardware, by hand: what a device model does, for tests that have none.
   // `action` runs with the fake kernel's mutex held.
-  absl::Status WithHardware(const pci::Bdf& bdf,
-                            const std::function<void(DeviceHost&)>& action);
+  absl::Status WithHardware(
+      const pci::Bdf& bdf,
+      const std::function<void(models::DevicePlatform&)>& action);
   // The host asks the user to release the device (VFIO_PCI_REQ_IRQ_INDEX), or
   // reports an uncorrectable error (VFIO_PCI_ERR_IRQ_INDEX).
   absl::Status RequestRelease(const pci::Bdf& bdf);

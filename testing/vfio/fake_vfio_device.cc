@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/fake_vfio_device.h"
+#include "passthru/testing/vfio/fake_vfio_device.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -12,10 +12,10 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/user_memory.h"
-#include "testing/vfio/fixture_bytes.h"
-#include "testing/vfio/vfio_calls.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/journal/decode_vfio.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/journal/vfio_offset.h"
 
 namespace passthru::fake {
 namespace {
@@ -26,7 +26,7 @@ constexpr unsigned kBars = VFIO_PCI_ROM_REGION_INDEX;
 
 // Functions whose INTx is broken and not shown (vfio_pci_nointx()): Intel's
 // X710 and XL710 family and X550.
-bool HasBrokenIntx(const PciDevice& fixture) {
+bool HasBrokenIntx(const fixture::PciDevice& fixture) {
   constexpr uint32_t kIntel = 0x8086;
   const uint32_t device = fixture.identity().device_id();
   if (fixture.identity().vendor_id() != kIntel) return false;
@@ -57,20 +57,20 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
     Options options) {
   std::shared_ptr<FakeVfioDevice> device(
       new FakeVfioDevice(std::move(options)));
-  const PciDevice& fixture = device->options_.fixture;
+  const fixture::PciDevice& fixture = device->options_.fixture;
   absl::StatusOr<std::unique_ptr<HardwareFunction>> hardware =
       HardwareFunction::Create(fixture, std::move(device->options_.model),
                                device->options_.mapped_registers);
   if (!hardware.ok()) return hardware.status();
   device->hardware_ = *std::move(hardware);
-  for (const Region& region : fixture.regions()) {
+  for (const fixture::Region& region : fixture.regions()) {
     if (region.index() < VFIO_PCI_NUM_REGIONS || region.size() == 0) continue;
     absl::StatusOr<std::unique_ptr<BarMemory>> memory = BarMemory::Create(
         region.size(),
         absl::StrCat(fixture.name(), " region ", region.index()));
     if (!memory.ok()) return memory.status();
-    for (const ByteRow& row : region.contents()) {
-      (*memory)->Write(row.offset(), *ParseHexBytes(row.bytes()));
+    for (const fixture::ByteRow& row : region.contents()) {
+      (*memory)->Write(row.offset(), *fixture::ParseHexBytes(row.bytes()));
     }
     device->extra_regions_[region.index()] = *std::move(memory);
   }
@@ -86,13 +86,13 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
   }
   // What of the ROM is no image reads as all ones.
   device->rom_.assign(fixture.expansion_rom().bar_size(), 0xff);
-  for (const ByteRow& row : fixture.expansion_rom().image()) {
-    const std::vector<uint8_t> bytes = *ParseHexBytes(row.bytes());
+  for (const fixture::ByteRow& row : fixture.expansion_rom().image()) {
+    const std::vector<uint8_t> bytes = *fixture::ParseHexBytes(row.bytes());
     std::copy(bytes.begin(), bytes.end(), device->rom_.begin() + row.offset());
   }
   device->hardware_->set_on_msi_unmasked(
       [device = device.get()](uint16_t vector) { device->RaiseMsi(vector); });
-  if (DeviceModel* model = device->hardware_->model()) {
+  if (models::DeviceModel* model = device->hardware_->model()) {
     model->set_host(device.get());
   }
   return device;
@@ -171,9 +171,10 @@ void FakeVfioDevice::Enable() {
                      options_.fixture.identity().vendor_id()),
                  .device_id = static_cast<uint16_t>(
                      options_.fixture.identity().device_id())},
-      .vpd = ExpandRows(options_.fixture.vpd(),
-                        options_.fixture.vpd().empty() ? 0 : 1u << 15),
-      .reset_function = [this] { ResetFunction(ResetKind::kFunctionLevel); },
+      .vpd = fixture::ExpandRows(options_.fixture.vpd(),
+                                 options_.fixture.vpd().empty() ? 0 : 1u << 15),
+      .reset_function =
+          [this] { ResetFunction(models::ResetKind::kFunctionLevel); },
       .msi_control_reads_back = options_.msi_control_reads_back,
   };
   for (unsigned bar = 0; bar < kBars; ++bar) {
@@ -203,18 +204,18 @@ void FakeVfioDevice::Disable() {
       hardware_->ReadConfig(PCI_COMMAND, 2) & ~uint32_t{PCI_COMMAND_MASTER});
 }
 
-ResetKind FakeVfioDevice::first_reset_kind() const {
+models::ResetKind FakeVfioDevice::first_reset_kind() const {
   switch (options_.fixture.reset().methods(0)) {
-    case fake::Reset::POWER_MANAGEMENT:
-      return ResetKind::kPowerState;
-    case fake::Reset::BUS:
-      return ResetKind::kBus;
+    case fixture::Reset::POWER_MANAGEMENT:
+      return models::ResetKind::kPowerState;
+    case fixture::Reset::BUS:
+      return models::ResetKind::kBus;
     default:
-      return ResetKind::kFunctionLevel;
+      return models::ResetKind::kFunctionLevel;
   }
 }
 
-void FakeVfioDevice::ResetFunction(ResetKind kind) {
+void FakeVfioDevice::ResetFunction(models::ResetKind kind) {
   const std::vector<uint8_t> saved = hardware_->SaveState();
   hardware_->Reset(kind);
   hardware_->RestoreState(saved);
@@ -224,7 +225,7 @@ void FakeVfioDevice::ResetFunction(ResetKind kind) {
 
 void FakeVfioDevice::BusReset() {
   hardware_->SetPowerState(0);
-  ResetFunction(ResetKind::kBus);
+  ResetFunction(models::ResetKind::kBus);
   UpdateMappings();
 }
 
@@ -243,12 +244,13 @@ void FakeVfioDevice::RemapAll(bool alive) {
   options_.core->mutex.AssertHeld();
   for (const FakeFile* file : files_) {
     for (const Mapping& mapping : options_.core->mappings.Of(file)) {
-      const BarMemory* memory = hardware_->bar_memory(RegionOf(mapping.offset));
+      const BarMemory* memory =
+          hardware_->bar_memory(journal::RegionOf(mapping.offset));
       if (memory == nullptr) continue;
       // Cannot fail for lack of address space: the range is there already.
-      memory->Map(UserPointer(mapping.address), mapping.length,
+      memory->Map(journal::UserPointer(mapping.address), mapping.length,
                   mapping.protection, MAP_SHARED | MAP_FIXED,
-                  OffsetOf(mapping.offset), alive);
+                  journal::OffsetOf(mapping.offset), alive);
     }
   }
 }
@@ -349,8 +351,9 @@ FakeVfioDevice::Snapshot FakeVfioDevice::GetSnapshot() const {
   return snapshot;
 }
 
-Call DeviceFile::DescribeIoctl(unsigned long request, const void* arg) const {
-  return DescribeVfioDeviceIoctl(request, arg);
+journal::Call DeviceFile::DescribeIoctl(unsigned long request,
+                                        const void* arg) const {
+  return journal::DescribeVfioDeviceIoctl(request, arg);
 }
 
 SyscallResult<int> DeviceFile::Ioctl(unsigned long request, void* arg) {

@@ -15,21 +15,21 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "pci/bdf.h"
-#include "testing/fake_file.h"
-#include "testing/kernel_core.h"
-#include "testing/models/device_host.h"
-#include "testing/models/device_model.h"
-#include "testing/positioned_file.h"
-#include "testing/proto/device.pb.h"
-#include "testing/vfio/bar_memory.h"
-#include "testing/vfio/fake_config.h"
-#include "testing/vfio/fake_group.h"
-#include "testing/vfio/hardware_function.h"
-#include "testing/vfio/io_event_fd.h"
-#include "testing/vfio/vfio_irqs.h"
-#include "testing/vfio/vfio_rules.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/positioned_file.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/vfio/bar_memory.h"
+#include "passthru/testing/vfio/fake_config.h"
+#include "passthru/testing/vfio/fake_group.h"
+#include "passthru/testing/vfio/hardware_function.h"
+#include "passthru/testing/vfio/io_event_fd.h"
+#include "passthru/testing/vfio/vfio_irqs.h"
+#include "passthru/testing/vfio/vfio_rules.h"
 
 namespace passthru::fake {
 
@@ -59,13 +59,13 @@ std::string_view Name(DmaFault::Reason reason);
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeVfioDevice final
-    : public DeviceHost,
+    : public models::DevicePlatform,
       public std::enable_shared_from_this<FakeVfioDevice> {
  public:
   struct Options {
     KernelCore* core = nullptr;
-    PciDevice fixture;  // Has passed Validate().
-    std::unique_ptr<DeviceModel> model;
+    fixture::PciDevice fixture;  // Has passed Validate().
+    std::unique_ptr<models::DeviceModel> model;
     pci::Bdf bdf;
     std::shared_ptr<FakeGroup> group;
     VfioRules rules;
@@ -107,7 +107,7 @@ class FakeVfioDevice final
   MappedAccess MappedStore(uint64_t offset, absl::Span<const uint8_t> data);
   void OnFileReleased(const FakeFile* file);
 
-  // DeviceHost.
+  // DevicePlatform.
   absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) override;
   absl::Status DmaWrite(uint64_t iova, absl::Span<const uint8_t> data) override;
   void RaiseMsix(uint16_t vector) override;
@@ -165,7 +165,7 @@ class FakeVfioDevice final
                        const void* data);
   int SetIoEventFd(const void* arg);
 
-  const Region* FindRegion(uint32_t index) const;
+  const fixture::Region* FindRegion(uint32_t index) const;
   uint32_t region_count() const;
   // The BAR or ROM's readable size; 0: there is none.
   uint64_t RegionSize(uint32_t index) const;
@@ -190,8 +190,8 @@ class FakeVfioDevice final
                                                   bool is_write);
 
   // pci_reset_function(): saves, resets, restores.
-  void ResetFunction(ResetKind kind);
-  ResetKind first_reset_kind() const;
+  void ResetFunction(models::ResetKind kind);
+  models::ResetKind first_reset_kind() const;
 
   // Makes every mapping follow MemoryIsReachable().
   void UpdateMappings();
@@ -234,7 +234,8 @@ class DeviceFile final : public PositionedFile {
   const std::shared_ptr<FakeVfioDevice>& device() const { return device_; }
 
   std::string Describe() const override { return device_->Describe(); }
-  Call DescribeIoctl(unsigned long request, const void* arg) const override;
+  journal::Call DescribeIoctl(unsigned long request,
+                              const void* arg) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
   kernel::SyscallResult<size_t> Pread(void* buffer, size_t count,
                                       uint64_t offset) override;

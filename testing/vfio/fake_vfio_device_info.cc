@@ -7,11 +7,11 @@
 #include <cstring>
 #include <vector>
 
-#include "testing/user_memory.h"
-#include "testing/vfio/fake_vfio_device.h"
-#include "testing/vfio/fixture_bytes.h"
-#include "testing/vfio/info_capabilities.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/journal/vfio_offset.h"
+#include "passthru/testing/vfio/fake_vfio_device.h"
+#include "passthru/testing/vfio/info_capabilities.h"
 
 namespace passthru::fake {
 namespace {
@@ -24,38 +24,39 @@ SyscallResult<int> FromErrno(int error) { return {error == 0 ? 0 : -1, error}; }
 
 template <typename T>
 int CopyHeader(const void* arg, size_t minimum, T* value) {
-  if (!CopyFromUser(value, arg, minimum)) return EFAULT;
+  if (!journal::CopyFromUser(value, arg, minimum)) return EFAULT;
   return value->argsz < minimum ? EINVAL : 0;
 }
 
-void AddCapability(const RegionCapability& capability,
+void AddCapability(const fixture::RegionCapability& capability,
                    InfoCapabilities& chain) {
   std::vector<uint8_t> body;
   switch (capability.capability_case()) {
-    case RegionCapability::kSparseMmap:
+    case fixture::RegionCapability::kSparseMmap:
       AppendBytes(
           body, static_cast<uint32_t>(capability.sparse_mmap().areas().size()));
       AppendBytes(body, uint32_t{0});  // Reserved.
-      for (const SparseMmap::Area& area : capability.sparse_mmap().areas()) {
+      for (const fixture::SparseMmap::Area& area :
+           capability.sparse_mmap().areas()) {
         AppendBytes(body, area.offset());
         AppendBytes(body, area.size());
       }
       chain.Add(VFIO_REGION_INFO_CAP_SPARSE_MMAP, kCapabilityVersion, body);
       return;
-    case RegionCapability::kType:
+    case fixture::RegionCapability::kType:
       AppendBytes(body, capability.type().type());
       AppendBytes(body, capability.type().subtype());
       chain.Add(VFIO_REGION_INFO_CAP_TYPE, kCapabilityVersion, body);
       return;
-    case RegionCapability::kMsixMappable:
+    case fixture::RegionCapability::kMsixMappable:
       chain.Add(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, kCapabilityVersion, body);
       return;
-    case RegionCapability::kUnknown:
+    case fixture::RegionCapability::kUnknown:
       chain.Add(static_cast<uint16_t>(capability.unknown().id()),
                 static_cast<uint16_t>(capability.unknown().version()),
-                *ParseHexBytes(capability.unknown().bytes()));
+                *fixture::ParseHexBytes(capability.unknown().bytes()));
       return;
-    case RegionCapability::CAPABILITY_NOT_SET:
+    case fixture::RegionCapability::CAPABILITY_NOT_SET:
       return;
   }
 }
@@ -87,8 +88,8 @@ SyscallResult<int> FakeVfioDevice::Ioctl(unsigned long request, void* arg) {
   }
 }
 
-const Region* FakeVfioDevice::FindRegion(uint32_t index) const {
-  for (const Region& region : options_.fixture.regions()) {
+const fixture::Region* FakeVfioDevice::FindRegion(uint32_t index) const {
+  for (const fixture::Region& region : options_.fixture.regions()) {
     if (region.index() == index) return &region;
   }
   return nullptr;
@@ -96,7 +97,7 @@ const Region* FakeVfioDevice::FindRegion(uint32_t index) const {
 
 uint32_t FakeVfioDevice::region_count() const {
   uint32_t count = VFIO_PCI_NUM_REGIONS;
-  for (const Region& region : options_.fixture.regions()) {
+  for (const fixture::Region& region : options_.fixture.regions()) {
     count = std::max(count, region.index() + 1);
   }
   return count;
@@ -111,7 +112,7 @@ uint64_t FakeVfioDevice::RegionSize(uint32_t index) const {
   if (index == VFIO_PCI_ROM_REGION_INDEX) {
     return rom_is_readable() ? rom_.size() : 0;
   }
-  const Region* region = FindRegion(index);
+  const fixture::Region* region = FindRegion(index);
   return region == nullptr ? 0 : region->size();
 }
 
@@ -127,19 +128,19 @@ int FakeVfioDevice::GetInfo(void* arg) const {
   info.num_regions = region_count();
   info.num_irqs = VFIO_PCI_NUM_IRQS;
   info.cap_offset = 0;
-  return CopyToUser(arg, &info, given) ? 0 : EFAULT;
+  return journal::CopyToUser(arg, &info, given) ? 0 : EFAULT;
 }
 
 int FakeVfioDevice::GetRegionInfo(void* arg) {
   vfio_region_info info = {};
   if (const int error = CopyHeader(arg, sizeof(info), &info)) return error;
   const uint32_t index = info.index;
-  const Region* region = FindRegion(index);
+  const fixture::Region* region = FindRegion(index);
   if (index >= region_count() ||
       (index == VFIO_PCI_VGA_REGION_INDEX && region == nullptr)) {
     return EINVAL;
   }
-  info.offset = FileOffset(index);
+  info.offset = journal::FileOffset(index);
   info.size = RegionSize(index);
   info.flags = 0;
   info.cap_offset = 0;
@@ -151,7 +152,7 @@ int FakeVfioDevice::GetRegionInfo(void* arg) {
     info.flags = region->flags();
     InfoCapabilities chain(options_.rules.info_capability_alignment,
                            sizeof(info));
-    for (const RegionCapability& capability : region->capabilities()) {
+    for (const fixture::RegionCapability& capability : region->capabilities()) {
       AddCapability(capability, chain);
     }
     if (!chain.empty()) {
@@ -160,14 +161,14 @@ int FakeVfioDevice::GetRegionInfo(void* arg) {
         info.argsz = static_cast<uint32_t>(needed);
       } else {
         info.cap_offset = sizeof(info);
-        if (!CopyToUser(static_cast<uint8_t*>(arg) + sizeof(info),
-                        chain.bytes().data(), chain.size())) {
+        if (!journal::CopyToUser(static_cast<uint8_t*>(arg) + sizeof(info),
+                                 chain.bytes().data(), chain.size())) {
           return EFAULT;
         }
       }
     }
   }
-  return CopyToUser(arg, &info, sizeof(info)) ? 0 : EFAULT;
+  return journal::CopyToUser(arg, &info, sizeof(info)) ? 0 : EFAULT;
 }
 
 int FakeVfioDevice::GetIrqInfo(void* arg) const {
@@ -177,7 +178,7 @@ int FakeVfioDevice::GetIrqInfo(void* arg) const {
   if (!found.ok()) return found.error;
   info.flags = found.value.flags;
   info.count = found.value.count;
-  return CopyToUser(arg, &info, sizeof(info)) ? 0 : EFAULT;
+  return journal::CopyToUser(arg, &info, sizeof(info)) ? 0 : EFAULT;
 }
 
 SyscallResult<int> FakeVfioDevice::SetIrqs(const void* arg) {
@@ -193,9 +194,9 @@ SyscallResult<int> FakeVfioDevice::SetIrqs(const void* arg) {
   if (!size.ok()) return FromErrno(size.error);
   std::vector<uint8_t> data(size.value);
   if (!data.empty() &&
-      !CopyFromUser(data.data(),
-                    static_cast<const uint8_t*>(arg) + sizeof(header),
-                    data.size())) {
+      !journal::CopyFromUser(data.data(),
+                             static_cast<const uint8_t*>(arg) + sizeof(header),
+                             data.size())) {
     return FromErrno(EFAULT);
   }
   return irqs_->Set(request, data);
@@ -253,7 +254,7 @@ int FakeVfioDevice::FeatureOperation(uint32_t feature, uint32_t operation,
     case VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP: {
       vfio_device_low_power_entry_with_wakeup entry = {};
       if (argsz < sizeof(entry)) return EINVAL;
-      if (!CopyFromUser(&entry, data, sizeof(entry))) return EFAULT;
+      if (!journal::CopyFromUser(&entry, data, sizeof(entry))) return EFAULT;
       return entry.wakeup_eventfd < 0 ? EINVAL : ENOTTY;  // Not built.
     }
     default:

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "testing/user_memory.h"
-#include "testing/vfio/fake_vfio_device.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/journal/vfio_offset.h"
+#include "passthru/testing/vfio/fake_vfio_device.h"
 
 namespace passthru::fake {
 namespace {
@@ -19,7 +19,7 @@ constexpr size_t kMaxIoEventFds = 1000;
 
 template <typename T>
 int CopyHeader(const void* arg, size_t minimum, T* value) {
-  if (!CopyFromUser(value, arg, minimum)) return EFAULT;
+  if (!journal::CopyFromUser(value, arg, minimum)) return EFAULT;
   return value->argsz < minimum ? EINVAL : 0;
 }
 
@@ -86,12 +86,13 @@ int FakeVfioDevice::GetHotResetInfo(void* arg) const {
       header.argsz >=
       sizeof(header) + devices.size() * sizeof(vfio_pci_dependent_device);
   if (fits) {
-    if (!CopyToUser(static_cast<uint8_t*>(arg) + sizeof(header), devices.data(),
-                    devices.size() * sizeof(devices[0]))) {
+    if (!journal::CopyToUser(static_cast<uint8_t*>(arg) + sizeof(header),
+                             devices.data(),
+                             devices.size() * sizeof(devices[0]))) {
       return EFAULT;
     }
   }
-  if (!CopyToUser(arg, &header, sizeof(header))) return EFAULT;
+  if (!journal::CopyToUser(arg, &header, sizeof(header))) return EFAULT;
   return fits ? 0 : ENOSPC;
 }
 
@@ -108,9 +109,9 @@ int FakeVfioDevice::HotReset(const void* arg) {
   if (header.count == 0 || header.count > set.size()) return EINVAL;
 
   std::vector<int32_t> fds(header.count);
-  if (!CopyFromUser(fds.data(),
-                    static_cast<const uint8_t*>(arg) + sizeof(header),
-                    fds.size() * sizeof(fds[0]))) {
+  if (!journal::CopyFromUser(fds.data(),
+                             static_cast<const uint8_t*>(arg) + sizeof(header),
+                             fds.size() * sizeof(fds[0]))) {
     return EFAULT;
   }
   std::vector<const FakeGroup*> groups;
@@ -144,8 +145,8 @@ int FakeVfioDevice::SetIoEventFd(const void* arg) {
       !std::has_single_bit(request.flags) || request.fd < -1) {
     return EINVAL;
   }
-  const IoEventFd::Target target{.bar = RegionOf(request.offset),
-                                 .offset = OffsetOf(request.offset),
+  const IoEventFd::Target target{.bar = journal::RegionOf(request.offset),
+                                 .offset = journal::OffsetOf(request.offset),
                                  .data = request.data,
                                  .width = request.flags};
   if (target.bar >= VFIO_PCI_ROM_REGION_INDEX ||

@@ -9,10 +9,10 @@
 #include <cerrno>
 #include <vector>
 
-#include "devices/kernel/page_size.h"
-#include "testing/user_memory.h"
-#include "testing/vfio/fake_vfio_device.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/journal/vfio_offset.h"
+#include "passthru/testing/vfio/fake_vfio_device.h"
 
 namespace passthru::fake {
 namespace {
@@ -36,8 +36,8 @@ size_t AccessWidth(uint64_t offset, size_t remaining) {
 SyscallResult<size_t> FakeVfioDevice::Read(void* buffer, size_t count,
                                            uint64_t offset) {
   count = std::min(count, kMaxCount);
-  const uint32_t index = RegionOf(offset);
-  const uint64_t position = OffsetOf(offset);
+  const uint32_t index = journal::RegionOf(offset);
+  const uint64_t position = journal::OffsetOf(offset);
   if (count == 0) return {0, 0};
   if (index >= region_count()) return {0, EINVAL};
   // Answers that do not depend on the data come first, so that a wild count
@@ -64,15 +64,16 @@ SyscallResult<size_t> FakeVfioDevice::Read(void* buffer, size_t count,
     result = ExtraRegionAccess(index, position, absl::MakeSpan(data), false);
   }
   if (!result.ok()) return result;
-  if (!CopyToUser(buffer, data.data(), result.value)) return {0, EFAULT};
+  if (!journal::CopyToUser(buffer, data.data(), result.value))
+    return {0, EFAULT};
   return result;
 }
 
 SyscallResult<size_t> FakeVfioDevice::Write(const void* buffer, size_t count,
                                             uint64_t offset) {
   count = std::min(count, kMaxCount);
-  const uint32_t index = RegionOf(offset);
-  const uint64_t position = OffsetOf(offset);
+  const uint32_t index = journal::RegionOf(offset);
+  const uint64_t position = journal::OffsetOf(offset);
   if (count == 0) return {0, 0};
   if (index >= region_count()) return {0, EINVAL};
   if (index == VFIO_PCI_ROM_REGION_INDEX) return {0, EINVAL};
@@ -84,7 +85,7 @@ SyscallResult<size_t> FakeVfioDevice::Write(const void* buffer, size_t count,
     count = static_cast<size_t>(std::min<uint64_t>(count, size - position));
   }
   std::vector<uint8_t> data(count);
-  if (!CopyFromUser(data.data(), buffer, count)) return {0, EFAULT};
+  if (!journal::CopyFromUser(data.data(), buffer, count)) return {0, EFAULT};
   if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
     const SyscallResult<size_t> result = config_->Write(position, data);
     UpdateMappings();
@@ -195,8 +196,8 @@ SyscallResult<void*> FakeVfioDevice::Mmap(void* address, size_t length,
                                           int protection, int flags,
                                           uint64_t offset) {
   const uint64_t page = kernel::PageSize();
-  const uint32_t index = RegionOf(offset);
-  const uint64_t position = OffsetOf(offset);
+  const uint32_t index = journal::RegionOf(offset);
+  const uint64_t position = journal::OffsetOf(offset);
   const auto fail = [](int error) {
     return SyscallResult<void*>{nullptr, error};
   };
@@ -204,7 +205,7 @@ SyscallResult<void*> FakeVfioDevice::Mmap(void* address, size_t length,
   if (index >= region_count() || (flags & MAP_TYPE) == MAP_PRIVATE) {
     return fail(EINVAL);
   }
-  const Region* region = FindRegion(index);
+  const fixture::Region* region = FindRegion(index);
   if (index == VFIO_PCI_ROM_REGION_INDEX ||
       index == VFIO_PCI_CONFIG_REGION_INDEX ||
       index == VFIO_PCI_VGA_REGION_INDEX || region == nullptr ||
@@ -228,8 +229,8 @@ SyscallResult<void*> FakeVfioDevice::Mmap(void* address, size_t length,
 
 MappedAccess FakeVfioDevice::MappedLoad(uint64_t offset,
                                         absl::Span<uint8_t> data) {
-  const uint32_t index = RegionOf(offset);
-  const uint64_t position = OffsetOf(offset);
+  const uint32_t index = journal::RegionOf(offset);
+  const uint64_t position = journal::OffsetOf(offset);
   if (index >= VFIO_PCI_ROM_REGION_INDEX) return MappedAccess::kPlainMemory;
   if (!MemoryIsReachable()) return MappedAccess::kFault;
   if (IsMsixTable(index, position, data.size())) {
@@ -248,8 +249,8 @@ MappedAccess FakeVfioDevice::MappedLoad(uint64_t offset,
 
 MappedAccess FakeVfioDevice::MappedStore(uint64_t offset,
                                          absl::Span<const uint8_t> data) {
-  const uint32_t index = RegionOf(offset);
-  const uint64_t position = OffsetOf(offset);
+  const uint32_t index = journal::RegionOf(offset);
+  const uint64_t position = journal::OffsetOf(offset);
   if (index >= VFIO_PCI_ROM_REGION_INDEX) return MappedAccess::kPlainMemory;
   if (!MemoryIsReachable()) return MappedAccess::kFault;
   if (IsMsixTable(index, position, data.size())) {

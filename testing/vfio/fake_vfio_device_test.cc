@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One opened device: mappings, access, ROM, reset, ioeventfds, leaks.
-#include "testing/vfio/fake_vfio_device.h"
+#include "passthru/testing/vfio/fake_vfio_device.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -15,12 +15,12 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/fake_file.h"
-#include "testing/kernel_core.h"
-#include "testing/mapping_table.h"
-#include "testing/user_memory.h"
-#include "testing/vfio/vfio_offset.h"
-#include "testing/vfio/vfio_test_base.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/journal/vfio_offset.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/mapping_table.h"
+#include "passthru/testing/rig/vfio_user.h"
 
 namespace passthru::fake {
 namespace {
@@ -34,7 +34,7 @@ constexpr uint64_t kPage = 4096;
 
 // Whether a load from a mapping works; a plain one would be a SIGBUS.
 bool Readable(const void* address, uint32_t* value) {
-  return CopyFromUser(value, address, sizeof(*value));
+  return journal::CopyFromUser(value, address, sizeof(*value));
 }
 
 // ---- Mappings of BARs.
@@ -186,10 +186,12 @@ TEST_F(ModelAccessTest, GuestAccessToAMappedRegisterReachesTheModel) {
 
 TEST_F(BarMappingTest, BadPointersAreFaults) {
   FakeKernel& kernel = host().kernel();
-  EXPECT_EQ(kernel.Pread(user().device(), nullptr, 4, FileOffset(7)).error,
-            EFAULT);
-  EXPECT_EQ(kernel.Pwrite(user().device(), nullptr, 4, FileOffset(0)).error,
-            EFAULT);
+  EXPECT_EQ(
+      kernel.Pread(user().device(), nullptr, 4, journal::FileOffset(7)).error,
+      EFAULT);
+  EXPECT_EQ(
+      kernel.Pwrite(user().device(), nullptr, 4, journal::FileOffset(0)).error,
+      EFAULT);
   EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_GET_INFO), -EFAULT);
   EXPECT_EQ(user().Ioctl(user().group(), VFIO_GROUP_GET_DEVICE_FD), -EFAULT);
   EXPECT_EQ(user().Ioctl(user().container(), VFIO_IOMMU_MAP_DMA), -EFAULT);
@@ -198,8 +200,9 @@ TEST_F(BarMappingTest, BadPointersAreFaults) {
 TEST_F(BarMappingTest, AccessAcrossTheMsixTablesEdges) {
   user().WriteBar(0, 0x1ffc, 4, 0xaabbccdd);
   std::vector<uint8_t> data(0x420);
-  const auto read = host().kernel().Pread(user().device(), data.data(),
-                                          data.size(), FileOffset(0, 0x1ff8));
+  const auto read =
+      host().kernel().Pread(user().device(), data.data(), data.size(),
+                            journal::FileOffset(0, 0x1ff8));
   ASSERT_EQ(read.value, data.size());
   EXPECT_EQ(data[4], 0xdd);
   EXPECT_EQ(data[8], 0xff);          // The table's first byte.
@@ -214,7 +217,7 @@ TEST_F(BarMappingTest, PieceOfAnAccessThatIsRefusedRefusesTheWhole) {
   EXPECT_EQ(host()
                 .kernel()
                 .Pread(user().device(), data.data(), data.size(),
-                       FileOffset(0, 0x2408))
+                       journal::FileOffset(0, 0x2408))
                 .error,
             EIO);
 }
@@ -223,12 +226,12 @@ TEST_F(BarMappingTest, PieceOfAnAccessThatIsRefusedRefusesTheWhole) {
 
 class RomTest : public VfioDeviceTest {
  protected:
-  static PciDevice WithRom() {
-    PciDevice device = LoadDevice("e1000");
+  static fixture::PciDevice WithRom() {
+    fixture::PciDevice device = LoadDevice("e1000");
     SetConfigBytes(device, PCI_ROM_ADDRESS, {0x00, 0x00, 0xe0, 0xfd});
     device.mutable_expansion_rom()->set_bar_size(0x40000);
     device.mutable_expansion_rom()->add_image()->set_bytes("55 aa 02");
-    Region* region = device.add_regions();
+    fixture::Region* region = device.add_regions();
     region->set_index(VFIO_PCI_ROM_REGION_INDEX);
     region->set_size(0x40000);
     region->set_flags(VFIO_REGION_INFO_FLAG_READ);
@@ -275,8 +278,8 @@ TEST_F(BarMappingTest, ResetReturnsMemoryToPowerOn) {
 
 TEST_F(BarMappingTest, MsixTableOfTheHardwareIsMaskedAtPowerOn) {
   CloseUser();
-  PciDevice device = LoadDevice("nvme");
-  MsixTableEntry* entry = device.add_msix_table();
+  fixture::PciDevice device = LoadDevice("nvme");
+  fixture::MsixTableEntry* entry = device.add_msix_table();
   entry->set_vector(1);
   entry->set_address(0x1122334455667788);
   entry->set_data(0xabcd);
@@ -296,7 +299,7 @@ TEST_F(BarMappingTest, IoEventFdWritesTheValue) {
   vfio_device_ioeventfd request = {};
   request.argsz = sizeof(request);
   request.flags = VFIO_DEVICE_IOEVENTFD_32;
-  request.offset = FileOffset(0, 0x1000);
+  request.offset = journal::FileOffset(0, 0x1000);
   request.data = 0x55667788;
   request.fd = eventfd;
   ASSERT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_IOEVENTFD, &request), 0);
@@ -305,10 +308,10 @@ TEST_F(BarMappingTest, IoEventFdWritesTheValue) {
   EXPECT_EQ(user().ReadBar(0, 0x1000, 4, &value), 4);
   EXPECT_EQ(value, 0x55667788u);
   EXPECT_EQ(user().Count(eventfd), 0u);
-  request.offset = FileOffset(0, 0x2000);
+  request.offset = journal::FileOffset(0, 0x2000);
   EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_IOEVENTFD, &request),
             -EINVAL);
-  request.offset = FileOffset(0, 0x1000);
+  request.offset = journal::FileOffset(0, 0x1000);
   request.fd = -1;
   EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_IOEVENTFD, &request), 0);
 }
@@ -316,16 +319,16 @@ TEST_F(BarMappingTest, IoEventFdWritesTheValue) {
 class ExtraRegionTest : public VfioDeviceTest {};
 
 TEST_F(ExtraRegionTest, ChainHasEveryCapability) {
-  PciDevice device = LoadDevice("nvme");
-  SparseMmap* sparse =
+  fixture::PciDevice device = LoadDevice("nvme");
+  fixture::SparseMmap* sparse =
       device.mutable_regions(0)->add_capabilities()->mutable_sparse_mmap();
   sparse->add_areas()->set_size(0x2000);
-  UnknownCapability* unknown =
+  fixture::UnknownCapability* unknown =
       device.mutable_regions(0)->add_capabilities()->mutable_unknown();
   unknown->set_id(0x7777);
   unknown->set_version(2);
   unknown->set_bytes("01 02 03");
-  Region* extra = device.add_regions();
+  fixture::Region* extra = device.add_regions();
   extra->set_index(9);
   extra->set_size(0x100);
   extra->set_flags(0xb);
@@ -354,9 +357,11 @@ TEST_F(ExtraRegionTest, ChainHasEveryCapability) {
   ASSERT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_GET_INFO, &all), 0);
   EXPECT_EQ(all.num_regions, 10u);
   uint16_t bytes = 0;
-  EXPECT_EQ(
-      host().kernel().Pread(user().device(), &bytes, 2, FileOffset(9)).value,
-      2u);
+  EXPECT_EQ(host()
+                .kernel()
+                .Pread(user().device(), &bytes, 2, journal::FileOffset(9))
+                .value,
+            2u);
   EXPECT_EQ(bytes, 0x0b0a);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fake machine: groups and drivers, containers, DMA, hot reset.
-#include "testing/vfio/fake_vfio.h"
+#include "passthru/testing/vfio/fake_vfio.h"
 
 #include <fcntl.h>
 #include <linux/pci_regs.h>
@@ -16,7 +16,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/vfio/vfio_test_base.h"
+#include "passthru/testing/rig/vfio_user.h"
 
 namespace passthru::fake {
 namespace {
@@ -110,8 +110,9 @@ TEST_F(EduDmaTest, UnmappingEndsAccess) {
 TEST_F(EduDmaTest, RefusalsAreInTheJournal) {
   ToMemory(0x800000);
   bool found = false;
-  for (const JournalEntry& entry : host().kernel().journal().Entries()) {
-    found |= entry.kind == JournalEntry::Kind::kEvent &&
+  for (const journal::JournalEntry& entry :
+       host().kernel().journal().Entries()) {
+    found |= entry.kind == journal::JournalEntry::Kind::kEvent &&
              entry.call.name == "dma-refused" &&
              entry.Text("reason") == "not mapped";
   }
@@ -176,8 +177,8 @@ TEST_F(FakeMachineTest, SiblingOnAHostDriverMakesTheGroupNotViable) {
 }
 
 TEST_F(FakeMachineTest, SiblingOfTheFixtureCounts) {
-  PciDevice device = LoadDevice("edu");
-  Sibling* sibling = device.mutable_iommu_group()->add_siblings();
+  fixture::PciDevice device = LoadDevice("edu");
+  fixture::Sibling* sibling = device.mutable_iommu_group()->add_siblings();
   sibling->set_bdf("0000:00:17.1");
   sibling->set_driver("virtio-pci");
   ASSERT_THAT(host_.vfio().AddDevice(device), IsOk());
@@ -189,8 +190,8 @@ TEST_F(FakeMachineTest, SiblingOfTheFixtureCounts) {
 }
 
 TEST_F(FakeMachineTest, BridgeDriverDoesNotCount) {
-  PciDevice device = LoadDevice("edu");
-  Sibling* sibling = device.mutable_iommu_group()->add_siblings();
+  fixture::PciDevice device = LoadDevice("edu");
+  fixture::Sibling* sibling = device.mutable_iommu_group()->add_siblings();
   sibling->set_bdf("0000:00:1c.0");
   sibling->set_driver("pcieport");
   ASSERT_THAT(host_.vfio().AddDevice(device), IsOk());
@@ -224,7 +225,7 @@ TEST_F(FakeMachineTest, SecondDeviceAtAnAddressIsRefused) {
 }
 
 TEST_F(FakeMachineTest, WrongFixtureIsRefused) {
-  PciDevice device = LoadDevice("edu");
+  fixture::PciDevice device = LoadDevice("edu");
   device.mutable_regions(0)->set_size(3);
   EXPECT_THAT(host_.vfio().AddDevice(device),
               StatusIs(absl::StatusCode::kInvalidArgument,
@@ -288,7 +289,7 @@ TEST_F(FakeMachineTest, TwoGroupsShareAContainersMappings) {
 // ---- Resets of several functions.
 
 TEST_F(FakeMachineTest, HotResetNeedsEveryGroupAndResetsAll) {
-  PciDevice first = LoadDevice("nvme");
+  fixture::PciDevice first = LoadDevice("nvme");
   first.mutable_reset()->set_hot_reset_errno(0);
   first.mutable_reset()->add_hot_reset_also_affects("0000:02:00.1");
   ASSERT_THAT(host_.vfio().AddDevice(first), IsOk());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/hardware_function.h"
+#include "passthru/testing/vfio/hardware_function.h"
 
 #include <linux/pci_regs.h>
 
@@ -31,8 +31,9 @@ void ToLittleEndian(uint64_t value, absl::Span<uint8_t> data) {
   }
 }
 
-const Region* FindRegion(const PciDevice& device, unsigned index) {
-  for (const Region& region : device.regions()) {
+const fixture::Region* FindRegion(const fixture::PciDevice& device,
+                                  unsigned index) {
+  for (const fixture::Region& region : device.regions()) {
     if (region.index() == index && region.size() != 0) return &region;
   }
   return nullptr;
@@ -41,8 +42,8 @@ const Region* FindRegion(const PciDevice& device, unsigned index) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HardwareFunction>> HardwareFunction::Create(
-    const PciDevice& device, std::unique_ptr<DeviceModel> model,
-    bool mapped_registers) {
+    const fixture::PciDevice& device,
+    std::unique_ptr<models::DeviceModel> model, bool mapped_registers) {
   auto function =
       absl::WrapUnique(new HardwareFunction(device, std::move(model)));
   absl::Status status = function->CreateBars();
@@ -53,15 +54,15 @@ absl::StatusOr<std::unique_ptr<HardwareFunction>> HardwareFunction::Create(
   return function;
 }
 
-HardwareFunction::HardwareFunction(const PciDevice& device,
-                                   std::unique_ptr<DeviceModel> model)
+HardwareFunction::HardwareFunction(const fixture::PciDevice& device,
+                                   std::unique_ptr<models::DeviceModel> model)
     : device_(device),
-      image_(ExpandConfig(device)),
-      assigned_bars_(AssignedBars(device_, image_.bytes)),
+      image_(fixture::ExpandConfig(device)),
+      assigned_bars_(fixture::AssignedBars(device_, image_.bytes)),
       config_(image_.bytes),
       model_(std::move(model)) {
   const auto find = [this](uint8_t id) {
-    return FindCapability(image_.bytes, id);
+    return fixture::FindCapability(image_.bytes, id);
   };
   capabilities_ = {
       .power_management = find(PCI_CAP_ID_PM),
@@ -72,11 +73,11 @@ HardwareFunction::HardwareFunction(const PciDevice& device,
       .advanced_features = find(PCI_CAP_ID_AF),
   };
   FillUnknownMasks();
-  can_disable_intx_ =
-      (ReadLe16(image_.writable, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE) != 0;
+  can_disable_intx_ = (fixture::ReadLe16(image_.writable, PCI_COMMAND) &
+                       PCI_COMMAND_INTX_DISABLE) != 0;
   if (capabilities_.msix.has_value()) {
     const size_t vectors =
-        (ReadLe16(config_, *capabilities_.msix + PCI_MSIX_FLAGS) &
+        (fixture::ReadLe16(config_, *capabilities_.msix + PCI_MSIX_FLAGS) &
          PCI_MSIX_FLAGS_QSIZE) +
         1u;
     msix_masked_.assign(vectors, true);
@@ -86,7 +87,7 @@ HardwareFunction::HardwareFunction(const PciDevice& device,
 
 absl::Status HardwareFunction::CreateBars() {
   for (unsigned bar = 0; bar < kBars; ++bar) {
-    const Region* region = FindRegion(device_, bar);
+    const fixture::Region* region = FindRegion(device_, bar);
     if (region == nullptr) continue;
     absl::StatusOr<std::unique_ptr<BarMemory>> memory = BarMemory::Create(
         region->size(), absl::StrCat(device_.name(), " BAR", bar));
@@ -118,8 +119,8 @@ void HardwareFunction::FillBars() {
   for (unsigned bar = 0; bar < kBars; ++bar) {
     if (bars_[bar] == nullptr) continue;
     bars_[bar]->Clear();
-    for (const ByteRow& row : FindRegion(device_, bar)->contents()) {
-      bars_[bar]->Write(row.offset(), *ParseHexBytes(row.bytes()));
+    for (const fixture::ByteRow& row : FindRegion(device_, bar)->contents()) {
+      bars_[bar]->Write(row.offset(), *fixture::ParseHexBytes(row.bytes()));
     }
   }
   FillMsixTable();
@@ -129,7 +130,7 @@ void HardwareFunction::FillBars() {
 void HardwareFunction::FillMsixTable() {
   if (!capabilities_.msix.has_value()) return;
   const uint32_t table =
-      ReadLe32(image_.bytes, *capabilities_.msix + PCI_MSIX_TABLE);
+      fixture::ReadLe32(image_.bytes, *capabilities_.msix + PCI_MSIX_TABLE);
   const unsigned bar = table & PCI_MSIX_TABLE_BIR;
   if (bar_size(bar) == 0) return;
   const auto write = [&](uint32_t vector, uint64_t address, uint32_t data,
@@ -145,7 +146,7 @@ void HardwareFunction::FillMsixTable() {
   for (uint32_t vector = 0; vector < msix_vectors(); ++vector) {
     write(vector, 0, 0, PCI_MSIX_ENTRY_CTRL_MASKBIT);
   }
-  for (const MsixTableEntry& entry : device_.msix_table()) {
+  for (const fixture::MsixTableEntry& entry : device_.msix_table()) {
     write(entry.vector(), entry.address(), entry.data(), entry.control());
   }
 }
@@ -176,12 +177,12 @@ void HardwareFunction::FillUnknownMasks() {
   SetMaskDefault(PCI_CACHE_LINE_SIZE, 0xff, 1);
   SetMaskDefault(PCI_INTERRUPT_LINE, 0xff, 1);
   for (unsigned bar = 0; bar < kBars; ++bar) {
-    const Region* region = FindRegion(device_, bar);
+    const fixture::Region* region = FindRegion(device_, bar);
     // SR-IOV 1.1, 3.4.1.11: a virtual function's registers are 0.
     if (region == nullptr || device_.is_virtual_function()) continue;
     const size_t offset = PCI_BASE_ADDRESS_0 + 4 * bar;
     const uint64_t address_bits = ~(region->size() - 1);
-    const uint32_t low = ReadLe32(image_.bytes, offset);
+    const uint32_t low = fixture::ReadLe32(image_.bytes, offset);
     SetMaskDefault(offset, static_cast<uint32_t>(address_bits), 4);
     if ((low & 7) == PCI_BASE_ADDRESS_MEM_TYPE_64) {
       SetMaskDefault(offset + 4, static_cast<uint32_t>(address_bits >> 32), 4);
@@ -200,7 +201,7 @@ void HardwareFunction::FillUnknownMasks() {
   }
   if (capabilities_.msi.has_value()) {
     const size_t at = *capabilities_.msi;
-    const uint16_t flags = ReadLe16(image_.bytes, at + PCI_MSI_FLAGS);
+    const uint16_t flags = fixture::ReadLe16(image_.bytes, at + PCI_MSI_FLAGS);
     SetMaskDefault(at + PCI_MSI_FLAGS,
                    PCI_MSI_FLAGS_ENABLE | PCI_MSI_FLAGS_QSIZE, 2);
     SetMaskDefault(at + PCI_MSI_ADDRESS_LO, ~uint32_t{3}, 4);
@@ -230,7 +231,8 @@ void HardwareFunction::FillUnknownMasks() {
 
 uint32_t HardwareFunction::ReadConfig(uint16_t offset, unsigned width) const {
   if (offset + width > config_.size()) return ~uint32_t{0} >> (32 - 8 * width);
-  return ReadLe32(config_, offset) & (~uint32_t{0} >> (32 - 8 * width));
+  return fixture::ReadLe32(config_, offset) &
+         (~uint32_t{0} >> (32 - 8 * width));
 }
 
 void HardwareFunction::WriteConfig(uint16_t offset, unsigned width,
@@ -250,46 +252,49 @@ void HardwareFunction::WriteConfig(uint16_t offset, unsigned width,
     SendPendingMsi();
   }
   if (old_state == 3 && power_state() == 0) {
-    const uint16_t pmcsr =
-        ReadLe16(config_, *capabilities_.power_management + PCI_PM_CTRL);
+    const uint16_t pmcsr = fixture::ReadLe16(
+        config_, *capabilities_.power_management + PCI_PM_CTRL);
     if ((pmcsr & PCI_PM_CTRL_NO_SOFT_RESET) == 0) {
-      Reset(ResetKind::kPowerState);
+      Reset(models::ResetKind::kPowerState);
     }
   }
 }
 
 bool HardwareFunction::bus_master() const {
-  return (ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_MASTER) != 0 &&
+  return (fixture::ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_MASTER) != 0 &&
          power_state() == 0;
 }
 
 bool HardwareFunction::memory_enabled() const {
   // SR-IOV 3.4.1.3: a virtual function's own bit is not implemented.
   return (device_.is_virtual_function() ||
-          (ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_MEMORY) != 0) &&
+          (fixture::ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_MEMORY) !=
+              0) &&
          power_state() == 0;
 }
 
 bool HardwareFunction::intx_disabled() const {
-  return (ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE) != 0;
+  return (fixture::ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE) !=
+         0;
 }
 
 bool HardwareFunction::msi_enabled() const {
   return capabilities_.msi.has_value() &&
-         (ReadLe16(config_, *capabilities_.msi + PCI_MSI_FLAGS) &
+         (fixture::ReadLe16(config_, *capabilities_.msi + PCI_MSI_FLAGS) &
           PCI_MSI_FLAGS_ENABLE) != 0;
 }
 
 bool HardwareFunction::msix_enabled() const {
   return capabilities_.msix.has_value() &&
-         (ReadLe16(config_, *capabilities_.msix + PCI_MSIX_FLAGS) &
+         (fixture::ReadLe16(config_, *capabilities_.msix + PCI_MSIX_FLAGS) &
           (PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL)) ==
              PCI_MSIX_FLAGS_ENABLE;
 }
 
 unsigned HardwareFunction::power_state() const {
   if (!capabilities_.power_management.has_value()) return 0;
-  return ReadLe16(config_, *capabilities_.power_management + PCI_PM_CTRL) &
+  return fixture::ReadLe16(config_,
+                           *capabilities_.power_management + PCI_PM_CTRL) &
          PCI_PM_CTRL_STATE_MASK;
 }
 
@@ -301,7 +306,7 @@ void HardwareFunction::SetPowerState(unsigned state) {
   WriteConfig(at, 2, (pmcsr & ~uint32_t{PCI_PM_CTRL_STATE_MASK}) | state);
 }
 
-void HardwareFunction::Reset(ResetKind kind) {
+void HardwareFunction::Reset(models::ResetKind kind) {
   config_ = image_.bytes;
   // The image was read from a function that a host was using.
   const auto clear = [this](size_t offset, size_t size) {
@@ -337,8 +342,9 @@ void HardwareFunction::Reset(ResetKind kind) {
 void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
   const auto restore = [&](size_t offset, unsigned width) {
     if (offset + width > saved.size()) return;
-    WriteConfig(static_cast<uint16_t>(offset), width,
-                ReadLe32(saved, offset) & (~uint32_t{0} >> (32 - 8 * width)));
+    WriteConfig(
+        static_cast<uint16_t>(offset), width,
+        fixture::ReadLe32(saved, offset) & (~uint32_t{0} >> (32 - 8 * width)));
   };
   if (capabilities_.express.has_value()) {
     restore(*capabilities_.express + PCI_EXP_DEVCTL, 2);
@@ -365,13 +371,13 @@ void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
 
 bool HardwareFunction::has_msi_mask_bits() const {
   return capabilities_.msi.has_value() &&
-         (ReadLe16(image_.bytes, *capabilities_.msi + PCI_MSI_FLAGS) &
+         (fixture::ReadLe16(image_.bytes, *capabilities_.msi + PCI_MSI_FLAGS) &
           PCI_MSI_FLAGS_MASKBIT) != 0;
 }
 
 uint16_t HardwareFunction::msi_mask_offset() const {
   const uint16_t flags =
-      ReadLe16(image_.bytes, *capabilities_.msi + PCI_MSI_FLAGS);
+      fixture::ReadLe16(image_.bytes, *capabilities_.msi + PCI_MSI_FLAGS);
   return static_cast<uint16_t>(
       *capabilities_.msi +
       ((flags & PCI_MSI_FLAGS_64BIT) != 0 ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32));

@@ -13,12 +13,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "pci/bar_index.h"
-#include "testing/models/device_model.h"
-#include "testing/proto/device.pb.h"
-#include "testing/vfio/bar_memory.h"
-#include "testing/vfio/fixture_bytes.h"
-#include "testing/vfio/mapped_registers.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/fixture/device.pb.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/vfio/bar_memory.h"
+#include "passthru/testing/vfio/mapped_registers.h"
 
 namespace passthru::fake {
 
@@ -35,8 +35,8 @@ class HardwareFunction {
   // `device` has passed Validate(); `model` may be null. `mapped_registers`:
   // mapped BARs are reached by processors that nobody sees (MappedRegisters).
   static absl::StatusOr<std::unique_ptr<HardwareFunction>> Create(
-      const PciDevice& device, std::unique_ptr<DeviceModel> model,
-      bool mapped_registers);
+      const fixture::PciDevice& device,
+      std::unique_ptr<models::DeviceModel> model, bool mapped_registers);
   HardwareFunction(const HardwareFunction&) = delete;
   HardwareFunction& operator=(const HardwareFunction&) = delete;
 
@@ -73,7 +73,7 @@ class HardwareFunction {
 
   // Configuration and memory return to what they were at power-on, with
   // decoding, mastering and interrupts off.
-  void Reset(ResetKind kind);
+  void Reset(models::ResetKind kind);
   // pci_save_state() and pci_restore_state(): the standard header and the
   // control registers of MSI, MSI-X and PCI Express.
   std::vector<uint8_t> SaveState() const { return config_; }
@@ -115,13 +115,14 @@ class HardwareFunction {
   void SetMsixPending(uint16_t vector, bool pending);
   bool msix_pending(uint16_t vector) const { return msix_pending_[vector]; }
 
-  DeviceModel* model() { return model_.get(); }
+  models::DeviceModel* model() { return model_.get(); }
   bool Step();
 
  private:
   static constexpr unsigned kBars = 6;
 
-  HardwareFunction(const PciDevice& device, std::unique_ptr<DeviceModel> model);
+  HardwareFunction(const fixture::PciDevice& device,
+                   std::unique_ptr<models::DeviceModel> model);
 
   absl::Status CreateBars();
   absl::Status CreateMappedRegisters();
@@ -135,9 +136,9 @@ class HardwareFunction {
   // Sends what is pending and not masked.
   void SendPendingMsi();
 
-  const PciDevice device_;
-  ConfigImage image_;  // Masks, and the bytes at power-on.
-  BarRegisters assigned_bars_;
+  const fixture::PciDevice device_;
+  fixture::ConfigImage image_;  // Masks, and the bytes at power-on.
+  fixture::BarRegisters assigned_bars_;
   std::vector<uint8_t> config_;
   Capabilities capabilities_;
   bool can_disable_intx_ = false;
@@ -146,7 +147,7 @@ class HardwareFunction {
   std::function<void(uint16_t)> on_msi_unmasked_;
   std::vector<bool> msix_masked_;
   std::vector<bool> msix_pending_;
-  std::unique_ptr<DeviceModel> model_;
+  std::unique_ptr<models::DeviceModel> model_;
   std::vector<std::unique_ptr<MappedRegisters>> mapped_registers_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/info_capabilities.h"
+#include "passthru/testing/vfio/info_capabilities.h"
 
 #include <linux/vfio.h>
 

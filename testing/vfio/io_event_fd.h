@@ -7,7 +7,7 @@
 #include <memory>
 #include <utility>
 
-#include "testing/eventfd_table.h"
+#include "passthru/testing/kernel/eventfd_table.h"
 
 namespace passthru::fake {
 

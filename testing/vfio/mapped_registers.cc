@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/mapped_registers.h"
+#include "passthru/testing/vfio/mapped_registers.h"
 
 #include <endian.h>
 #include <sys/mman.h>
@@ -26,7 +26,7 @@ std::atomic_ref<uint32_t> Cell(uint8_t* memory, uint64_t offset) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MappedRegisters>> MappedRegisters::Create(
-    DeviceModel* model, pci::BarIndex bar, const BarMemory* memory) {
+    models::DeviceModel* model, pci::BarIndex bar, const BarMemory* memory) {
   const auto mapped =
       memory->Map(nullptr, memory->size(), PROT_READ | PROT_WRITE, MAP_SHARED,
                   /*offset=*/0, /*alive=*/true);

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "pci/bar_index.h"
-#include "testing/models/device_model.h"
-#include "testing/vfio/bar_memory.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/vfio/bar_memory.h"
 
 namespace passthru::fake {
 
@@ -29,7 +29,7 @@ class MappedRegisters {
  public:
   // `memory` is BAR `bar`'s; both outlive this.
   static absl::StatusOr<std::unique_ptr<MappedRegisters>> Create(
-      DeviceModel* model, pci::BarIndex bar, const BarMemory* memory);
+      models::DeviceModel* model, pci::BarIndex bar, const BarMemory* memory);
   ~MappedRegisters();
   MappedRegisters(const MappedRegisters&) = delete;
   MappedRegisters& operator=(const MappedRegisters&) = delete;
@@ -47,14 +47,14 @@ class MappedRegisters {
     uint32_t shown = 0;
   };
 
-  MappedRegisters(DeviceModel* model, pci::BarIndex bar, uint8_t* memory,
-                  uint64_t size)
+  MappedRegisters(models::DeviceModel* model, pci::BarIndex bar,
+                  uint8_t* memory, uint64_t size)
       : model_(model), bar_(bar), memory_(memory), size_(size) {}
 
   bool TakeStore(Register& reg);
   void Show(Register& reg);
 
-  DeviceModel* const model_;
+  models::DeviceModel* const model_;
   const pci::BarIndex bar_;
   uint8_t* const memory_;
   const uint64_t size_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/mapped_registers.h"
+#include "passthru/testing/vfio/mapped_registers.h"
 
 #include <sys/mman.h>
 
@@ -13,9 +13,9 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bar_index.h"
-#include "testing/models/device_model.h"
-#include "testing/vfio/bar_memory.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/vfio/bar_memory.h"
 
 namespace passthru::fake {
 namespace {
@@ -35,7 +35,7 @@ constexpr uint64_t kReadOnly = 0x8;
 constexpr uint64_t kDoorbell = 0xc;
 constexpr uint64_t kMemory = 0x10;
 
-class Registers final : public DeviceModel {
+class Registers final : public models::DeviceModel {
  public:
   std::string_view name() const override { return "registers"; }
   bool HandlesBar(pci::BarIndex bar, uint64_t offset) const override {
@@ -53,7 +53,7 @@ class Registers final : public DeviceModel {
     writes.emplace_back(offset, value);
     if (offset < kReadOnly) values[offset] = static_cast<uint32_t>(value);
   }
-  void Reset(ResetKind) override { values = {}; }
+  void Reset(models::ResetKind) override { values = {}; }
 
   std::map<uint64_t, uint32_t> values = {{kReadOnly, 0x1234}};
   std::vector<std::pair<uint64_t, uint64_t>> writes;
@@ -139,7 +139,7 @@ TEST_F(MappedRegistersTest, MemoryIsNotLookedAt) {
 TEST_F(MappedRegistersTest, ResetForgetsWhatWasStored) {
   At(kFirst) = 5;
   At(kDoorbell) = 5;
-  model_.Reset(ResetKind::kBus);
+  model_.Reset(models::ResetKind::kBus);
   memory_->Clear();
   registers_->Reset();
   EXPECT_FALSE(registers_->Sync());

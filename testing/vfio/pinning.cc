@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/pinning.h"
+#include "passthru/testing/vfio/pinning.h"
 
 #include <sys/mman.h>
 
@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <memory>
 
-#include "devices/kernel/page_size.h"
-#include "testing/user_memory.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/testing/journal/user_memory.h"
 
 namespace passthru::fake {
 namespace {
@@ -59,7 +59,8 @@ bool CoveredByMappings(uint64_t vaddr, uint64_t size, bool write) {
     // What is mapped may still not be there: a file that is too short, a BAR
     // whose decoding is off.
     char byte = 0;
-    if (!CopyFromUser(&byte, UserPointer(covered), 1)) return false;
+    if (!journal::CopyFromUser(&byte, journal::UserPointer(covered), 1))
+      return false;
     covered = last;
   }
   return covered >= end;
@@ -71,7 +72,7 @@ bool CanPin(uint64_t vaddr, uint64_t size, bool write) {
   if (size <= kPopulateLimit && KernelHasPopulate()) {
     int result = 0;
     do {
-      result = madvise(UserPointer(vaddr), size,
+      result = madvise(journal::UserPointer(vaddr), size,
                        write ? kPopulateWrite : kPopulateRead);
     } while (result != 0 && errno == EINTR);
     return result == 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/type1_iommu.h"
+#include "passthru/testing/vfio/type1_iommu.h"
 
 #include <linux/vfio.h>
 
@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <iterator>
 
-#include "testing/user_memory.h"
-#include "testing/vfio/pinning.h"
+#include "passthru/testing/journal/user_memory.h"
+#include "passthru/testing/vfio/pinning.h"
 
 namespace passthru::fake {
 
@@ -166,8 +166,8 @@ Type1Iommu::Access Type1Iommu::Read(uint64_t iova,
   if (access != Access::kDone) return access;
   size_t done = 0;
   for (const Piece& piece : pieces) {
-    if (!CopyFromUser(data.data() + done, UserPointer(piece.vaddr),
-                      piece.size)) {
+    if (!journal::CopyFromUser(data.data() + done,
+                               journal::UserPointer(piece.vaddr), piece.size)) {
       return Access::kUnpinned;
     }
     done += piece.size;
@@ -182,7 +182,8 @@ Type1Iommu::Access Type1Iommu::Write(uint64_t iova,
   if (access != Access::kDone) return access;
   size_t done = 0;
   for (const Piece& piece : pieces) {
-    if (!CopyToUser(UserPointer(piece.vaddr), data.data() + done, piece.size)) {
+    if (!journal::CopyToUser(journal::UserPointer(piece.vaddr),
+                             data.data() + done, piece.size)) {
       return Access::kUnpinned;
     }
     done += piece.size;

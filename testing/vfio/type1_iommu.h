@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "testing/vfio/vfio_rules.h"
+#include "passthru/testing/vfio/vfio_rules.h"
 
 namespace passthru::fake {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/type1_iommu.h"
+#include "passthru/testing/vfio/type1_iommu.h"
 
 #include <linux/vfio.h>
 #include <sys/mman.h>
@@ -13,7 +13,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/vfio_irqs.h"
+#include "passthru/testing/vfio/vfio_irqs.h"
 
 #include <linux/vfio.h>
 

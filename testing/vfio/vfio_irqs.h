@@ -11,10 +11,10 @@
 #include <string>
 
 #include "absl/types/span.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/eventfd_table.h"
-#include "testing/vfio/hardware_function.h"
-#include "testing/vfio/vfio_rules.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/kernel/eventfd_table.h"
+#include "passthru/testing/vfio/hardware_function.h"
+#include "passthru/testing/vfio/vfio_rules.h"
 
 namespace passthru::fake {
 
@@ -71,7 +71,7 @@ class VfioIrqs {
   kernel::SyscallResult<int> Set(const Request& request,
                                  absl::Span<const uint8_t> data);
 
-  // What the function signals, as DeviceHost has it.
+  // What the function signals, as DevicePlatform has it.
   void OnMsi(uint16_t vector);
   void OnMsix(uint16_t vector);
   void OnIntx(bool asserted);

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "testing/vfio/vfio_irqs.h"
+#include "passthru/testing/vfio/vfio_irqs.h"
 
 namespace passthru::fake {
 namespace {

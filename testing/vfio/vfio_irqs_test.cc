@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Interrupts as hardware raises them: the protocol of the measurements on real
 // kernels, and what follows from the PCI specification.
-#include "testing/vfio/vfio_irqs.h"
+#include "passthru/testing/vfio/vfio_irqs.h"
 
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
@@ -11,7 +11,7 @@
 
 #include "absl/status/status_matchers.h"
 #include "gtest/gtest.h"
-#include "testing/vfio/vfio_test_base.h"
+#include "passthru/testing/rig/vfio_user.h"
 
 namespace passthru::fake {
 namespace {
@@ -189,7 +189,7 @@ TEST_F(MsiTest, GuestsEnableBitIsRefusedWhileOff) {
 class MultiMsiTest : public VfioDeviceTest {
  protected:
   void StartWith16(bool interrupt_remapping) {
-    PciDevice device = LoadDevice("edu");
+    fixture::PciDevice device = LoadDevice("edu");
     SetConfigBytes(device, kMsiCapability + PCI_MSI_FLAGS, {0x88});
     device.mutable_irqs(1)->set_count(16);
     SimulatedHost::Options options;
@@ -254,7 +254,7 @@ TEST_F(MultiMsiTest, HardwareIsToldThePowerOfTwo) {
 }
 
 TEST_F(MultiMsiTest, MaskedMessagePendsAndIsSentWhenUnmasked) {
-  PciDevice device = LoadDevice("edu");
+  fixture::PciDevice device = LoadDevice("edu");
   // Two messages, 64 bits, with mask bits: 24 bytes.
   SetConfigBytes(device, kMsiCapability + PCI_MSI_FLAGS, {0x82, 0x01});
   device.mutable_irqs(1)->set_count(2);

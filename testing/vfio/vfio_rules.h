@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/demo.h"
+#include "passthru/vmm/demo/demo.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -13,18 +13,18 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/syscalls.h"
-#include "devices/vfio/find_group.h"
-#include "devices/vfio_pci/device_report.h"
-#include "testing/call_recorder.h"
-#include "testing/guest/guest_driver.h"
-#include "testing/simulated_host.h"
-#include "vmm/device_manager.h"
-#include "vmm/guest_run.h"
-#include "vmm/machine.h"
-#include "vmm/process_resources.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/testing/guest/drivers/guest_driver.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/journal/call_recorder.h"
+#include "passthru/vmm/demo/process_resources.h"
+#include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/guest/guest_run.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
 namespace {
@@ -90,19 +90,19 @@ class Demo {
         .pio = &machine_->pio(),
         .on_memory_fault = [this] { devices_->OnMemoryFault(); },
     });
-    fake::GuestOptions options;
+    guest::GuestOptions options;
     options.layout = GuestLayoutOf(*machine_);
     options.nvme.read_only = !may_write_;
-    options.on_phase = [this](fake::GuestPhase phase) {
-      if (phase == fake::GuestPhase::kShutDown) {
+    options.on_phase = [this](guest::GuestPhase phase) {
+      if (phase == guest::GuestPhase::kShutDown) {
         for (Attached& attached : attached_) {
           attached.settled = devices_->Find(attached.guest)->Describe();
         }
       }
-      BeginPhase(fake::Name(phase));
+      BeginPhase(guest::Name(phase));
     };
-    fake::GuestProgram program = [this, options](fake::GuestCpu& cpu) {
-      return fake::RunGuest(cpu, options, guest_report_);
+    guest::GuestProgram program = [this, options](guest::GuestCpu& cpu) {
+      return guest::RunGuest(cpu, options, guest_report_);
     };
     auto guest_run = GuestRun::Create(
         machine_.get(), simulated_ == nullptr ? nullptr : &simulated_->kernel(),
@@ -127,7 +127,7 @@ class Demo {
   }
 
   void EndPhase() {
-    const fake::CallRecorder::Counts calls = calls_.Take();
+    const journal::CallRecorder::Counts calls = calls_.Take();
     const ExitCounts exits =
         runner_ == nullptr ? ExitCounts() : runner_->counts();
     const uint64_t overhead =
@@ -183,7 +183,7 @@ class Demo {
         ReportVector(vector, report);
       }
     }
-    for (const fake::GuestDeviceReport& device : guest_report_.devices) {
+    for (const guest::GuestDeviceReport& device : guest_report_.devices) {
       if (device.pci.bdf != attached.guest) continue;
       for (const vfio_pci::BarReport& bar : settled.bars) {
         ReportBar(bar, device.moves, report);
@@ -192,7 +192,8 @@ class Demo {
     }
   }
 
-  void ReportSteps(const fake::GuestDeviceReport& device, Passthrough& report) {
+  void ReportSteps(const guest::GuestDeviceReport& device,
+                   Passthrough& report) {
     const auto add_step = [&report](std::string title, std::string result) {
       Step* step = report.add_steps();
       step->set_title(std::move(title));
@@ -205,7 +206,7 @@ class Demo {
                         device.pci.capabilities.size() +
                             device.pci.extended_capabilities.size()));
     if (device.nvme.has_value()) {
-      const fake::GuestNvmeReport& nvme = *device.nvme;
+      const guest::GuestNvmeReport& nvme = *device.nvme;
       add_step("bring up",
                absl::StrFormat("\"%s\", %d blocks of %d bytes; %d I/O queues "
                                "on %d %s vectors",
@@ -222,7 +223,7 @@ class Demo {
                                  nvme.blocks_verified, nvme.blocks_wrong));
       }
     } else if (device.edu.has_value()) {
-      const fake::GuestEduReport& edu = *device.edu;
+      const guest::GuestEduReport& edu = *device.edu;
       add_step("bring up", absl::StrFormat("edu, identification 0x%08x, %s",
                                            edu.identification,
                                            edu.alive ? "alive" : "dead"));
@@ -241,7 +242,7 @@ class Demo {
                                      device.interrupt_vectors,
                                      device.interrupt_kind));
     }
-    for (const fake::GuestBarMove& move : device.moves) {
+    for (const guest::GuestBarMove& move : device.moves) {
       add_step("move a BAR",
                absl::StrFormat("BAR%d from 0x%x to 0x%x, and work "
                                "again",
@@ -255,7 +256,7 @@ class Demo {
   }
 
   void ReportBar(const vfio_pci::BarReport& from,
-                 const std::vector<fake::GuestBarMove>& moves,
+                 const std::vector<guest::GuestBarMove>& moves,
                  Passthrough& passthrough) {
     Bar* to = passthrough.add_bars();
     to->set_index(from.bar.index.value());
@@ -263,7 +264,7 @@ class Demo {
     to->set_size(from.bar.size);
     to->set_prefetchable(from.bar.prefetchable);
     to->set_address(from.bar.address);
-    for (const fake::GuestBarMove& move : moves) {
+    for (const guest::GuestBarMove& move : moves) {
       if (move.bar == from.bar.index.value()) to->set_moved_from(move.from);
     }
     for (const vfio_pci::BarAreaReport& area : from.areas) {
@@ -296,7 +297,7 @@ class Demo {
     }
   }
 
-  fake::CallRecorder calls_;
+  journal::CallRecorder calls_;
   fake::SimulatedHost* const simulated_;
   const bool may_write_;
   DemoReport report_;
@@ -310,7 +311,7 @@ class Demo {
   Phase* phase_ = nullptr;
   ExitCounts exits_before_;
   uint64_t overhead_before_ = 0;
-  fake::GuestReport guest_report_;
+  guest::GuestReport guest_report_;
   std::vector<Attached> attached_;
 };
 

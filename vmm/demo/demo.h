@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_DEMO_H_
-#define PASSTHRU_VMM_DEMO_H_
+#ifndef PASSTHRU_VMM_DEMO_DEMO_H_
+#define PASSTHRU_VMM_DEMO_DEMO_H_
 
 #include <ostream>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "pci/bdf.h"
-#include "testing/kernel_version.h"
-#include "vmm/demo_report.pb.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/vmm/demo/demo_report.pb.h"
 
 namespace passthru::vmm {
 
@@ -38,4 +38,4 @@ absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options);
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_DEMO_H_
+#endif  // PASSTHRU_VMM_DEMO_DEMO_H_

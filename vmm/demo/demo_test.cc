@@ -3,7 +3,7 @@
 // The whole path, through the demo: from a fixture to a guest that has used the
 // device and let go of it.
 
-#include "vmm/demo.h"
+#include "passthru/vmm/demo/demo.h"
 
 #include <cstddef>
 #include <filesystem>
@@ -18,10 +18,10 @@
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/kernel_version.h"
-#include "testing/kernel_version_test_name.h"
-#include "vmm/demo_report.pb.h"
-#include "vmm/demo_text.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version_test_name.h"
+#include "passthru/vmm/demo/demo_report.pb.h"
+#include "passthru/vmm/demo/demo_text.h"
 
 namespace passthru::vmm {
 namespace {

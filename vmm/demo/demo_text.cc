@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/demo_text.h"
+#include "passthru/vmm/demo/demo_text.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_DEMO_TEXT_H_
-#define PASSTHRU_VMM_DEMO_TEXT_H_
+#ifndef PASSTHRU_VMM_DEMO_DEMO_TEXT_H_
+#define PASSTHRU_VMM_DEMO_DEMO_TEXT_H_
 
 #include <string>
 
-#include "vmm/demo_report.pb.h"
+#include "passthru/vmm/demo/demo_report.pb.h"
 
 namespace passthru::vmm {
 
@@ -13,4 +13,4 @@ std::string RenderText(const DemoReport& report);
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_DEMO_TEXT_H_
+#endif  // PASSTHRU_VMM_DEMO_DEMO_TEXT_H_

@@ -22,12 +22,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "devices/vfio/find_group.h"
 #include "google/protobuf/util/json_util.h"
-#include "testing/kernel_version.h"
-#include "vmm/demo.h"
-#include "vmm/demo_report.pb.h"
-#include "vmm/demo_text.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/vmm/demo/demo.h"
+#include "passthru/vmm/demo/demo_report.pb.h"
+#include "passthru/vmm/demo/demo_text.h"
 
 namespace {
 
@@ -53,7 +53,7 @@ ABSL_FLAG(std::string, device, "",
           "another device for the same guest.")
     .OnUpdate([] { Collect(absl::GetFlag(FLAGS_device), Devices()); });
 ABSL_FLAG(std::string, fixture, "",
-          "A captured device (a textproto of testing/proto/device.proto) to "
+          "A captured device (a textproto of testing/fixture/device.proto) to "
           "simulate; by default the NVMe controller. Given again: another "
           "device for the same guest.")
     .OnUpdate([] { Collect(absl::GetFlag(FLAGS_fixture), Fixtures()); });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/process_resources.h"
+#include "passthru/vmm/demo/process_resources.h"
 
 #include <algorithm>
 #include <filesystem>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_PROCESS_RESOURCES_H_
-#define PASSTHRU_VMM_PROCESS_RESOURCES_H_
+#ifndef PASSTHRU_VMM_DEMO_PROCESS_RESOURCES_H_
+#define PASSTHRU_VMM_DEMO_PROCESS_RESOURCES_H_
 
 #include <string>
 #include <vector>
@@ -22,4 +22,4 @@ std::vector<std::string> NewResources(const std::vector<std::string>& before,
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_PROCESS_RESOURCES_H_
+#endif  // PASSTHRU_VMM_DEMO_PROCESS_RESOURCES_H_

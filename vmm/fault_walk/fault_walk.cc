@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/fault_walk.h"
+#include "passthru/vmm/fault_walk/fault_walk.h"
 
 #include <array>
 #include <cerrno>
@@ -24,27 +24,27 @@
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "devices/vfio_pci/device_report.h"
-#include "devices/vfio_pci/vfio_pci_device.h"
-#include "pci/bdf.h"
-#include "testing/guest/guest_edu.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/guest_nvme.h"
-#include "testing/guest/linux_msix.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
-#include "testing/guest_cpu.h"
-#include "testing/journal.h"
-#include "testing/leak_check.h"
-#include "testing/models/device_host.h"
-#include "testing/simulated_host.h"
-#include "vmm/device_manager.h"
-#include "vmm/guest_layout.h"
-#include "vmm/machine.h"
-#include "vmm/planned_fault.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/drivers/guest_edu.h"
+#include "passthru/testing/guest/drivers/guest_nvme.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_msix.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/fault_walk/planned_fault.h"
+#include "passthru/vmm/guest_layout.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
 namespace {
@@ -84,7 +84,7 @@ class LogLines final : public absl::LogSink {
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mutex_);
 };
 
-fake::GuestLayout WalkGuestLayout() {
+guest::GuestLayout WalkGuestLayout() {
   return {
       .dma_memory = {.base = uint64_t{1} << 20,
                      .size = kRamSize - (uint64_t{1} << 20)},
@@ -97,9 +97,9 @@ fake::GuestLayout WalkGuestLayout() {
 }
 
 // A vCPU that loses patience once the fault was injected.
-class ImpatientCpu final : public fake::GuestCpu {
+class ImpatientCpu final : public guest::GuestCpu {
  public:
-  ImpatientCpu(fake::GuestCpu* cpu, fake::FakeKvm* kvm,
+  ImpatientCpu(guest::GuestCpu* cpu, fake::FakeKvm* kvm,
                const PlannedFault* fault)
       : cpu_(cpu), kvm_(kvm), fault_(fault) {}
 
@@ -115,7 +115,7 @@ class ImpatientCpu final : public fake::GuestCpu {
   void Out(uint16_t port, unsigned width, uint32_t value) override {
     cpu_->Out(port, width, value);
   }
-  std::optional<fake::GuestInterrupt> WaitForInterrupt() override {
+  std::optional<guest::GuestInterrupt> WaitForInterrupt() override {
     const bool may_lose_one =
         may_lose_interrupts_ && fault_->injected() && !fault_->IsOptional();
     kvm_->SetGuestWaitLimit(may_lose_one ? kPatience : kPatienceWithoutFault);
@@ -126,7 +126,7 @@ class ImpatientCpu final : public fake::GuestCpu {
   void set_may_lose_interrupts(bool may) { may_lose_interrupts_ = may; }
 
  private:
-  fake::GuestCpu* const cpu_;
+  guest::GuestCpu* const cpu_;
   fake::FakeKvm* const kvm_;
   const PlannedFault* const fault_;
   bool may_lose_interrupts_ = false;
@@ -234,7 +234,7 @@ class Walk {
     CHECK_OK(bystander);
     bystander_ = *bystander;
     kernel().kvm().SetGuestProgram(
-        0, [this](fake::GuestCpu& cpu) { return RunGuest(cpu); });
+        0, [this](guest::GuestCpu& cpu) { return RunGuest(cpu); });
     VcpuRunner runner({
         .vcpu = &machine_->vcpu(0),
         .mmio = &machine_->mmio(),
@@ -259,16 +259,16 @@ class Walk {
   }
 
   // The guest's thread. Fails if something does that is not the subject's.
-  absl::Status RunGuest(fake::GuestCpu& real_cpu) {
+  absl::Status RunGuest(guest::GuestCpu& real_cpu) {
     ImpatientCpu cpu(&real_cpu, &kernel().kvm(), &fault_);
-    fake::GuestMachine machine(&cpu, WalkGuestLayout());
-    const auto edu = fake::ProbeDevice(&machine.config(), bystander_, {});
+    guest::GuestMachine machine(&cpu, WalkGuestLayout());
+    const auto edu = guest::ProbeDevice(&machine.config(), bystander_, {});
     if (edu == nullptr) return absl::InternalError("there is no bystander");
     machine.resources().Claim(*edu);
     if (absl::Status s = machine.resources().AssignUnclaimed(*edu); !s.ok()) {
       return s;
     }
-    auto bystander = fake::GuestEdu::Start(&machine, edu.get());
+    auto bystander = guest::GuestEdu::Start(&machine, edu.get());
     if (!bystander.ok()) return bystander.status();
     if (absl::Status s = Works(**bystander); !s.ok()) return s;
 
@@ -314,7 +314,7 @@ class Walk {
     return (*bystander)->Shutdown();
   }
 
-  static absl::Status Works(fake::GuestEdu& bystander) {
+  static absl::Status Works(guest::GuestEdu& bystander) {
     const auto factorial = bystander.Factorial(5);
     if (!factorial.ok()) return factorial.status();
     if (*factorial != 120) return absl::InternalError("5! is not 120");
@@ -322,8 +322,8 @@ class Walk {
   }
 
   // As the subject's driver sees it.
-  absl::Status RunSubject(fake::GuestMachine& machine, pci::Bdf bdf) {
-    const auto device = fake::ProbeDevice(&machine.config(), bdf, {});
+  absl::Status RunSubject(guest::GuestMachine& machine, pci::Bdf bdf) {
+    const auto device = guest::ProbeDevice(&machine.config(), bdf, {});
     if (device == nullptr) return absl::NotFoundError("no device answers");
     machine.resources().Claim(*device);
     if (absl::Status s = machine.resources().AssignUnclaimed(*device);
@@ -331,14 +331,14 @@ class Walk {
       return s;
     }
     {
-      auto nvme = fake::GuestNvme::Start(
+      auto nvme = guest::GuestNvme::Start(
           &machine, device.get(), {.queue_entries = 4, .status_looks = 1000});
       if (!nvme.ok()) return nvme.status();
       if (absl::Status s = (*nvme)->WriteAndVerify(0, kBlocks, 1); !s.ok()) {
         return s;
       }
       for (size_t i = 0; i < device->info.bars.size(); ++i) {
-        const fake::GuestBar& bar = device->info.bars[i];
+        const guest::GuestBar& bar = device->info.bars[i];
         if (bar.is_rom() || bar.is_io()) continue;
         if (absl::Status s = machine.resources().Move(*device, bar.index);
             !s.ok()) {
@@ -355,12 +355,12 @@ class Walk {
 
   // Interrupts while vectors are masked and unmasked: none is lost, none comes
   // twice. What is enabled stays so, for the unplug to find.
-  absl::Status StormMasks(fake::GuestMachine& machine,
-                          fake::LinuxPciDevice& device) {
-    if (absl::Status s = fake::PciEnableDevice(device); !s.ok()) return s;
-    fake::PciSetMaster(device);
+  absl::Status StormMasks(guest::GuestMachine& machine,
+                          guest::LinuxPciDevice& device) {
+    if (absl::Status s = guest::PciEnableDevice(device); !s.ok()) return s;
+    guest::PciSetMaster(device);
     auto msix =
-        fake::LinuxMsix::Enable(machine.irq_context(), device, kVectors);
+        guest::LinuxMsix::Enable(machine.irq_context(), device, kVectors);
     if (!msix.ok()) return msix.status();
     for (uint16_t i = 0; i < kVectors; ++i) {
       if (absl::Status s = (*msix)->Request(i, absl::StrCat("vector ", i),
@@ -390,11 +390,12 @@ class Walk {
   void Raise(uint16_t vector) {
     ++raised_[vector];
     CHECK_OK(host_.vfio().WithHardware(
-        kSubject,
-        [vector](fake::DeviceHost& device) { device.RaiseMsix(vector); }));
+        kSubject, [vector](models::DevicePlatform& device) {
+          device.RaiseMsix(vector);
+        }));
   }
 
-  absl::Status TakeAll(fake::GuestMachine& machine) {
+  absl::Status TakeAll(guest::GuestMachine& machine) {
     absl::Status status;
     if (taken_ != raised_) {
       status = machine.interrupts().WaitUntil(
@@ -421,7 +422,7 @@ class Walk {
   }
 
   // Hardware that was pulled out.
-  void CheckGone(fake::GuestCpu& cpu, fake::GuestMachine& machine,
+  void CheckGone(guest::GuestCpu& cpu, guest::GuestMachine& machine,
                  pci::Bdf subject) {
     Expect(devices_->Find(subject) == nullptr, "the subject is still there");
     Expect(machine.config().Read(subject, 0, 4) == 0xffffffff,
@@ -455,7 +456,7 @@ class Walk {
     WalkResult result{.problems = std::move(problems_)};
     if (fault_.injected()) {
       result.fault =
-          fake::JournalEntry{.call = fault_.call(), .error = fault_.error()}
+          journal::JournalEntry{.call = fault_.call(), .error = fault_.error()}
               .ToString();
     }
     result.choices = fault_.choices();

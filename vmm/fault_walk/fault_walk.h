@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_FAULT_WALK_H_
-#define PASSTHRU_VMM_FAULT_WALK_H_
+#ifndef PASSTHRU_VMM_FAULT_WALK_FAULT_WALK_H_
+#define PASSTHRU_VMM_FAULT_WALK_FAULT_WALK_H_
 
 #include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::vmm {
 
@@ -61,4 +61,4 @@ WalkResult RunFaultWalk(const WalkPlan& plan);
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_FAULT_WALK_H_
+#endif  // PASSTHRU_VMM_FAULT_WALK_FAULT_WALK_H_

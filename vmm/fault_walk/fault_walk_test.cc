@@ -4,7 +4,7 @@
 // nothing worse comes of it than a device that is not attached, is slower, or
 // is dead to its driver: no crash, no hang, no leak, no broken invariant, a
 // message, and the rest of the machine goes on.
-#include "vmm/fault_walk.h"
+#include "passthru/vmm/fault_walk/fault_walk.h"
 
 #include <cstddef>
 #include <cstdlib>
@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
-#include "testing/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::vmm {
 namespace {

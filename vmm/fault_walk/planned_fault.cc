@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/planned_fault.h"
+#include "passthru/vmm/fault_walk/planned_fault.h"
 
 #include <string.h>
 
@@ -26,7 +26,7 @@ std::string_view NameInMessages(std::string_view call) {
 
 // Calls whose failure is the user's to repair: the message says what is wrong
 // and what to do instead of the call's name (devices/vfio/explain.h).
-bool IsUsersToRepair(const fake::Call& call) {
+bool IsUsersToRepair(const journal::Call& call) {
   constexpr std::array<std::string_view, 5> kCalls = {
       "open", "readdir", "readlink", "VFIO_SET_IOMMU",
       "VFIO_GROUP_GET_DEVICE_FD"};
@@ -37,12 +37,12 @@ bool IsUsersToRepair(const fake::Call& call) {
 
 void PlannedFault::Arm(fake::FakeKernel& kernel) {
   kernel.faults().FailAsChosen(
-      [this](const fake::Call& call) { return Choose(call); });
+      [this](const journal::Call& call) { return Choose(call); });
 }
 
-std::optional<fake::Fault> PlannedFault::Choose(const fake::Call& call) {
+std::optional<journal::Fault> PlannedFault::Choose(const journal::Call& call) {
   if (call.Waits()) return std::nullopt;  // Tested elsewhere.
-  const fake::LinuxErrnos* const row = fake::FindLinuxErrnos(call);
+  const journal::LinuxErrnos* const row = journal::FindLinuxErrnos(call);
   if (row == nullptr) {
     unknown_.push_back(call.name);
     return std::nullopt;
@@ -55,11 +55,11 @@ std::optional<fake::Fault> PlannedFault::Choose(const fake::Call& call) {
     // In another order of threads this may be another call than last time.
     error_ = row->errnos[options_.choice % row->errnos.size()];
     injected_ = true;
-    return fake::Fault{.error = error_};
+    return journal::Fault{.error = error_};
   }
   // But for signals, which end.
   if (options_.for_good && row == row_ && error_ != EINTR) {
-    return fake::Fault{.error = error_};
+    return journal::Fault{.error = error_};
   }
   return std::nullopt;
 }

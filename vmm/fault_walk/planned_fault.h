@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_PLANNED_FAULT_H_
-#define PASSTHRU_VMM_PLANNED_FAULT_H_
+#ifndef PASSTHRU_VMM_FAULT_WALK_PLANNED_FAULT_H_
+#define PASSTHRU_VMM_FAULT_WALK_PLANNED_FAULT_H_
 
 #include <atomic>
 #include <cstddef>
@@ -9,10 +9,10 @@
 #include <string_view>
 #include <vector>
 
-#include "testing/call.h"
-#include "testing/fake_kernel.h"
-#include "testing/fault_injector.h"
-#include "testing/linux_errnos.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/fault_injector.h"
+#include "passthru/testing/journal/linux_errnos.h"
 
 namespace passthru::vmm {
 
@@ -36,7 +36,7 @@ class PlannedFault {
   static void Disarm(fake::FakeKernel& kernel) { kernel.faults().Clear(); }
 
   bool injected() const { return injected_; }
-  const fake::Call& call() const { return call_; }
+  const journal::Call& call() const { return call_; }
   int error() const { return error_; }
   // In how many ways the call can fail.
   size_t choices() const { return row_ == nullptr ? 0 : row_->errnos.size(); }
@@ -52,18 +52,18 @@ class PlannedFault {
   bool IsToldBy(std::string_view text, std::string_view device) const;
 
  private:
-  std::optional<fake::Fault> Choose(const fake::Call& call);
+  std::optional<journal::Fault> Choose(const journal::Call& call);
 
   const Options options_;
   // Written under the fault injector's mutex.
   size_t seen_ = 0;
   std::atomic<bool> injected_ = false;
-  const fake::LinuxErrnos* row_ = nullptr;
-  fake::Call call_;
+  const journal::LinuxErrnos* row_ = nullptr;
+  journal::Call call_;
   int error_ = 0;
   std::vector<std::string> unknown_;
 };
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_PLANNED_FAULT_H_
+#endif  // PASSTHRU_VMM_FAULT_WALK_PLANNED_FAULT_H_

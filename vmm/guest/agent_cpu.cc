@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/guest_agent/agent_cpu.h"
+#include "passthru/vmm/guest/agent_cpu.h"
 
 #include <algorithm>
 #include <cstring>
@@ -8,9 +8,9 @@
 #include "absl/log/log.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
-#include "devices/kvm/cpuid.h"
-#include "vmm/guest_agent/agent_image.h"
-#include "vmm/guest_layout.h"
+#include "passthru/devices/kvm/cpuid.h"
+#include "passthru/vmm/guest/agent_image.h"
+#include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
 namespace {
@@ -79,7 +79,7 @@ AgentCpu::~AgentCpu() {
   machine_->pio().Remove(port_);
 }
 
-void AgentCpu::Start(fake::GuestProgram program,
+void AgentCpu::Start(guest::GuestProgram program,
                      std::function<void()> end_vcpu) {
   end_vcpu_ = std::move(end_vcpu);
   thread_ = std::thread([this, program = std::move(program)] {
@@ -151,11 +151,11 @@ void AgentCpu::Out(uint16_t port, unsigned width, uint32_t value) {
       {.op = AgentOp::kOut, .width = width, .address = port, .value = value});
 }
 
-std::optional<fake::GuestInterrupt> AgentCpu::WaitForInterrupt() {
+std::optional<guest::GuestInterrupt> AgentCpu::WaitForInterrupt() {
   const auto vector = Execute({.op = AgentOp::kWait});
   if (!vector.has_value() || *vector == kTimeoutVector) return std::nullopt;
-  return fake::GuestInterrupt{.address = kMsiAddress,
-                              .data = static_cast<uint32_t>(*vector)};
+  return guest::GuestInterrupt{.address = kMsiAddress,
+                               .data = static_cast<uint32_t>(*vector)};
 }
 
 AgentMailbox& AgentCpu::mailbox() const {

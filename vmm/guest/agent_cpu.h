@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_GUEST_AGENT_AGENT_CPU_H_
-#define PASSTHRU_VMM_GUEST_AGENT_AGENT_CPU_H_
+#ifndef PASSTHRU_VMM_GUEST_AGENT_CPU_H_
+#define PASSTHRU_VMM_GUEST_AGENT_CPU_H_
 
 #include <cstdint>
 #include <functional>
@@ -14,10 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "devices/bus/bus_device.h"
-#include "testing/guest_cpu.h"
-#include "vmm/guest_agent/agent_layout.h"
-#include "vmm/machine.h"
+#include "passthru/devices/bus/bus_device.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/vmm/guest/agent_layout.h"
+#include "passthru/vmm/machine.h"
 
 namespace passthru::vmm {
 
@@ -33,7 +33,7 @@ namespace passthru::vmm {
 //
 // Thread-safe where it matters: the program's thread, the vCPU's and the
 // owner's.
-class AgentCpu final : public fake::GuestCpu {
+class AgentCpu final : public guest::GuestCpu {
  public:
   // Longer than any device here takes; a wait that ends this way is a failure
   // of the program, not a matter of timing.
@@ -50,7 +50,7 @@ class AgentCpu final : public fake::GuestCpu {
   // called, from the vCPU's thread within an exit or from the program's:
   // VcpuRunner::Stop(). (No exit ends a guest on every host: some KVMs do not
   // take a triple fault.)
-  void Start(fake::GuestProgram program, std::function<void()> end_vcpu);
+  void Start(guest::GuestProgram program, std::function<void()> end_vcpu);
   // Waits for the program and returns what it returned, or why the agent died.
   absl::Status Join();
   // From now on the program sees a platform that is gone, as GuestCpu says.
@@ -64,7 +64,7 @@ class AgentCpu final : public fake::GuestCpu {
   void Store(uint64_t address, unsigned width, uint64_t value) override;
   uint32_t In(uint16_t port, unsigned width) override;
   void Out(uint16_t port, unsigned width, uint32_t value) override;
-  std::optional<fake::GuestInterrupt> WaitForInterrupt() override;
+  std::optional<guest::GuestInterrupt> WaitForInterrupt() override;
   bool Stopping() const override;
 
  private:
@@ -119,4 +119,4 @@ class AgentCpu final : public fake::GuestCpu {
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_GUEST_AGENT_AGENT_CPU_H_
+#endif  // PASSTHRU_VMM_GUEST_AGENT_CPU_H_

@@ -3,7 +3,7 @@
 // The agent on this machine's own KVM. Nothing of it is simulated, so this is
 // also the proof that Machine and VcpuRunner work on a real kernel.
 
-#include "vmm/guest_agent/agent_cpu.h"
+#include "passthru/vmm/guest/agent_cpu.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -21,16 +21,16 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
-#include "devices/bus/bus_device.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "devices/kernel/mapped_region.h"
-#include "devices/memory/guest_address.h"
-#include "devices/memory/memory_area.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "vmm/guest_layout.h"
-#include "vmm/machine.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/devices/bus/bus_device.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/memory/guest_address.h"
+#include "passthru/devices/memory/memory_area.h"
+#include "passthru/vmm/guest_layout.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
 namespace {
@@ -84,7 +84,7 @@ class AgentCpuTest : public ::testing::Test {
   }
 
   // The program's status; the vCPU runs on this thread until the guest ends.
-  absl::Status Run(fake::GuestProgram program) {
+  absl::Status Run(guest::GuestProgram program) {
     agent_->Start(std::move(program), [this] { runner_->Stop(); });
     const absl::Status vcpu = runner_->Run();
     if (!vcpu.ok()) agent_->Stop();
@@ -113,7 +113,7 @@ TEST_F(AgentCpuTest, GuestReachesMappedMemoryAtEveryWidthWithoutAnExit) {
                               .kind = memory::MemoryArea::Kind::kDeviceBar,
                               .name = "BAR"});
   ASSERT_THAT(area, IsOk());
-  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+  const absl::Status status = Run([](guest::GuestCpu& cpu) {
     cpu.Store(kMmio64Base, 8, 0x1122334455667788);
     EXPECT_EQ(cpu.Load(kMmio64Base, 8), 0x1122334455667788u);
     EXPECT_EQ(cpu.Load(kMmio64Base + 1, 1), 0x77u);
@@ -133,7 +133,7 @@ TEST_F(AgentCpuTest, GuestReachesMappedMemoryAtEveryWidthWithoutAnExit) {
 }
 
 TEST_F(AgentCpuTest, LoadsAndStoresReachRamAtEveryWidth) {
-  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+  const absl::Status status = Run([](guest::GuestCpu& cpu) {
     cpu.Store(kFreeRam, 8, 0x1122334455667788);
     EXPECT_EQ(cpu.Load(kFreeRam, 8), 0x1122334455667788u);
     EXPECT_EQ(cpu.Load(kFreeRam + 1, 1), 0x77u);
@@ -156,7 +156,7 @@ TEST_F(AgentCpuTest, MmioAndPortsReachTheBusesWithTheirWidth) {
   const auto ports = std::make_shared<Scratch>();
   ASSERT_THAT(machine_->mmio().Add(kMmio64Base, 0x1000, memory, 0), IsOk());
   ASSERT_THAT(machine_->pio().Add(kPioBase, 0x10, ports, 0), IsOk());
-  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+  const absl::Status status = Run([](guest::GuestCpu& cpu) {
     cpu.Store(kMmio64Base + 8, 8, 0x8877665544332211);
     EXPECT_EQ(cpu.Load(kMmio64Base + 8, 4), 0x44332211u);
     EXPECT_EQ(cpu.Load(kMmio64Base + 8, 8), 0x8877665544332211u);
@@ -177,7 +177,7 @@ TEST_F(AgentCpuTest, MmioAndPortsReachTheBusesWithTheirWidth) {
 }
 
 TEST_F(AgentCpuTest, BothConfigurationMechanismsFindTheHostBridge) {
-  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+  const absl::Status status = Run([](guest::GuestCpu& cpu) {
     cpu.Out(kPciConfigPort, 4, 0x80000000);
     EXPECT_EQ(cpu.In(kPciConfigPort + 4, 4), 0x29c08086u);
     EXPECT_EQ(cpu.Load(kEcamBase, 4), 0x29c08086u);
@@ -189,7 +189,7 @@ TEST_F(AgentCpuTest, BothConfigurationMechanismsFindTheHostBridge) {
 
 TEST_F(AgentCpuTest, TakesMessagesInOrderOfArrival) {
   std::vector<uint32_t> taken;
-  const absl::Status status = Run([&](fake::GuestCpu& cpu) {
+  const absl::Status status = Run([&](guest::GuestCpu& cpu) {
     // The agent's first instructions turn the local APIC on; it has executed
     // them when it answers.
     cpu.In(kPciConfigPort, 4);
@@ -213,7 +213,7 @@ TEST_F(AgentCpuTest, TakesMessagesInOrderOfArrival) {
 }
 
 TEST_F(AgentCpuTest, ProgramsStatusComesBack) {
-  EXPECT_THAT(Run([](fake::GuestCpu&) {
+  EXPECT_THAT(Run([](guest::GuestCpu&) {
                 return absl::DataLossError("the device is on fire");
               }),
               StatusIs(absl::StatusCode::kDataLoss));
@@ -221,7 +221,7 @@ TEST_F(AgentCpuTest, ProgramsStatusComesBack) {
 
 TEST_F(AgentCpuTest, ExceptionInTheGuestEndsTheProgram) {
   // Beyond everything that the agent maps: a page fault, vector 14.
-  const absl::Status status = Run([](fake::GuestCpu& cpu) {
+  const absl::Status status = Run([](guest::GuestCpu& cpu) {
     EXPECT_EQ(cpu.Load(uint64_t{1} << 45, 4), ~uint64_t{0});
     EXPECT_TRUE(cpu.Stopping());
     EXPECT_EQ(cpu.WaitForInterrupt(), std::nullopt);

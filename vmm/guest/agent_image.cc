@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/guest_agent/agent_image.h"
+#include "passthru/vmm/guest/agent_image.h"
 
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "vmm/guest_agent/agent_layout.h"
+#include "passthru/vmm/guest/agent_layout.h"
 
 // agent.S.
 extern "C" {

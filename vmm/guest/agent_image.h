@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_GUEST_AGENT_AGENT_IMAGE_H_
-#define PASSTHRU_VMM_GUEST_AGENT_AGENT_IMAGE_H_
+#ifndef PASSTHRU_VMM_GUEST_AGENT_IMAGE_H_
+#define PASSTHRU_VMM_GUEST_AGENT_IMAGE_H_
 
 #include <linux/kvm.h>
 
@@ -31,4 +31,4 @@ void SetAgentRegisters(kvm_regs& regs, kvm_sregs& sregs);
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_GUEST_AGENT_AGENT_IMAGE_H_
+#endif  // PASSTHRU_VMM_GUEST_AGENT_IMAGE_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_GUEST_AGENT_AGENT_LAYOUT_H_
-#define PASSTHRU_VMM_GUEST_AGENT_AGENT_LAYOUT_H_
+#ifndef PASSTHRU_VMM_GUEST_AGENT_LAYOUT_H_
+#define PASSTHRU_VMM_GUEST_AGENT_LAYOUT_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -58,4 +58,4 @@ static_assert(offsetof(AgentMailbox, ring) == 0x100);
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_GUEST_AGENT_AGENT_LAYOUT_H_
+#endif  // PASSTHRU_VMM_GUEST_AGENT_LAYOUT_H_

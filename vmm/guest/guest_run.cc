@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/guest_run.h"
+#include "passthru/vmm/guest/guest_run.h"
 
 #include <utility>
 
-#include "vmm/guest_agent/agent_cpu.h"
-#include "vmm/guest_agent/agent_layout.h"
-#include "vmm/guest_layout.h"
+#include "passthru/vmm/guest/agent_cpu.h"
+#include "passthru/vmm/guest/agent_layout.h"
+#include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
 namespace {
 
 class SimulatedGuestRun final : public GuestRun {
  public:
-  SimulatedGuestRun(fake::FakeKernel* kernel, fake::GuestProgram program)
+  SimulatedGuestRun(fake::FakeKernel* kernel, guest::GuestProgram program)
       : kernel_(kernel) {
     kernel_->kvm().SetGuestProgram(0, std::move(program));
   }
@@ -29,7 +29,7 @@ class SimulatedGuestRun final : public GuestRun {
 
 class AgentGuestRun final : public GuestRun {
  public:
-  AgentGuestRun(std::unique_ptr<AgentCpu> agent, fake::GuestProgram program)
+  AgentGuestRun(std::unique_ptr<AgentCpu> agent, guest::GuestProgram program)
       : agent_(std::move(agent)), program_(std::move(program)) {}
 
   absl::Status Run(VcpuRunner& runner) override {
@@ -43,12 +43,12 @@ class AgentGuestRun final : public GuestRun {
 
  private:
   const std::unique_ptr<AgentCpu> agent_;
-  fake::GuestProgram program_;
+  guest::GuestProgram program_;
 };
 
 }  // namespace
 
-fake::GuestLayout GuestLayoutOf(Machine& machine) {
+guest::GuestLayout GuestLayoutOf(Machine& machine) {
   return {
       // Above what the agent keeps for itself.
       .dma_memory = {.base = kAgentReserved,
@@ -62,7 +62,8 @@ fake::GuestLayout GuestLayoutOf(Machine& machine) {
 }
 
 absl::StatusOr<std::unique_ptr<GuestRun>> GuestRun::Create(
-    Machine* machine, fake::FakeKernel* simulated, fake::GuestProgram program) {
+    Machine* machine, fake::FakeKernel* simulated,
+    guest::GuestProgram program) {
   if (simulated != nullptr) {
     return std::make_unique<SimulatedGuestRun>(simulated, std::move(program));
   }

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_GUEST_RUN_H_
-#define PASSTHRU_VMM_GUEST_RUN_H_
+#ifndef PASSTHRU_VMM_GUEST_GUEST_RUN_H_
+#define PASSTHRU_VMM_GUEST_GUEST_RUN_H_
 
 #include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "testing/fake_kernel.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest_cpu.h"
-#include "vmm/machine.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
 
 // What firmware tables would tell the guest of this machine.
-fake::GuestLayout GuestLayoutOf(Machine& machine);
+guest::GuestLayout GuestLayoutOf(Machine& machine);
 
 // Runs one guest program on vCPU 0 of a machine. How depends on whose KVM it
 // has: the simulated one runs it behind KVM_RUN, a real one through the agent.
@@ -28,7 +28,7 @@ class GuestRun {
   // machine outlives this.
   static absl::StatusOr<std::unique_ptr<GuestRun>> Create(
       Machine* machine, fake::FakeKernel* simulated,
-      fake::GuestProgram program);
+      guest::GuestProgram program);
   virtual ~GuestRun() = default;
 
   // Returns when the program has; its status, or why the vCPU stopped.
@@ -39,4 +39,4 @@ class GuestRun {
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_GUEST_RUN_H_
+#endif  // PASSTHRU_VMM_GUEST_GUEST_RUN_H_

@@ -12,10 +12,10 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/contract/observation.h"
-#include "testing/guest/guest_contract.h"
-#include "testing/simulated_host.h"
-#include "vmm/guest_contract_run.h"
+#include "passthru/testing/contract/guest/guest_contract.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/vmm/guest_contract/guest_contract_run.h"
 
 namespace passthru::vmm {
 namespace {
@@ -37,7 +37,7 @@ TEST(GuestContractKvmTest, GuestSeesWhatTheSimulatedOneSees) {
   const auto memory = host.AddFixture("testing/fixtures/ivshmem.textproto");
   ASSERT_THAT(memory, IsOk());
   host.kernel().StartDeviceThread();
-  std::vector<fake::Observation> observations;
+  std::vector<contract::Observation> observations;
   EXPECT_THAT(
       RunGuestContract(
           {.syscalls = &host.kernel(), .nvme = *nvme, .memory = *memory},
@@ -45,7 +45,8 @@ TEST(GuestContractKvmTest, GuestSeesWhatTheSimulatedOneSees) {
       IsOk());
   std::cout << "COUNT: " << observations.size()
             << " observations by a guest on this machine's KVM\n";
-  EXPECT_THAT(fake::DifferencesFromGuestTranscript(observations), IsEmpty());
+  EXPECT_THAT(contract::DifferencesFromGuestTranscript(observations),
+              IsEmpty());
   EXPECT_TRUE(host.kernel().CheckLeaks().empty()) << host.kernel().CheckLeaks();
 }
 

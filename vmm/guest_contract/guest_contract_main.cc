@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "devices/kernel/linux_syscalls.h"
-#include "pci/bdf.h"
-#include "testing/contract/observation.h"
-#include "testing/guest/guest_contract.h"
-#include "vmm/guest_contract_run.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/contract/guest/guest_contract.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/vmm/guest_contract/guest_contract_run.h"
 
 namespace passthru::vmm {
 namespace {
@@ -32,17 +32,17 @@ absl::Status Main(std::vector<std::string> arguments) {
   const auto memory = pci::Bdf::Parse(arguments[1]);
   if (!memory.ok()) return memory.status();
   kernel::LinuxSyscalls linux_kernel;
-  std::vector<fake::Observation> observations;
+  std::vector<contract::Observation> observations;
   absl::Status status = RunGuestContract(
       {.syscalls = &linux_kernel, .nvme = *nvme, .memory = *memory},
       observations);
   if (print) {
-    for (const fake::Observation& one : observations) {
+    for (const contract::Observation& one : observations) {
       std::cout << "  " << one.ToString() << "\n";
     }
   }
   const std::vector<std::string> differences =
-      fake::DifferencesFromGuestTranscript(observations);
+      contract::DifferencesFromGuestTranscript(observations);
   for (const std::string& difference : differences) {
     std::cout << "  DIFFERS: " << difference << "\n";
   }

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/guest_contract_run.h"
+#include "passthru/vmm/guest_contract/guest_contract_run.h"
 
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "testing/contract/observation.h"
-#include "testing/guest_cpu.h"
-#include "vmm/device_manager.h"
-#include "vmm/guest_run.h"
-#include "vmm/machine.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/guest/guest_run.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
 
-absl::Status RunGuestContract(const GuestContractHost& host,
-                              std::vector<fake::Observation>& observations) {
+absl::Status RunGuestContract(
+    const GuestContractHost& host,
+    std::vector<contract::Observation>& observations) {
   auto machine = Machine::Create({.syscalls = host.syscalls});
   if (!machine.ok()) return machine.status();
   auto devices = DeviceManager::Create(machine->get());
@@ -30,18 +31,19 @@ absl::Status RunGuestContract(const GuestContractHost& host,
                      .mmio = &(*machine)->mmio(),
                      .pio = &(*machine)->pio()});
   std::unique_ptr<GuestRun> run;
-  fake::GuestContractOptions options = {
+  contract::GuestContractOptions options = {
       .layout = GuestLayoutOf(**machine), .nvme = *nvme, .memory = *memory};
   options.exits = [&] {
     const ExitCounts counts = runner.counts();
-    return fake::GuestExits{.mmio_reads = counts.mmio_reads,
-                            .mmio_writes = counts.mmio_writes,
-                            .port_reads = counts.io_reads,
-                            .port_writes = counts.io_writes - run->overhead()};
+    return contract::GuestExits{
+        .mmio_reads = counts.mmio_reads,
+        .mmio_writes = counts.mmio_writes,
+        .port_reads = counts.io_reads,
+        .port_writes = counts.io_writes - run->overhead()};
   };
   auto created = GuestRun::Create(
-      machine->get(), host.simulated_kvm, [&](fake::GuestCpu& cpu) {
-        return fake::ObserveAsGuest(cpu, options, observations);
+      machine->get(), host.simulated_kvm, [&](guest::GuestCpu& cpu) {
+        return contract::ObserveAsGuest(cpu, options, observations);
       });
   if (!created.ok()) return created.status();
   run = *std::move(created);

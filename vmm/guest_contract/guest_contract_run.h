@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_VMM_GUEST_CONTRACT_RUN_H_
-#define PASSTHRU_VMM_GUEST_CONTRACT_RUN_H_
+#ifndef PASSTHRU_VMM_GUEST_CONTRACT_GUEST_CONTRACT_RUN_H_
+#define PASSTHRU_VMM_GUEST_CONTRACT_GUEST_CONTRACT_RUN_H_
 
 #include <vector>
 
 #include "absl/status/status.h"
-#include "devices/kernel/syscalls.h"
-#include "pci/bdf.h"
-#include "testing/contract/observation.h"
-#include "testing/fake_kernel.h"
-#include "testing/guest/guest_contract.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/contract/guest/guest_contract.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/host/fake_kernel.h"
 
 namespace passthru::vmm {
 
@@ -25,8 +25,8 @@ struct GuestContractHost {
 // Passes the devices through to a machine, lets the guest observe them, and
 // takes them away again.
 absl::Status RunGuestContract(const GuestContractHost& host,
-                              std::vector<fake::Observation>& observations);
+                              std::vector<contract::Observation>& observations);
 
 }  // namespace passthru::vmm
 
-#endif  // PASSTHRU_VMM_GUEST_CONTRACT_RUN_H_
+#endif  // PASSTHRU_VMM_GUEST_CONTRACT_GUEST_CONTRACT_RUN_H_

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guest contract on the simulated kernel. //vmm:guest_contract_kvm_test and
-// the lab run the same guest on real KVM, and want the same list.
-#include "testing/guest/guest_contract.h"
+// The guest contract on the simulated kernel.
+// //vmm/guest_contract:guest_contract_kvm_test and the lab run the same guest
+// on real KVM, and want the same list.
+#include "passthru/testing/contract/guest/guest_contract.h"
 
 #include <iostream>
 #include <string>
@@ -11,11 +12,11 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/contract/observation.h"
-#include "testing/kernel_version.h"
-#include "testing/kernel_version_test_name.h"
-#include "testing/simulated_host.h"
-#include "vmm/guest_contract_run.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version_test_name.h"
+#include "passthru/vmm/guest_contract/guest_contract_run.h"
 
 namespace passthru::vmm {
 namespace {
@@ -32,7 +33,7 @@ TEST_P(GuestContractTest, GuestSeesWhatItSeesOnLinux) {
   ASSERT_THAT(nvme, IsOk());
   const auto memory = host.AddFixture("testing/fixtures/ivshmem.textproto");
   ASSERT_THAT(memory, IsOk());
-  std::vector<fake::Observation> observations;
+  std::vector<contract::Observation> observations;
   EXPECT_THAT(RunGuestContract({.syscalls = &host.kernel(),
                                 .simulated_kvm = &host.kernel(),
                                 .nvme = *nvme,
@@ -41,7 +42,8 @@ TEST_P(GuestContractTest, GuestSeesWhatItSeesOnLinux) {
               IsOk());
   std::cout << "COUNT: " << observations.size()
             << " observations by a guest on the simulated KVM\n";
-  EXPECT_THAT(fake::DifferencesFromGuestTranscript(observations), IsEmpty());
+  EXPECT_THAT(contract::DifferencesFromGuestTranscript(observations),
+              IsEmpty());
   EXPECT_TRUE(host.kernel().CheckLeaks().empty()) << host.kernel().CheckLeaks();
 }
 

@@ -8,14 +8,14 @@
 #include <utility>
 #include <vector>
 
-#include "devices/vfio_pci/vfio_pci_device.h"
-#include "pci/bdf.h"
-#include "testing/guest_cpu.h"
-#include "testing/models/device_host.h"
-#include "testing/simulated_host.h"
-#include "testing/vfio/type1_iommu.h"
-#include "vmm/machine.h"
-#include "vmm/regression/transcript.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/vfio/type1_iommu.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/regression/transcript.h"
 
 namespace passthru::vmm {
 
@@ -53,11 +53,11 @@ class RegressionBench {
   }
 
   // The hardware does something.
-  void Act(const std::function<void(fake::DeviceHost&)>& action) const;
+  void Act(const std::function<void(models::DevicePlatform&)>& action) const;
 
   // Lets the VMM do what it still has to, and returns the messages that reached
   // the guest's local APICs since the last call.
-  std::vector<fake::GuestInterrupt> TakeMessages();
+  std::vector<guest::GuestInterrupt> TakeMessages();
 
  private:
   fake::SimulatedHost* const host_;

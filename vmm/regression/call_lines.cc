@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/regression/call_lines.h"
+#include "passthru/vmm/regression/call_lines.h"
 
 #include <linux/vfio.h>
 
@@ -18,15 +18,15 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
-#include "testing/call.h"
-#include "testing/journal.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/journal/vfio_offset.h"
 
 namespace passthru::vmm {
 namespace {
 
-using fake::CallField;
-using fake::JournalEntry;
+using journal::CallField;
+using journal::JournalEntry;
 
 // Calls in a loop that is folded.
 constexpr size_t kMaxPeriod = 12;
@@ -89,11 +89,11 @@ Item MakeItem(const JournalEntry& entry) {
     if (!IsShown(field)) continue;
     if (on_device && field.name == "offset") {
       const auto at = static_cast<uint64_t>(field.number);
-      const uint32_t region = fake::RegionOf(at);
+      const uint32_t region = journal::RegionOf(at);
       subject = region == VFIO_PCI_CONFIG_REGION_INDEX
                     ? "config"
                     : absl::StrCat("region ", region);
-      field.number = static_cast<int64_t>(fake::OffsetOf(at));
+      field.number = static_cast<int64_t>(journal::OffsetOf(at));
     }
     item.fields.push_back(std::move(field));
   }
@@ -189,7 +189,7 @@ size_t Turns(absl::Span<const Item> items, size_t first, size_t period) {
 }  // namespace
 
 std::vector<std::string> CallLines(
-    const std::vector<fake::JournalEntry>& entries) {
+    const std::vector<journal::JournalEntry>& entries) {
   std::vector<Item> items;
   std::map<std::string, int> counts;
   for (const JournalEntry& entry : entries) {

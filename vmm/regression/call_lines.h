@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "testing/journal.h"
+#include "passthru/testing/journal/journal.h"
 
 namespace passthru::vmm {
 
@@ -22,7 +22,7 @@ namespace passthru::vmm {
 //     KVM_IRQFD(vm, gsi=24..87, flags=0x0)
 //   64 epoll_ctl, 64 eventfd, 3 pread(config)
 std::vector<std::string> CallLines(
-    const std::vector<fake::JournalEntry>& entries);
+    const std::vector<journal::JournalEntry>& entries);
 
 }  // namespace passthru::vmm
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/regression/call_lines.h"
+#include "passthru/vmm/regression/call_lines.h"
 
 #include <cerrno>
 #include <cstdint>
@@ -10,15 +10,15 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/call.h"
-#include "testing/journal.h"
-#include "testing/vfio/vfio_offset.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/testing/journal/vfio_offset.h"
 
 namespace passthru::vmm {
 namespace {
 
-using fake::Call;
-using fake::JournalEntry;
+using journal::Call;
+using journal::JournalEntry;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
@@ -38,14 +38,14 @@ JournalEntry Slot(int64_t slot, uint64_t address) {
 
 JournalEntry Pread(uint32_t region, uint64_t offset) {
   Call call{.name = "pread", .subject = "vfio-device 0000:01:00.0"};
-  call.Number("count", 4).Hex("offset", fake::FileOffset(region, offset));
+  call.Number("count", 4).Hex("offset", journal::FileOffset(region, offset));
   return Made(call, /*result=*/4);
 }
 
 TEST(CallLinesTest, DescriptorsAndAddressesAreLeftOut) {
   Call call{.name = "mmap",
             .subject = "vfio-device 0000:01:00.0",
-            .result_kind = fake::CallField::Kind::kHostAddress};
+            .result_kind = journal::CallField::Kind::kHostAddress};
   call.HostAddress("addr", 0x7f0000000000).Fd("fd", 12).Hex("length", 0x1000);
   EXPECT_THAT(CallLines({Made(call, 0x7f0000001000)}),
               ElementsAre("mmap(device, length=0x1000)"));

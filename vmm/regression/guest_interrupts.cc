@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/regression/guest_interrupts.h"
+#include "passthru/vmm/regression/guest_interrupts.h"
 
 #include <linux/pci_regs.h>
 
@@ -19,21 +19,21 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "devices/interrupts/msix_vector_group.h"
-#include "devices/vfio_pci/device_report.h"
-#include "testing/guest/linux_irq_vectors.h"
-#include "testing/guest/linux_msi.h"
-#include "testing/guest/linux_msix.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/msi_allocator.h"
-#include "testing/guest_cpu.h"
-#include "testing/models/device_host.h"
-#include "vmm/guest_layout.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/linux/linux_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_msi.h"
+#include "passthru/testing/guest/linux/linux_msix.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
 namespace {
 
-using fake::GuestMessage;
+using guest::GuestMessage;
 
 // The guest has one CPU, which has vectors for that many, whatever else it
 // uses. (Linux would spread more over its CPUs.)
@@ -43,12 +43,12 @@ constexpr uint16_t kMaxVectors = 128;
 // what arrives.
 class VectorCheck {
  public:
-  VectorCheck(fake::GuestMachine& guest, RegressionBench& bench,
-              fake::LinuxIrqVectors& vectors, vfio_pci::InterruptKind kind)
+  VectorCheck(guest::GuestMachine& guest, RegressionBench& bench,
+              guest::LinuxIrqVectors& vectors, vfio_pci::InterruptKind kind)
       : guest_(guest), bench_(bench), vectors_(vectors), kind_(kind) {}
 
   void Fire(uint16_t vector) {
-    bench_.Act([&](fake::DeviceHost& hardware) {
+    bench_.Act([&](models::DevicePlatform& hardware) {
       if (kind_ == vfio_pci::InterruptKind::kMsix) {
         hardware.RaiseMsix(vector);
       } else {
@@ -152,13 +152,13 @@ class VectorCheck {
   }
 
  private:
-  fake::GuestMachine& guest_;
+  guest::GuestMachine& guest_;
   RegressionBench& bench_;
-  fake::LinuxIrqVectors& vectors_;
+  guest::LinuxIrqVectors& vectors_;
   const vfio_pci::InterruptKind kind_;
 };
 
-absl::Status RequestAll(fake::LinuxIrqVectors& vectors) {
+absl::Status RequestAll(guest::LinuxIrqVectors& vectors) {
   for (uint16_t vector = 0; vector < vectors.count(); ++vector) {
     if (absl::Status s =
             vectors.Request(vector, absl::StrCat("vector ", vector), [] {});
@@ -169,7 +169,7 @@ absl::Status RequestAll(fake::LinuxIrqVectors& vectors) {
   return absl::OkStatus();
 }
 
-std::string EnableLine(const fake::LinuxIrqVectors& vectors, uint16_t there) {
+std::string EnableLine(const guest::LinuxIrqVectors& vectors, uint16_t there) {
   const GuestMessage first = vectors.message(0);
   const GuestMessage last =
       vectors.message(static_cast<uint16_t>(vectors.count() - 1));
@@ -178,7 +178,7 @@ std::string EnableLine(const fake::LinuxIrqVectors& vectors, uint16_t there) {
       there, first.address, first.data, last.data);
 }
 
-void CheckFunctionMask(fake::LinuxMsix& msix, VectorCheck& check,
+void CheckFunctionMask(guest::LinuxMsix& msix, VectorCheck& check,
                        Transcript& transcript) {
   msix.SetFunctionMask(true);
   for (uint16_t vector = 0; vector < msix.count(); ++vector) check.Fire(vector);
@@ -198,7 +198,7 @@ void CheckFunctionMask(fake::LinuxMsix& msix, VectorCheck& check,
   }
 }
 
-void CheckFreed(fake::LinuxIrqVectors& vectors, VectorCheck& check,
+void CheckFreed(guest::LinuxIrqVectors& vectors, VectorCheck& check,
                 Transcript& transcript) {
   vectors.Free();
   check.Fire(0);
@@ -208,14 +208,14 @@ void CheckFreed(fake::LinuxIrqVectors& vectors, VectorCheck& check,
   }
 }
 
-absl::Status CheckMsix(fake::GuestMachine& guest, fake::LinuxPciDevice& device,
-                       RegressionBench& bench) {
-  const uint16_t there = fake::MsixVectorCount(device);
+absl::Status CheckMsix(guest::GuestMachine& guest,
+                       guest::LinuxPciDevice& device, RegressionBench& bench) {
+  const uint16_t there = guest::MsixVectorCount(device);
   if (there == 0) return absl::OkStatus();
   Transcript& transcript = bench.transcript();
   transcript.Begin("MSI-X: bring up");
-  auto vectors = fake::LinuxMsix::Enable(guest.irq_context(), device,
-                                         std::min(there, kMaxVectors));
+  auto vectors = guest::LinuxMsix::Enable(guest.irq_context(), device,
+                                          std::min(there, kMaxVectors));
   if (!vectors.ok()) return vectors.status();
   if (absl::Status s = RequestAll(**vectors); !s.ok()) return s;
   transcript.Line(EnableLine(**vectors, there));
@@ -236,7 +236,7 @@ absl::Status CheckMsix(fake::GuestMachine& guest, fake::LinuxPciDevice& device,
 }
 
 // The offset of MSI's pending bits, where vectors can be masked at all.
-std::optional<uint16_t> MsiPendingOffset(const fake::LinuxPciDevice& device) {
+std::optional<uint16_t> MsiPendingOffset(const guest::LinuxPciDevice& device) {
   const uint16_t at = device.FindCapability(PCI_CAP_ID_MSI);
   const uint16_t control = device.ReadWord(at + PCI_MSI_FLAGS);
   if ((control & PCI_MSI_FLAGS_MASKBIT) == 0) return std::nullopt;
@@ -245,13 +245,13 @@ std::optional<uint16_t> MsiPendingOffset(const fake::LinuxPciDevice& device) {
   return static_cast<uint16_t>(at + pending);
 }
 
-absl::Status CheckMsi(fake::GuestMachine& guest, fake::LinuxPciDevice& device,
+absl::Status CheckMsi(guest::GuestMachine& guest, guest::LinuxPciDevice& device,
                       RegressionBench& bench) {
-  const uint16_t there = fake::MsiVectorCount(device);
+  const uint16_t there = guest::MsiVectorCount(device);
   if (there == 0) return absl::OkStatus();
   Transcript& transcript = bench.transcript();
   transcript.Begin("MSI: bring up");
-  auto vectors = fake::LinuxMsi::Enable(guest.irq_context(), device, there);
+  auto vectors = guest::LinuxMsi::Enable(guest.irq_context(), device, there);
   if (!vectors.ok()) return vectors.status();
   if (absl::Status s = RequestAll(**vectors); !s.ok()) return s;
   transcript.Line(EnableLine(**vectors, there));
@@ -273,7 +273,7 @@ absl::Status CheckMsi(fake::GuestMachine& guest, fake::LinuxPciDevice& device,
   return absl::OkStatus();
 }
 
-void CheckIntx(fake::LinuxPciDevice& device, RegressionBench& bench) {
+void CheckIntx(guest::LinuxPciDevice& device, RegressionBench& bench) {
   Transcript& transcript = bench.transcript();
   transcript.Begin("INTx");
   const uint8_t pin = device.info.interrupt_pin;
@@ -291,7 +291,8 @@ void CheckIntx(fake::LinuxPciDevice& device, RegressionBench& bench) {
     }
   };
   const auto assert_pin = [&](bool asserted) {
-    bench.Act([&](fake::DeviceHost& hardware) { hardware.SetIntx(asserted); });
+    bench.Act(
+        [&](models::DevicePlatform& hardware) { hardware.SetIntx(asserted); });
   };
   assert_pin(true);
   expect(true, "the device asserts its pin");
@@ -300,10 +301,10 @@ void CheckIntx(fake::LinuxPciDevice& device, RegressionBench& bench) {
   assert_pin(false);
   bench.kvm().Acknowledge(gsi);
   expect(false, "the device releases it, the guest acknowledges");
-  fake::PciIntx(device, false);
+  guest::PciIntx(device, false);
   assert_pin(true);
   expect(false, "asserted with interrupts disabled in COMMAND");
-  fake::PciIntx(device, true);
+  guest::PciIntx(device, true);
   expect(true, "enabled there");
   assert_pin(false);
   bench.kvm().Acknowledge(gsi);
@@ -312,24 +313,24 @@ void CheckIntx(fake::LinuxPciDevice& device, RegressionBench& bench) {
 
 }  // namespace
 
-absl::Status CheckInterrupts(fake::GuestMachine& guest,
-                             fake::LinuxPciDevice& device,
+absl::Status CheckInterrupts(guest::GuestMachine& guest,
+                             guest::LinuxPciDevice& device,
                              RegressionBench& bench) {
   CheckIntx(device, bench);
   if (absl::Status s = CheckMsix(guest, device, bench); !s.ok()) return s;
   return CheckMsi(guest, device, bench);
 }
 
-absl::Status LeaveInterruptsOn(fake::GuestMachine& guest,
-                               fake::LinuxPciDevice& device,
+absl::Status LeaveInterruptsOn(guest::GuestMachine& guest,
+                               guest::LinuxPciDevice& device,
                                RegressionBench& bench) {
   vfio_pci::InterruptKind kind = vfio_pci::InterruptKind::kMsix;
-  absl::StatusOr<std::unique_ptr<fake::LinuxIrqVectors>> vectors;
-  if (fake::MsixVectorCount(device) != 0) {
-    vectors = fake::LinuxMsix::Enable(guest.irq_context(), device, 1);
-  } else if (fake::MsiVectorCount(device) != 0) {
+  absl::StatusOr<std::unique_ptr<guest::LinuxIrqVectors>> vectors;
+  if (guest::MsixVectorCount(device) != 0) {
+    vectors = guest::LinuxMsix::Enable(guest.irq_context(), device, 1);
+  } else if (guest::MsiVectorCount(device) != 0) {
     kind = vfio_pci::InterruptKind::kMsi;
-    vectors = fake::LinuxMsi::Enable(guest.irq_context(), device, 1);
+    vectors = guest::LinuxMsi::Enable(guest.irq_context(), device, 1);
   } else {
     return absl::OkStatus();
   }

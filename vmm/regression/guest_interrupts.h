@@ -3,9 +3,9 @@
 #define PASSTHRU_VMM_REGRESSION_GUEST_INTERRUPTS_H_
 
 #include "absl/status/status.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/linux_pci_device.h"
-#include "vmm/regression/bench.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/vmm/regression/bench.h"
 
 // The interrupts of a regression run: each kind that the guest finds is brought
 // up as Linux does it and every vector is put to the test. Sections of the
@@ -15,13 +15,13 @@
 namespace passthru::vmm {
 
 // INTx, MSI-X, MSI: whatever there is.
-absl::Status CheckInterrupts(fake::GuestMachine& guest,
-                             fake::LinuxPciDevice& device,
+absl::Status CheckInterrupts(guest::GuestMachine& guest,
+                             guest::LinuxPciDevice& device,
                              RegressionBench& bench);
 
 // Leaves one vector of the best kind on, after seeing that it works.
-absl::Status LeaveInterruptsOn(fake::GuestMachine& guest,
-                               fake::LinuxPciDevice& device,
+absl::Status LeaveInterruptsOn(guest::GuestMachine& guest,
+                               guest::LinuxPciDevice& device,
                                RegressionBench& bench);
 
 }  // namespace passthru::vmm

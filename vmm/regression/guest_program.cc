@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/regression/guest_program.h"
+#include "passthru/vmm/regression/guest_program.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -11,14 +11,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "devices/vfio_pci/bar_area.h"
-#include "devices/vfio_pci/device_report.h"
-#include "pci/bar.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
-#include "vmm/regression/guest_interrupts.h"
+#include "passthru/devices/vfio_pci/bar_area.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/pci/bar.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/vmm/regression/guest_interrupts.h"
 
 namespace passthru::vmm {
 namespace {
@@ -51,7 +51,7 @@ std::string HexRow(const std::vector<uint8_t>& bytes, size_t offset) {
 
 class RegressionGuest {
  public:
-  RegressionGuest(fake::GuestCpu& cpu, const fake::GuestLayout& layout,
+  RegressionGuest(guest::GuestCpu& cpu, const guest::GuestLayout& layout,
                   RegressionBench& bench)
       : cpu_(cpu),
         machine_(&cpu, layout),
@@ -76,7 +76,7 @@ class RegressionGuest {
  private:
   absl::Status Enumerate() {
     transcript_.Begin("Enumeration and sizing");
-    auto devices = fake::ScanBus0(&machine_.config(), {});
+    auto devices = guest::ScanBus0(&machine_.config(), {});
     for (auto& device : devices) {
       machine_.resources().Claim(*device);
       if (device->info.bdf == bench_.guest_bdf()) device_ = std::move(device);
@@ -85,14 +85,14 @@ class RegressionGuest {
       return absl::NotFoundError(absl::StrCat("the guest finds no device at ",
                                               bench_.guest_bdf().ToString()));
     }
-    const fake::GuestPciInfo& info = device_->info;
+    const guest::GuestPciInfo& info = device_->info;
     transcript_.Line(absl::StrFormat(
         "found %04x:%04x, class %06x, %d bytes of configuration space, %d BARs",
         info.vendor_id, info.device_id, info.class_code, info.config_size,
         info.bars.size()));
     for (const std::string& error : info.bar_errors) transcript_.Line(error);
     for (const pci::Bar& bar : bench_.device().bars()) {
-      const fake::GuestBar* const sized = device_->FindBar(bar.index.value());
+      const guest::GuestBar* const sized = device_->FindBar(bar.index.value());
       if (sized == nullptr || sized->size != bar.size) {
         transcript_.Problem(absl::StrFormat(
             "the guest sizes BAR %d to %d bytes", bar.index.value(),
@@ -155,16 +155,16 @@ class RegressionGuest {
         !s.ok()) {
       return s;
     }
-    if (absl::Status s = fake::PciEnableDevice(*device_); !s.ok()) return s;
-    fake::PciSetMaster(*device_);
+    if (absl::Status s = guest::PciEnableDevice(*device_); !s.ok()) return s;
+    guest::PciSetMaster(*device_);
     return absl::OkStatus();
   }
 
-  uint32_t Load(const fake::GuestBar& bar, uint64_t address, unsigned width) {
+  uint32_t Load(const guest::GuestBar& bar, uint64_t address, unsigned width) {
     return bar.is_io() ? cpu_.In(static_cast<uint16_t>(address), width)
                        : static_cast<uint32_t>(cpu_.Load(address, width));
   }
-  void Store(const fake::GuestBar& bar, uint64_t address, unsigned width,
+  void Store(const guest::GuestBar& bar, uint64_t address, unsigned width,
              uint32_t value) {
     if (bar.is_io()) {
       cpu_.Out(static_cast<uint16_t>(address), width, value);
@@ -180,7 +180,7 @@ class RegressionGuest {
     for (const BarReport& report : bench_.device().Describe().bars) {
       // The BAR, then its areas.
       std::vector<std::string> lines = vfio_pci::ToLines(report);
-      const fake::GuestBar* const bar =
+      const guest::GuestBar* const bar =
           device_->FindBar(report.bar.index.value());
       if (bar != nullptr && !bar->is_rom() && report.placed) {
         for (size_t i = 0; i < report.areas.size(); ++i) {
@@ -196,7 +196,7 @@ class RegressionGuest {
     }
   }
 
-  std::string LookAt(const fake::GuestBar& bar, const BarAreaReport& report) {
+  std::string LookAt(const guest::GuestBar& bar, const BarAreaReport& report) {
     const vfio_pci::BarArea& area = report.area;
     Look look = {
         .bar = bar.index,
@@ -225,7 +225,7 @@ class RegressionGuest {
 
   // Whether every part of the BAR reads as it did; `when` is for the problem.
   void LookAgain(int bar, std::string_view when) {
-    const fake::GuestBar* const at = device_->FindBar(bar);
+    const guest::GuestBar* const at = device_->FindBar(bar);
     for (const Look& look : looks_) {
       if (look.bar != bar) continue;
       const uint32_t value = Load(*at, at->address + look.offset, look.width);
@@ -236,7 +236,7 @@ class RegressionGuest {
   }
 
   absl::Status MoveBars() {
-    for (const fake::GuestBar& bar : device_->info.bars) {
+    for (const guest::GuestBar& bar : device_->info.bars) {
       if (bar.is_rom()) continue;
       transcript_.Begin(absl::StrCat("BAR", bar.index, " moves"));
       const uint64_t from = bar.address;
@@ -263,7 +263,7 @@ class RegressionGuest {
     transcript_.EndMeasurement();
     const std::vector<uint8_t> before = ReadConfiguration();
     transcript_.Begin("Function level reset by the guest");
-    const absl::Status status = fake::PciResetFunction(*device_);
+    const absl::Status status = guest::PciResetFunction(*device_);
     if (absl::IsNotFound(status)) {
       transcript_.Line("the guest sees no way to");
     } else if (!status.ok()) {
@@ -276,20 +276,20 @@ class RegressionGuest {
 
   void Sleep() {
     const std::vector<uint8_t> before = ReadConfiguration();
-    const fake::PciSavedState saved = fake::PciSaveState(*device_);
+    const guest::PciSavedState saved = guest::PciSaveState(*device_);
     transcript_.Begin("To D3hot and back");
     absl::Status status =
-        fake::PciSetPowerState(*device_, fake::PciPowerState::kD3hot);
+        guest::PciSetPowerState(*device_, guest::PciPowerState::kD3hot);
     if (absl::IsNotFound(status)) {
       transcript_.Line("no power management");
       return;
     }
     if (status.ok()) {
       ShowContents();
-      status = fake::PciSetPowerState(*device_, fake::PciPowerState::kD0);
+      status = guest::PciSetPowerState(*device_, guest::PciPowerState::kD0);
     }
     if (!status.ok()) transcript_.Problem(status.ToString());
-    fake::PciRestoreState(*device_, saved);
+    guest::PciRestoreState(*device_, saved);
     transcript_.EndMeasurement();
     ShowChanges(before);
     ShowContents();
@@ -297,7 +297,7 @@ class RegressionGuest {
 
   void ResetMachine() {
     const std::vector<uint8_t> before = ReadConfiguration();
-    saved_ = fake::PciSaveState(*device_);
+    saved_ = guest::PciSaveState(*device_);
     transcript_.Begin("Reset of the machine");
     if (absl::Status s = bench_.device().Reset(); !s.ok()) {
       transcript_.Line(s.ToString());
@@ -308,7 +308,7 @@ class RegressionGuest {
 
   absl::Status UseAgain() {
     transcript_.Begin("In use again");
-    fake::PciRestoreState(*device_, saved_);
+    guest::PciRestoreState(*device_, saved_);
     ShowContents();
     return LeaveInterruptsOn(machine_, *device_, bench_);
   }
@@ -317,7 +317,7 @@ class RegressionGuest {
   void ShowContents() {
     std::string line;
     for (const Look& look : looks_) {
-      const fake::GuestBar* const bar = device_->FindBar(look.bar);
+      const guest::GuestBar* const bar = device_->FindBar(look.bar);
       absl::StrAppendFormat(&line, "%sBAR%d+0x%x reads 0x%x",
                             line.empty() ? "" : ", ", look.bar, look.offset,
                             Load(*bar, bar->address + look.offset, look.width));
@@ -325,20 +325,20 @@ class RegressionGuest {
     if (!line.empty()) transcript_.Line(line);
   }
 
-  fake::GuestCpu& cpu_;
-  fake::GuestMachine machine_;
+  guest::GuestCpu& cpu_;
+  guest::GuestMachine machine_;
   RegressionBench& bench_;
   Transcript& transcript_;
-  std::unique_ptr<fake::LinuxPciDevice> device_;
+  std::unique_ptr<guest::LinuxPciDevice> device_;
   uint32_t pattern_ = 0x5a5a5a00;
   std::vector<Look> looks_;
-  fake::PciSavedState saved_;
+  guest::PciSavedState saved_;
 };
 
 }  // namespace
 
-absl::Status RunRegressionGuest(fake::GuestCpu& cpu,
-                                const fake::GuestLayout& layout,
+absl::Status RunRegressionGuest(guest::GuestCpu& cpu,
+                                const guest::GuestLayout& layout,
                                 RegressionBench& bench) {
   return RegressionGuest(cpu, layout, bench).Run();
 }

@@ -3,9 +3,9 @@
 #define PASSTHRU_VMM_REGRESSION_GUEST_PROGRAM_H_
 
 #include "absl/status/status.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest_cpu.h"
-#include "vmm/regression/bench.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/vmm/regression/bench.h"
 
 namespace passthru::vmm {
 
@@ -15,8 +15,8 @@ namespace passthru::vmm {
 // Every step is a section of the bench's transcript.
 //
 // Fails where the guest cannot go on; what is wrong otherwise is a problem.
-absl::Status RunRegressionGuest(fake::GuestCpu& cpu,
-                                const fake::GuestLayout& layout,
+absl::Status RunRegressionGuest(guest::GuestCpu& cpu,
+                                const guest::GuestLayout& layout,
                                 RegressionBench& bench);
 
 }  // namespace passthru::vmm

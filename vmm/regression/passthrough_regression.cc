@@ -16,11 +16,11 @@
 #include "absl/flags/usage.h"
 #include "absl/log/globals.h"
 #include "absl/log/initialize.h"
-#include "testing/kernel_version.h"
-#include "vmm/regression/regression.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/vmm/regression/regression.h"
 
 ABSL_FLAG(std::string, fixture, "",
-          "The captured device: a textproto of testing/proto/device.proto.");
+          "The captured device: a textproto of testing/fixture/device.proto.");
 ABSL_FLAG(std::string, kernel, "6.12",
           "Which kernel the simulated one answers as: 6.1, 6.12, 6.18 or 7.2.");
 

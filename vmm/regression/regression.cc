@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/regression/regression.h"
+#include "passthru/vmm/regression/regression.h"
 
 #include <memory>
 #include <string>
@@ -9,20 +9,20 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "pci/bdf.h"
-#include "testing/fake_kernel.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest_cpu.h"
-#include "testing/leak_check.h"
-#include "testing/simulated_host.h"
-#include "testing/vfio/fixture.h"
-#include "vmm/device_manager.h"
-#include "vmm/guest_run.h"
-#include "vmm/machine.h"
-#include "vmm/regression/bench.h"
-#include "vmm/regression/guest_program.h"
-#include "vmm/regression/transcript.h"
-#include "vmm/vcpu_runner.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/leak_check.h"
+#include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/guest/guest_run.h"
+#include "passthru/vmm/machine.h"
+#include "passthru/vmm/regression/bench.h"
+#include "passthru/vmm/regression/guest_program.h"
+#include "passthru/vmm/regression/transcript.h"
+#include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
 namespace {
@@ -41,9 +41,9 @@ fake::SimulatedHost::Options HostOptions(fake::KernelVersion version) {
 
 absl::Status RunGuest(fake::SimulatedHost& host, Machine& machine,
                       RegressionBench& bench) {
-  const fake::GuestLayout layout = GuestLayoutOf(machine);
+  const guest::GuestLayout layout = GuestLayoutOf(machine);
   auto guest = GuestRun::Create(&machine, &host.kernel(),
-                                [&bench, &layout](fake::GuestCpu& cpu) {
+                                [&bench, &layout](guest::GuestCpu& cpu) {
                                   return RunRegressionGuest(cpu, layout, bench);
                                 });
   if (!guest.ok()) return guest.status();
@@ -85,7 +85,7 @@ absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
 
 absl::StatusOr<RegressionResult> RunRegression(
     const RegressionOptions& options) {
-  auto fixture = fake::LoadFixture(options.fixture);
+  auto fixture = fixture::LoadFixture(options.fixture);
   if (!fixture.ok()) return fixture.status();
   fixture->clear_model();
   const auto device = pci::Bdf::Parse(fixture->bdf());

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "testing/kernel_version.h"
-#include "testing/simulated_host.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::vmm {
 

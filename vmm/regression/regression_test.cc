@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/regression/regression.h"
+#include "passthru/vmm/regression/regression.h"
 
 #include <cerrno>
 
@@ -7,10 +7,10 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/call.h"
-#include "testing/fault_injector.h"
-#include "testing/kernel_version.h"
-#include "testing/simulated_host.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/fault_injector.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::vmm {
 namespace {
@@ -29,7 +29,7 @@ constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 void Fail(RegressionOptions& options, const char* call, int error) {
   options.prepare = [call, error](fake::SimulatedHost& host) {
     host.kernel().faults().FailNthOf(call, 1, error,
-                                     fake::FaultInjector::Mode::kSticky);
+                                     journal::FaultInjector::Mode::kSticky);
   };
 }
 
@@ -71,7 +71,7 @@ TEST(RegressionTest, BarThatIsNotMappedAnyMoreIsSeen) {
   RegressionOptions options = {.fixture = kEdu};
   options.prepare = [](fake::SimulatedHost& host) {
     host.kernel().faults().FailWhen(
-        [](const fake::Call& call) {
+        [](const journal::Call& call) {
           return call.name == "mmap" && call.subject.starts_with("vfio-device");
         },
         ENOMEM);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm/regression/transcript.h"
+#include "passthru/vmm/regression/transcript.h"
 
 #include <cstdint>
 #include <string>
@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "testing/journal.h"
-#include "vmm/regression/call_lines.h"
+#include "passthru/testing/journal/journal.h"
+#include "passthru/vmm/regression/call_lines.h"
 
 namespace passthru::vmm {
 namespace {

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "testing/fake_kernel.h"
-#include "testing/fake_vcpu.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::vmm {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The guest contract but for interrupts, which are in guest_contract_nvme.cc.
-#include "testing/guest/guest_contract.h"
+#include "passthru/testing/contract/guest/guest_contract.h"
 
 #include <linux/pci_regs.h>
 
@@ -13,9 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/guest/guest_observer.h"
+#include "passthru/testing/contract/guest/guest_questions.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 constexpr uint16_t kStandardHeader = 0x40;
@@ -26,7 +26,7 @@ constexpr pci::Bdf kNobody(0, 0, 31, 7);
 
 // One function's header, and whether both mechanisms show it at every width
 // and alignment.
-void ObserveHeader(GuestObserver& observer, std::string_view name,
+void ObserveHeader(GuestQuestions& observer, std::string_view name,
                    pci::Bdf bdf) {
   for (uint16_t at = 0; at < kStandardHeader; at += 4) {
     observer.Note(absl::StrFormat("%s %02x by port", name, at),
@@ -53,9 +53,9 @@ void ObserveHeader(GuestObserver& observer, std::string_view name,
 
 // Interrupt Line is a scratch register: what is written shows, by the other
 // mechanism too. The rest of its dword is read-only.
-void ObserveConfigWrites(GuestObserver& observer, pci::Bdf bdf) {
-  PortConfigAccess& ports = observer.ports();
-  EcamConfigAccess& ecam = observer.ecam();
+void ObserveConfigWrites(GuestQuestions& observer, pci::Bdf bdf) {
+  guest::PortConfigAccess& ports = observer.ports();
+  guest::EcamConfigAccess& ecam = observer.ecam();
   const uint32_t before = ecam.Read(bdf, PCI_INTERRUPT_LINE, 1);
   ports.Write(bdf, PCI_INTERRUPT_LINE, 1, 0x5a);
   observer.Note("write 1 by port, read by ECAM",
@@ -69,7 +69,7 @@ void ObserveConfigWrites(GuestObserver& observer, pci::Bdf bdf) {
   ecam.Write(bdf, PCI_INTERRUPT_LINE, 1, before);
 }
 
-void ObserveConfig(GuestObserver& observer) {
+void ObserveConfig(GuestQuestions& observer) {
   observer.Section("config");
   const pci::Bdf nvme = observer.options().nvme;
   ObserveHeader(observer, "nvme", nvme);
@@ -89,8 +89,8 @@ void ObserveConfig(GuestObserver& observer) {
 }
 
 // PCI 3.0, 6.2.5.1, with decode off as it wants.
-void ObserveSizing(GuestObserver& observer, std::string_view name, pci::Bdf bdf,
-                   int bar) {
+void ObserveSizing(GuestQuestions& observer, std::string_view name,
+                   pci::Bdf bdf, int bar) {
   const uint64_t address = observer.BarAddress(bdf, bar);
   observer.SetMemoryDecode(bdf, false);
   observer.SetBarAddress(bdf, bar, ~uint64_t{0});
@@ -106,7 +106,7 @@ void ObserveSizing(GuestObserver& observer, std::string_view name, pci::Bdf bdf,
 }
 
 // Plain memory of a device: every width and alignment is as good as any.
-void ObserveMappedMemory(GuestObserver& observer) {
+void ObserveMappedMemory(GuestQuestions& observer) {
   observer.Section("mapped");
   const uint64_t base =
       observer.BarAddress(observer.options().memory, /*bar=*/2);
@@ -132,9 +132,10 @@ void ObserveMappedMemory(GuestObserver& observer) {
 
 }  // namespace
 
-absl::Status ObserveAsGuest(GuestCpu& cpu, const GuestContractOptions& options,
+absl::Status ObserveAsGuest(guest::GuestCpu& cpu,
+                            const GuestContractOptions& options,
                             std::vector<Observation>& observations) {
-  GuestObserver observer(&cpu, &options, &observations);
+  GuestQuestions observer(&cpu, &options, &observations);
   ObserveConfig(observer);
   observer.Section("sizing");
   ObserveSizing(observer, "nvme", options.nvme, 0);
@@ -146,4 +147,4 @@ absl::Status ObserveAsGuest(GuestCpu& cpu, const GuestContractOptions& options,
                         : absl::OkStatus();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

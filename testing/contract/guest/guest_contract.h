@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_GUEST_CONTRACT_H_
-#define PASSTHRU_TESTING_GUEST_GUEST_CONTRACT_H_
+#ifndef PASSTHRU_TESTING_CONTRACT_GUEST_GUEST_CONTRACT_H_
+#define PASSTHRU_TESTING_CONTRACT_GUEST_GUEST_CONTRACT_H_
 
 #include <cstdint>
 #include <functional>
@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "pci/bdf.h"
-#include "testing/contract/observation.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest_cpu.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
 // How often the vCPU left the guest so far, for the guest's own accesses.
 struct GuestExits {
@@ -24,7 +24,7 @@ struct GuestExits {
 };
 
 struct GuestContractOptions {
-  GuestLayout layout;
+  guest::GuestLayout layout;
   // In the guest: QEMU's NVMe controller, and its ivshmem-plain with 4 MiB of
   // shared memory, at the addresses that their BARs were first given.
   pci::Bdf nvme;
@@ -38,7 +38,8 @@ struct GuestContractOptions {
 // observation is appended as it is made, so that a failure shows how far it
 // came: "mapped: load 4 of memory -> 0x44332211, no exit". The media of disks
 // is not written.
-absl::Status ObserveAsGuest(GuestCpu& cpu, const GuestContractOptions& options,
+absl::Status ObserveAsGuest(guest::GuestCpu& cpu,
+                            const GuestContractOptions& options,
                             std::vector<Observation>& observations);
 
 // What the guest saw on real KVM with real VFIO: QEMU's devices of a lab with
@@ -50,6 +51,6 @@ std::vector<Observation> GuestTranscript();
 std::vector<std::string> DifferencesFromGuestTranscript(
     const std::vector<Observation>& observations);
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
-#endif  // PASSTHRU_TESTING_GUEST_GUEST_CONTRACT_H_
+#endif  // PASSTHRU_TESTING_CONTRACT_GUEST_GUEST_CONTRACT_H_

@@ -18,15 +18,15 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/guest/guest_observer.h"
-#include "testing/guest/nvme_queue_pair.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/contract/guest/guest_questions.h"
+#include "passthru/testing/guest/drivers/nvme_queue_pair.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
-using nvme::Command;
-using nvme::Completion;
+using models::nvme::Command;
+using models::nvme::Completion;
 
 constexpr uint64_t kMessageAddress = 0xfee00000;
 // The admin queue's vector has the higher priority (its class is vector / 16,
@@ -43,9 +43,9 @@ constexpr uint16_t kQueueEntries = 16;
 constexpr uint64_t kMove = uint64_t{64} << 20;
 
 // One run of the controller, from reset to shutdown.
-class NvmeObserver {
+class NvmeQuestions {
  public:
-  explicit NvmeObserver(GuestObserver& observer)
+  explicit NvmeQuestions(GuestQuestions& observer)
       : observer_(observer),
         bdf_(observer.options().nvme),
         bar_(observer.BarAddress(bdf_, 0)) {}
@@ -90,25 +90,25 @@ class NvmeObserver {
   // Notes that vector 0 has not interrupted since: the next is the I/O queue's.
   absl::Status NoteQuiet(std::string_view question);
 
-  Command Identify() const;
+  models::nvme::Command Identify() const;
   // Takes the admin queue's completions, and notes them.
   absl::Status NoteCompletions(std::string_view question, size_t expected);
   // A command of the admin queue; its interrupt is taken and noted.
-  absl::Status Run(const Command& command, std::string_view what);
+  absl::Status Run(const models::nvme::Command& command, std::string_view what);
 
-  GuestObserver& observer_;
+  GuestQuestions& observer_;
   const pci::Bdf bdf_;
   uint64_t bar_;
   uint16_t capability_ = 0;
   uint64_t table_ = 0;
   uint64_t pending_ = 0;
-  std::optional<NvmeQueuePair> admin_;
-  std::optional<NvmeQueuePair> io_;
+  std::optional<guest::NvmeQueuePair> admin_;
+  std::optional<guest::NvmeQueuePair> io_;
   uint64_t buffer_ = 0;
 };
 
-absl::Status NvmeObserver::FindTable() {
-  EcamConfigAccess& ecam = observer_.ecam();
+absl::Status NvmeQuestions::FindTable() {
+  guest::EcamConfigAccess& ecam = observer_.ecam();
   auto at = static_cast<uint16_t>(ecam.Read(bdf_, PCI_CAPABILITY_LIST, 1));
   for (int i = 0; i < 48 && at >= PCI_STD_HEADER_SIZEOF; ++i) {
     if (ecam.Read(bdf_, at, 1) == PCI_CAP_ID_MSIX) {
@@ -128,7 +128,7 @@ absl::Status NvmeObserver::FindTable() {
 }
 
 // The table is emulated: every access exits, and shows what was written.
-void NvmeObserver::ObserveTable() {
+void NvmeQuestions::ObserveTable() {
   const uint64_t entry = Entry(0);
   observer_.Load("a vector's control, after reset",
                  entry + PCI_MSIX_ENTRY_VECTOR_CTRL, 4);
@@ -148,16 +148,17 @@ void NvmeObserver::ObserveTable() {
   observer_.Load("behind the table", Entry(65), 4);
 }
 
-void NvmeObserver::SetMessage(unsigned vector, uint32_t data) {
+void NvmeQuestions::SetMessage(unsigned vector, uint32_t data) {
   const uint64_t entry = Entry(vector);
   observer_.cpu().Store(entry + PCI_MSIX_ENTRY_LOWER_ADDR, 8, kMessageAddress);
   observer_.cpu().Store(entry + PCI_MSIX_ENTRY_DATA, 4, data);
 }
 
-absl::Status NvmeObserver::WaitForReady(bool ready) {
+absl::Status NvmeQuestions::WaitForReady(bool ready) {
   for (int i = 0; i < kLooks && !observer_.cpu().Stopping(); ++i) {
-    const uint32_t status = Register(nvme::kRegCsts);
-    if (((status & nvme::kCstsReady) != 0) == ready) return absl::OkStatus();
+    const uint32_t status = Register(models::nvme::kRegCsts);
+    if (((status & models::nvme::kCstsReady) != 0) == ready)
+      return absl::OkStatus();
     // An exit, after which the device has had its turn.
     PendingBits();
   }
@@ -166,15 +167,15 @@ absl::Status NvmeObserver::WaitForReady(bool ready) {
                    ready ? "ready" : "disabled"));
 }
 
-absl::Status NvmeObserver::WaitForPending() {
+absl::Status NvmeQuestions::WaitForPending() {
   for (int i = 0; i < kLooks && !observer_.cpu().Stopping(); ++i) {
     if (PendingBits() != 0) return absl::OkStatus();
   }
   return absl::DeadlineExceededError("guest: no MSI-X vector becomes pending");
 }
 
-absl::Status NvmeObserver::NoteInterrupt(std::string_view question) {
-  const std::optional<GuestInterrupt> taken =
+absl::Status NvmeQuestions::NoteInterrupt(std::string_view question) {
+  const std::optional<guest::GuestInterrupt> taken =
       observer_.cpu().WaitForInterrupt();
   if (!taken.has_value()) {
     return absl::DeadlineExceededError(
@@ -186,9 +187,9 @@ absl::Status NvmeObserver::NoteInterrupt(std::string_view question) {
   return absl::OkStatus();
 }
 
-absl::Status NvmeObserver::NoteQuiet(std::string_view question) {
-  Command flush;
-  flush.set_opcode(nvme::IoOpcode::kFlush);
+absl::Status NvmeQuestions::NoteQuiet(std::string_view question) {
+  models::nvme::Command flush;
+  flush.set_opcode(models::nvme::IoOpcode::kFlush);
   flush.set_namespace_id(1);
   if (auto id = io_->Submit(flush); !id.ok()) return id.status();
   absl::Status status = NoteInterrupt(question);
@@ -196,24 +197,26 @@ absl::Status NvmeObserver::NoteQuiet(std::string_view question) {
   return status;
 }
 
-Command NvmeObserver::Identify() const {
-  Command identify;
-  identify.set_opcode(nvme::AdminOpcode::kIdentify);
+models::nvme::Command NvmeQuestions::Identify() const {
+  models::nvme::Command identify;
+  identify.set_opcode(models::nvme::AdminOpcode::kIdentify);
   identify.set_prp1(buffer_);
-  identify.set_dword(10, nvme::kCnsController);
+  identify.set_dword(10, models::nvme::kCnsController);
   return identify;
 }
 
-absl::Status NvmeObserver::NoteCompletions(std::string_view question,
-                                           size_t expected) {
-  std::vector<Completion> done = admin_->Process();
+absl::Status NvmeQuestions::NoteCompletions(std::string_view question,
+                                            size_t expected) {
+  std::vector<models::nvme::Completion> done = admin_->Process();
   for (int i = 0; i < kLooks && done.size() < expected; ++i) {
     if (observer_.cpu().Stopping()) break;
     PendingBits();  // An exit, after which the device has had its turn.
-    for (const Completion& more : admin_->Process()) done.push_back(more);
+    for (const models::nvme::Completion& more : admin_->Process())
+      done.push_back(more);
   }
   const auto good = std::ranges::count_if(
-      done, [](const Completion& one) { return one.status.ok(); });
+      done,
+      [](const models::nvme::Completion& one) { return one.status.ok(); });
   observer_.Note(question, absl::StrCat(good, " of ", done.size(), " good"));
   return done.size() == expected
              ? absl::OkStatus()
@@ -221,21 +224,22 @@ absl::Status NvmeObserver::NoteCompletions(std::string_view question,
                    "guest: ", done.size(), " completions: ", question));
 }
 
-absl::Status NvmeObserver::Run(const Command& command, std::string_view what) {
+absl::Status NvmeQuestions::Run(const models::nvme::Command& command,
+                                std::string_view what) {
   if (auto id = admin_->Submit(command); !id.ok()) return id.status();
   if (absl::Status s = NoteInterrupt(what); !s.ok()) return s;
   return NoteCompletions(absl::StrCat(what, ", the command"), 1);
 }
 
 // NVMe 1.4, 7.6.1.
-absl::Status NvmeObserver::StartController() {
-  const auto doorbells = [this] { return bar_ + nvme::kRegDoorbells; };
-  auto admin = NvmeQueuePair::Create(&observer_.cpu(), &observer_.ram(), 0,
-                                     kQueueEntries, doorbells);
+absl::Status NvmeQuestions::StartController() {
+  const auto doorbells = [this] { return bar_ + models::nvme::kRegDoorbells; };
+  auto admin = guest::NvmeQueuePair::Create(&observer_.cpu(), &observer_.ram(),
+                                            0, kQueueEntries, doorbells);
   if (!admin.ok()) return admin.status();
   admin_ = *std::move(admin);
-  auto io = NvmeQueuePair::Create(&observer_.cpu(), &observer_.ram(), 1,
-                                  kQueueEntries, doorbells);
+  auto io = guest::NvmeQueuePair::Create(&observer_.cpu(), &observer_.ram(), 1,
+                                         kQueueEntries, doorbells);
   if (!io.ok()) return io.status();
   io_ = *std::move(io);
   auto buffer = observer_.ram().AllocatePages(1);
@@ -244,45 +248,47 @@ absl::Status NvmeObserver::StartController() {
 
   observer_.ecam().Write(bdf_, PCI_COMMAND, 2,
                          PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-  SetRegister(nvme::kRegCc, 0);
+  SetRegister(models::nvme::kRegCc, 0);
   if (absl::Status s = WaitForReady(false); !s.ok()) return s;
   const uint32_t last = kQueueEntries - 1;
-  SetRegister(nvme::kRegAqa, last << 16 | last);
-  observer_.Store("the admin submission queue's register", bar_ + nvme::kRegAsq,
-                  8, admin_->submission_base());
-  observer_.Load("the admin submission queue's register", bar_ + nvme::kRegAsq,
-                 8);
-  SetRegister(nvme::kRegAcq, static_cast<uint32_t>(admin_->completion_base()));
-  SetRegister(nvme::kRegAcq + 4,
+  SetRegister(models::nvme::kRegAqa, last << 16 | last);
+  observer_.Store("the admin submission queue's register",
+                  bar_ + models::nvme::kRegAsq, 8, admin_->submission_base());
+  observer_.Load("the admin submission queue's register",
+                 bar_ + models::nvme::kRegAsq, 8);
+  SetRegister(models::nvme::kRegAcq,
+              static_cast<uint32_t>(admin_->completion_base()));
+  SetRegister(models::nvme::kRegAcq + 4,
               static_cast<uint32_t>(admin_->completion_base() >> 32));
   // The NVM command set, or all that there are where CAP.CSS bit 6 says so.
   const uint32_t command_set =
-      (Register(nvme::kRegCap + 4) & uint32_t{1} << 11) != 0 ? 6 : 0;
-  SetRegister(nvme::kRegCc, uint32_t{Completion::kSizeShift} << 20 |
-                                uint32_t{Command::kSizeShift} << 16 |
-                                command_set << 4 | nvme::kCcEnable);
+      (Register(models::nvme::kRegCap + 4) & uint32_t{1} << 11) != 0 ? 6 : 0;
+  SetRegister(models::nvme::kRegCc,
+              uint32_t{models::nvme::Completion::kSizeShift} << 20 |
+                  uint32_t{models::nvme::Command::kSizeShift} << 16 |
+                  command_set << 4 | models::nvme::kCcEnable);
   return WaitForReady(true);
 }
 
-absl::Status NvmeObserver::CreateIoQueue() {
+absl::Status NvmeQuestions::CreateIoQueue() {
   const uint32_t size_and_id = uint32_t{kQueueEntries - 1} << 16 | 1;
   constexpr uint32_t kContiguous = 1;
   constexpr uint32_t kInterruptsEnabled = 2;
-  Command create;
-  create.set_opcode(nvme::AdminOpcode::kCreateIoCompletionQueue);
+  models::nvme::Command create;
+  create.set_opcode(models::nvme::AdminOpcode::kCreateIoCompletionQueue);
   create.set_prp1(io_->completion_base());
   create.set_dword(10, size_and_id);
   create.set_dword(11, 1 << 16 | kInterruptsEnabled | kContiguous);
   if (absl::Status s = Run(create, "Create I/O Completion Queue"); !s.ok()) {
     return s;
   }
-  create.set_opcode(nvme::AdminOpcode::kCreateIoSubmissionQueue);
+  create.set_opcode(models::nvme::AdminOpcode::kCreateIoSubmissionQueue);
   create.set_prp1(io_->submission_base());
   create.set_dword(11, 1 << 16 | kContiguous);
   return Run(create, "Create I/O Submission Queue");
 }
 
-absl::Status NvmeObserver::ObserveDelivery() {
+absl::Status NvmeQuestions::ObserveDelivery() {
   observer_.Section("msix");
   SetMessage(0, kAdminVector);
   SetMessage(1, kIoVector);
@@ -296,7 +302,7 @@ absl::Status NvmeObserver::ObserveDelivery() {
   return NoteQuiet("the other queue's command completes");
 }
 
-absl::Status NvmeObserver::ObserveMasking() {
+absl::Status NvmeQuestions::ObserveMasking() {
   SetMasked(0, true);
   if (auto id = admin_->Submit(Identify()); !id.ok()) return id.status();
   if (absl::Status s = WaitForPending(); !s.ok()) return s;
@@ -331,7 +337,7 @@ absl::Status NvmeObserver::ObserveMasking() {
 }
 
 // Registers, table and doorbells answer at the new address and not at the old.
-absl::Status NvmeObserver::ObserveMoves() {
+absl::Status NvmeQuestions::ObserveMoves() {
   observer_.Section("move");
   for (const bool decoding : {false, true}) {
     const std::string_view how = decoding ? "decoding" : "not decoding";
@@ -341,8 +347,8 @@ absl::Status NvmeObserver::ObserveMoves() {
     observer_.SetBarAddress(bdf_, 0, bar_);
     observer_.SetMemoryDecode(bdf_, true);
     observer_.Note(absl::StrCat("moved, ", how), observer_.BarAddress(bdf_, 0));
-    observer_.Load("the version", bar_ + nvme::kRegVs, 4);
-    observer_.Load("the version, where it was", old + nvme::kRegVs, 4);
+    observer_.Load("the version", bar_ + models::nvme::kRegVs, 4);
+    observer_.Load("the version, where it was", old + models::nvme::kRegVs, 4);
     observer_.Load("a vector's data", Entry(0) + PCI_MSIX_ENTRY_DATA, 4);
     observer_.Load("a vector's data, where it was",
                    old + table_ + PCI_MSIX_ENTRY_DATA, 4);
@@ -352,41 +358,41 @@ absl::Status NvmeObserver::ObserveMoves() {
   return NoteQuiet("the other queue's command completes");
 }
 
-void NvmeObserver::ObserveDecode() {
+void NvmeQuestions::ObserveDecode() {
   observer_.Section("decode");
   observer_.SetMemoryDecode(bdf_, false);
-  observer_.Load("the version, off", bar_ + nvme::kRegVs, 4);
-  observer_.Load("the capabilities, off", bar_ + nvme::kRegCap, 8);
+  observer_.Load("the version, off", bar_ + models::nvme::kRegVs, 4);
+  observer_.Load("the capabilities, off", bar_ + models::nvme::kRegCap, 8);
   observer_.Load("a vector's data, off", Entry(0) + PCI_MSIX_ENTRY_DATA, 4);
-  observer_.Store("the controller's configuration, off", bar_ + nvme::kRegCc, 4,
-                  0);
+  observer_.Store("the controller's configuration, off",
+                  bar_ + models::nvme::kRegCc, 4, 0);
   observer_.Store("a vector's data, off", Entry(0) + PCI_MSIX_ENTRY_DATA, 4,
                   0xff);
   observer_.SetMemoryDecode(bdf_, true);
-  observer_.Load("the version, on", bar_ + nvme::kRegVs, 4);
-  observer_.Load("the status, on", bar_ + nvme::kRegCsts, 4);
+  observer_.Load("the version, on", bar_ + models::nvme::kRegVs, 4);
+  observer_.Load("the status, on", bar_ + models::nvme::kRegCsts, 4);
   observer_.Load("a vector's data, on", Entry(0) + PCI_MSIX_ENTRY_DATA, 4);
 }
 
-absl::Status NvmeObserver::StopController() {
+absl::Status NvmeQuestions::StopController() {
   SetMasked(0, true);
   SetMasked(1, true);
   SetMessageControl(0);
-  SetRegister(nvme::kRegCc, 0);
+  SetRegister(models::nvme::kRegCc, 0);
   absl::Status status = WaitForReady(false);
   observer_.ecam().Write(bdf_, PCI_COMMAND, 2, 0);
   return status;
 }
 
-absl::Status NvmeObserver::Run() {
+absl::Status NvmeQuestions::Run() {
   observer_.Section("registers");
   if (absl::Status s = FindTable(); !s.ok()) return s;
   // (The upper half of CAP is not the same in all of QEMU's versions.)
   for (const unsigned width : {1u, 2u, 4u}) {
-    observer_.Load("the capabilities", bar_ + nvme::kRegCap, width);
+    observer_.Load("the capabilities", bar_ + models::nvme::kRegCap, width);
   }
   for (const unsigned width : {1u, 2u, 4u, 8u}) {
-    observer_.Load("the version", bar_ + nvme::kRegVs, width);
+    observer_.Load("the version", bar_ + models::nvme::kRegVs, width);
   }
   observer_.Section("trapped");
   ObserveTable();
@@ -404,8 +410,8 @@ absl::Status NvmeObserver::Run() {
 
 }  // namespace
 
-absl::Status ObserveNvme(GuestObserver& observer) {
-  return NvmeObserver(observer).Run();
+absl::Status ObserveNvme(GuestQuestions& observer) {
+  return NvmeQuestions(observer).Run();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

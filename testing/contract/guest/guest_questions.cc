@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_observer.h"
+#include "passthru/testing/contract/guest/guest_questions.h"
 
 #include <linux/pci_regs.h>
 
@@ -12,10 +12,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
-GuestObserver::GuestObserver(GuestCpu* cpu, const GuestContractOptions* options,
-                             std::vector<Observation>* observations)
+GuestQuestions::GuestQuestions(guest::GuestCpu* cpu,
+                               const GuestContractOptions* options,
+                               std::vector<Observation>* observations)
     : cpu_(cpu),
       options_(options),
       observations_(observations),
@@ -23,16 +24,16 @@ GuestObserver::GuestObserver(GuestCpu* cpu, const GuestContractOptions* options,
       ports_(cpu),
       ecam_(cpu, options->layout.ecam) {}
 
-void GuestObserver::Note(std::string_view question, std::string_view answer) {
+void GuestQuestions::Note(std::string_view question, std::string_view answer) {
   observations_->push_back(
       {section_, std::string(question), std::string(answer)});
 }
 
-void GuestObserver::Note(std::string_view question, uint64_t value) {
+void GuestQuestions::Note(std::string_view question, uint64_t value) {
   Note(question, absl::StrFormat("%#x", value));
 }
 
-std::string GuestObserver::ExitsOf(absl::FunctionRef<void()> action) {
+std::string GuestQuestions::ExitsOf(absl::FunctionRef<void()> action) {
   const GuestExits before = options_->exits();
   action();
   const GuestExits after = options_->exits();
@@ -47,8 +48,8 @@ std::string GuestObserver::ExitsOf(absl::FunctionRef<void()> action) {
   return exits.empty() ? "no exit" : absl::StrJoin(exits, ", ");
 }
 
-void GuestObserver::Load(std::string_view question, uint64_t address,
-                         unsigned width) {
+void GuestQuestions::Load(std::string_view question, uint64_t address,
+                          unsigned width) {
   uint64_t value = 0;
   const std::string exits =
       ExitsOf([&] { value = cpu_->Load(address, width); });
@@ -56,30 +57,30 @@ void GuestObserver::Load(std::string_view question, uint64_t address,
        absl::StrFormat("%#x, %s", value, exits));
 }
 
-void GuestObserver::Store(std::string_view question, uint64_t address,
-                          unsigned width, uint64_t value) {
+void GuestQuestions::Store(std::string_view question, uint64_t address,
+                           unsigned width, uint64_t value) {
   const std::string exits =
       ExitsOf([&] { cpu_->Store(address, width, value); });
   Note(absl::StrCat("store ", width, " to ", question), exits);
 }
 
-void GuestObserver::SetMemoryDecode(pci::Bdf bdf, bool on) {
+void GuestQuestions::SetMemoryDecode(pci::Bdf bdf, bool on) {
   const uint32_t command = ecam_.Read(bdf, PCI_COMMAND, 2);
   ecam_.Write(
       bdf, PCI_COMMAND, 2,
       on ? command | PCI_COMMAND_MEMORY : command & ~PCI_COMMAND_MEMORY);
 }
 
-uint64_t GuestObserver::BarAddress(pci::Bdf bdf, int bar) {
+uint64_t GuestQuestions::BarAddress(pci::Bdf bdf, int bar) {
   const auto at = static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar);
   const uint32_t low = ecam_.Read(bdf, at, 4) & ~uint32_t{0xf};
   return uint64_t{ecam_.Read(bdf, at + 4, 4)} << 32 | low;
 }
 
-void GuestObserver::SetBarAddress(pci::Bdf bdf, int bar, uint64_t address) {
+void GuestQuestions::SetBarAddress(pci::Bdf bdf, int bar, uint64_t address) {
   const auto at = static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar);
   ecam_.Write(bdf, at, 4, static_cast<uint32_t>(address));
   ecam_.Write(bdf, at + 4, 4, static_cast<uint32_t>(address >> 32));
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

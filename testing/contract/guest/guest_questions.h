@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_GUEST_OBSERVER_H_
-#define PASSTHRU_TESTING_GUEST_GUEST_OBSERVER_H_
+#ifndef PASSTHRU_TESTING_CONTRACT_GUEST_GUEST_QUESTIONS_H_
+#define PASSTHRU_TESTING_CONTRACT_GUEST_GUEST_QUESTIONS_H_
 
 #include <cstdint>
 #include <string>
@@ -9,28 +9,28 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "pci/bdf.h"
-#include "testing/contract/observation.h"
-#include "testing/guest/config_access.h"
-#include "testing/guest/guest_contract.h"
-#include "testing/guest/guest_ram.h"
-#include "testing/guest_cpu.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/contract/guest/guest_contract.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/linux/config_access.h"
+#include "passthru/testing/guest/linux/guest_ram.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
 // What the parts of the guest contract share: the CPU, the ways to
 // configuration space, and the list that they write.
 //
 // Used by the guest's thread only.
-class GuestObserver {
+class GuestQuestions {
  public:
-  GuestObserver(GuestCpu* cpu, const GuestContractOptions* options,
-                std::vector<Observation>* observations);
+  GuestQuestions(guest::GuestCpu* cpu, const GuestContractOptions* options,
+                 std::vector<Observation>* observations);
 
-  GuestCpu& cpu() { return *cpu_; }
-  GuestRam& ram() { return ram_; }
-  PortConfigAccess& ports() { return ports_; }
-  EcamConfigAccess& ecam() { return ecam_; }
+  guest::GuestCpu& cpu() { return *cpu_; }
+  guest::GuestRam& ram() { return ram_; }
+  guest::PortConfigAccess& ports() { return ports_; }
+  guest::EcamConfigAccess& ecam() { return ecam_; }
   const GuestContractOptions& options() const { return *options_; }
 
   void Section(std::string_view name) { section_ = name; }
@@ -51,19 +51,19 @@ class GuestObserver {
   void SetBarAddress(pci::Bdf bdf, int bar, uint64_t address);
 
  private:
-  GuestCpu* const cpu_;
+  guest::GuestCpu* const cpu_;
   const GuestContractOptions* const options_;
   std::vector<Observation>* const observations_;
-  GuestRam ram_;
-  PortConfigAccess ports_;
-  EcamConfigAccess ecam_;
+  guest::GuestRam ram_;
+  guest::PortConfigAccess ports_;
+  guest::EcamConfigAccess ecam_;
   std::string section_;
 };
 
 // Interrupts and what is around them, on the NVMe controller; its memory decode
 // is on. Fails when it cannot go on.
-absl::Status ObserveNvme(GuestObserver& observer);
+absl::Status ObserveNvme(GuestQuestions& observer);
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
-#endif  // PASSTHRU_TESTING_GUEST_GUEST_OBSERVER_H_
+#endif  // PASSTHRU_TESTING_CONTRACT_GUEST_GUEST_QUESTIONS_H_

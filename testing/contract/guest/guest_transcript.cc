@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "testing/contract/observation.h"
-#include "testing/guest/guest_contract.h"
+#include "passthru/testing/contract/guest/guest_contract.h"
+#include "passthru/testing/contract/observation.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 struct Line {
@@ -201,4 +201,4 @@ std::vector<std::string> DifferencesFromGuestTranscript(
   return differences;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

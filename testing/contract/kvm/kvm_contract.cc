@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/kvm_contract.h"
+#include "passthru/testing/contract/kvm/kvm_contract.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "testing/kvm_observer.h"
+#include "passthru/testing/contract/kvm/kvm_questions.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
-bool KvmObserver::Open() {
+bool KvmQuestions::Open() {
   area_ = syscalls_
               ->Mmap(nullptr, kAreaSize, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
@@ -25,7 +25,7 @@ bool KvmObserver::Open() {
   return true;
 }
 
-void KvmObserver::System() {
+void KvmQuestions::System() {
   Section("system");
   Note("GET_API_VERSION", Integer(kvm_, KVM_GET_API_VERSION, 0));
   Note("GET_API_VERSION arg=1", Integer(kvm_, KVM_GET_API_VERSION, 1));
@@ -61,7 +61,7 @@ void KvmObserver::System() {
   vm_ = Create("CREATE_VM 0", kvm_, KVM_CREATE_VM, 0);
 }
 
-void KvmObserver::Slots() {
+void KvmQuestions::Slots() {
   Section("slots");
   const uint64_t host = area();
   Slot("size unaligned", 0, 0, 0, 100, host);
@@ -97,7 +97,7 @@ void KvmObserver::Slots() {
                                        reinterpret_cast<void*>(kPage)));
 }
 
-void KvmObserver::Devices() {
+void KvmQuestions::Devices() {
   Section("KVM-VFIO device");
   const auto create = [this](std::string question, uint32_t type,
                              uint32_t flags = 0) {
@@ -145,7 +145,7 @@ void KvmObserver::Devices() {
   create("CREATE_DEVICE VFIO after close", KVM_DEV_TYPE_VFIO);
 }
 
-void KvmObserver::Ioeventfds() {
+void KvmQuestions::Ioeventfds() {
   Section("ioeventfd");
   const int event = NewEventfd();
   const int other = NewEventfd();
@@ -177,7 +177,7 @@ void KvmObserver::Ioeventfds() {
 }
 
 std::vector<Observation> ObserveKvm(kernel::Syscalls* syscalls) {
-  KvmObserver observer(syscalls);
+  KvmQuestions observer(syscalls);
   if (!observer.Open()) return {};
   observer.System();
   observer.Slots();
@@ -191,4 +191,4 @@ std::vector<Observation> ObserveKvm(kernel::Syscalls* syscalls) {
   return observer.Take();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

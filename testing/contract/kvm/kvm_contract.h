@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_KVM_CONTRACT_H_
-#define PASSTHRU_TESTING_KVM_CONTRACT_H_
+#ifndef PASSTHRU_TESTING_CONTRACT_KVM_KVM_CONTRACT_H_
+#define PASSTHRU_TESTING_CONTRACT_KVM_KVM_CONTRACT_H_
 
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/contract/observation.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/contract/observation.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
 // Asks /dev/kvm everything that the fake must answer as Linux does. The same
 // questions go to the fake and to the real kernel; the answers of both are held
 // against the transcript "kvm" (contract/transcript.h). Leaves nothing behind.
 std::vector<Observation> ObserveKvm(kernel::Syscalls* syscalls);
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
-#endif  // PASSTHRU_TESTING_KVM_CONTRACT_H_
+#endif  // PASSTHRU_TESTING_CONTRACT_KVM_KVM_CONTRACT_H_

@@ -8,9 +8,9 @@
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
-#include "testing/kvm_observer.h"
+#include "passthru/testing/contract/kvm/kvm_questions.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 kvm_irq_routing_entry Msi(uint32_t gsi, uint32_t address_hi = 0,
@@ -45,7 +45,7 @@ kvm_irq_routing_entry OfType(uint32_t type) {
 
 }  // namespace
 
-void KvmObserver::Irqfds() {
+void KvmQuestions::Irqfds() {
   Section("irqfd");
   const int event = NewEventfd();
   const int second = NewEventfd();
@@ -116,7 +116,7 @@ void KvmObserver::Irqfds() {
   Irqfd("IRQFD deassign vm", shared_, 5, KVM_IRQFD_FLAG_DEASSIGN);
 }
 
-void KvmObserver::Resample() {
+void KvmQuestions::Resample() {
   Section("resample");
   constexpr uint32_t kResample = KVM_IRQFD_FLAG_RESAMPLE;
   constexpr uint32_t kOff = KVM_IRQFD_FLAG_DEASSIGN;
@@ -165,7 +165,7 @@ void KvmObserver::Resample() {
   Irqfd("IRQFD deassign of an MSI route", event, 24, kOff);
 }
 
-void KvmObserver::Routing() {
+void KvmQuestions::Routing() {
   Section("routing");
   Route("nr=0", vm_, {});
   Route("flags=1", vm_, {}, 1);
@@ -199,7 +199,7 @@ void KvmObserver::Routing() {
                                        reinterpret_cast<void*>(kPage)));
 }
 
-void KvmObserver::Signalling() {
+void KvmQuestions::Signalling() {
   Section("signal");
   Message("SIGNAL_MSI lapic not ready", 0xfee00000);
   Message("SIGNAL_MSI flags=DEVID", 0xfee00000, KVM_MSI_VALID_DEVID);
@@ -224,7 +224,7 @@ void KvmObserver::Signalling() {
   ReadEventfd("read eventfd", shared_);
 }
 
-void KvmObserver::Split() {
+void KvmQuestions::Split() {
   Section("split irqchip");
   const int vm = NewVm();
   const int event = NewEventfd();
@@ -245,4 +245,4 @@ void KvmObserver::Split() {
   Note("VM ioctl from another process", {.error = WEXITSTATUS(status)});
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

@@ -13,32 +13,32 @@
 #include <vector>
 
 #include "absl/status/status_matchers.h"
-#include "devices/kernel/linux_syscalls.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/contract/observation.h"
-#include "testing/contract/transcript.h"
-#include "testing/kernel_version.h"
-#include "testing/kvm_contract.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/testing/contract/kvm/kvm_contract.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/contract/transcript.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 using ::absl_testing::IsOk;
 using ::testing::IsEmpty;
 
 // The newest of the known kernels that is not newer than this machine's.
-KernelVersion NearestVersion() {
+fake::KernelVersion NearestVersion() {
   utsname name{};
   ::uname(&name);
   int major = 0;
   int minor = 0;
   std::sscanf(name.release, "%d.%d", &major, &minor);
   const auto release = std::pair(major, minor);
-  if (release >= std::pair(7, 2)) return KernelVersion::k7_2;
-  if (release >= std::pair(6, 18)) return KernelVersion::k6_18;
-  if (release >= std::pair(6, 12)) return KernelVersion::k6_12;
-  return KernelVersion::k6_1;
+  if (release >= std::pair(7, 2)) return fake::KernelVersion::k7_2;
+  if (release >= std::pair(6, 18)) return fake::KernelVersion::k6_18;
+  if (release >= std::pair(6, 12)) return fake::KernelVersion::k6_12;
+  return fake::KernelVersion::k6_1;
 }
 
 // What a kernel's build options decide, not its version.
@@ -76,4 +76,4 @@ TEST(KvmContractRealTest, LinuxAnswersAsTheTranscript) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::contract

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/kvm_contract.h"
+#include "passthru/testing/contract/kvm/kvm_contract.h"
 
 #include <iostream>
 #include <string>
@@ -7,21 +7,21 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/contract/transcript.h"
-#include "testing/fake_kernel.h"
-#include "testing/kernel_version.h"
-#include "testing/kernel_version_test_name.h"
+#include "passthru/testing/contract/transcript.h"
+#include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version_test_name.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 using ::absl_testing::IsOk;
 using ::testing::IsEmpty;
 
-class KvmContractTest : public ::testing::TestWithParam<KernelVersion> {};
+class KvmContractTest : public ::testing::TestWithParam<fake::KernelVersion> {};
 
 TEST_P(KvmContractTest, FakeAnswersAsLinux) {
-  FakeKernel kernel({.version = GetParam()});
+  fake::FakeKernel kernel({.version = GetParam()});
   const auto expected = LoadTranscript(kTranscriptFolder, "kvm", GetParam());
   ASSERT_THAT(expected, IsOk());
   Agreement agreement;
@@ -32,8 +32,8 @@ TEST_P(KvmContractTest, FakeAnswersAsLinux) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllVersions, KvmContractTest,
-                         ::testing::ValuesIn(kAllKernelVersions),
-                         KernelTestName);
+                         ::testing::ValuesIn(fake::kAllKernelVersions),
+                         fake::KernelTestName);
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::contract

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_KVM_OBSERVER_H_
-#define PASSTHRU_TESTING_KVM_OBSERVER_H_
+#ifndef PASSTHRU_TESTING_CONTRACT_KVM_KVM_QUESTIONS_H_
+#define PASSTHRU_TESTING_CONTRACT_KVM_KVM_QUESTIONS_H_
 
 #include <linux/kvm.h>
 #include <sys/eventfd.h>
@@ -16,21 +16,21 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "devices/kernel/flex_array.h"
-#include "devices/kernel/syscalls.h"
-#include "testing/contract/observation.h"
+#include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/contract/observation.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
 // Asks the questions of ObserveKvm(), a section in each method, and writes the
 // answers down. Thread-compatible.
-class KvmObserver {
+class KvmQuestions {
  public:
-  explicit KvmObserver(kernel::Syscalls* syscalls) : syscalls_(syscalls) {}
-  KvmObserver(const KvmObserver&) = delete;
-  KvmObserver& operator=(const KvmObserver&) = delete;
+  explicit KvmQuestions(kernel::Syscalls* syscalls) : syscalls_(syscalls) {}
+  KvmQuestions(const KvmQuestions&) = delete;
+  KvmQuestions& operator=(const KvmQuestions&) = delete;
 
-  ~KvmObserver() {
+  ~KvmQuestions() {
     for (const int fd : fds_) syscalls_->Close(fd);
     if (area_ != nullptr) syscalls_->Munmap(area_, kAreaSize);
   }
@@ -191,6 +191,6 @@ class KvmObserver {
   int shared_ = -1;  // The eventfd that two VMs bind.
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
-#endif  // PASSTHRU_TESTING_KVM_OBSERVER_H_
+#endif  // PASSTHRU_TESTING_CONTRACT_KVM_KVM_QUESTIONS_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/vfio_contract.h"
+#include "passthru/testing/contract/vfio/vfio_contract.h"
 
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -11,9 +11,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/vfio/vfio_observer.h"
+#include "passthru/testing/contract/vfio/vfio_questions.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 using kernel::SyscallResult;
@@ -33,7 +33,7 @@ std::string ErrorName(int error) {
 
 std::vector<Observation> ObserveVfio(kernel::Syscalls* syscalls,
                                      const std::string& bdf, uint32_t group) {
-  VfioObserver observer(syscalls, bdf, group);
+  VfioQuestions observer(syscalls, bdf, group);
   observer.AskContainer();
   observer.AskGroup();
   observer.AskIommu();
@@ -52,15 +52,15 @@ std::vector<Observation> ObserveVfio(kernel::Syscalls* syscalls,
   return observer.Take();
 }
 
-VfioObserver::VfioObserver(kernel::Syscalls* syscalls, std::string bdf,
-                           uint32_t group)
+VfioQuestions::VfioQuestions(kernel::Syscalls* syscalls, std::string bdf,
+                             uint32_t group)
     : kernel_(*syscalls),
       bdf_(std::move(bdf)),
       group_path_(absl::StrCat("/dev/vfio/", group)) {
   null_ = kernel_.Open("/dev/null", O_RDWR | O_CLOEXEC).value;
 }
 
-VfioObserver::~VfioObserver() {
+VfioQuestions::~VfioQuestions() {
   for (const auto& [address, length] : memory_) kernel_.Munmap(address, length);
   for (const int fd : eventfds_) kernel_.Close(fd);
   for (const int fd : {second_device_, device_, group_, container_, null_}) {
@@ -68,20 +68,20 @@ VfioObserver::~VfioObserver() {
   }
 }
 
-SyscallResult<int> VfioObserver::Ask(std::string question, int fd,
-                                     unsigned long request, void* arg) {
+SyscallResult<int> VfioQuestions::Ask(std::string question, int fd,
+                                      unsigned long request, void* arg) {
   const SyscallResult<int> result = kernel_.Ioctl(fd, request, arg);
   Write(std::move(question),
         result.ok() ? absl::StrCat(result.value) : ErrorName(result.error));
   return result;
 }
 
-int VfioObserver::AskForFd(std::string question, SyscallResult<int> result) {
+int VfioQuestions::AskForFd(std::string question, SyscallResult<int> result) {
   Write(std::move(question), result.ok() ? "fd" : ErrorName(result.error));
   return result.ok() ? result.value : -1;
 }
 
-void VfioObserver::AskExtensions(std::string_view when) {
+void VfioQuestions::AskExtensions(std::string_view when) {
   for (uint32_t extension = 0; extension <= kLastExtension; ++extension) {
     Ask(absl::StrCat("CHECK_EXTENSION ", extension, " (", when, ")"),
         container_, VFIO_CHECK_EXTENSION,
@@ -89,7 +89,7 @@ void VfioObserver::AskExtensions(std::string_view when) {
   }
 }
 
-void VfioObserver::AskContainer() {
+void VfioQuestions::AskContainer() {
   Begin("container");
   container_ = kernel_.Open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC).value;
   Ask("GET_API_VERSION", container_, VFIO_GET_API_VERSION, nullptr);
@@ -102,7 +102,7 @@ void VfioObserver::AskContainer() {
   Ask("unknown ioctl no iommu", container_, kUnknownIoctl, nullptr);
 }
 
-void VfioObserver::AskGroup() {
+void VfioQuestions::AskGroup() {
   Begin("group");
   const auto open = [this] {
     return kernel_.Open(group_path_.c_str(), O_RDWR | O_CLOEXEC);
@@ -162,7 +162,7 @@ void VfioObserver::AskGroup() {
       nullptr);
 }
 
-void VfioObserver::AskClose() {
+void VfioQuestions::AskClose() {
   Begin("close");
   kernel_.Close(std::exchange(group_, -1));
   kernel_.Close(std::exchange(container_, -1));
@@ -179,4 +179,4 @@ void VfioObserver::AskClose() {
   group_ = AskForFd("reopen group after device close", open());
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_VFIO_VFIO_CONTRACT_H_
-#define PASSTHRU_TESTING_VFIO_VFIO_CONTRACT_H_
+#ifndef PASSTHRU_TESTING_CONTRACT_VFIO_VFIO_CONTRACT_H_
+#define PASSTHRU_TESTING_CONTRACT_VFIO_VFIO_CONTRACT_H_
 
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/contract/observation.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/contract/observation.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
 // Asks a device bound to vfio-pci everything that the fake must answer as Linux
 // does: container, group, DMA mapping, device, interrupts, access,
@@ -32,6 +32,6 @@ std::vector<Observation> ObserveGroup(kernel::Syscalls* syscalls,
                                       const std::string& other, uint32_t group,
                                       const std::function<void()>& release);
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
-#endif  // PASSTHRU_TESTING_VFIO_VFIO_CONTRACT_H_
+#endif  // PASSTHRU_TESTING_CONTRACT_VFIO_VFIO_CONTRACT_H_

@@ -11,10 +11,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/vfio/fixture_bytes.h"
-#include "testing/vfio/vfio_observer.h"
+#include "passthru/testing/contract/vfio/vfio_questions.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 constexpr uint64_t kPage = 4096;
@@ -38,30 +38,30 @@ bool Load(const volatile uint32_t* address, volatile uint32_t* value) {
 
 }  // namespace
 
-void VfioObserver::AskRead(const std::string& question, uint64_t offset,
-                           size_t count) {
+void VfioQuestions::AskRead(const std::string& question, uint64_t offset,
+                            size_t count) {
   std::vector<uint8_t> data(std::max<size_t>(count, 1));
   const auto result = kernel_.Pread(device_, data.data(), count, offset);
   Write("pread " + question, result.ok() ? absl::StrCat(result.value)
                                          : strerrorname_np(result.error));
 }
 
-void VfioObserver::AskWrite(const std::string& question, uint64_t offset,
-                            const std::vector<uint8_t>& data) {
+void VfioQuestions::AskWrite(const std::string& question, uint64_t offset,
+                             const std::vector<uint8_t>& data) {
   const auto result = kernel_.Pwrite(device_, data.data(), data.size(), offset);
   Write("pwrite " + question, result.ok() ? absl::StrCat(result.value)
                                           : strerrorname_np(result.error));
 }
 
-void VfioObserver::AskMmap(const std::string& question, uint64_t offset,
-                           size_t length, int flags) {
+void VfioQuestions::AskMmap(const std::string& question, uint64_t offset,
+                            size_t length, int flags) {
   const auto result = kernel_.Mmap(nullptr, length, PROT_READ | PROT_WRITE,
                                    flags, device_, offset);
   Write("mmap " + question, result.ok() ? "0" : strerrorname_np(result.error));
   if (result.ok()) kernel_.Munmap(result.value, length);
 }
 
-void VfioObserver::AskTouch(const std::string& question, const void* address) {
+void VfioQuestions::AskTouch(const std::string& question, const void* address) {
   struct sigaction action = {};
   struct sigaction old = {};
   action.sa_handler = HandleSigbus;
@@ -74,33 +74,33 @@ void VfioObserver::AskTouch(const std::string& question, const void* address) {
         loaded ? absl::StrFormat("%#x", uint32_t{value}) : "SIGBUS");
 }
 
-uint32_t VfioObserver::ConfigValue(uint64_t offset, unsigned width) {
+uint32_t VfioQuestions::ConfigValue(uint64_t offset, unsigned width) {
   std::vector<uint8_t> data(4, 0);
   kernel_.Pread(device_, data.data(), width,
                 regions_[VFIO_PCI_CONFIG_REGION_INDEX].offset + offset);
-  return ReadLe32(data, 0);
+  return fixture::ReadLe32(data, 0);
 }
 
-void VfioObserver::SetConfigValue(uint64_t offset, unsigned width,
-                                  uint32_t value) {
+void VfioQuestions::SetConfigValue(uint64_t offset, unsigned width,
+                                   uint32_t value) {
   kernel_.Pwrite(device_, &value, width,
                  regions_[VFIO_PCI_CONFIG_REGION_INDEX].offset + offset);
 }
 
-uint32_t VfioObserver::FindCapabilityOffset(uint8_t id) {
+uint32_t VfioQuestions::FindCapabilityOffset(uint8_t id) {
   std::vector<uint8_t> config(256, 0);
   kernel_.Pread(device_, config.data(), config.size(),
                 regions_[VFIO_PCI_CONFIG_REGION_INDEX].offset);
-  return fake::FindCapability(config, id).value_or(0);
+  return fixture::FindCapability(config, id).value_or(0);
 }
 
-uint32_t VfioObserver::MessageControl(uint32_t irq_index) {
+uint32_t VfioQuestions::MessageControl(uint32_t irq_index) {
   const uint32_t capability = FindCapabilityOffset(
       irq_index == VFIO_PCI_MSIX_IRQ_INDEX ? PCI_CAP_ID_MSIX : PCI_CAP_ID_MSI);
   return ConfigValue(capability + PCI_MSI_FLAGS, 2);
 }
 
-void VfioObserver::AskAccess() {
+void VfioQuestions::AskAccess() {
   Begin("access");
   AskConfigAccess();
   std::optional<uint32_t> absent;
@@ -123,7 +123,7 @@ void VfioObserver::AskAccess() {
   if (irq_counts_[VFIO_PCI_MSIX_IRQ_INDEX] > 0) AskMsixTable();
 }
 
-void VfioObserver::AskConfigAccess() {
+void VfioQuestions::AskConfigAccess() {
   const RegionAnswer& config = regions_[VFIO_PCI_CONFIG_REGION_INDEX];
   AskRead("cfg 0 len0", config.offset, 0);
   AskRead("cfg 0 len4", config.offset, 4);
@@ -140,7 +140,7 @@ void VfioObserver::AskConfigAccess() {
                          ConfigValue(PCI_COMMAND, 2)));
 }
 
-void VfioObserver::AskBar(uint32_t bar) {
+void VfioQuestions::AskBar(uint32_t bar) {
   const RegionAnswer& region = regions_[bar];
   const std::string name = absl::StrCat("BAR", bar, " ");
   const uint32_t command = ConfigValue(PCI_COMMAND, 2);
@@ -160,7 +160,7 @@ void VfioObserver::AskBar(uint32_t bar) {
   AskBarMapping(bar);
 }
 
-void VfioObserver::AskBarMapping(uint32_t bar) {
+void VfioQuestions::AskBarMapping(uint32_t bar) {
   const RegionAnswer& region = regions_[bar];
   const std::string name = absl::StrCat("BAR", bar, " ");
   const auto mapped = kernel_.Mmap(nullptr, region.size, PROT_READ | PROT_WRITE,
@@ -185,7 +185,7 @@ void VfioObserver::AskBarMapping(uint32_t bar) {
   kernel_.Munmap(mapped.value, region.size);
 }
 
-void VfioObserver::AskMsixTable() {
+void VfioQuestions::AskMsixTable() {
   const uint32_t table =
       ConfigValue(FindCapabilityOffset(PCI_CAP_ID_MSIX) + PCI_MSIX_TABLE, 4);
   const uint64_t offset = regions_[table & PCI_MSIX_TABLE_BIR].offset +
@@ -195,12 +195,12 @@ void VfioObserver::AskMsixTable() {
   kernel_.Pread(device_, entry.data(), entry.size(), offset);
   Detail("table via vfio:");
   for (size_t i = 0; i < entry.size(); i += 4) {
-    Detail(absl::StrFormat("%#x", ReadLe32(entry, i)));
+    Detail(absl::StrFormat("%#x", fixture::ReadLe32(entry, i)));
   }
   AskWrite("MSI-X table write", offset, {0x12, 0x34, 0x56, 0x78});
   AskRead("MSI-X table", offset, 4);
   kernel_.Pread(device_, entry.data(), 4, offset);
-  Detail(absl::StrFormat("after write: %#x", ReadLe32(entry, 0)));
+  Detail(absl::StrFormat("after write: %#x", fixture::ReadLe32(entry, 0)));
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

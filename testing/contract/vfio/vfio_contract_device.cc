@@ -7,9 +7,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/vfio/vfio_observer.h"
+#include "passthru/testing/contract/vfio/vfio_questions.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 constexpr unsigned long kUnknownIoctl = _IO(VFIO_TYPE, VFIO_BASE + 90);
@@ -18,7 +18,7 @@ constexpr uint32_t kFeaturesAsked = 13;
 
 }  // namespace
 
-void VfioObserver::AskDevice() {
+void VfioQuestions::AskDevice() {
   Begin("device");
   vfio_device_info info = {};
   const auto ask = [&](std::string_view what, uint32_t argsz) {
@@ -57,7 +57,7 @@ void VfioObserver::AskDevice() {
   AskFeatures();
 }
 
-void VfioObserver::AskRegionInfo(uint32_t index) {
+void VfioQuestions::AskRegionInfo(uint32_t index) {
   vfio_region_info info = {};
   info.argsz = sizeof(info);
   info.index = index;
@@ -92,7 +92,7 @@ void VfioObserver::AskRegionInfo(uint32_t index) {
   }
 }
 
-void VfioObserver::AskFeatures() {
+void VfioQuestions::AskFeatures() {
   const auto ask = [this](const std::string& question, uint32_t flags,
                           uint32_t argsz) {
     vfio_device_feature feature = {};
@@ -120,4 +120,4 @@ void VfioObserver::AskFeatures() {
   ask("LOW_POWER_EXIT SET", kSet | kExit, kHeader);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

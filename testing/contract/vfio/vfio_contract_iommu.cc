@@ -8,10 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/user_memory.h"
-#include "testing/vfio/vfio_observer.h"
+#include "passthru/testing/contract/vfio/vfio_questions.h"
+#include "passthru/testing/journal/user_memory.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 constexpr uint64_t kPage = 4096;
@@ -32,15 +32,15 @@ T At(const std::vector<uint8_t>& bytes, size_t offset) {
 
 }  // namespace
 
-uint64_t VfioObserver::NewPages(size_t pages, int protection) {
+uint64_t VfioQuestions::NewPages(size_t pages, int protection) {
   const auto mapped = kernel_.Mmap(nullptr, pages * kPage, protection,
                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   memory_.emplace_back(mapped.value, pages * kPage);
   return reinterpret_cast<uintptr_t>(mapped.value);
 }
 
-int VfioObserver::Map(uint32_t flags, uint64_t vaddr, uint64_t iova,
-                      uint64_t size) {
+int VfioQuestions::Map(uint32_t flags, uint64_t vaddr, uint64_t iova,
+                       uint64_t size) {
   vfio_iommu_type1_dma_map map = {};
   map.argsz = sizeof(map);
   map.flags = flags;
@@ -50,7 +50,7 @@ int VfioObserver::Map(uint32_t flags, uint64_t vaddr, uint64_t iova,
   return kernel_.Ioctl(container_, VFIO_IOMMU_MAP_DMA, &map).error;
 }
 
-void VfioObserver::Unmap(uint64_t iova, uint64_t size) {
+void VfioQuestions::Unmap(uint64_t iova, uint64_t size) {
   vfio_iommu_type1_dma_unmap unmap = {};
   unmap.argsz = offsetof(vfio_iommu_type1_dma_unmap, data);
   unmap.iova = iova;
@@ -58,9 +58,9 @@ void VfioObserver::Unmap(uint64_t iova, uint64_t size) {
   kernel_.Ioctl(container_, VFIO_IOMMU_UNMAP_DMA, &unmap);
 }
 
-void VfioObserver::AskMap(const std::string& question, uint32_t flags,
-                          uint64_t vaddr, uint64_t iova, uint64_t size,
-                          uint32_t argsz) {
+void VfioQuestions::AskMap(const std::string& question, uint32_t flags,
+                           uint64_t vaddr, uint64_t iova, uint64_t size,
+                           uint32_t argsz) {
   vfio_iommu_type1_dma_map map = {};
   map.argsz = argsz;
   map.flags = flags;
@@ -70,8 +70,8 @@ void VfioObserver::AskMap(const std::string& question, uint32_t flags,
   Ask("MAP_DMA " + question, container_, VFIO_IOMMU_MAP_DMA, &map);
 }
 
-void VfioObserver::AskUnmap(const std::string& question, uint32_t flags,
-                            uint64_t iova, uint64_t size, uint32_t argsz) {
+void VfioQuestions::AskUnmap(const std::string& question, uint32_t flags,
+                             uint64_t iova, uint64_t size, uint32_t argsz) {
   constexpr size_t kSize = offsetof(vfio_iommu_type1_dma_unmap, size);
   // The struct with a struct vfio_bitmap as its tail.
   std::vector<uint8_t> request(sizeof(vfio_iommu_type1_dma_unmap) +
@@ -89,14 +89,14 @@ void VfioObserver::AskUnmap(const std::string& question, uint32_t flags,
   Detail(absl::StrFormat("size out=%#x", At<uint64_t>(request, kSize)));
 }
 
-void VfioObserver::AskDirty(const std::string& question, uint32_t flags) {
+void VfioQuestions::AskDirty(const std::string& question, uint32_t flags) {
   vfio_iommu_type1_dirty_bitmap dirty = {};
   dirty.argsz = offsetof(vfio_iommu_type1_dirty_bitmap, data);
   dirty.flags = flags;
   Ask("DIRTY_PAGES " + question, container_, VFIO_IOMMU_DIRTY_PAGES, &dirty);
 }
 
-void VfioObserver::AskIommu() {
+void VfioQuestions::AskIommu() {
   Begin("iommu");
   AskIommuInfo();
   AskMappings();
@@ -111,7 +111,7 @@ void VfioObserver::AskIommu() {
   AskEntryLimit();
 }
 
-void VfioObserver::AskIommuInfo() {
+void VfioQuestions::AskIommuInfo() {
   constexpr size_t kFlags = offsetof(vfio_iommu_type1_info, flags);
   constexpr size_t kSizes = offsetof(vfio_iommu_type1_info, iova_pgsizes);
   constexpr size_t kCapOffset = offsetof(vfio_iommu_type1_info, cap_offset);
@@ -158,7 +158,7 @@ void VfioObserver::AskIommuInfo() {
   }
 }
 
-void VfioObserver::AskMappings() {
+void VfioQuestions::AskMappings() {
   const uint64_t memory = NewPages(16, PROT_READ | PROT_WRITE);
   constexpr uint32_t kBoth = kRead | kWrite;
   AskMap("argsz=24", kBoth, memory, kFirst, kPage, 24);
@@ -178,7 +178,7 @@ void VfioObserver::AskMappings() {
   AskMap("WRITE only", kWrite, memory, 2 * kFirst + 2 * kPage, kPage);
 
   const uint64_t gone = NewPages(1, PROT_READ | PROT_WRITE);
-  kernel_.Munmap(UserPointer(gone), kPage);
+  kernel_.Munmap(journal::UserPointer(gone), kPage);
   memory_.pop_back();
   constexpr uint64_t kElsewhere = 8 * kFirst;
   AskMap("vaddr unmapped", kBoth, gone, kElsewhere, kPage);
@@ -187,7 +187,7 @@ void VfioObserver::AskMappings() {
   AskMap("vaddr PROT_READ, flags RW", kBoth, read_only, kElsewhere, kPage);
   AskMap("vaddr PROT_READ, flags R", kRead, read_only, kElsewhere, kPage);
   const uint64_t half = NewPages(2, PROT_READ | PROT_WRITE);
-  kernel_.Munmap(UserPointer(half + kPage), kPage);
+  kernel_.Munmap(journal::UserPointer(half + kPage), kPage);
   memory_.back().second = kPage;
   AskMap("vaddr half unmapped (2 areas)", kBoth, half, 2 * kElsewhere,
          2 * kPage);
@@ -203,7 +203,7 @@ void VfioObserver::AskMappings() {
   AskMap("VADDR no mapping", kVaddr, memory, 9 * kFirst, kPage);
 }
 
-void VfioObserver::AskUnmappings() {
+void VfioQuestions::AskUnmappings() {
   AskUnmap("argsz=16", 0, kFirst, 4 * kPage, 16);
   AskUnmap("flags=0x8", 8, kFirst, 4 * kPage);
   AskUnmap("size=0", 0, kFirst, 0);
@@ -222,7 +222,7 @@ void VfioObserver::AskUnmappings() {
   AskUnmap("ALL again (empty)", VFIO_DMA_UNMAP_FLAG_ALL, 0, 0);
 }
 
-void VfioObserver::AskVaddr() {
+void VfioQuestions::AskVaddr() {
   constexpr uint32_t kBoth = kRead | kWrite;
   const uint64_t memory = NewPages(16, PROT_READ | PROT_WRITE);
   AskUnmap("VADDR on empty range", VFIO_DMA_UNMAP_FLAG_VADDR, kFirst,
@@ -242,7 +242,7 @@ void VfioObserver::AskVaddr() {
   AskUnmap("ALL", VFIO_DMA_UNMAP_FLAG_ALL, 0, 0);
 }
 
-void VfioObserver::AskEntryLimit() {
+void VfioQuestions::AskEntryLimit() {
   constexpr int kEnough = 100'000;
   const uint64_t memory = NewPages(1, PROT_READ | PROT_WRITE);
   int mapped = 0;
@@ -259,4 +259,4 @@ void VfioObserver::AskEntryLimit() {
   AskUnmap("ALL", VFIO_DMA_UNMAP_FLAG_ALL, 0, 0);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

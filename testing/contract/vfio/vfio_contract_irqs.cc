@@ -9,9 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/vfio/vfio_observer.h"
+#include "passthru/testing/contract/vfio/vfio_questions.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 using kernel::SyscallResult;
@@ -34,26 +34,26 @@ std::string Index(uint32_t index) {
 
 }  // namespace
 
-std::vector<uint8_t> VfioObserver::Fds(const std::vector<int>& fds) {
+std::vector<uint8_t> VfioQuestions::Fds(const std::vector<int>& fds) {
   std::vector<uint8_t> bytes(fds.size() * sizeof(int32_t));
   std::memcpy(bytes.data(), fds.data(), bytes.size());
   return bytes;
 }
 
-std::vector<int> VfioObserver::FirstEventfds(size_t count) const {
+std::vector<int> VfioQuestions::FirstEventfds(size_t count) const {
   return {eventfds_.begin(), eventfds_.begin() + static_cast<ptrdiff_t>(count)};
 }
 
-uint64_t VfioObserver::Count(int fd) {
+uint64_t VfioQuestions::Count(int fd) {
   uint64_t count = 0;
   return kernel_.Read(fd, &count, sizeof(count)).ok() ? count : 0;
 }
 
-SyscallResult<int> VfioObserver::SetIrqs(std::string question, uint32_t index,
-                                         uint32_t flags, uint32_t start,
-                                         uint32_t count,
-                                         const std::vector<uint8_t>& data,
-                                         std::optional<uint32_t> argsz) {
+SyscallResult<int> VfioQuestions::SetIrqs(std::string question, uint32_t index,
+                                          uint32_t flags, uint32_t start,
+                                          uint32_t count,
+                                          const std::vector<uint8_t>& data,
+                                          std::optional<uint32_t> argsz) {
   std::vector<uint8_t> request(sizeof(vfio_irq_set) + data.size());
   vfio_irq_set header = {};
   header.argsz = argsz.value_or(static_cast<uint32_t>(request.size()));
@@ -69,7 +69,7 @@ SyscallResult<int> VfioObserver::SetIrqs(std::string question, uint32_t index,
              request.data());
 }
 
-void VfioObserver::AskIrqs() {
+void VfioQuestions::AskIrqs() {
   Begin("irqs");
   const uint32_t most = std::max<uint32_t>(
       *std::max_element(irq_counts_.begin(), irq_counts_.end()), kShown);
@@ -85,7 +85,7 @@ void VfioObserver::AskIrqs() {
   }
 }
 
-void VfioObserver::AskIrqIndex(uint32_t index) {
+void VfioQuestions::AskIrqIndex(uint32_t index) {
   AskIrqValidation(index);
   AskIrqOff(index);
   AskIrqOn(index);
@@ -97,7 +97,7 @@ void VfioObserver::AskIrqIndex(uint32_t index) {
           kNone | kTrigger, 0, 0, {});
 }
 
-void VfioObserver::AskIrqValidation(uint32_t index) {
+void VfioQuestions::AskIrqValidation(uint32_t index) {
   const std::string idx = Index(index);
   const uint32_t count = irq_counts_[index];
   const std::vector<uint8_t> one = Fds(FirstEventfds(1));
@@ -119,7 +119,7 @@ void VfioObserver::AskIrqValidation(uint32_t index) {
   SetIrqs(idx + "MASK|UNMASK", index, kNone | kMask | kUnmask, 0, 1, {});
 }
 
-void VfioObserver::AskIrqOff(uint32_t index) {
+void VfioQuestions::AskIrqOff(uint32_t index) {
   const std::string idx = Index(index);
   SetIrqs(idx + "MASK NONE (off)", index, kNone | kMask, 0, 1, {});
   SetIrqs(idx + "UNMASK NONE (off)", index, kNone | kUnmask, 0, 1, {});
@@ -139,7 +139,7 @@ void VfioObserver::AskIrqOff(uint32_t index) {
   }
 }
 
-void VfioObserver::AskIrqOn(uint32_t index) {
+void VfioQuestions::AskIrqOn(uint32_t index) {
   const std::string idx = Index(index);
   const int second = eventfds_[1];
   const auto counted = [&] {
@@ -168,7 +168,7 @@ void VfioObserver::AskIrqOn(uint32_t index) {
   SetIrqs(idx + "NONE|MASK cnt=0", index, kNone | kMask, 0, 0, {});
 }
 
-void VfioObserver::AskOthersWhile(uint32_t index) {
+void VfioQuestions::AskOthersWhile(uint32_t index) {
   for (uint32_t other = kIntx; other <= kMsix; ++other) {
     if (other == index || irq_counts_[other] == 0) continue;
     SetIrqs(absl::StrCat(Index(other), "EVENTFD|TRIGGER while idx", index,
@@ -177,7 +177,7 @@ void VfioObserver::AskOthersWhile(uint32_t index) {
   }
 }
 
-void VfioObserver::AskMessages(uint32_t index) {
+void VfioQuestions::AskMessages(uint32_t index) {
   const std::string idx = Index(index);
   const auto disable = [&] {
     SetIrqs(idx + "disable", index, kNone | kTrigger, 0, 0, {});
@@ -205,7 +205,7 @@ void VfioObserver::AskMessages(uint32_t index) {
   disable();
 }
 
-void VfioObserver::AskMsixVectors() {
+void VfioQuestions::AskMsixVectors() {
   const std::string idx = Index(kMsix);
   const uint32_t count = irq_counts_[kMsix];
   for (const int fd : eventfds_) Count(fd);
@@ -222,4 +222,4 @@ void VfioObserver::AskMsixVectors() {
   }
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

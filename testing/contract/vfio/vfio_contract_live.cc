@@ -14,10 +14,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/vfio/vfio_contract.h"
-#include "testing/vfio/vfio_observer.h"
+#include "passthru/testing/contract/vfio/vfio_contract.h"
+#include "passthru/testing/contract/vfio/vfio_questions.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 constexpr uint32_t kEdu = 0x11e81234;  // As configuration space has it.
@@ -49,24 +49,24 @@ constexpr int kMomentMs = 50;
 
 }  // namespace
 
-uint32_t VfioObserver::Bar0(uint64_t offset) {
+uint32_t VfioQuestions::Bar0(uint64_t offset) {
   uint32_t value = 0;
   kernel_.Pread(device_, &value, sizeof(value), regions_[0].offset + offset);
   return value;
 }
 
-void VfioObserver::SetBar0(uint64_t offset, uint32_t value) {
+void VfioQuestions::SetBar0(uint64_t offset, uint32_t value) {
   kernel_.Pwrite(device_, &value, sizeof(value), regions_[0].offset + offset);
 }
 
-bool VfioObserver::Signalled(int fd) {
+bool VfioQuestions::Signalled(int fd) {
   pollfd waited = {.fd = fd, .events = POLLIN, .revents = 0};
   kernel_.Poll(&waited, 1, kMomentMs);
   return Count(fd) != 0;
 }
 
 // Raises edu's interrupt: does the eventfd say so, and does the device itself?
-void VfioObserver::AskRaise(std::string question) {
+void VfioQuestions::AskRaise(std::string question) {
   SetBar0(kRaise, 1);
   const uint32_t status = Bar0(kStatus);
   Write(std::move(question),
@@ -75,7 +75,7 @@ void VfioObserver::AskRaise(std::string question) {
                         status));
 }
 
-void VfioObserver::AskInterrupts() {
+void VfioQuestions::AskInterrupts() {
   Begin("interrupts");
   if (ConfigValue(PCI_VENDOR_ID, 4) != kEdu) return;
   const int event = eventfds_[0];
@@ -162,7 +162,7 @@ void VfioObserver::AskInterrupts() {
 }
 
 // Between the device's buffer and memory; waits for its end.
-void VfioObserver::EduDma(uint64_t from, uint64_t to, uint32_t command) {
+void VfioQuestions::EduDma(uint64_t from, uint64_t to, uint32_t command) {
   const auto set = [this](uint64_t offset, uint64_t value) {
     kernel_.Pwrite(device_, &value, sizeof(value), regions_[0].offset + offset);
   };
@@ -177,8 +177,8 @@ void VfioObserver::EduDma(uint64_t from, uint64_t to, uint32_t command) {
 }
 
 // Sends a page's pattern to the device from IOVA `out`, and back to `in`.
-void VfioObserver::AskDmaRoundTrip(std::string question, uint64_t out,
-                                   uint64_t in) {
+void VfioQuestions::AskDmaRoundTrip(std::string question, uint64_t out,
+                                    uint64_t in) {
   // What an earlier trip left in the device must not look like success.
   const uint8_t seed = ++dma_seed_;
   uint8_t* const source = dma_memory_;
@@ -193,7 +193,7 @@ void VfioObserver::AskDmaRoundTrip(std::string question, uint64_t out,
         absl::StrFormat("%d bytes came, %d are untouched", same, zero));
 }
 
-void VfioObserver::AskDma() {
+void VfioQuestions::AskDma() {
   Begin("dma");
   if (ConfigValue(PCI_VENDOR_ID, 4) != kEdu) return;
   constexpr uint32_t kOn = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
@@ -227,7 +227,7 @@ void VfioObserver::AskDma() {
 }
 
 // KVM learns of the group, and takes a device's eventfd as an irqfd.
-void VfioObserver::AskKvm() {
+void VfioQuestions::AskKvm() {
   Begin("in KVM");
   const auto kvm = kernel_.Open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (!kvm.ok()) return;
@@ -361,4 +361,4 @@ std::vector<Observation> ObserveGroup(kernel::Syscalls* syscalls,
   return notes.Take();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

@@ -10,9 +10,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/vfio/vfio_observer.h"
+#include "passthru/testing/contract/vfio/vfio_questions.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 using kernel::SyscallResult;
@@ -39,8 +39,8 @@ constexpr uint32_t kHeaderEnd = PCI_STD_HEADER_SIZEOF;
 
 }  // namespace
 
-SyscallResult<int> VfioObserver::SetIrq(uint32_t index, uint32_t flags,
-                                        const std::vector<int>& fds) {
+SyscallResult<int> VfioQuestions::SetIrq(uint32_t index, uint32_t flags,
+                                         const std::vector<int>& fds) {
   const std::vector<uint8_t> data = Fds(fds);
   std::vector<uint8_t> request(sizeof(vfio_irq_set) + data.size());
   vfio_irq_set header = {};
@@ -55,13 +55,13 @@ SyscallResult<int> VfioObserver::SetIrq(uint32_t index, uint32_t flags,
   return kernel_.Ioctl(device_, VFIO_DEVICE_SET_IRQS, request.data());
 }
 
-bool VfioObserver::EnableIrq(uint32_t index, int fd) {
+bool VfioQuestions::EnableIrq(uint32_t index, int fd) {
   const auto result = SetIrq(
       index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, {fd});
   return result.ok() && result.value == 0;
 }
 
-void VfioObserver::DisableIrqs() {
+void VfioQuestions::DisableIrqs() {
   for (uint32_t index = 0; index <= VFIO_PCI_MSIX_IRQ_INDEX; ++index) {
     SetIrq(index, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, {});
   }
@@ -71,7 +71,7 @@ void VfioObserver::DisableIrqs() {
   }
 }
 
-void VfioObserver::AskIrqMatrix() {
+void VfioQuestions::AskIrqMatrix() {
   Begin("SET_IRQS matrix");
   const int enabled = eventfds_[0];
   const int given = eventfds_[1];
@@ -112,7 +112,7 @@ void VfioObserver::AskIrqMatrix() {
   DisableIrqs();
 }
 
-void VfioObserver::AskConfigMasks() {
+void VfioQuestions::AskConfigMasks() {
   Begin("configuration");
   // The four bytes at `offset` after ones, after zeroes, and after what was
   // there is written back.
@@ -159,7 +159,7 @@ void VfioObserver::AskConfigMasks() {
   }
 }
 
-void VfioObserver::AskIoEventFds() {
+void VfioQuestions::AskIoEventFds() {
   Begin("VFIO_DEVICE_IOEVENTFD");
   const auto ask = [this](std::string question, uint32_t flags, uint64_t offset,
                           int fd, uint64_t data = 0x1234) {
@@ -209,4 +209,4 @@ void VfioObserver::AskIoEventFds() {
   }
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

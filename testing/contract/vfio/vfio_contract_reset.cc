@@ -10,17 +10,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/vfio/fixture_bytes.h"
-#include "testing/vfio/vfio_observer.h"
+#include "passthru/testing/contract/vfio/vfio_questions.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 constexpr int kBadFd = 9999;
 
 }  // namespace
 
-void VfioObserver::AskReset() {
+void VfioQuestions::AskReset() {
   Begin("reset");
   const auto reset = [this](std::string question) {
     Ask(std::move(question), device_, VFIO_DEVICE_RESET, nullptr);
@@ -56,7 +56,7 @@ void VfioObserver::AskReset() {
           VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, {});
 }
 
-void VfioObserver::AskHotReset() {
+void VfioQuestions::AskHotReset() {
   Begin("hot reset");
   // struct vfio_pci_hot_reset_info: argsz, flags, count, devices.
   constexpr size_t kHeader = offsetof(vfio_pci_hot_reset_info, devices);
@@ -68,7 +68,7 @@ void VfioObserver::AskHotReset() {
                VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info.data());
   };
   const auto devices = [&] {
-    return ReadLe32(info, offsetof(vfio_pci_hot_reset_info, count));
+    return fixture::ReadLe32(info, offsetof(vfio_pci_hot_reset_info, count));
   };
   ask_info("8", 8);
   ask_info("sizeof", kHeader);
@@ -106,7 +106,7 @@ void VfioObserver::AskHotReset() {
   Begin("reset");
 }
 
-void VfioObserver::AskPower() {
+void VfioQuestions::AskPower() {
   Begin("power");
   const uint32_t capability = FindCapabilityOffset(PCI_CAP_ID_PM);
   Write("power management", capability == 0 ? "none" : "there");
@@ -141,4 +141,4 @@ void VfioObserver::AskPower() {
   if (mapped.ok()) kernel_.Munmap(mapped.value, regions_[0].size);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract

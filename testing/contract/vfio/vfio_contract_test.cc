@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/vfio/vfio_contract.h"
+#include "passthru/testing/contract/vfio/vfio_contract.h"
 
 #include <cstdint>
 #include <iostream>
@@ -12,14 +12,14 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/contract/observation.h"
-#include "testing/contract/transcript.h"
-#include "testing/kernel_version.h"
-#include "testing/kernel_version_test_name.h"
-#include "testing/simulated_host.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/contract/observation.h"
+#include "passthru/testing/contract/transcript.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/kernel_version_test_name.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -45,7 +45,7 @@ std::string FixtureOf(const std::string& name) {
 }
 
 // Holds what the fake answers against the transcript.
-void Check(KernelVersion version, std::string_view subject,
+void Check(fake::KernelVersion version, std::string_view subject,
            const std::vector<Observation>& answers) {
   const auto expected = LoadTranscript(kTranscriptFolder, subject, version);
   ASSERT_THAT(expected, IsOk());
@@ -56,17 +56,17 @@ void Check(KernelVersion version, std::string_view subject,
 }
 
 class VfioContractTest
-    : public ::testing::TestWithParam<std::tuple<KernelVersion, Case>> {};
+    : public ::testing::TestWithParam<std::tuple<fake::KernelVersion, Case>> {};
 
 TEST_P(VfioContractTest, FakeAnswersAsLinux) {
   const auto& [version, asked] = GetParam();
-  SimulatedHost::Options options;
+  fake::SimulatedHost::Options options;
   options.kernel.version = version;
   // The questions are a bad user's too.
   options.enforce_invariants = false;
   options.vfio.iommu.iova_ranges = {{0, 0xfedfffff},
                                     {0xfef00000, 0xffffffffffff}};
-  SimulatedHost host(options);
+  fake::SimulatedHost host(options);
   ASSERT_THAT(host.AddFixture(
                   FixtureOf(asked.name),
                   {.bdf = *pci::Bdf::Parse(asked.bdf), .group = asked.group}),
@@ -77,13 +77,14 @@ TEST_P(VfioContractTest, FakeAnswersAsLinux) {
   EXPECT_TRUE(host.kernel().CheckLeaks().empty()) << host.kernel().CheckLeaks();
 }
 
-class GroupContractTest : public ::testing::TestWithParam<KernelVersion> {};
+class GroupContractTest : public ::testing::TestWithParam<fake::KernelVersion> {
+};
 
 TEST_P(GroupContractTest, FakeAnswersAsLinux) {
   constexpr uint32_t kGroup = 4;
   const pci::Bdf nvme(0, 0, 0x14, 0);
   const pci::Bdf edu(0, 0, 0x14, 1);
-  SimulatedHost host(
+  fake::SimulatedHost host(
       {.kernel = {.version = GetParam()}, .enforce_invariants = false});
   ASSERT_THAT(host.AddFixture(FixtureOf("nvme"),
                               {.bdf = nvme, .group = kGroup, .driver = "nvme"}),
@@ -98,17 +99,17 @@ TEST_P(GroupContractTest, FakeAnswersAsLinux) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllVersions, GroupContractTest,
-                         ::testing::ValuesIn(kAllKernelVersions),
-                         KernelTestName);
+                         ::testing::ValuesIn(fake::kAllKernelVersions),
+                         fake::KernelTestName);
 
 INSTANTIATE_TEST_SUITE_P(
     AllVersions, VfioContractTest,
-    ::testing::Combine(::testing::ValuesIn(kAllKernelVersions),
+    ::testing::Combine(::testing::ValuesIn(fake::kAllKernelVersions),
                        ::testing::ValuesIn(kCases)),
     [](const auto& suite) {
-      return TestName(std::get<0>(suite.param)) + "_" +
+      return fake::TestName(std::get<0>(suite.param)) + "_" +
              std::get<1>(suite.param).name;
     });
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::contract

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_VFIO_VFIO_OBSERVER_H_
-#define PASSTHRU_TESTING_VFIO_VFIO_OBSERVER_H_
+#ifndef PASSTHRU_TESTING_CONTRACT_VFIO_VFIO_QUESTIONS_H_
+#define PASSTHRU_TESTING_CONTRACT_VFIO_VFIO_QUESTIONS_H_
 
 #include <array>
 #include <cstddef>
@@ -11,19 +11,19 @@
 #include <utility>
 #include <vector>
 
-#include "devices/kernel/syscalls.h"
-#include "testing/contract/observation.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/contract/observation.h"
 
-namespace passthru::fake {
+namespace passthru::contract {
 
 // Asks the questions of ObserveVfio(), a section in each file, and writes the
 // answers down. Thread-compatible.
-class VfioObserver {
+class VfioQuestions {
  public:
-  VfioObserver(kernel::Syscalls* syscalls, std::string bdf, uint32_t group);
-  ~VfioObserver();
-  VfioObserver(const VfioObserver&) = delete;
-  VfioObserver& operator=(const VfioObserver&) = delete;
+  VfioQuestions(kernel::Syscalls* syscalls, std::string bdf, uint32_t group);
+  ~VfioQuestions();
+  VfioQuestions(const VfioQuestions&) = delete;
+  VfioQuestions& operator=(const VfioQuestions&) = delete;
 
   // In this order.
   void AskContainer();
@@ -154,6 +154,6 @@ class VfioObserver {
   std::vector<std::pair<void*, size_t>> memory_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::contract
 
-#endif  // PASSTHRU_TESTING_VFIO_VFIO_OBSERVER_H_
+#endif  // PASSTHRU_TESTING_CONTRACT_VFIO_VFIO_QUESTIONS_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/captured_functions.h"
+#include "passthru/testing/guest/direct/captured_functions.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/little_endian.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using Dwords = std::initializer_list<std::pair<uint16_t, uint32_t>>;
@@ -77,4 +77,4 @@ DirectFunction::Options MixedFunction(bool multifunction) {
                    {.index = 2, .size = uint64_t{8} << 30, .is_64bit = true}}};
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

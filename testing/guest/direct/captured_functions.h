@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_CAPTURED_FUNCTIONS_H_
-#define PASSTHRU_TESTING_GUEST_CAPTURED_FUNCTIONS_H_
+#ifndef PASSTHRU_TESTING_GUEST_DIRECT_CAPTURED_FUNCTIONS_H_
+#define PASSTHRU_TESTING_GUEST_DIRECT_CAPTURED_FUNCTIONS_H_
 
-#include "testing/guest/direct_function.h"
+#include "passthru/testing/guest/direct/direct_function.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // Functions for a DirectMachine, with the configuration of the captured QEMU
 // devices, and some that no capture has.
@@ -21,6 +21,6 @@ DirectFunction::Options PlainHostBridge();
 // sets bit 7 of the header type.
 DirectFunction::Options MixedFunction(bool multifunction);
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_CAPTURED_FUNCTIONS_H_
+#endif  // PASSTHRU_TESTING_GUEST_DIRECT_CAPTURED_FUNCTIONS_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/direct_function.h"
+#include "passthru/testing/guest/direct/direct_function.h"
 
 #include <linux/pci_regs.h>
 
@@ -11,10 +11,10 @@
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "pci/bar_index.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/little_endian.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 constexpr uint64_t kEntrySize = PCI_MSIX_ENTRY_SIZE;
@@ -39,7 +39,7 @@ void StoreBytes(std::vector<uint8_t>& bytes, uint64_t at, unsigned width,
 }  // namespace
 
 DirectFunction::DirectFunction(Options options, Platform platform,
-                               DeviceModel* model)
+                               models::DeviceModel* model)
     : options_(std::move(options)),
       platform_(std::move(platform)),
       model_(model),
@@ -55,7 +55,7 @@ DirectFunction::DirectFunction(Options options, Platform platform,
     memory_[bar.index].resize(std::min<uint64_t>(bar.size, 1 << 20));
   }
   InitializeMasks();
-  Reset(ResetKind::kPowerOn);
+  Reset(models::ResetKind::kPowerOn);
   resets_ = 0;
   if (model_ != nullptr) model_->set_host(this);
 }
@@ -106,7 +106,7 @@ void DirectFunction::InitializeMasks() {
   if (power_ != 0) AllowWrites(power_ + PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK);
 }
 
-void DirectFunction::Reset(ResetKind kind) {
+void DirectFunction::Reset(models::ResetKind kind) {
   config_ = options_.config;
   msix_table_.assign(
       msix_ == 0 ? 0
@@ -136,7 +136,7 @@ void DirectFunction::ConfigWrite(uint16_t offset, unsigned width,
   }
   if (express_ != 0 && offset == express_ + PCI_EXP_DEVCTL &&
       (value & PCI_EXP_DEVCTL_BCR_FLR) != 0) {
-    Reset(ResetKind::kFunctionLevel);
+    Reset(models::ResetKind::kFunctionLevel);
   }
   DeliverPending();
 }
@@ -273,4 +273,4 @@ void DirectFunction::RaiseMsi(uint16_t vector) {
   platform_.deliver({address, data | (vector % enabled)});
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_DIRECT_FUNCTION_H_
-#define PASSTHRU_TESTING_GUEST_DIRECT_FUNCTION_H_
+#ifndef PASSTHRU_TESTING_GUEST_DIRECT_DIRECT_FUNCTION_H_
+#define PASSTHRU_TESTING_GUEST_DIRECT_DIRECT_FUNCTION_H_
 
 #include <cstdint>
 #include <functional>
@@ -9,18 +9,18 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "testing/guest/msi_allocator.h"
-#include "testing/models/device_host.h"
-#include "testing/models/device_model.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/models/device_platform.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // One PCI function as hardware: configuration bytes behind write masks, BARs,
 // an MSI-X table with its pending bits, MSI, reset and power state. What a
 // DirectMachine is made of.
 //
 // Thread-compatible.
-class DirectFunction final : public DeviceHost {
+class DirectFunction final : public models::DevicePlatform {
  public:
   struct Bar {
     int index = 0;
@@ -40,7 +40,8 @@ class DirectFunction final : public DeviceHost {
     std::function<void(const GuestMessage&)> deliver;
   };
 
-  DirectFunction(Options options, Platform platform, DeviceModel* model);
+  DirectFunction(Options options, Platform platform,
+                 models::DeviceModel* model);
 
   uint32_t ConfigRead(uint16_t offset, unsigned width);
   void ConfigWrite(uint16_t offset, unsigned width, uint32_t value);
@@ -60,7 +61,7 @@ class DirectFunction final : public DeviceHost {
   int resets() const { return resets_; }
   bool intx() const { return intx_; }
 
-  // DeviceHost:
+  // DevicePlatform:
   absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) override;
   absl::Status DmaWrite(uint64_t iova, absl::Span<const uint8_t> data) override;
   void RaiseMsix(uint16_t vector) override;
@@ -76,13 +77,13 @@ class DirectFunction final : public DeviceHost {
   uint32_t Dword(uint16_t offset) const;
   void AllowWrites(uint16_t offset, uint32_t mask);
   void InitializeMasks();
-  void Reset(ResetKind kind);
+  void Reset(models::ResetKind kind);
   void DeliverPending();
   bool InTable(const Hit& hit) const;
 
   const Options options_;
   const Platform platform_;
-  DeviceModel* const model_;
+  models::DeviceModel* const model_;
   std::vector<uint8_t> config_;
   std::vector<uint8_t> mask_;
   uint16_t msi_ = 0;
@@ -97,6 +98,6 @@ class DirectFunction final : public DeviceHost {
   int resets_ = 0;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_DIRECT_FUNCTION_H_
+#endif  // PASSTHRU_TESTING_GUEST_DIRECT_DIRECT_FUNCTION_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/direct_machine.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
 
 #include <cstdint>
 #include <memory>
@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 constexpr uint64_t kEcamBase = 0xe0000000;
@@ -26,7 +26,7 @@ DirectMachine::~DirectMachine() = default;
 
 DirectFunction& DirectMachine::AddFunction(pci::Bdf bdf,
                                            DirectFunction::Options options,
-                                           DeviceModel* model) {
+                                           models::DeviceModel* model) {
   const DirectFunction::Platform platform = {
       .ram = [this](uint64_t address, uint64_t size) -> absl::Span<uint8_t> {
         if (address < kRamBase || address - kRamBase > kRamSize ||
@@ -163,4 +163,4 @@ std::optional<GuestInterrupt> DirectMachine::WaitForInterrupt() {
   return interrupt;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

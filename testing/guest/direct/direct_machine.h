@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_DIRECT_MACHINE_H_
-#define PASSTHRU_TESTING_GUEST_DIRECT_MACHINE_H_
+#ifndef PASSTHRU_TESTING_GUEST_DIRECT_DIRECT_MACHINE_H_
+#define PASSTHRU_TESTING_GUEST_DIRECT_DIRECT_MACHINE_H_
 
 #include <cstdint>
 #include <deque>
@@ -10,14 +10,14 @@
 #include <string>
 #include <vector>
 
-#include "pci/bdf.h"
-#include "testing/guest/direct_function.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/msi_allocator.h"
-#include "testing/guest_cpu.h"
-#include "testing/models/device_model.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/direct/direct_function.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
+#include "passthru/testing/models/device_model.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // A machine without a VMM, for the guest's own tests: a CPU whose accesses go
 // straight to flat RAM, to the configuration mechanisms and to the functions'
@@ -38,7 +38,7 @@ class DirectMachine final : public GuestCpu {
 
   // Not owned model; null for plain registers.
   DirectFunction& AddFunction(pci::Bdf bdf, DirectFunction::Options options,
-                              DeviceModel* model);
+                              models::DeviceModel* model);
   // A layout that names this machine's memory and windows.
   GuestLayout layout() const;
 
@@ -82,6 +82,6 @@ class DirectMachine final : public GuestCpu {
   uint64_t ecam_accesses_ = 0;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_DIRECT_MACHINE_H_
+#endif  // PASSTHRU_TESTING_GUEST_DIRECT_DIRECT_MACHINE_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_driver.h"
+#include "passthru/testing/guest/drivers/guest_driver.h"
 
 #include <linux/pci_regs.h>
 
@@ -16,16 +16,16 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "testing/guest/guest_edu.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/guest_nvme.h"
-#include "testing/guest/linux_irq_vectors.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
-#include "testing/guest/pci_alloc_irq_vectors.h"
+#include "passthru/testing/guest/drivers/guest_edu.h"
+#include "passthru/testing/guest/drivers/guest_nvme.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/testing/guest/linux/pci_alloc_irq_vectors.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 constexpr uint32_t kClassNvme = 0x010802;
@@ -262,4 +262,4 @@ absl::Status RunGuest(GuestCpu& cpu, const GuestOptions& options,
   return first_failure;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

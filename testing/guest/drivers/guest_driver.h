@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_GUEST_DRIVER_H_
-#define PASSTHRU_TESTING_GUEST_GUEST_DRIVER_H_
+#ifndef PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_DRIVER_H_
+#define PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_DRIVER_H_
 
 #include <cstdint>
 #include <functional>
@@ -10,16 +10,16 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "testing/guest/guest_edu.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/guest_nvme.h"
-#include "testing/guest/interrupt_table.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
-#include "testing/guest/msi_allocator.h"
-#include "testing/guest_cpu.h"
+#include "passthru/testing/guest/drivers/guest_edu.h"
+#include "passthru/testing/guest/drivers/guest_nvme.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/interrupt_table.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 struct GuestBarMove {
   int bar = 0;
@@ -87,6 +87,6 @@ struct GuestOptions {
 absl::Status RunGuest(GuestCpu& cpu, const GuestOptions& options,
                       GuestReport& report);
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_GUEST_DRIVER_H_
+#endif  // PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_DRIVER_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_driver.h"
+#include "passthru/testing/guest/drivers/guest_driver.h"
 
 #include <cstdint>
 #include <memory>
@@ -10,13 +10,13 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/guest/captured_functions.h"
-#include "testing/guest/direct_machine.h"
-#include "testing/models/edu_model.h"
-#include "testing/models/nvme_model.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/direct/captured_functions.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
+#include "passthru/testing/models/edu_model.h"
+#include "passthru/testing/models/nvme/nvme_model.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -29,13 +29,13 @@ using ::testing::SizeIs;
 
 class GuestDriverTest : public ::testing::Test {
  protected:
-  GuestDriverTest() : nvme_(NvmeModel::Create({}).value()) {
+  GuestDriverTest() : nvme_(models::nvme::NvmeModel::Create({}).value()) {
     options_.layout = machine_.layout();
   }
 
   DirectMachine machine_;
-  std::unique_ptr<NvmeModel> nvme_;
-  EduModel edu_;
+  std::unique_ptr<models::nvme::NvmeModel> nvme_;
+  models::EduModel edu_;
   GuestOptions options_;
   GuestReport report_;
 };
@@ -131,4 +131,4 @@ TEST_F(GuestDriverTest, StrayInterruptsAreReported) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

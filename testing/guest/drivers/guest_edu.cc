@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_edu.h"
+#include "passthru/testing/guest/drivers/guest_edu.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -13,10 +13,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/pci_alloc_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/pci_alloc_irq_vectors.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 // QEMU docs/specs/edu. Written out again here rather than shared with the
@@ -190,4 +190,4 @@ void GuestEdu::Release() {
   PciDisableDevice(*device_);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_GUEST_EDU_H_
-#define PASSTHRU_TESTING_GUEST_GUEST_EDU_H_
+#ifndef PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_EDU_H_
+#define PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_EDU_H_
 
 #include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/linux_irq_vectors.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 struct GuestEduReport {
   uint32_t identification = 0;
@@ -74,6 +74,6 @@ class GuestEdu {
   GuestEduReport report_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_GUEST_EDU_H_
+#endif  // PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_EDU_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_edu.h"
+#include "passthru/testing/guest/drivers/guest_edu.h"
 
 #include <cstdint>
 #include <memory>
@@ -9,16 +9,16 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/guest/captured_functions.h"
-#include "testing/guest/direct_machine.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
-#include "testing/models/edu_model.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/direct/captured_functions.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/testing/models/edu_model.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -43,7 +43,7 @@ class GuestEduTest : public ::testing::Test {
 
   DirectMachine machine_;
   GuestMachine guest_;
-  EduModel model_;
+  models::EduModel model_;
   DirectFunction& function_;
   std::unique_ptr<LinuxPciDevice> device_;
 };
@@ -111,7 +111,7 @@ TEST(GuestEduLayoutTest, MemoryAbove28BitsIsRefused) {
   GuestLayout layout = machine.layout();
   layout.dma_memory = {uint64_t{1} << 28, 0x10000};
   GuestMachine guest(&machine, layout);
-  EduModel model;
+  models::EduModel model;
   machine.AddFunction(kSlot, CapturedEdu(), &model);
   const auto device = ProbeDevice(&guest.config(), kSlot, {});
   EXPECT_THAT(GuestEdu::Start(&guest, device.get()),
@@ -119,4 +119,4 @@ TEST(GuestEduLayoutTest, MemoryAbove28BitsIsRefused) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

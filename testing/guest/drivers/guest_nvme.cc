@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_nvme.h"
+#include "passthru/testing/guest/drivers/guest_nvme.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -14,19 +14,19 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "pci/little_endian.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/pci_alloc_irq_vectors.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/pci_alloc_irq_vectors.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
 // Bring-up and shutdown. What moves blocks is in guest_nvme_io.cc.
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
-using nvme::AdminOpcode;
-using nvme::Command;
-using nvme::Completion;
+using models::nvme::AdminOpcode;
+using models::nvme::Command;
+using models::nvme::Completion;
 
 constexpr uint64_t kPage = GuestRam::kPageSize;
 constexpr uint32_t kNamespace = 1;
@@ -94,7 +94,7 @@ void GuestNvme::WriteRegister64(uint64_t offset, uint64_t value) {
 absl::Status GuestNvme::Enable() {
   if (absl::Status s = PciEnableDevice(*device_); !s.ok()) return s;
   PciSetMaster(*device_);
-  if (ReadRegister(nvme::kRegCsts) == 0xffffffff) {
+  if (ReadRegister(models::nvme::kRegCsts) == 0xffffffff) {
     return absl::UnavailableError(
         absl::StrCat("guest nvme: ", device_->name(), " does not answer"));
   }
@@ -105,9 +105,9 @@ absl::Status GuestNvme::Enable() {
   vectors_ = *std::move(vectors);
   report_.interrupt_kind = std::string(vectors_->kind());
   report_.interrupts.assign(1, 0);
-  capabilities_ = ReadRegister(nvme::kRegCap) |
-                  uint64_t{ReadRegister(nvme::kRegCap + 4)} << 32;
-  report_.version = ReadRegister(nvme::kRegVs);
+  capabilities_ = ReadRegister(models::nvme::kRegCap) |
+                  uint64_t{ReadRegister(models::nvme::kRegCap + 4)} << 32;
+  report_.version = ReadRegister(models::nvme::kRegVs);
   return absl::OkStatus();
 }
 
@@ -115,10 +115,10 @@ absl::Status GuestNvme::WaitForStatus(uint32_t mask, uint32_t value,
                                       const char* what) {
   uint32_t status = 0;
   for (int i = 0; i < options_.status_looks; ++i) {
-    status = ReadRegister(nvme::kRegCsts);
+    status = ReadRegister(models::nvme::kRegCsts);
     if (status == 0xffffffff || machine_->cpu().Stopping()) break;
     if ((status & mask) == value) return absl::OkStatus();
-    if ((status & nvme::kCstsFatal) != 0 && value != 0) break;
+    if ((status & models::nvme::kCstsFatal) != 0 && value != 0) break;
   }
   return absl::UnavailableError(absl::StrFormat(
       "guest nvme: %s: not %s, CSTS=%#x", device_->name(), what, status));
@@ -126,9 +126,10 @@ absl::Status GuestNvme::WaitForStatus(uint32_t mask, uint32_t value,
 
 // nvme_disable_ctrl().
 absl::Status GuestNvme::DisableController() {
-  const uint32_t cc = ReadRegister(nvme::kRegCc);
-  WriteRegister(nvme::kRegCc, cc & ~(nvme::kCcShutdownMask | nvme::kCcEnable));
-  return WaitForStatus(nvme::kCstsReady, 0, "disabled");
+  const uint32_t cc = ReadRegister(models::nvme::kRegCc);
+  WriteRegister(models::nvme::kRegCc, cc & ~(models::nvme::kCcShutdownMask |
+                                             models::nvme::kCcEnable));
+  return WaitForStatus(models::nvme::kCstsReady, 0, "disabled");
 }
 
 absl::Status GuestNvme::RequestVector(uint16_t vector, const char* name) {
@@ -146,7 +147,7 @@ void GuestNvme::HandleInterrupt(uint16_t vector) {
   ++report_.interrupts[vector];
   for (NvmeQueuePair& queue : queues_) {
     if (VectorOf(queue.id()) != vector) continue;
-    for (const Completion& completion : queue.Process()) {
+    for (const models::nvme::Completion& completion : queue.Process()) {
       completions_[queue.id()].push_back(completion);
     }
   }
@@ -159,7 +160,7 @@ absl::Status GuestNvme::ConfigureAdminQueue() {
   if (!buffer.ok()) return buffer.status();
   admin_buffer_ = *buffer;
   const auto doorbells = [this] {
-    return RegisterBase() + nvme::kRegDoorbells;
+    return RegisterBase() + models::nvme::kRegDoorbells;
   };
   absl::StatusOr<NvmeQueuePair> admin = NvmeQueuePair::Create(
       &machine_->cpu(), &machine_->ram(), 0, options_.queue_entries, doorbells);
@@ -168,25 +169,26 @@ absl::Status GuestNvme::ConfigureAdminQueue() {
   completions_.emplace_back();
 
   const uint32_t last = options_.queue_entries - 1u;
-  WriteRegister(nvme::kRegAqa, last << 16 | last);
-  WriteRegister64(nvme::kRegAsq, queues_[0].submission_base());
-  WriteRegister64(nvme::kRegAcq, queues_[0].completion_base());
+  WriteRegister(models::nvme::kRegAqa, last << 16 | last);
+  WriteRegister64(models::nvme::kRegAsq, queues_[0].submission_base());
+  WriteRegister64(models::nvme::kRegAcq, queues_[0].completion_base());
 
   const uint32_t command_set = (capabilities_ & kCapCommandSets) != 0 ? 6 : 0;
-  const uint32_t cc = uint32_t{Completion::kSizeShift} << 20 |
-                      uint32_t{Command::kSizeShift} << 16 | command_set << 4;
-  WriteRegister(nvme::kRegCc, cc);
-  WriteRegister(nvme::kRegCc, cc | nvme::kCcEnable);
-  if (absl::Status s =
-          WaitForStatus(nvme::kCstsReady, nvme::kCstsReady, "ready");
+  const uint32_t cc = uint32_t{models::nvme::Completion::kSizeShift} << 20 |
+                      uint32_t{models::nvme::Command::kSizeShift} << 16 |
+                      command_set << 4;
+  WriteRegister(models::nvme::kRegCc, cc);
+  WriteRegister(models::nvme::kRegCc, cc | models::nvme::kCcEnable);
+  if (absl::Status s = WaitForStatus(models::nvme::kCstsReady,
+                                     models::nvme::kCstsReady, "ready");
       !s.ok()) {
     return s;
   }
   return RequestVector(0, "nvme0q");
 }
 
-absl::StatusOr<Completion> GuestNvme::RunAdmin(const Command& command,
-                                               const char* what) {
+absl::StatusOr<models::nvme::Completion> GuestNvme::RunAdmin(
+    const models::nvme::Command& command, const char* what) {
   absl::StatusOr<uint16_t> id = queues_[0].Submit(command);
   if (!id.ok()) return id.status();
   ++report_.commands;
@@ -195,7 +197,7 @@ absl::StatusOr<Completion> GuestNvme::RunAdmin(const Command& command,
       !s.ok()) {
     return s;
   }
-  const Completion completion = completions_[0].front();
+  const models::nvme::Completion completion = completions_[0].front();
   completions_[0].clear();
   if (!completion.status.ok()) {
     return absl::InternalError(
@@ -206,11 +208,12 @@ absl::StatusOr<Completion> GuestNvme::RunAdmin(const Command& command,
 }
 
 absl::Status GuestNvme::Identify() {
-  Command command;
-  command.set_opcode(AdminOpcode::kIdentify);
+  models::nvme::Command command;
+  command.set_opcode(models::nvme::AdminOpcode::kIdentify);
   command.set_prp1(admin_buffer_);
-  command.set_dword(10, nvme::kCnsController);
-  absl::StatusOr<Completion> done = RunAdmin(command, "Identify controller");
+  command.set_dword(10, models::nvme::kCnsController);
+  absl::StatusOr<models::nvme::Completion> done =
+      RunAdmin(command, "Identify controller");
   if (!done.ok()) return done.status();
   std::vector<uint8_t> page = machine_->ram().Read(admin_buffer_, kPage);
   report_.serial = TextField(page, 4, 20);
@@ -221,7 +224,7 @@ absl::Status GuestNvme::Identify() {
   report_.max_transfer_bytes =
       mdts == 0 || mdts > 9 ? 512 * kPage : kPage << mdts;
 
-  command.set_dword(10, nvme::kCnsActiveNamespaces);
+  command.set_dword(10, models::nvme::kCnsActiveNamespaces);
   done = RunAdmin(command, "Identify active namespaces");
   if (!done.ok()) return done.status();
   page = machine_->ram().Read(admin_buffer_, 4);
@@ -229,7 +232,7 @@ absl::Status GuestNvme::Identify() {
     return absl::NotFoundError("guest nvme: there is no namespace 1");
   }
 
-  command.set_dword(10, nvme::kCnsNamespace);
+  command.set_dword(10, models::nvme::kCnsNamespace);
   command.set_namespace_id(kNamespace);
   done = RunAdmin(command, "Identify namespace");
   if (!done.ok()) return done.status();
@@ -248,11 +251,11 @@ absl::Status GuestNvme::Identify() {
 // nvme_setup_io_queues().
 absl::Status GuestNvme::SetUpIoQueues() {
   const uint32_t wanted = options_.io_queues;
-  Command command;
-  command.set_opcode(AdminOpcode::kSetFeatures);
-  command.set_dword(10, nvme::kFeatureNumberOfQueues);
+  models::nvme::Command command;
+  command.set_opcode(models::nvme::AdminOpcode::kSetFeatures);
+  command.set_dword(10, models::nvme::kFeatureNumberOfQueues);
   command.set_dword(11, (wanted - 1) << 16 | (wanted - 1));
-  const absl::StatusOr<Completion> done =
+  const absl::StatusOr<models::nvme::Completion> done =
       RunAdmin(command, "Set Features Number of Queues");
   if (!done.ok()) return done.status();
   const uint32_t granted =
@@ -287,23 +290,23 @@ absl::Status GuestNvme::SetUpIoQueues() {
 absl::Status GuestNvme::CreateIoQueue(uint16_t id, uint16_t vector) {
   absl::StatusOr<NvmeQueuePair> queue = NvmeQueuePair::Create(
       &machine_->cpu(), &machine_->ram(), id, options_.queue_entries,
-      [this] { return RegisterBase() + nvme::kRegDoorbells; });
+      [this] { return RegisterBase() + models::nvme::kRegDoorbells; });
   if (!queue.ok()) return queue.status();
   const uint32_t size_and_id = uint32_t{options_.queue_entries - 1u} << 16 | id;
   constexpr uint32_t kContiguous = 1;
   constexpr uint32_t kInterruptsEnabled = 2;
 
-  Command command;
-  command.set_opcode(AdminOpcode::kCreateIoCompletionQueue);
+  models::nvme::Command command;
+  command.set_opcode(models::nvme::AdminOpcode::kCreateIoCompletionQueue);
   command.set_prp1(queue->completion_base());
   command.set_dword(10, size_and_id);
   command.set_dword(11,
                     uint32_t{vector} << 16 | kInterruptsEnabled | kContiguous);
-  absl::StatusOr<Completion> done =
+  absl::StatusOr<models::nvme::Completion> done =
       RunAdmin(command, "Create I/O Completion Queue");
   if (!done.ok()) return done.status();
 
-  command.set_opcode(AdminOpcode::kCreateIoSubmissionQueue);
+  command.set_opcode(models::nvme::AdminOpcode::kCreateIoSubmissionQueue);
   command.set_prp1(queue->submission_base());
   command.set_dword(11, uint32_t{id} << 16 | kContiguous);
   done = RunAdmin(command, "Create I/O Submission Queue");
@@ -315,12 +318,13 @@ absl::Status GuestNvme::CreateIoQueue(uint16_t id, uint16_t vector) {
 
 absl::Status GuestNvme::DeleteIoQueues() {
   for (uint16_t id = static_cast<uint16_t>(queues_.size() - 1); id > 0; --id) {
-    for (AdminOpcode opcode : {AdminOpcode::kDeleteIoSubmissionQueue,
-                               AdminOpcode::kDeleteIoCompletionQueue}) {
-      Command command;
+    for (models::nvme::AdminOpcode opcode :
+         {models::nvme::AdminOpcode::kDeleteIoSubmissionQueue,
+          models::nvme::AdminOpcode::kDeleteIoCompletionQueue}) {
+      models::nvme::Command command;
       command.set_opcode(opcode);
       command.set_dword(10, id);
-      const absl::StatusOr<Completion> done =
+      const absl::StatusOr<models::nvme::Completion> done =
           RunAdmin(command, "Delete I/O Queue");
       if (!done.ok()) return done.status();
     }
@@ -333,11 +337,12 @@ absl::Status GuestNvme::Shutdown() {
   if (vectors_ == nullptr) return absl::OkStatus();
   absl::Status status = DeleteIoQueues();
   // Whatever failed, the controller is stopped and its interrupts given back.
-  const uint32_t cc = ReadRegister(nvme::kRegCc);
-  WriteRegister(nvme::kRegCc,
-                (cc & ~nvme::kCcShutdownMask) | nvme::kCcShutdownNormal);
-  status.Update(WaitForStatus(nvme::kCstsShutdownMask,
-                              nvme::kCstsShutdownComplete, "shut down"));
+  const uint32_t cc = ReadRegister(models::nvme::kRegCc);
+  WriteRegister(models::nvme::kRegCc, (cc & ~models::nvme::kCcShutdownMask) |
+                                          models::nvme::kCcShutdownNormal);
+  status.Update(WaitForStatus(models::nvme::kCstsShutdownMask,
+                              models::nvme::kCstsShutdownComplete,
+                              "shut down"));
   status.Update(DisableController());
   Release();
   return status;
@@ -351,4 +356,4 @@ void GuestNvme::Release() {
 
 GuestNvmeReport GuestNvme::report() const { return report_; }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

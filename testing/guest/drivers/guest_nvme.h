@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_GUEST_NVME_H_
-#define PASSTHRU_TESTING_GUEST_GUEST_NVME_H_
+#ifndef PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_NVME_H_
+#define PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_NVME_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -12,13 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/linux_irq_vectors.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/nvme_queue_pair.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/guest/drivers/nvme_queue_pair.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // What the driver found and did, for tests to check and the demo to print.
 struct GuestNvmeReport {
@@ -118,14 +118,14 @@ class GuestNvme {
   void WriteRegister(uint64_t offset, uint32_t value);
   void WriteRegister64(uint64_t offset, uint64_t value);
 
-  absl::StatusOr<nvme::Completion> RunAdmin(const nvme::Command& command,
-                                            const char* what);
+  absl::StatusOr<models::nvme::Completion> RunAdmin(
+      const models::nvme::Command& command, const char* what);
   // Splits blocks into as many commands as may be in flight at once, or fewer.
   std::vector<Transfer> NextWave(uint64_t& first, uint64_t& count) const;
-  absl::Status RunWave(nvme::IoOpcode opcode,
+  absl::Status RunWave(models::nvme::IoOpcode opcode,
                        absl::Span<const Transfer> transfers);
-  nvme::Command TransferCommand(nvme::IoOpcode opcode,
-                                const Transfer& transfer) const;
+  models::nvme::Command TransferCommand(models::nvme::IoOpcode opcode,
+                                        const Transfer& transfer) const;
   absl::Status CheckRange(uint64_t first, uint64_t count) const;
   absl::Status Flush();
   void FillBuffer(const Transfer& transfer, uint64_t seed);
@@ -141,7 +141,7 @@ class GuestNvme {
   // Admin queue first; a deque since handlers refer to its elements.
   std::deque<NvmeQueuePair> queues_;
   // Completions by queue, filled by the interrupt handler.
-  std::deque<std::vector<nvme::Completion>> completions_;
+  std::deque<std::vector<models::nvme::Completion>> completions_;
   std::vector<Buffer> buffers_;
   uint64_t blocks_per_command_ = 0;
   uint64_t capabilities_ = 0;
@@ -149,6 +149,6 @@ class GuestNvme {
   GuestNvmeReport report_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_GUEST_NVME_H_
+#endif  // PASSTHRU_TESTING_GUEST_DRIVERS_GUEST_NVME_H_

@@ -8,13 +8,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
-#include "testing/guest/guest_nvme.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/testing/guest/drivers/guest_nvme.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
 // What GuestNvme does with its I/O queues.
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 constexpr uint64_t kPage = GuestRam::kPageSize;
@@ -79,11 +79,11 @@ std::vector<GuestNvme::Transfer> GuestNvme::NextWave(uint64_t& first,
   return wave;
 }
 
-nvme::Command GuestNvme::TransferCommand(nvme::IoOpcode opcode,
-                                         const Transfer& transfer) const {
+models::nvme::Command GuestNvme::TransferCommand(
+    models::nvme::IoOpcode opcode, const Transfer& transfer) const {
   const Buffer& buffer = buffers_[transfer.buffer];
   const uint64_t bytes = transfer.count * report_.block_size;
-  nvme::Command command;
+  models::nvme::Command command;
   command.set_opcode(opcode);
   command.set_namespace_id(kNamespace);
   command.set_prp1(buffer.pages[0]);
@@ -97,7 +97,7 @@ nvme::Command GuestNvme::TransferCommand(nvme::IoOpcode opcode,
   return command;
 }
 
-absl::Status GuestNvme::RunWave(nvme::IoOpcode opcode,
+absl::Status GuestNvme::RunWave(models::nvme::IoOpcode opcode,
                                 absl::Span<const Transfer> transfers) {
   for (size_t i = 0; i < transfers.size(); ++i) {
     NvmeQueuePair& queue = queues_[1 + i % report_.io_queues];
@@ -116,7 +116,7 @@ absl::Status GuestNvme::RunWave(nvme::IoOpcode opcode,
   absl::Status status =
       machine_->interrupts().WaitUntil("read or write commands", done);
   for (size_t id = 1; id < completions_.size(); ++id) {
-    for (const nvme::Completion& completion : completions_[id]) {
+    for (const models::nvme::Completion& completion : completions_[id]) {
       if (completion.status.ok()) continue;
       status.Update(absl::InternalError(absl::StrFormat(
           "guest nvme: %s: opcode %#x on queue %d failed with status %#x",
@@ -129,8 +129,8 @@ absl::Status GuestNvme::RunWave(nvme::IoOpcode opcode,
 }
 
 absl::Status GuestNvme::Flush() {
-  nvme::Command command;
-  command.set_opcode(nvme::IoOpcode::kFlush);
+  models::nvme::Command command;
+  command.set_opcode(models::nvme::IoOpcode::kFlush);
   command.set_namespace_id(kNamespace);
   const absl::StatusOr<uint16_t> id = queues_[1].Submit(command);
   if (!id.ok()) return id.status();
@@ -140,7 +140,7 @@ absl::Status GuestNvme::Flush() {
       !s.ok()) {
     return s;
   }
-  const nvme::Completion completion = completions_[1].front();
+  const models::nvme::Completion completion = completions_[1].front();
   completions_[1].clear();
   if (completion.status.ok()) return absl::OkStatus();
   return absl::InternalError(
@@ -200,7 +200,8 @@ absl::Status GuestNvme::Read(uint64_t first, uint64_t count) {
   if (absl::Status s = CheckRange(first, count); !s.ok()) return s;
   while (count > 0) {
     const std::vector<Transfer> wave = NextWave(first, count);
-    if (absl::Status s = RunWave(nvme::IoOpcode::kRead, wave); !s.ok()) {
+    if (absl::Status s = RunWave(models::nvme::IoOpcode::kRead, wave);
+        !s.ok()) {
       return s;
     }
     for (const Transfer& transfer : wave) {
@@ -220,7 +221,8 @@ absl::Status GuestNvme::WriteAndVerify(uint64_t first, uint64_t count,
   for (uint64_t left = count; left > 0;) {
     const std::vector<Transfer> wave = NextWave(next, left);
     for (const Transfer& transfer : wave) FillBuffer(transfer, seed);
-    if (absl::Status s = RunWave(nvme::IoOpcode::kWrite, wave); !s.ok()) {
+    if (absl::Status s = RunWave(models::nvme::IoOpcode::kWrite, wave);
+        !s.ok()) {
       return s;
     }
     for (const Transfer& transfer : wave) {
@@ -233,7 +235,8 @@ absl::Status GuestNvme::WriteAndVerify(uint64_t first, uint64_t count,
   for (uint64_t left = count; left > 0;) {
     const std::vector<Transfer> wave = NextWave(next, left);
     for (const Transfer& transfer : wave) PoisonBuffer(transfer);
-    if (absl::Status s = RunWave(nvme::IoOpcode::kRead, wave); !s.ok()) {
+    if (absl::Status s = RunWave(models::nvme::IoOpcode::kRead, wave);
+        !s.ok()) {
       return s;
     }
     for (const Transfer& transfer : wave) {
@@ -244,4 +247,4 @@ absl::Status GuestNvme::WriteAndVerify(uint64_t first, uint64_t count,
   return status;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_nvme.h"
+#include "passthru/testing/guest/drivers/guest_nvme.h"
 
 #include <cstdint>
 #include <memory>
@@ -10,18 +10,18 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bar_index.h"
-#include "pci/bdf.h"
-#include "testing/guest/captured_functions.h"
-#include "testing/guest/direct_machine.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
-#include "testing/models/device_model.h"
-#include "testing/models/nvme_model.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/direct/captured_functions.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/models/nvme/nvme_model.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -36,9 +36,9 @@ class GuestNvmeTest : public ::testing::Test {
  protected:
   GuestNvmeTest() : guest_(&machine_, machine_.layout()) {}
 
-  void Add(NvmeModel::Options model = {},
+  void Add(models::nvme::NvmeModel::Options model = {},
            const DirectFunction::Options& function = CapturedNvme()) {
-    model_ = NvmeModel::Create(std::move(model)).value();
+    model_ = models::nvme::NvmeModel::Create(std::move(model)).value();
     function_ = &machine_.AddFunction(kSlot, function, model_.get());
     device_ = ProbeDevice(&guest_.config(), kSlot, {});
     guest_.resources().Claim(*device_);
@@ -52,7 +52,7 @@ class GuestNvmeTest : public ::testing::Test {
 
   DirectMachine machine_;
   GuestMachine guest_;
-  std::unique_ptr<NvmeModel> model_;
+  std::unique_ptr<models::nvme::NvmeModel> model_;
   DirectFunction* function_ = nullptr;
   std::unique_ptr<LinuxPciDevice> device_;
 };
@@ -97,9 +97,9 @@ TEST_F(GuestNvmeTest, BlocksAreWrittenAndVerifiedOnAllQueues) {
 
 // Changes one bit of what the medium holds whenever the driver flushes, which
 // is between writing and reading back.
-class RottingNvme final : public DeviceModel {
+class RottingNvme final : public models::DeviceModel {
  public:
-  explicit RottingNvme(NvmeModel* model) : model_(*model) {}
+  explicit RottingNvme(models::nvme::NvmeModel* model) : model_(*model) {}
 
   std::string_view name() const override { return "rotting"; }
   bool HandlesBar(pci::BarIndex bar, uint64_t offset) const override {
@@ -122,14 +122,14 @@ class RottingNvme final : public DeviceModel {
     }
     return worked;
   }
-  void Reset(ResetKind kind) override { model_.Reset(kind); }
+  void Reset(models::ResetKind kind) override { model_.Reset(kind); }
 
  private:
-  NvmeModel& model_;
+  models::nvme::NvmeModel& model_;
 };
 
 TEST_F(GuestNvmeTest, ChangedDataIsFoundOut) {
-  model_ = NvmeModel::Create({}).value();
+  model_ = models::nvme::NvmeModel::Create({}).value();
   RottingNvme rotting(model_.get());
   machine_.AddFunction(kSlot, CapturedNvme(), &rotting);
   device_ = ProbeDevice(&guest_.config(), kSlot, {});
@@ -314,4 +314,4 @@ TEST_F(GuestNvmeTest, AFunctionWithoutTheBarIsNotFound) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

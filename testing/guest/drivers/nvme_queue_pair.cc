@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/nvme_queue_pair.h"
+#include "passthru/testing/guest/drivers/nvme_queue_pair.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -10,13 +10,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
-using nvme::Command;
-using nvme::Completion;
+using models::nvme::Command;
+using models::nvme::Completion;
 
 }  // namespace
 
@@ -44,7 +44,7 @@ absl::StatusOr<NvmeQueuePair> NvmeQueuePair::Create(
 }
 
 void NvmeQueuePair::Reset() {
-  ram_->Zero(completion_base_, entries_ * Completion::kSize);
+  ram_->Zero(completion_base_, entries_ * models::nvme::Completion::kSize);
   submission_tail_ = 0;
   completion_head_ = 0;
   phase_ = true;
@@ -52,7 +52,7 @@ void NvmeQueuePair::Reset() {
   in_flight_.assign(entries_, false);
 }
 
-absl::StatusOr<uint16_t> NvmeQueuePair::Submit(Command command) {
+absl::StatusOr<uint16_t> NvmeQueuePair::Submit(models::nvme::Command command) {
   if (room() == 0) {
     return absl::ResourceExhaustedError(
         absl::StrCat("guest nvme: queue ", id_, " is full"));
@@ -62,22 +62,25 @@ absl::StatusOr<uint16_t> NvmeQueuePair::Submit(Command command) {
   in_flight_[command_id] = true;
   ++outstanding_;
   command.set_command_id(command_id);
-  ram_->Write(submission_base_ + submission_tail_ * Command::kSize,
-              command.bytes());
+  ram_->Write(
+      submission_base_ + submission_tail_ * models::nvme::Command::kSize,
+      command.bytes());
   submission_tail_ = static_cast<uint16_t>((submission_tail_ + 1) % entries_);
   cpu_->Store(doorbells_() + 8 * id_, 4, submission_tail_);
   return command_id;
 }
 
-std::vector<Completion> NvmeQueuePair::Process() {
-  std::vector<Completion> taken;
+std::vector<models::nvme::Completion> NvmeQueuePair::Process() {
+  std::vector<models::nvme::Completion> taken;
   const uint16_t head_before = completion_head_;
   // No more than a ring's worth at once: a device that posts without end must
   // not keep the handler for ever.
   for (uint16_t i = 0; i < entries_; ++i) {
-    const Completion completion = Completion::Decode(
-        ram_->Read(completion_base_ + completion_head_ * Completion::kSize,
-                   Completion::kSize));
+    const models::nvme::Completion completion =
+        models::nvme::Completion::Decode(
+            ram_->Read(completion_base_ +
+                           completion_head_ * models::nvme::Completion::kSize,
+                       models::nvme::Completion::kSize));
     if (completion.phase != phase_) break;
     completion_head_ = static_cast<uint16_t>((completion_head_ + 1) % entries_);
     if (completion_head_ == 0) phase_ = !phase_;
@@ -96,4 +99,4 @@ std::vector<Completion> NvmeQueuePair::Process() {
   return taken;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

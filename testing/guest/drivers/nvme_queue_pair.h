@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_NVME_QUEUE_PAIR_H_
-#define PASSTHRU_TESTING_GUEST_NVME_QUEUE_PAIR_H_
+#ifndef PASSTHRU_TESTING_GUEST_DRIVERS_NVME_QUEUE_PAIR_H_
+#define PASSTHRU_TESTING_GUEST_DRIVERS_NVME_QUEUE_PAIR_H_
 
 #include <cstdint>
 #include <functional>
@@ -8,11 +8,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "testing/guest/guest_ram.h"
-#include "testing/guest_cpu.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/linux/guest_ram.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // The driver's end of one submission queue and its completion queue, each in a
 // page of guest RAM: Linux's struct nvme_queue.
@@ -43,12 +43,12 @@ class NvmeQueuePair {
 
   // Puts the command, with an identifier of the queue's choice, behind the
   // others and rings the doorbell. Returns the identifier. Fails when full.
-  absl::StatusOr<uint16_t> Submit(nvme::Command command);
+  absl::StatusOr<uint16_t> Submit(models::nvme::Command command);
 
   // Takes all completions whose phase says they are new, in order, and tells
   // the controller: nvme_process_cq(). A completion for no outstanding command
   // is dropped and counted.
-  std::vector<nvme::Completion> Process();
+  std::vector<models::nvme::Completion> Process();
 
   uint64_t stray_completions() const { return stray_completions_; }
 
@@ -71,6 +71,6 @@ class NvmeQueuePair {
   uint64_t stray_completions_ = 0;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_NVME_QUEUE_PAIR_H_
+#endif  // PASSTHRU_TESTING_GUEST_DRIVERS_NVME_QUEUE_PAIR_H_

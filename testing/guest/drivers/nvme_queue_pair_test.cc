@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/nvme_queue_pair.h"
+#include "passthru/testing/guest/drivers/nvme_queue_pair.h"
 
 #include <cstdint>
 
@@ -7,11 +7,11 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/guest/direct_machine.h"
-#include "testing/guest/guest_ram.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
+#include "passthru/testing/guest/linux/guest_ram.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOkAndHolds;
@@ -33,7 +33,7 @@ class NvmeQueuePairTest : public ::testing::Test {
 
   // Posts a completion as the controller would.
   void Post(uint16_t slot, uint16_t command_id, bool phase) {
-    nvme::Completion completion;
+    models::nvme::Completion completion;
     completion.command_id = command_id;
     completion.phase = phase;
     ram_.Write(queue_.completion_base() + 16 * slot, completion.Encode());
@@ -57,16 +57,16 @@ TEST_F(NvmeQueuePairTest, SizeIsChecked) {
 TEST_F(NvmeQueuePairTest, SubmissionsFillTheRingButOne) {
   EXPECT_EQ(queue_.room(), 3);
   for (uint16_t i = 0; i < 3; ++i) {
-    EXPECT_THAT(queue_.Submit(nvme::Command()), IsOkAndHolds(i));
+    EXPECT_THAT(queue_.Submit(models::nvme::Command()), IsOkAndHolds(i));
     EXPECT_EQ(TailDoorbell(), i + 1u);
   }
-  EXPECT_THAT(queue_.Submit(nvme::Command()),
+  EXPECT_THAT(queue_.Submit(models::nvme::Command()),
               StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TEST_F(NvmeQueuePairTest, CommandIsWrittenBeforeTheDoorbell) {
-  nvme::Command command;
-  command.set_opcode(nvme::IoOpcode::kRead);
+  models::nvme::Command command;
+  command.set_opcode(models::nvme::IoOpcode::kRead);
   command.set_prp1(0x123000);
   ASSERT_TRUE(queue_.Submit(command).ok());
   EXPECT_EQ(machine_.Load(queue_.submission_base(), 1), 0x02u);
@@ -120,4 +120,4 @@ TEST_F(NvmeQueuePairTest, ResetEmptiesBothRings) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

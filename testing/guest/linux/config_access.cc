@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/config_access.h"
+#include "passthru/testing/guest/linux/config_access.h"
 
 #include <cstdint>
 
-#include "pci/bdf.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest_cpu.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 constexpr uint16_t kConfigAddressPort = 0xcf8;
@@ -81,4 +81,4 @@ void LinuxConfigAccess::Write(pci::Bdf bdf, uint16_t offset, unsigned width,
   Mechanism(offset).Write(bdf, offset, width, value);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

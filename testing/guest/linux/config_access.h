@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_CONFIG_ACCESS_H_
-#define PASSTHRU_TESTING_GUEST_CONFIG_ACCESS_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_CONFIG_ACCESS_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_CONFIG_ACCESS_H_
 
 #include <cstdint>
 
-#include "pci/bdf.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest_cpu.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // How a guest reaches configuration space. `width` is 1, 2 or 4 and the access
 // is naturally aligned. What cannot be reached reads all ones.
@@ -72,6 +72,6 @@ class LinuxConfigAccess final : public ConfigAccess {
   EcamConfigAccess ecam_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_CONFIG_ACCESS_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_CONFIG_ACCESS_H_

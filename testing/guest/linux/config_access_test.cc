@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/config_access.h"
+#include "passthru/testing/guest/linux/config_access.h"
 
 #include <cstdint>
 #include <optional>
@@ -9,11 +9,11 @@
 #include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest_cpu.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::testing::ElementsAre;
@@ -117,4 +117,4 @@ TEST(LinuxConfigAccessTest, OneMechanismServesAll) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_GUEST_MACHINE_H_
-#define PASSTHRU_TESTING_GUEST_GUEST_MACHINE_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_GUEST_MACHINE_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_GUEST_MACHINE_H_
 
-#include "testing/guest/config_access.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/guest_ram.h"
-#include "testing/guest/interrupt_table.h"
-#include "testing/guest/linux_irq_vectors.h"
-#include "testing/guest/linux_pci_resources.h"
-#include "testing/guest/msi_allocator.h"
-#include "testing/guest_cpu.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/config_access.h"
+#include "passthru/testing/guest/linux/guest_ram.h"
+#include "passthru/testing/guest/linux/interrupt_table.h"
+#include "passthru/testing/guest/linux/linux_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_pci_resources.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // The state of a guest kernel, of which there is one per guest: memory,
 // configuration access, windows, interrupt vectors. Drivers are given it.
@@ -44,6 +44,6 @@ class GuestMachine {
   GuestCpu* const cpu_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_GUEST_MACHINE_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_GUEST_MACHINE_H_

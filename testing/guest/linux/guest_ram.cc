@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_ram.h"
+#include "passthru/testing/guest/linux/guest_ram.h"
 
 #include <cstdint>
 #include <vector>
@@ -8,10 +8,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
-#include "testing/guest/guest_layout.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/testing/guest/guest_layout.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 // The widest naturally aligned access that makes progress towards `left` bytes.
@@ -68,4 +68,4 @@ std::vector<uint8_t> GuestRam::Read(uint64_t address, uint64_t size) {
   return bytes;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

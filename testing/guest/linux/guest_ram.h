@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_GUEST_RAM_H_
-#define PASSTHRU_TESTING_GUEST_GUEST_RAM_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_GUEST_RAM_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_GUEST_RAM_H_
 
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest_cpu.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/guest_layout.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // The guest's memory for DMA: hands out pages and moves bytes, all by the
 // CPU's loads and stores. Pages are never given back: a guest program is short.
@@ -35,6 +35,6 @@ class GuestRam {
   uint64_t used_ = 0;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_GUEST_RAM_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_GUEST_RAM_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/guest_ram.h"
+#include "passthru/testing/guest/linux/guest_ram.h"
 
 #include <cstdint>
 #include <numeric>
@@ -9,9 +9,9 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/guest/direct_machine.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOkAndHolds;
@@ -56,4 +56,4 @@ TEST(GuestRamTest, BytesOfAnyLengthAndAlignmentComeBack) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/interrupt_table.h"
+#include "passthru/testing/guest/linux/interrupt_table.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 // More than any program here can mean to take: a device that signals without
@@ -79,4 +79,4 @@ uint64_t InterruptTable::count(const GuestMessage& message) const {
   return total;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

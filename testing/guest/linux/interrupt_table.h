@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_INTERRUPT_TABLE_H_
-#define PASSTHRU_TESTING_GUEST_INTERRUPT_TABLE_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_INTERRUPT_TABLE_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_INTERRUPT_TABLE_H_
 
 #include <cstdint>
 #include <functional>
@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "testing/guest/msi_allocator.h"
-#include "testing/guest_cpu.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // The guest's interrupt descriptor table: which handler takes which message,
 // and how often each came. A message that nobody registered is kept as
@@ -57,6 +57,6 @@ class InterruptTable {
   std::vector<GuestMessage> unexpected_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_INTERRUPT_TABLE_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_INTERRUPT_TABLE_H_

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/interrupt_table.h"
+#include "passthru/testing/guest/linux/interrupt_table.h"
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/guest/direct_machine.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -88,4 +88,4 @@ TEST_F(InterruptTableTest, AHandlerMayUnregisterItself) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

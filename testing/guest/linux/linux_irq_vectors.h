@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_LINUX_IRQ_VECTORS_H_
-#define PASSTHRU_TESTING_GUEST_LINUX_IRQ_VECTORS_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_LINUX_IRQ_VECTORS_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_LINUX_IRQ_VECTORS_H_
 
 #include <cstdint>
 #include <functional>
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "testing/guest/interrupt_table.h"
-#include "testing/guest/msi_allocator.h"
-#include "testing/guest_cpu.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/linux/interrupt_table.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // The message interrupts that a driver allocated for its function, MSI-X or
 // MSI: what pci_alloc_irq_vectors() leaves behind.
@@ -52,6 +52,6 @@ struct IrqContext {
   InterruptTable* interrupts;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_LINUX_IRQ_VECTORS_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_LINUX_IRQ_VECTORS_H_

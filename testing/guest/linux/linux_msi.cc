@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/linux_msi.h"
+#include "passthru/testing/guest/linux/linux_msi.h"
 
 #include <linux/pci_regs.h>
 
@@ -15,10 +15,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 uint16_t VectorsOf(uint16_t control) {
@@ -166,4 +166,4 @@ GuestMessage LinuxMsi::message(uint16_t vector) const {
   return {base_.address, base_.data + vector};
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/linux_msi.h"
+#include "passthru/testing/guest/linux/linux_msi.h"
 
 #include <cstdint>
 #include <memory>
@@ -8,16 +8,16 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/guest/captured_functions.h"
-#include "testing/guest/direct_machine.h"
-#include "testing/guest/guest_machine.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
-#include "testing/guest/pci_alloc_irq_vectors.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/direct/captured_functions.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
+#include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/testing/guest/linux/pci_alloc_irq_vectors.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -138,4 +138,4 @@ TEST_F(LinuxMsiTest, AllocationFallsBackToMsi) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

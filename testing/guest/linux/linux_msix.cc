@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/linux_msix.h"
+#include "passthru/testing/guest/linux/linux_msix.h"
 
 #include <linux/pci_regs.h>
 
@@ -14,11 +14,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "testing/guest/linux_pci_core.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest_cpu.h"
+#include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 uint16_t TableSize(uint16_t control) {
@@ -214,4 +214,4 @@ bool LinuxMsix::Pending(uint16_t vector) const {
   return ((word >> (vector % 64)) & 1) != 0;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

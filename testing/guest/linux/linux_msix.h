@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_LINUX_MSIX_H_
-#define PASSTHRU_TESTING_GUEST_LINUX_MSIX_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_LINUX_MSIX_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_LINUX_MSIX_H_
 
 #include <cstdint>
 #include <functional>
@@ -10,11 +10,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "testing/guest/linux_irq_vectors.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/msi_allocator.h"
+#include "passthru/testing/guest/linux/linux_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // pci_msix_vec_count(): 0 without the capability.
 uint16_t MsixVectorCount(const LinuxPciDevice& device);
@@ -80,6 +80,6 @@ class LinuxMsix final : public LinuxIrqVectors {
   std::vector<Vector> vectors_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_LINUX_MSIX_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_LINUX_MSIX_H_

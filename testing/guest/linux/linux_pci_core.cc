@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/linux_pci_core.h"
+#include "passthru/testing/guest/linux/linux_pci_core.h"
 
 #include <linux/pci_regs.h>
 
@@ -7,9 +7,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 // Looks at a register while the function recovers. The kernel waits up to a
@@ -162,4 +162,4 @@ absl::Status PciResetFunction(LinuxPciDevice& device) {
   return reset;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_LINUX_PCI_CORE_H_
-#define PASSTHRU_TESTING_GUEST_LINUX_PCI_CORE_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_CORE_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_CORE_H_
 
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
 // What a Linux driver asks of the PCI core (drivers/pci/pci.c), access for
 // access.
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 enum class PciPowerState : uint8_t { kD0 = 0, kD3hot = 3 };
 
@@ -47,6 +47,6 @@ void PciRestoreState(LinuxPciDevice& device, const PciSavedState& saved);
 // MSI-X must be off. NotFound where the function cannot do it.
 absl::Status PciResetFunction(LinuxPciDevice& device);
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_LINUX_PCI_CORE_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_CORE_H_

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
 #include <cstdint>
 #include <vector>
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 uint16_t Find(const std::vector<GuestCapability>& list, uint16_t id) {
@@ -36,4 +36,4 @@ GuestBar* LinuxPciDevice::FindBar(int index) {
       static_cast<const LinuxPciDevice*>(this)->FindBar(index));
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_LINUX_PCI_DEVICE_H_
-#define PASSTHRU_TESTING_GUEST_LINUX_PCI_DEVICE_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_DEVICE_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_DEVICE_H_
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "pci/bdf.h"
-#include "testing/guest/config_access.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/linux/config_access.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // A BAR or the expansion ROM as the guest sized it: Linux's struct resource.
 struct GuestBar {
@@ -107,6 +107,6 @@ class LinuxPciDevice {
   ConfigAccess* config_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_LINUX_PCI_DEVICE_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_DEVICE_H_

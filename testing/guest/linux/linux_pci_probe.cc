@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/linux_pci_probe.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
 
 #include <linux/pci_regs.h>
 
@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "pci/bdf.h"
-#include "testing/guest/config_access.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/linux/config_access.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 constexpr uint16_t kDecodeEnable = PCI_COMMAND_MEMORY | PCI_COMMAND_IO;
@@ -352,4 +352,4 @@ std::vector<std::unique_ptr<LinuxPciDevice>> ScanBus0(ConfigAccess* config,
   return found;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_LINUX_PCI_PROBE_H_
-#define PASSTHRU_TESTING_GUEST_LINUX_PCI_PROBE_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_PROBE_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_PROBE_H_
 
 #include <memory>
 #include <vector>
 
-#include "pci/bdf.h"
-#include "testing/guest/config_access.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/linux/config_access.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
 // How Linux finds and sizes PCI functions (drivers/pci/probe.c). The accesses,
 // their widths and their order are the kernel's, since that is what a VMM has
 // to live with. One simplification: the kernel walks the capability list anew
 // for each capability that it looks for, this guest walks it once.
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // When decode is turned off for sizing.
 enum class BarSizing {
@@ -48,6 +48,6 @@ void ReadBases(LinuxPciDevice& device, BarSizing sizing);
 // 48 and 480 steps, whatever the list says.
 void WalkCapabilities(LinuxPciDevice& device);
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_LINUX_PCI_PROBE_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_PROBE_H_

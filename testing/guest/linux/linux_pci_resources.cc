@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/linux_pci_resources.h"
+#include "passthru/testing/guest/linux/linux_pci_resources.h"
 
 #include <linux/pci_regs.h>
 
@@ -10,10 +10,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 absl::Status UpdateError(const LinuxPciDevice& device, const GuestBar& bar,
@@ -167,4 +167,4 @@ absl::Status PciResources::Move(LinuxPciDevice& device, int index) {
   return absl::OkStatus();
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_LINUX_PCI_RESOURCES_H_
-#define PASSTHRU_TESTING_GUEST_LINUX_PCI_RESOURCES_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_RESOURCES_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_RESOURCES_H_
 
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "pci/bdf.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
 // Where BARs live and how they get there (drivers/pci/setup-res.c).
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // pci_std_update_resource(): writes `address` into the BAR, with memory decode
 // off around the two halves of a 64-bit one, and checks what reads back. A ROM
@@ -61,6 +61,6 @@ class PciResources {
   std::vector<Used> used_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_LINUX_PCI_RESOURCES_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_LINUX_PCI_RESOURCES_H_

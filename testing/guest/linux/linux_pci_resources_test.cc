@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/linux_pci_resources.h"
+#include "passthru/testing/guest/linux/linux_pci_resources.h"
 
 #include <cstdint>
 #include <memory>
@@ -8,15 +8,15 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bdf.h"
-#include "testing/guest/captured_functions.h"
-#include "testing/guest/config_access.h"
-#include "testing/guest/direct_machine.h"
-#include "testing/guest/guest_layout.h"
-#include "testing/guest/linux_pci_device.h"
-#include "testing/guest/linux_pci_probe.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/guest/direct/captured_functions.h"
+#include "passthru/testing/guest/direct/direct_machine.h"
+#include "passthru/testing/guest/guest_layout.h"
+#include "passthru/testing/guest/linux/config_access.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_pci_probe.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOk;
@@ -154,4 +154,4 @@ TEST_F(LinuxPciResourcesTest, MovingFreesTheOldPlace) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

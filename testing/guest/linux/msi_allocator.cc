@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/msi_allocator.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
 
 #include <cstdint>
 
@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 constexpr uint64_t kApicBase = 0xfee00000;
@@ -39,4 +39,4 @@ GuestMessage MsiAllocator::Placeholder() const {
   return GuestMessage{address_, kPlaceholderVector};
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_MSI_ALLOCATOR_H_
-#define PASSTHRU_TESTING_GUEST_MSI_ALLOCATOR_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_MSI_ALLOCATOR_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_MSI_ALLOCATOR_H_
 
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "testing/guest_cpu.h"
+#include "passthru/testing/guest/guest_cpu.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // A message as the guest programs it and as it arrives.
 using GuestMessage = GuestInterrupt;
@@ -40,6 +40,6 @@ class MsiAllocator {
   uint16_t next_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_MSI_ALLOCATOR_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_MSI_ALLOCATOR_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/msi_allocator.h"
+#include "passthru/testing/guest/linux/msi_allocator.h"
 
 #include <cstdint>
 
@@ -8,7 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 namespace {
 
 using ::absl_testing::IsOkAndHolds;
@@ -55,4 +55,4 @@ TEST(MsiAllocatorDeathTest, ExceptionVectorsAreNotForDevices) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::guest

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/guest/pci_alloc_irq_vectors.h"
+#include "passthru/testing/guest/linux/pci_alloc_irq_vectors.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -8,12 +8,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "testing/guest/linux_irq_vectors.h"
-#include "testing/guest/linux_msi.h"
-#include "testing/guest/linux_msix.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_msi.h"
+#include "passthru/testing/guest/linux/linux_msix.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 absl::StatusOr<std::unique_ptr<LinuxIrqVectors>> PciAllocIrqVectors(
     const IrqContext& context, LinuxPciDevice& device, uint16_t minimum,
@@ -31,4 +31,4 @@ absl::StatusOr<std::unique_ptr<LinuxIrqVectors>> PciAllocIrqVectors(
       std::max(msix, msi), " there"));
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest

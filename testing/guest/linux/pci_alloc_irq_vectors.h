@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_GUEST_PCI_ALLOC_IRQ_VECTORS_H_
-#define PASSTHRU_TESTING_GUEST_PCI_ALLOC_IRQ_VECTORS_H_
+#ifndef PASSTHRU_TESTING_GUEST_LINUX_PCI_ALLOC_IRQ_VECTORS_H_
+#define PASSTHRU_TESTING_GUEST_LINUX_PCI_ALLOC_IRQ_VECTORS_H_
 
 #include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "testing/guest/linux_irq_vectors.h"
-#include "testing/guest/linux_pci_device.h"
+#include "passthru/testing/guest/linux/linux_irq_vectors.h"
+#include "passthru/testing/guest/linux/linux_pci_device.h"
 
-namespace passthru::fake {
+namespace passthru::guest {
 
 // pci_alloc_irq_vectors(PCI_IRQ_MSIX | PCI_IRQ_MSI): as many as there are
 // between `minimum` and `maximum`, by MSI-X where the function has it.
@@ -17,6 +17,6 @@ absl::StatusOr<std::unique_ptr<LinuxIrqVectors>> PciAllocIrqVectors(
     const IrqContext& context, LinuxPciDevice& device, uint16_t minimum,
     uint16_t maximum);
 
-}  // namespace passthru::fake
+}  // namespace passthru::guest
 
-#endif  // PASSTHRU_TESTING_GUEST_PCI_ALLOC_IRQ_VECTORS_H_
+#endif  // PASSTHRU_TESTING_GUEST_LINUX_PCI_ALLOC_IRQ_VECTORS_H_

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_BLOCK_STORE_H_
-#define PASSTHRU_TESTING_MODELS_BLOCK_STORE_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_BLOCK_STORE_H_
+#define PASSTHRU_TESTING_MODELS_NVME_BLOCK_STORE_H_
 
 #include <cstdint>
 #include <vector>
 
 #include "absl/types/span.h"
 
-namespace passthru::fake {
+namespace passthru::models::nvme {
 
 // The medium of a disk: blocks of 512 bytes, in memory, zero at first. It
 // outlives resets of the controller in front of it, as a real one does.
@@ -37,6 +37,6 @@ class BlockStore {
   std::vector<uint8_t> bytes_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_BLOCK_STORE_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_BLOCK_STORE_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_admin.h"
+#include "passthru/testing/models/nvme/nvme_admin.h"
 
 #include <algorithm>
 #include <array>
@@ -9,14 +9,14 @@
 #include <utility>
 
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
-#include "testing/models/nvme_command_outcome.h"
-#include "testing/models/nvme_identify.h"
-#include "testing/models/nvme_prp.h"
-#include "testing/models/nvme_queue.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/testing/models/nvme/nvme_command_outcome.h"
+#include "passthru/testing/models/nvme/nvme_identify.h"
+#include "passthru/testing/models/nvme/nvme_prp.h"
+#include "passthru/testing/models/nvme/nvme_queue.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 namespace {
 
 constexpr uint8_t kNvmCommandSet = 0x00;
@@ -220,4 +220,4 @@ Outcome AdminCommands::AsyncEventRequest() {
   return {.status = kSuccess, .result = 0, .parked = true};
 }
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme

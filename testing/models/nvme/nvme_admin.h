@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_NVME_ADMIN_H_
-#define PASSTHRU_TESTING_MODELS_NVME_ADMIN_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_NVME_ADMIN_H_
+#define PASSTHRU_TESTING_MODELS_NVME_NVME_ADMIN_H_
 
 #include <cstdint>
 #include <map>
 
-#include "testing/models/nvme_command_outcome.h"
-#include "testing/models/nvme_identify.h"
-#include "testing/models/nvme_queue.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/nvme_command_outcome.h"
+#include "passthru/testing/models/nvme/nvme_identify.h"
+#include "passthru/testing/models/nvme/nvme_queue.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 
 // The admin command set (NVMe 1.4, 5): Identify, I/O queue management,
 // features, log pages, Abort and Asynchronous Event Request. Everything else is
@@ -44,6 +44,6 @@ class AdminCommands {
   unsigned event_requests_ = 0;
 };
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_NVME_ADMIN_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_NVME_ADMIN_H_

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_NVME_COMMAND_OUTCOME_H_
-#define PASSTHRU_TESTING_MODELS_NVME_COMMAND_OUTCOME_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_NVME_COMMAND_OUTCOME_H_
+#define PASSTHRU_TESTING_MODELS_NVME_NVME_COMMAND_OUTCOME_H_
 
 #include <cstdint>
 
-#include "testing/models/device_host.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 
 // What became of a command.
 struct Outcome {
@@ -19,11 +19,11 @@ struct Outcome {
 
 // What a command may use beside its own bytes.
 struct CommandContext {
-  DeviceHost& host;
+  DevicePlatform& host;
   uint64_t page_size;      // CC.MPS.
   bool message_signalled;  // MSI-X or MSI is enabled.
 };
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_NVME_COMMAND_OUTCOME_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_NVME_COMMAND_OUTCOME_H_

@@ -6,35 +6,34 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/models/device_host.h"
-#include "testing/models/flat_memory_host.h"
-#include "testing/models/nvme_model.h"
-#include "testing/models/nvme_model_test_fixture.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/models/flat_memory.h"
+#include "passthru/testing/models/nvme/nvme_model.h"
+#include "passthru/testing/models/nvme/nvme_model_test_base.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::models::nvme {
 namespace {
 
 using ::testing::Each;
 
-nvme::Command Admin(uint8_t opcode, uint32_t dword10 = 0,
-                    uint32_t dword11 = 0) {
-  nvme::Command command;
+Command Admin(uint8_t opcode, uint32_t dword10 = 0, uint32_t dword11 = 0) {
+  Command command;
   command.set_raw_opcode(opcode);
   command.set_dword(10, dword10);
   command.set_dword(11, dword11);
   return command;
 }
 
-class NvmeAdminCommandTest : public NvmeModelTestFixture {
+class NvmeAdminCommandTest : public NvmeModelTestBase {
  protected:
   NvmeAdminCommandTest() {
     host_.SetInterruptMode(InterruptMode::kMsix);
     Enable();
   }
 
-  nvme::Completion Identify(uint32_t cns, uint32_t nsid = 0) {
-    nvme::Command command = Admin(0x06, cns);
+  Completion Identify(uint32_t cns, uint32_t nsid = 0) {
+    Command command = Admin(0x06, cns);
     command.set_namespace_id(nsid);
     command.set_prp1(kData);
     return RunAdmin(command);
@@ -90,26 +89,26 @@ TEST_F(NvmeAdminCommandTest, IdentifyByCommandSet) {
   EXPECT_EQ(host_.Load<uint32_t>(kData), 1u);
   EXPECT_TRUE(Identify(0x1c).status.ok());
   EXPECT_EQ(host_.Load<uint64_t>(kData), 1u);
-  nvme::Command other = Admin(0x06, 6, uint32_t{2} << 24);
+  Command other = Admin(0x06, 6, uint32_t{2} << 24);
   other.set_prp1(kData);
-  EXPECT_EQ(RunAdmin(other).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(other).status, kInvalidField.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, IdentifyOfAbsentNamespaceFails) {
-  EXPECT_EQ(Identify(0, 0).status, nvme::kInvalidNamespace.Dnr());
-  EXPECT_EQ(Identify(0, 2).status, nvme::kInvalidNamespace.Dnr());
-  EXPECT_EQ(Identify(0, 0xffffffff).status, nvme::kInvalidNamespace.Dnr());
-  EXPECT_EQ(Identify(2, 0xfffffffe).status, nvme::kInvalidNamespace.Dnr());
-  EXPECT_EQ(Identify(3, 2).status, nvme::kInvalidNamespace.Dnr());
-  EXPECT_EQ(Identify(5, 2).status, nvme::kInvalidNamespace.Dnr());
+  EXPECT_EQ(Identify(0, 0).status, kInvalidNamespace.Dnr());
+  EXPECT_EQ(Identify(0, 2).status, kInvalidNamespace.Dnr());
+  EXPECT_EQ(Identify(0, 0xffffffff).status, kInvalidNamespace.Dnr());
+  EXPECT_EQ(Identify(2, 0xfffffffe).status, kInvalidNamespace.Dnr());
+  EXPECT_EQ(Identify(3, 2).status, kInvalidNamespace.Dnr());
+  EXPECT_EQ(Identify(5, 2).status, kInvalidNamespace.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, IdentifyOfUnknownStructureFails) {
-  EXPECT_EQ(Identify(0x10).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(Identify(0x10).status, kInvalidField.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, IdentifyAcrossAPageUsesBothEntries) {
-  nvme::Command command = Admin(0x06, 1);
+  Command command = Admin(0x06, 1);
   command.set_prp1(kData + 0xf00);
   command.set_prp2(kData + 0x4000);
   ASSERT_TRUE(RunAdmin(command).status.ok());
@@ -118,23 +117,23 @@ TEST_F(NvmeAdminCommandTest, IdentifyAcrossAPageUsesBothEntries) {
 }
 
 TEST_F(NvmeAdminCommandTest, RefusedDataFailsTheCommandOnly) {
-  nvme::Command command = Admin(0x06, 1);
+  Command command = Admin(0x06, 1);
   command.set_prp1(kNowhere);
-  EXPECT_EQ(RunAdmin(command).status, nvme::kDataTransferError);
+  EXPECT_EQ(RunAdmin(command).status, kDataTransferError);
   EXPECT_EQ(Read(0x1c), 1u);
   EXPECT_TRUE(Identify(1).status.ok());
 }
 
 TEST_F(NvmeAdminCommandTest, ScatterGatherListsAreNotSupported) {
-  nvme::Command command = Admin(0x06, 1);
+  Command command = Admin(0x06, 1);
   command.set_flags(0x40);
-  EXPECT_EQ(RunAdmin(command).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(command).status, kInvalidField.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, UnknownOpcodesFail) {
   for (int opcode : {0x03, 0x07, 0x0d, 0x10, 0x14, 0x18, 0x80, 0xc0, 0xff}) {
     EXPECT_EQ(RunAdmin(Admin(static_cast<uint8_t>(opcode))).status,
-              nvme::kInvalidOpcode.Dnr())
+              kInvalidOpcode.Dnr())
         << opcode;
   }
 }
@@ -146,15 +145,14 @@ TEST_F(NvmeAdminCommandTest, NumberOfQueuesAnswersWhatThereIs) {
 
 TEST_F(NvmeAdminCommandTest, NumberOfQueuesRefusesAllOnes) {
   EXPECT_EQ(RunAdmin(Admin(0x09, 0x07, 0x0000ffff)).status,
-            nvme::kInvalidField.Dnr());
+            kInvalidField.Dnr());
   EXPECT_EQ(RunAdmin(Admin(0x09, 0x07, 0xffff0000)).status,
-            nvme::kInvalidField.Dnr());
+            kInvalidField.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, NumberOfQueuesIsSetBeforeQueuesExist) {
   CreateIoQueues(1, 1);
-  EXPECT_EQ(RunAdmin(Admin(0x09, 0x07, 0)).status,
-            nvme::kCommandSequenceError.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x09, 0x07, 0)).status, kCommandSequenceError.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, FeaturesReadBackUntilReset) {
@@ -170,24 +168,24 @@ TEST_F(NvmeAdminCommandTest, FeaturesReadBackUntilReset) {
 }
 
 TEST_F(NvmeAdminCommandTest, UnknownFeaturesFail) {
-  EXPECT_EQ(RunAdmin(Admin(0x09, 0x7f)).status, nvme::kInvalidField.Dnr());
-  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x7f)).status, nvme::kInvalidField.Dnr());
-  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x406)).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x09, 0x7f)).status, kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x7f)).status, kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x406)).status, kInvalidField.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, FeaturesCannotBeSaved) {
   EXPECT_EQ(RunAdmin(Admin(0x09, 0x80000006)).status,
-            nvme::kFeatureNotSaveable.Dnr());
+            kFeatureNotSaveable.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, LogPagesAreReturnedAsFarAsTheyGo) {
   std::ranges::fill(host_.Bytes(kData, 0x1000), uint8_t{0xee});
-  nvme::Command smart = Admin(0x02, 0xffff0002, 0xffff);  // 16 GiB of it.
+  Command smart = Admin(0x02, 0xffff0002, 0xffff);  // 16 GiB of it.
   smart.set_prp1(kData);
   ASSERT_TRUE(RunAdmin(smart).status.ok());
   EXPECT_EQ(host_.Load<uint16_t>(kData + 1), 323);
   EXPECT_THAT(host_.Bytes(kData + 512, 512), Each(0xee));
-  nvme::Command part = Admin(0x02, 0x00000003);  // One dword.
+  Command part = Admin(0x02, 0x00000003);  // One dword.
   part.set_prp1(kData);
   part.set_qword(12, 8);
   ASSERT_TRUE(RunAdmin(part).status.ok());
@@ -195,25 +193,25 @@ TEST_F(NvmeAdminCommandTest, LogPagesAreReturnedAsFarAsTheyGo) {
 }
 
 TEST_F(NvmeAdminCommandTest, LogPageOffsetIsChecked) {
-  nvme::Command log = Admin(0x02, 0x00000001);
+  Command log = Admin(0x02, 0x00000001);
   log.set_prp1(kData);
   log.set_qword(12, 64);
-  EXPECT_EQ(RunAdmin(log).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(log).status, kInvalidField.Dnr());
   log.set_qword(12, 2);
-  EXPECT_EQ(RunAdmin(log).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(log).status, kInvalidField.Dnr());
   log.set_qword(12, ~uint64_t{3});
-  EXPECT_EQ(RunAdmin(log).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(log).status, kInvalidField.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, UnknownLogPagesFail) {
-  EXPECT_EQ(RunAdmin(Admin(0x02, 0x7f)).status, nvme::kInvalidLogPage.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x02, 0x7f)).status, kInvalidLogPage.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, AbortFindsNothingToAbort) {
-  const nvme::Completion completion = RunAdmin(Admin(0x08, 0x00010000));
+  const Completion completion = RunAdmin(Admin(0x08, 0x00010000));
   EXPECT_TRUE(completion.status.ok());
   EXPECT_EQ(completion.result, 1u);
-  EXPECT_EQ(RunAdmin(Admin(0x08, 5)).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x08, 5)).status, kInvalidField.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, EventRequestsAreHeldUpToTheLimit) {
@@ -222,26 +220,25 @@ TEST_F(NvmeAdminCommandTest, EventRequestsAreHeldUpToTheLimit) {
     EXPECT_TRUE(nvme_->Step());
   }
   EXPECT_EQ(nvme_->counters().completions, 0u);
-  EXPECT_EQ(RunAdmin(Admin(0x0c)).status, nvme::kAsyncEventLimitExceeded.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x0c)).status, kAsyncEventLimitExceeded.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, QueueCommandsReachTheTable) {
   CreateIoQueues(1, 1);
-  EXPECT_EQ(RunAdmin(Admin(0x04, 1)).status, nvme::kInvalidQueueDeletion.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x04, 1)).status, kInvalidQueueDeletion.Dnr());
   EXPECT_TRUE(RunAdmin(Admin(0x00, 1)).status.ok());
   EXPECT_TRUE(RunAdmin(Admin(0x04, 1)).status.ok());
-  EXPECT_EQ(RunAdmin(Admin(0x00, 1)).status,
-            nvme::kInvalidQueueIdentifier.Dnr());
+  EXPECT_EQ(RunAdmin(Admin(0x00, 1)).status, kInvalidQueueIdentifier.Dnr());
 }
 
 TEST_F(NvmeAdminCommandTest, VectorsBeyondZeroNeedMessages) {
   host_.SetInterruptMode(InterruptMode::kIntx);
-  nvme::Command create = Admin(0x05, 0x000f0001, 0x00010003);
+  Command create = Admin(0x05, 0x000f0001, 0x00010003);
   create.set_prp1(kIoQueues);
-  EXPECT_EQ(RunAdmin(create).status, nvme::kInvalidInterruptVector.Dnr());
+  EXPECT_EQ(RunAdmin(create).status, kInvalidInterruptVector.Dnr());
 }
 
-class NvmeIoCommandTest : public NvmeModelTestFixture {
+class NvmeIoCommandTest : public NvmeModelTestBase {
  protected:
   NvmeIoCommandTest() {
     host_.SetInterruptMode(InterruptMode::kMsix);
@@ -249,9 +246,9 @@ class NvmeIoCommandTest : public NvmeModelTestFixture {
     CreateIoQueues(1, 1);
   }
 
-  static nvme::Command Io(uint8_t opcode, uint64_t lba, uint32_t blocks,
-                          uint32_t nsid = 1) {
-    nvme::Command command;
+  static Command Io(uint8_t opcode, uint64_t lba, uint32_t blocks,
+                    uint32_t nsid = 1) {
+    Command command;
     command.set_raw_opcode(opcode);
     command.set_namespace_id(nsid);
     command.set_prp1(kData);
@@ -270,7 +267,7 @@ TEST_F(NvmeIoCommandTest, WrittenBlocksAreReadBack) {
   EXPECT_EQ(nvme_->store().Blocks(100, 2), host_.Bytes(kData, 1024));
   EXPECT_THAT(nvme_->store().Blocks(99, 1), Each(0));
   EXPECT_THAT(nvme_->store().Blocks(102, 1), Each(0));
-  nvme::Command read = Io(kRead, 100, 2);
+  Command read = Io(kRead, 100, 2);
   read.set_prp1(kData + 0x2000);
   ASSERT_TRUE(RunIo(1, read).status.ok());
   EXPECT_EQ(host_.Bytes(kData + 0x2000, 1024), host_.Bytes(kData, 1024));
@@ -283,31 +280,28 @@ TEST_F(NvmeIoCommandTest, LargestTransferGoesThroughAList) {
   for (uint64_t i = 0; i < 127; ++i) {
     host_.Store<uint64_t>(kList + 8 * i, kData + 0x1000 * (i + 1));
   }
-  nvme::Command write = Io(kWrite, 1024, 1024);
+  Command write = Io(kWrite, 1024, 1024);
   write.set_prp2(kList);
   host_.Store<uint32_t>(kData + 0x7fffc, 0x12345678);
   ASSERT_TRUE(RunIo(1, write).status.ok());
   EXPECT_EQ(nvme_->store().Blocks(2047, 1)[508], 0x78);
   EXPECT_EQ(nvme_->store().Blocks(2047, 1)[511], 0x12);
-  EXPECT_EQ(RunIo(1, Io(kWrite, 0, 1025)).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunIo(1, Io(kWrite, 0, 1025)).status, kInvalidField.Dnr());
 }
 
 TEST_F(NvmeIoCommandTest, BlocksOutsideOfTheNamespaceFail) {
-  EXPECT_EQ(RunIo(1, Io(kRead, 2048, 1)).status, nvme::kLbaOutOfRange.Dnr());
-  EXPECT_EQ(RunIo(1, Io(kWrite, 2047, 2)).status, nvme::kLbaOutOfRange.Dnr());
-  EXPECT_EQ(RunIo(1, Io(kRead, ~uint64_t{0}, 2)).status,
-            nvme::kLbaOutOfRange.Dnr());
+  EXPECT_EQ(RunIo(1, Io(kRead, 2048, 1)).status, kLbaOutOfRange.Dnr());
+  EXPECT_EQ(RunIo(1, Io(kWrite, 2047, 2)).status, kLbaOutOfRange.Dnr());
+  EXPECT_EQ(RunIo(1, Io(kRead, ~uint64_t{0}, 2)).status, kLbaOutOfRange.Dnr());
   EXPECT_TRUE(RunIo(1, Io(kRead, 2047, 1)).status.ok());
 }
 
 TEST_F(NvmeIoCommandTest, OtherNamespacesFail) {
-  EXPECT_EQ(RunIo(1, Io(kRead, 0, 1, 0)).status, nvme::kInvalidNamespace.Dnr());
-  EXPECT_EQ(RunIo(1, Io(kWrite, 0, 1, 2)).status,
-            nvme::kInvalidNamespace.Dnr());
+  EXPECT_EQ(RunIo(1, Io(kRead, 0, 1, 0)).status, kInvalidNamespace.Dnr());
+  EXPECT_EQ(RunIo(1, Io(kWrite, 0, 1, 2)).status, kInvalidNamespace.Dnr());
   EXPECT_EQ(RunIo(1, Io(kRead, 0, 1, 0xffffffff)).status,
-            nvme::kInvalidNamespace.Dnr());
-  EXPECT_EQ(RunIo(1, Io(kFlush, 0, 1, 2)).status,
-            nvme::kInvalidNamespace.Dnr());
+            kInvalidNamespace.Dnr());
+  EXPECT_EQ(RunIo(1, Io(kFlush, 0, 1, 2)).status, kInvalidNamespace.Dnr());
 }
 
 TEST_F(NvmeIoCommandTest, FlushOfOneOrAllNamespaces) {
@@ -319,34 +313,34 @@ TEST_F(NvmeIoCommandTest, FlushOfOneOrAllNamespaces) {
 TEST_F(NvmeIoCommandTest, UnknownOpcodesFail) {
   for (int opcode : {0x04, 0x05, 0x08, 0x09, 0x0d, 0x80, 0xff}) {
     EXPECT_EQ(RunIo(1, Io(static_cast<uint8_t>(opcode), 0, 1)).status,
-              nvme::kInvalidOpcode.Dnr())
+              kInvalidOpcode.Dnr())
         << opcode;
   }
 }
 
 TEST_F(NvmeIoCommandTest, FusedOperationsAreNotSupported) {
-  nvme::Command command = Io(kRead, 0, 1);
+  Command command = Io(kRead, 0, 1);
   command.set_flags(0x01);
-  EXPECT_EQ(RunIo(1, command).status, nvme::kInvalidField.Dnr());
+  EXPECT_EQ(RunIo(1, command).status, kInvalidField.Dnr());
 }
 
 TEST_F(NvmeIoCommandTest, RefusedDataIsATransferError) {
-  nvme::Command read = Io(kRead, 0, 1);
+  Command read = Io(kRead, 0, 1);
   read.set_prp1(kNowhere);
-  EXPECT_EQ(RunIo(1, read).status, nvme::kDataTransferError);
+  EXPECT_EQ(RunIo(1, read).status, kDataTransferError);
   host_.SetReadOnly(kData, 0x1000);
-  EXPECT_EQ(RunIo(1, Io(kRead, 0, 1)).status, nvme::kDataTransferError);
+  EXPECT_EQ(RunIo(1, Io(kRead, 0, 1)).status, kDataTransferError);
   EXPECT_TRUE(RunIo(1, Io(kWrite, 0, 1)).status.ok());
   EXPECT_EQ(Read(0x1c), 1u);
 }
 
 TEST_F(NvmeIoCommandTest, PartlyRefusedWriteLeavesTheMediumAlone) {
   std::ranges::fill(host_.Bytes(kData, 0x1000), uint8_t{0x55});
-  nvme::Command write = Io(kWrite, 0, 16);
+  Command write = Io(kWrite, 0, 16);
   write.set_prp2(kNowhere);
-  EXPECT_EQ(RunIo(1, write).status, nvme::kDataTransferError);
+  EXPECT_EQ(RunIo(1, write).status, kDataTransferError);
   EXPECT_THAT(nvme_->store().Blocks(0, 16), Each(0));
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::models::nvme

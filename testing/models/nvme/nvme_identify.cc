@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_identify.h"
+#include "passthru/testing/models/nvme/nvme_identify.h"
 
 #include <algorithm>
 #include <array>
@@ -9,10 +9,10 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 namespace {
 
 template <typename T>
@@ -95,4 +95,4 @@ IdentifyPage IdentifyCommandSets() {
   return page;
 }
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_NVME_IDENTIFY_H_
-#define PASSTHRU_TESTING_MODELS_NVME_IDENTIFY_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_NVME_IDENTIFY_H_
+#define PASSTHRU_TESTING_MODELS_NVME_NVME_IDENTIFY_H_
 
 #include <array>
 #include <cstdint>
 #include <string>
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 
 // What a controller says about itself in Identify (NVMe 1.4, 5.15).
 struct Identity {
@@ -29,6 +29,6 @@ IdentifyPage IdentifyNamespaceDescriptors();
 // One combination of I/O command sets: the NVM command set.
 IdentifyPage IdentifyCommandSets();
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_NVME_IDENTIFY_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_NVME_IDENTIFY_H_

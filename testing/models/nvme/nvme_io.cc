@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_io.h"
+#include "passthru/testing/models/nvme/nvme_io.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "absl/types/span.h"
-#include "testing/models/block_store.h"
-#include "testing/models/nvme_command_outcome.h"
-#include "testing/models/nvme_prp.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/block_store.h"
+#include "passthru/testing/models/nvme/nvme_command_outcome.h"
+#include "passthru/testing/models/nvme/nvme_prp.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 
 Outcome IoCommands::Execute(const CommandContext& context,
                             const Command& command) {
@@ -58,4 +58,4 @@ Status IoCommands::Transfer(const CommandContext& context,
   return kSuccess;
 }
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_NVME_IO_H_
-#define PASSTHRU_TESTING_MODELS_NVME_IO_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_NVME_IO_H_
+#define PASSTHRU_TESTING_MODELS_NVME_NVME_IO_H_
 
 #include <cstdint>
 
-#include "testing/models/block_store.h"
-#include "testing/models/nvme_command_outcome.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/block_store.h"
+#include "passthru/testing/models/nvme/nvme_command_outcome.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 
 // The NVM command set (NVMe 1.4, 6) over one namespace: Flush, Write, Read.
 //
@@ -37,6 +37,6 @@ class IoCommands {
   Counters counters_;
 };
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_NVME_IO_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_NVME_IO_H_

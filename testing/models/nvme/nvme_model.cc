@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_model.h"
+#include "passthru/testing/models/nvme/nvme_model.h"
 
 #include <algorithm>
 #include <array>
@@ -11,10 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "testing/models/device_host.h"
-#include "testing/models/nvme_identify.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/models/nvme/nvme_identify.h"
 
-namespace passthru::fake {
+namespace passthru::models::nvme {
 namespace {
 
 constexpr uint64_t kMinimumPageSize = 4096;
@@ -39,8 +39,8 @@ void SetHalf(uint64_t& value, bool high, uint32_t half) {
   value = kept | (high ? uint64_t{half} << 32 : uint64_t{half});
 }
 
-nvme::Identity MakeIdentity(const NvmeModel::Options& options) {
-  nvme::Identity identity;
+Identity MakeIdentity(const NvmeModel::Options& options) {
+  Identity identity;
   identity.serial_number = options.serial_number;
   identity.namespace_blocks = options.blocks;
   identity.max_transfer_shift = options.max_transfer_shift;
@@ -62,8 +62,7 @@ absl::StatusOr<std::unique_ptr<NvmeModel>> NvmeModel::Create(Options options) {
   // More blocks than this would be a mistake of the test's rather than a disk.
   constexpr uint64_t kMaxBlocks = (uint64_t{1} << 30) / BlockStore::kBlockSize;
   // Two doorbells of four bytes for each queue pair and the admin queue.
-  constexpr uint64_t kMaxQueues =
-      (kRegisterBytes - nvme::kRegDoorbells) / 8 - 1;
+  constexpr uint64_t kMaxQueues = (kRegisterBytes - kRegDoorbells) / 8 - 1;
   for (const absl::Status& status :
        {CheckRange("blocks", options.blocks, 1, kMaxBlocks),
         CheckRange("max_io_queues", options.max_io_queues, 1, kMaxQueues),
@@ -90,11 +89,11 @@ bool NvmeModel::HandlesBar(pci::BarIndex bar, uint64_t offset) const {
 }
 
 bool NvmeModel::IsDoorbell(pci::BarIndex, uint64_t offset) const {
-  return offset >= nvme::kRegDoorbells;
+  return offset >= kRegDoorbells;
 }
 
 uint64_t NvmeModel::PageSize() const {
-  return uint64_t{1} << nvme::CcPageSizeShift(configuration_);
+  return uint64_t{1} << CcPageSizeShift(configuration_);
 }
 
 // Registers are read and written as their naturally aligned dwords (3.1 allows
@@ -127,64 +126,64 @@ void NvmeModel::WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
 
 uint32_t NvmeModel::ReadDword(uint64_t offset) {
   switch (offset) {
-    case nvme::kRegCap:
-    case nvme::kRegCap + 4:
-      return Half(kCapabilities, offset != nvme::kRegCap);
-    case nvme::kRegVs:
+    case kRegCap:
+    case kRegCap + 4:
+      return Half(kCapabilities, offset != kRegCap);
+    case kRegVs:
       return kVersion;
-    case nvme::kRegIntms:
-    case nvme::kRegIntmc:
+    case kRegIntms:
+    case kRegIntmc:
       return interrupt_mask_;
-    case nvme::kRegCc:
+    case kRegCc:
       return configuration_;
-    case nvme::kRegCsts: {
+    case kRegCsts: {
       const uint32_t seen = status_;
       SettleState();
       return seen;
     }
-    case nvme::kRegAqa:
+    case kRegAqa:
       return admin_queue_attributes_;
-    case nvme::kRegAsq:
-    case nvme::kRegAsq + 4:
-      return Half(admin_submission_base_, offset != nvme::kRegAsq);
-    case nvme::kRegAcq:
-    case nvme::kRegAcq + 4:
-      return Half(admin_completion_base_, offset != nvme::kRegAcq);
+    case kRegAsq:
+    case kRegAsq + 4:
+      return Half(admin_submission_base_, offset != kRegAsq);
+    case kRegAcq:
+    case kRegAcq + 4:
+      return Half(admin_completion_base_, offset != kRegAcq);
     default:
       return 0;  // Reserved, absent, or a doorbell: "returns 0h".
   }
 }
 
 void NvmeModel::WriteDword(uint64_t offset, uint32_t value) {
-  if (offset >= nvme::kRegDoorbells) {
+  if (offset >= kRegDoorbells) {
     WriteDoorbell(offset, value);
     return;
   }
   switch (offset) {
-    case nvme::kRegIntms:
+    case kRegIntms:
       interrupt_mask_ |= value;
       UpdatePin();
       break;
-    case nvme::kRegIntmc:
+    case kRegIntmc:
       interrupt_mask_ &= ~value;
       UpdatePin();
       break;
-    case nvme::kRegCc:
+    case kRegCc:
       WriteConfiguration(value);
       break;
-    case nvme::kRegAqa:
+    case kRegAqa:
       admin_queue_attributes_ = value & 0x0fff0fff;
       break;
-    case nvme::kRegAsq:
-    case nvme::kRegAsq + 4:
+    case kRegAsq:
+    case kRegAsq + 4:
       // Bits 11:0 are reserved.
-      SetHalf(admin_submission_base_, offset != nvme::kRegAsq,
-              offset == nvme::kRegAsq ? value & 0xfffff000 : value);
+      SetHalf(admin_submission_base_, offset != kRegAsq,
+              offset == kRegAsq ? value & 0xfffff000 : value);
       break;
-    case nvme::kRegAcq:
-    case nvme::kRegAcq + 4:
-      SetHalf(admin_completion_base_, offset != nvme::kRegAcq,
-              offset == nvme::kRegAcq ? value & 0xfffff000 : value);
+    case kRegAcq:
+    case kRegAcq + 4:
+      SetHalf(admin_completion_base_, offset != kRegAcq,
+              offset == kRegAcq ? value & 0xfffff000 : value);
       break;
     default:
       break;  // Read-only or reserved. NSSR: CAP.NSSRS is 0.
@@ -196,35 +195,31 @@ void NvmeModel::WriteConfiguration(uint32_t value) {
   SettleState();
   const uint32_t before = configuration_;
   configuration_ = value & 0x00fffff1;
-  const bool was_enabled = (before & nvme::kCcEnable) != 0;
-  const bool enabled = (configuration_ & nvme::kCcEnable) != 0;
+  const bool was_enabled = (before & kCcEnable) != 0;
+  const bool enabled = (configuration_ & kCcEnable) != 0;
   if (!was_enabled && enabled) Enable();
   if (was_enabled && !enabled) Disable();
 
-  const bool was_shutting_down = (before & nvme::kCcShutdownMask) != 0;
-  const bool shutting_down = (configuration_ & nvme::kCcShutdownMask) != 0;
+  const bool was_shutting_down = (before & kCcShutdownMask) != 0;
+  const bool shutting_down = (configuration_ & kCcShutdownMask) != 0;
   if (!was_shutting_down && shutting_down) {
     // Ready stays as it is, 3.1.6; queues are kept but no longer served.
-    const uint32_t target =
-        next_status_.value_or(status_) & ~nvme::kCstsShutdownMask;
-    status_ =
-        (status_ & ~nvme::kCstsShutdownMask) | nvme::kCstsShutdownOccurring;
-    next_status_ = target | nvme::kCstsShutdownComplete;
+    const uint32_t target = next_status_.value_or(status_) & ~kCstsShutdownMask;
+    status_ = (status_ & ~kCstsShutdownMask) | kCstsShutdownOccurring;
+    next_status_ = target | kCstsShutdownComplete;
   } else if (was_shutting_down && !shutting_down) {
-    status_ &= ~nvme::kCstsShutdownMask;
-    if (next_status_.has_value()) *next_status_ &= ~nvme::kCstsShutdownMask;
+    status_ &= ~kCstsShutdownMask;
+    if (next_status_.has_value()) *next_status_ &= ~kCstsShutdownMask;
   }
 }
 
 bool NvmeModel::ConfigurationIsValid() const {
   const uint32_t submission_entries = (admin_queue_attributes_ & 0xfff) + 1;
   const uint32_t completion_entries = (admin_queue_attributes_ >> 16) + 1;
-  return CommandSetAllowed(nvme::CcCommandSet(configuration_)) &&
-         nvme::CcPageSizeShift(configuration_) <= kMaxPageSizeShift &&
-         nvme::CcSubmissionEntryShift(configuration_) ==
-             nvme::Command::kSizeShift &&
-         nvme::CcCompletionEntryShift(configuration_) ==
-             nvme::Completion::kSizeShift &&
+  return CommandSetAllowed(CcCommandSet(configuration_)) &&
+         CcPageSizeShift(configuration_) <= kMaxPageSizeShift &&
+         CcSubmissionEntryShift(configuration_) == Command::kSizeShift &&
+         CcCompletionEntryShift(configuration_) == Completion::kSizeShift &&
          submission_entries >= 2 && completion_entries >= 2 &&
          admin_submission_base_ != 0 && admin_completion_base_ != 0 &&
          admin_submission_base_ % PageSize() == 0 &&
@@ -239,7 +234,7 @@ void NvmeModel::Enable() {
   queues_.CreateAdminQueues(
       admin_submission_base_, (admin_queue_attributes_ & 0xfff) + 1,
       admin_completion_base_, (admin_queue_attributes_ >> 16) + 1);
-  next_status_ = nvme::kCstsReady;
+  next_status_ = kCstsReady;
 }
 
 // Controller Reset, 7.3.2: everything but AQA, ASQ and ACQ.
@@ -249,7 +244,7 @@ void NvmeModel::Disable() {
   interrupt_mask_ = 0;
   last_served_ = 0xffff;
   UpdatePin();
-  status_ &= nvme::kCstsReady;
+  status_ &= kCstsReady;
   next_status_ = 0;
 }
 
@@ -272,29 +267,28 @@ void NvmeModel::SettleState() {
 }
 
 void NvmeModel::Fail() {
-  status_ |= nvme::kCstsFatal;
+  status_ |= kCstsFatal;
   next_status_.reset();
 }
 
 bool NvmeModel::Running() const {
-  return (status_ & nvme::kCstsReady) != 0 &&
-         (status_ & (nvme::kCstsFatal | nvme::kCstsShutdownMask)) == 0;
+  return (status_ & kCstsReady) != 0 &&
+         (status_ & (kCstsFatal | kCstsShutdownMask)) == 0;
 }
 
 // 3.1.25 and 3.1.26 with CAP.DSTRD = 0: submission tails and completion heads
 // alternate.
 void NvmeModel::WriteDoorbell(uint64_t offset, uint32_t value) {
-  const uint16_t index =
-      static_cast<uint16_t>((offset - nvme::kRegDoorbells) / 4);
+  const uint16_t index = static_cast<uint16_t>((offset - kRegDoorbells) / 4);
   const uint16_t id = index / 2;
   // The upper half is reserved.
   value &= 0xffff;
   bool valid = false;
   if (index % 2 == 0) {
-    nvme::SubmissionQueue* queue = queues_.FindSubmission(id);
+    SubmissionQueue* queue = queues_.FindSubmission(id);
     valid = queue != nullptr && queue->SetTail(value);
   } else {
-    nvme::CompletionQueue* queue = queues_.FindCompletion(id);
+    CompletionQueue* queue = queues_.FindCompletion(id);
     valid = queue != nullptr && queue->SetHead(value);
     UpdatePin();
   }
@@ -307,28 +301,28 @@ bool NvmeModel::Step() {
     return true;
   }
   if (!Running()) return false;
-  nvme::SubmissionQueue* queue = queues_.NextWithWork(last_served_);
+  SubmissionQueue* queue = queues_.NextWithWork(last_served_);
   if (queue == nullptr) return false;
   last_served_ = queue->id();
   ExecuteNext(*queue);
   return true;
 }
 
-void NvmeModel::ExecuteNext(nvme::SubmissionQueue& queue) {
-  nvme::Command command;
+void NvmeModel::ExecuteNext(SubmissionQueue& queue) {
+  Command command;
   if (!host().DmaRead(queue.HeadAddress(), command.mutable_bytes()).ok()) {
     Fail();
     return;
   }
   queue.Pop();
-  nvme::Completion completion;
+  Completion completion;
   completion.submission_head = queue.head();
   completion.submission_queue = queue.id();
   completion.command_id = command.command_id();
 
-  const nvme::CommandContext context = {
+  const CommandContext context = {
       host(), PageSize(), host().ReadInterruptMode() != InterruptMode::kIntx};
-  nvme::Outcome outcome;
+  Outcome outcome;
   if (queue.id() == 0) {
     ++counters_.admin_commands;
     outcome = admin_.Execute(context, command);
@@ -345,9 +339,8 @@ void NvmeModel::ExecuteNext(nvme::SubmissionQueue& queue) {
   Complete(*queues_.FindCompletion(queue.completion_queue()), completion);
 }
 
-void NvmeModel::Complete(nvme::CompletionQueue& queue,
-                         const nvme::Completion& completion) {
-  nvme::Completion posted = completion;
+void NvmeModel::Complete(CompletionQueue& queue, const Completion& completion) {
+  Completion posted = completion;
   posted.phase = queue.phase();
   if (!host().DmaWrite(queue.TailAddress(), posted.Encode()).ok()) {
     Fail();
@@ -388,4 +381,4 @@ void NvmeModel::UpdatePin() {
   host().SetIntx(asserted);
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::models::nvme

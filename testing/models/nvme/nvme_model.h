@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_NVME_MODEL_H_
-#define PASSTHRU_TESTING_MODELS_NVME_MODEL_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_NVME_MODEL_H_
+#define PASSTHRU_TESTING_MODELS_NVME_NVME_MODEL_H_
 
 #include <cstdint>
 #include <memory>
@@ -9,16 +9,16 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "pci/bar_index.h"
-#include "testing/models/block_store.h"
-#include "testing/models/device_model.h"
-#include "testing/models/nvme_admin.h"
-#include "testing/models/nvme_command_outcome.h"
-#include "testing/models/nvme_io.h"
-#include "testing/models/nvme_queue.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/models/nvme/block_store.h"
+#include "passthru/testing/models/nvme/nvme_admin.h"
+#include "passthru/testing/models/nvme/nvme_command_outcome.h"
+#include "passthru/testing/models/nvme/nvme_io.h"
+#include "passthru/testing/models/nvme/nvme_queue.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::models::nvme {
 
 // An NVM Express 1.4 controller with one namespace, as QEMU 7.2's looks from
 // outside (capabilities, version, identification) and as the specification says
@@ -81,9 +81,7 @@ class NvmeModel final : public DeviceModel {
 
   BlockStore& store() { return store_; }
   const Counters& counters() const { return counters_; }
-  const nvme::IoCommands::Counters& io_counters() const {
-    return io_.counters();
-  }
+  const IoCommands::Counters& io_counters() const { return io_.counters(); }
 
  private:
   explicit NvmeModel(Options options);
@@ -101,17 +99,16 @@ class NvmeModel final : public DeviceModel {
   bool Running() const;
   void Fail();
 
-  void ExecuteNext(nvme::SubmissionQueue& queue);
-  void Complete(nvme::CompletionQueue& queue,
-                const nvme::Completion& completion);
+  void ExecuteNext(SubmissionQueue& queue);
+  void Complete(CompletionQueue& queue, const Completion& completion);
   void UpdatePin();
   uint64_t PageSize() const;
 
   const Options options_;
   BlockStore store_;
-  nvme::QueueTable queues_;
-  nvme::AdminCommands admin_;
-  nvme::IoCommands io_;
+  QueueTable queues_;
+  AdminCommands admin_;
+  IoCommands io_;
 
   uint32_t interrupt_mask_ = 0;
   uint32_t configuration_ = 0;
@@ -127,6 +124,6 @@ class NvmeModel final : public DeviceModel {
   Counters counters_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_NVME_MODEL_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_NVME_MODEL_H_

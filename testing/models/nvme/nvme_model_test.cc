@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_model.h"
+#include "passthru/testing/models/nvme/nvme_model.h"
 
 #include <cstdint>
 #include <memory>
@@ -10,14 +10,14 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "pci/bar_index.h"
-#include "testing/models/device_host.h"
-#include "testing/models/device_model.h"
-#include "testing/models/flat_memory_host.h"
-#include "testing/models/nvme_model_test_fixture.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/models/device_model.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/models/flat_memory.h"
+#include "passthru/testing/models/nvme/nvme_model_test_base.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::models::nvme {
 namespace {
 
 using ::absl_testing::StatusIs;
@@ -27,7 +27,7 @@ using ::testing::IsEmpty;
 
 // Registers, controller state, queues and interrupts. What commands do is in
 // nvme_commands_test.cc.
-class NvmeModelTest : public NvmeModelTestFixture {};
+class NvmeModelTest : public NvmeModelTestBase {};
 
 TEST_F(NvmeModelTest, CreateNamesTheOptionThatIsWrong) {
   EXPECT_THAT(
@@ -106,14 +106,14 @@ TEST_F(NvmeModelTest, ReadyComesAfterAStep) {
 
 struct BadConfiguration {
   const char* name;
-  uint32_t cc = NvmeModelTestFixture::kEnable;
+  uint32_t cc = NvmeModelTestBase::kEnable;
   uint32_t aqa = 0x000f000f;
   uint64_t asq = 0x100000;
   uint64_t acq = 0x101000;
 };
 
 class NvmeModelBadConfigurationTest
-    : public NvmeModelTestFixture,
+    : public NvmeModelTestBase,
       public ::testing::WithParamInterface<BadConfiguration> {};
 
 TEST_P(NvmeModelBadConfigurationTest, EnablingIsFatalUntilReset) {
@@ -156,7 +156,7 @@ TEST_F(NvmeModelTest, ShutdownCompletesAndStopsTheQueues) {
   Write(0x14, kEnable | 1u << 14);
   EXPECT_EQ(Read(0x1c), 0x5u);
   EXPECT_EQ(Read(0x1c), 0x9u);
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   EXPECT_FALSE(nvme_->Step());
   Write(0x14, 0);
   nvme_->Step();
@@ -178,7 +178,7 @@ TEST_F(NvmeModelTest, FunctionResetClearsAllButTheMedium) {
   Enable();
   nvme_->store().Blocks(3, 1)[0] = 0xab;
   Write(0x0c, 0xff);
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   nvme_->Reset(ResetKind::kFunctionLevel);
   for (uint64_t offset : {0x0c, 0x14, 0x1c, 0x24, 0x28, 0x2c, 0x30, 0x34}) {
     EXPECT_EQ(Read(offset), 0u) << offset;
@@ -191,14 +191,14 @@ TEST_F(NvmeModelTest, CommandsAreTakenInOrderWithPhase) {
   Enable();
   // Twice around both rings of 16.
   for (uint16_t i = 0; i < 32; ++i) {
-    nvme::Command command;
+    Command command;
     command.set_raw_opcode(0x7f);
     command.set_command_id(i);
-    const nvme::Completion completion = RunAdmin(command);
+    const Completion completion = RunAdmin(command);
     EXPECT_EQ(completion.command_id, i);
     EXPECT_EQ(completion.submission_queue, 0);
     EXPECT_EQ(completion.submission_head, (i + 1) % 16);
-    EXPECT_EQ(completion.status, nvme::kInvalidOpcode.Dnr());
+    EXPECT_EQ(completion.status, kInvalidOpcode.Dnr());
   }
   EXPECT_EQ(nvme_->counters().admin_commands, 32u);
   EXPECT_EQ(nvme_->counters().failed_commands, 32u);
@@ -206,11 +206,11 @@ TEST_F(NvmeModelTest, CommandsAreTakenInOrderWithPhase) {
 
 TEST_F(NvmeModelTest, FullCompletionQueueHoldsCommandsBack) {
   Enable();
-  for (int i = 0; i < 15; ++i) SubmitAdmin(nvme::Command());
+  for (int i = 0; i < 15; ++i) SubmitAdmin(Command());
   while (nvme_->Step()) {
   }
   EXPECT_EQ(nvme_->counters().completions, 15u);
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   EXPECT_FALSE(nvme_->Step());
   Write(0x1004, 1);  // One completion consumed.
   EXPECT_TRUE(nvme_->Step());
@@ -238,7 +238,7 @@ TEST_F(NvmeModelTest, DoorbellBeforeEnableIsIgnored) {
 
 TEST_F(NvmeModelTest, RefusedFetchIsFatal) {
   Enable();
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   host_.set_bus_master(false);
   EXPECT_TRUE(nvme_->Step());
   EXPECT_EQ(Read(0x1c), 3u);
@@ -250,7 +250,7 @@ TEST_F(NvmeModelTest, RefusedFetchIsFatal) {
 TEST_F(NvmeModelTest, RefusedCompletionIsFatalAndSilent) {
   host_.SetInterruptMode(InterruptMode::kMsix);
   Enable();
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   host_.SetReadOnly(kAdminCq, 0x1000);
   EXPECT_TRUE(nvme_->Step());
   EXPECT_EQ(Read(0x1c), 3u);
@@ -259,7 +259,7 @@ TEST_F(NvmeModelTest, RefusedCompletionIsFatalAndSilent) {
 
 TEST_F(NvmeModelTest, FatalControllerRecoversByReset) {
   Enable();
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   host_.FailDmaAfter(0);
   nvme_->Step();
   EXPECT_EQ(Read(0x1c), 3u);
@@ -268,8 +268,8 @@ TEST_F(NvmeModelTest, FatalControllerRecoversByReset) {
   nvme_->Step();
   EXPECT_EQ(Read(0x1c), 0u);
   Enable();
-  nvme::Command identify;
-  identify.set_opcode(nvme::AdminOpcode::kIdentify);
+  Command identify;
+  identify.set_opcode(AdminOpcode::kIdentify);
   identify.set_prp1(kData);
   identify.set_dword(10, 1);
   EXPECT_TRUE(RunAdmin(identify).status.ok());
@@ -280,7 +280,7 @@ TEST_F(NvmeModelTest, EachCompletionRaisesItsVector) {
   Enable();
   CreateIoQueues(/*id=*/1, /*vector=*/64);
   EXPECT_THAT(host_.msix(), ElementsAre(0, 0));
-  RunIo(1, nvme::Command());
+  RunIo(1, Command());
   EXPECT_THAT(host_.msix(), ElementsAre(0, 0, 64));
   EXPECT_FALSE(host_.intx());
 }
@@ -289,7 +289,7 @@ TEST_F(NvmeModelTest, QueueWithoutInterruptsIsSilent) {
   host_.SetInterruptMode(InterruptMode::kMsix);
   Enable();
   CreateIoQueues(/*id=*/1, /*vector=*/1, /*interrupts=*/false);
-  RunIo(1, nvme::Command());
+  RunIo(1, Command());
   EXPECT_THAT(host_.msix(), ElementsAre(0, 0));
 }
 
@@ -297,14 +297,14 @@ TEST_F(NvmeModelTest, MsiIsUsedWhereItIsEnabled) {
   host_.SetInterruptMode(InterruptMode::kMsi);
   Enable();
   CreateIoQueues(/*id=*/1, /*vector=*/3);
-  RunIo(1, nvme::Command());
+  RunIo(1, Command());
   EXPECT_THAT(host_.msi(), ElementsAre(0, 0, 3));
   EXPECT_THAT(host_.msix(), IsEmpty());
 }
 
 TEST_F(NvmeModelTest, PinIsAssertedUntilTheCompletionIsConsumed) {
   Enable();
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   nvme_->Step();
   EXPECT_TRUE(host_.intx());
   Write(0x1004, 1);
@@ -315,7 +315,7 @@ TEST_F(NvmeModelTest, InterruptMaskGatesThePin) {
   Enable();
   Write(0x0c, 1);
   EXPECT_EQ(Read(0x10), 1u);
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   nvme_->Step();
   EXPECT_FALSE(host_.intx());
   Write(0x10, 1);
@@ -326,7 +326,7 @@ TEST_F(NvmeModelTest, InterruptMaskGatesThePin) {
 
 TEST_F(NvmeModelTest, DisablingDeassertsThePin) {
   Enable();
-  SubmitAdmin(nvme::Command());
+  SubmitAdmin(Command());
   nvme_->Step();
   ASSERT_TRUE(host_.intx());
   Write(0x14, 0);
@@ -339,8 +339,8 @@ TEST_F(NvmeModelTest, SeveralQueuesAreServedInTurn) {
   CreateIoQueues(1, 1);
   CreateIoQueues(2, 2);
   for (int i = 0; i < 3; ++i) {
-    SubmitIo(1, nvme::Command());
-    SubmitIo(2, nvme::Command());
+    SubmitIo(1, Command());
+    SubmitIo(2, Command());
   }
   while (nvme_->Step()) {
   }
@@ -375,4 +375,4 @@ TEST_F(NvmeModelTest, SurvivesAnyGuest) {
 }
 
 }  // namespace
-}  // namespace passthru::fake
+}  // namespace passthru::models::nvme

@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_model_test_fixture.h"
+#include "passthru/testing/models/nvme/nvme_model_test_base.h"
 
 #include <algorithm>
 #include <cstdint>
 
 #include "gtest/gtest.h"
-#include "testing/models/nvme_model.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/nvme_model.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::models::nvme {
 namespace {
 
 uint64_t SubmissionRing(uint16_t id) {
-  return id == 0 ? NvmeModelTestFixture::kAdminSq
-                 : NvmeModelTestFixture::kIoQueues + (id - 1) * 0x2000;
+  return id == 0 ? NvmeModelTestBase::kAdminSq
+                 : NvmeModelTestBase::kIoQueues + (id - 1) * 0x2000;
 }
 uint64_t CompletionRing(uint16_t id) {
-  return id == 0 ? NvmeModelTestFixture::kAdminCq : SubmissionRing(id) + 0x1000;
+  return id == 0 ? NvmeModelTestBase::kAdminCq : SubmissionRing(id) + 0x1000;
 }
 
 }  // namespace
 
-NvmeModelTestFixture::NvmeModelTestFixture()
+NvmeModelTestBase::NvmeModelTestBase()
     : host_(kMemory, 0x200000),
       nvme_(NvmeModel::Create({.blocks = 2048}).value()) {
   nvme_->set_host(&host_);
 }
 
-void NvmeModelTestFixture::ProgramAdminQueues() {
+void NvmeModelTestBase::ProgramAdminQueues() {
   rings_.clear();
   std::ranges::fill(host_.Bytes(kAdminCq, 0x1000), uint8_t{0});
   Write(0x24, 0x000f000f);
@@ -35,29 +35,29 @@ void NvmeModelTestFixture::ProgramAdminQueues() {
   Write(0x30, kAdminCq, 8);
 }
 
-void NvmeModelTestFixture::Enable() {
+void NvmeModelTestBase::Enable() {
   ProgramAdminQueues();
   Write(0x14, kEnable);
   nvme_->Step();
 }
 
-void NvmeModelTestFixture::CreateIoQueues(uint16_t id, uint16_t vector,
-                                          bool interrupts) {
+void NvmeModelTestBase::CreateIoQueues(uint16_t id, uint16_t vector,
+                                       bool interrupts) {
   rings_.erase(id);
   std::ranges::fill(host_.Bytes(CompletionRing(id), 0x1000), uint8_t{0});
-  nvme::Command create;
-  create.set_opcode(nvme::AdminOpcode::kCreateIoCompletionQueue);
+  Command create;
+  create.set_opcode(AdminOpcode::kCreateIoCompletionQueue);
   create.set_prp1(CompletionRing(id));
   create.set_dword(10, uint32_t{kEntries - 1} << 16 | id);
   create.set_dword(11, uint32_t{vector} << 16 | (interrupts ? 3 : 1));
   ASSERT_TRUE(RunAdmin(create).status.ok());
-  create.set_opcode(nvme::AdminOpcode::kCreateIoSubmissionQueue);
+  create.set_opcode(AdminOpcode::kCreateIoSubmissionQueue);
   create.set_prp1(SubmissionRing(id));
   create.set_dword(11, uint32_t{id} << 16 | 1);
   ASSERT_TRUE(RunAdmin(create).status.ok());
 }
 
-void NvmeModelTestFixture::Submit(uint16_t id, const nvme::Command& command) {
+void NvmeModelTestBase::Submit(uint16_t id, const Command& command) {
   Ring& ring = rings_[id];
   std::ranges::copy(
       command.bytes(),
@@ -66,13 +66,12 @@ void NvmeModelTestFixture::Submit(uint16_t id, const nvme::Command& command) {
   Write(0x1000 + 8 * id, ring.submission_tail);
 }
 
-nvme::Completion NvmeModelTestFixture::Run(uint16_t id,
-                                           const nvme::Command& command) {
+Completion NvmeModelTestBase::Run(uint16_t id, const Command& command) {
   Submit(id, command);
   while (nvme_->Step()) {
   }
   Ring& ring = rings_[id];
-  const nvme::Completion completion = nvme::Completion::Decode(
+  const Completion completion = Completion::Decode(
       host_.Bytes(CompletionRing(id) + ring.completion_head * 16, 16));
   EXPECT_EQ(completion.phase, ring.phase) << "no completion was posted";
   if (completion.phase != ring.phase) return completion;
@@ -82,4 +81,4 @@ nvme::Completion NvmeModelTestFixture::Run(uint16_t id,
   return completion;
 }
 
-}  // namespace passthru::fake
+}  // namespace passthru::models::nvme

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_NVME_MODEL_TEST_FIXTURE_H_
-#define PASSTHRU_TESTING_MODELS_NVME_MODEL_TEST_FIXTURE_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_NVME_MODEL_TEST_BASE_H_
+#define PASSTHRU_TESTING_MODELS_NVME_NVME_MODEL_TEST_BASE_H_
 
 #include <cstdint>
 #include <map>
 #include <memory>
 
 #include "gtest/gtest.h"
-#include "pci/bar_index.h"
-#include "testing/models/flat_memory_host.h"
-#include "testing/models/nvme_model.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/testing/models/flat_memory.h"
+#include "passthru/testing/models/nvme/nvme_model.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake {
+namespace passthru::models::nvme {
 
 // An NvmeModel over flat memory, with a minimal driver that knows where its
 // rings are: they all have 16 entries. Registers are named by number here, so
 // that the model's own constants are not checked against themselves.
-class NvmeModelTestFixture : public ::testing::Test {
+class NvmeModelTestBase : public ::testing::Test {
  public:
   static constexpr pci::BarIndex kBar0{0};
   static constexpr uint64_t kMemory = 0x100000;
@@ -31,7 +31,7 @@ class NvmeModelTestFixture : public ::testing::Test {
   static constexpr uint32_t kEnable = 0x00460001;
 
  protected:
-  NvmeModelTestFixture();
+  NvmeModelTestBase();
 
   uint64_t Read(uint64_t offset, unsigned width = 4) {
     return nvme_->ReadBar(kBar0, offset, width);
@@ -47,19 +47,15 @@ class NvmeModelTestFixture : public ::testing::Test {
   void CreateIoQueues(uint16_t id, uint16_t vector, bool interrupts = true);
 
   // Puts the command into the ring and rings the doorbell.
-  void SubmitAdmin(const nvme::Command& command) { Submit(0, command); }
-  void SubmitIo(uint16_t id, const nvme::Command& command) {
-    Submit(id, command);
-  }
+  void SubmitAdmin(const Command& command) { Submit(0, command); }
+  void SubmitIo(uint16_t id, const Command& command) { Submit(id, command); }
   // Submits, steps until idle, and consumes the one completion.
-  nvme::Completion RunAdmin(const nvme::Command& command) {
-    return Run(0, command);
-  }
-  nvme::Completion RunIo(uint16_t id, const nvme::Command& command) {
+  Completion RunAdmin(const Command& command) { return Run(0, command); }
+  Completion RunIo(uint16_t id, const Command& command) {
     return Run(id, command);
   }
 
-  FlatMemoryHost host_;
+  FlatMemory host_;
   std::unique_ptr<NvmeModel> nvme_;
 
  private:
@@ -69,12 +65,12 @@ class NvmeModelTestFixture : public ::testing::Test {
     bool phase = true;
   };
 
-  void Submit(uint16_t id, const nvme::Command& command);
-  nvme::Completion Run(uint16_t id, const nvme::Command& command);
+  void Submit(uint16_t id, const Command& command);
+  Completion Run(uint16_t id, const Command& command);
 
   std::map<uint16_t, Ring> rings_;
 };
 
-}  // namespace passthru::fake
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_NVME_MODEL_TEST_FIXTURE_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_NVME_MODEL_TEST_BASE_H_

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_prp.h"
+#include "passthru/testing/models/nvme/nvme_prp.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
-#include "testing/models/device_host.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/pci/little_endian.h"
+#include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 namespace {
 
 constexpr uint64_t kEntrySize = 8;
 
 // Follows a PRP list from `list`, which may begin inside its page, and appends
 // the pages that hold the remaining `length` bytes.
-Status ResolveList(DeviceHost& host, uint64_t list, uint64_t length,
+Status ResolveList(DevicePlatform& host, uint64_t list, uint64_t length,
                    uint64_t page_size, std::vector<Segment>& segments) {
   if (list % kEntrySize != 0) return kPrpOffsetInvalid.Dnr();
   std::vector<uint8_t> entries;
@@ -51,8 +51,9 @@ Status ResolveList(DeviceHost& host, uint64_t list, uint64_t length,
 
 }  // namespace
 
-Status ResolvePrps(DeviceHost& host, const Command& command, uint64_t length,
-                   uint64_t page_size, std::vector<Segment>& segments) {
+Status ResolvePrps(DevicePlatform& host, const Command& command,
+                   uint64_t length, uint64_t page_size,
+                   std::vector<Segment>& segments) {
   segments.clear();
   const uint64_t prp1 = command.prp1();
   // "The Offset shall be dword aligned", 4.3.
@@ -70,8 +71,8 @@ Status ResolvePrps(DeviceHost& host, const Command& command, uint64_t length,
   return kSuccess;
 }
 
-Status WriteToHost(DeviceHost& host, const Command& command, uint64_t page_size,
-                   absl::Span<const uint8_t> data) {
+Status WriteToHost(DevicePlatform& host, const Command& command,
+                   uint64_t page_size, absl::Span<const uint8_t> data) {
   std::vector<Segment> segments;
   Status status = ResolvePrps(host, command, data.size(), page_size, segments);
   if (!status.ok()) return status;
@@ -84,7 +85,7 @@ Status WriteToHost(DeviceHost& host, const Command& command, uint64_t page_size,
   return kSuccess;
 }
 
-Status ReadFromHost(DeviceHost& host, const Command& command,
+Status ReadFromHost(DevicePlatform& host, const Command& command,
                     uint64_t page_size, absl::Span<uint8_t> data) {
   std::vector<Segment> segments;
   Status status = ResolvePrps(host, command, data.size(), page_size, segments);
@@ -98,4 +99,4 @@ Status ReadFromHost(DeviceHost& host, const Command& command,
   return kSuccess;
 }
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_prp.h"
+#include "passthru/testing/models/nvme/nvme_prp.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -9,10 +9,10 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "testing/models/flat_memory_host.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/flat_memory.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 namespace {
 
 using ::testing::ElementsAre;
@@ -36,7 +36,7 @@ class NvmePrpTest : public ::testing::Test {
     host_.Store<uint64_t>(list + 8 * index, entry);
   }
 
-  FlatMemoryHost host_;
+  FlatMemory host_;
   Command command_;
   std::vector<Segment> segments_;
 };
@@ -189,4 +189,4 @@ TEST_F(NvmePrpTest, AnyListEnds) {
 }
 
 }  // namespace
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_queue.h"
+#include "passthru/testing/models/nvme/nvme_queue.h"
 
 #include <algorithm>
 #include <cstdint>
 
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 namespace {
 
 // Create I/O queue, 5.3 and 5.4: dword 10 holds the identifier and the size as
@@ -158,4 +158,4 @@ SubmissionQueue* QueueTable::NextWithWork(uint16_t last) {
   return wrapped;
 }
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_NVME_QUEUE_H_
-#define PASSTHRU_TESTING_MODELS_NVME_QUEUE_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_NVME_QUEUE_H_
+#define PASSTHRU_TESTING_MODELS_NVME_NVME_QUEUE_H_
 
 #include <cstdint>
 #include <map>
 
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 
 // The controller's end of a submission queue: a ring in host memory (NVMe 1.4,
 // 4.1). Empty when head equals tail, so that `entries - 1` commands fit.
@@ -131,6 +131,6 @@ class QueueTable {
   std::map<uint16_t, CompletionQueue> completion_;
 };
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_NVME_QUEUE_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_NVME_QUEUE_H_

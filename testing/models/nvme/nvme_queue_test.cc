@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_queue.h"
+#include "passthru/testing/models/nvme/nvme_queue.h"
 
 #include <cstdint>
 
 #include "gtest/gtest.h"
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 namespace {
 
 constexpr uint64_t kPage = 0x1000;
@@ -194,4 +194,4 @@ TEST_F(NvmeQueueTableTest, QueueWithoutRoomForItsCompletionWaits) {
 }
 
 }  // namespace
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme

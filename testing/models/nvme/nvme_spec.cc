@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
 #include <array>
 #include <cstdint>
 
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/little_endian.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 
 std::array<uint8_t, Completion::kSize> Completion::Encode() const {
   std::array<uint8_t, kSize> bytes{};
@@ -34,4 +34,4 @@ Completion Completion::Decode(absl::Span<const uint8_t> bytes) {
   return completion;
 }
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme

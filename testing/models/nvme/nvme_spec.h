@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_MODELS_NVME_SPEC_H_
-#define PASSTHRU_TESTING_MODELS_NVME_SPEC_H_
+#ifndef PASSTHRU_TESTING_MODELS_NVME_NVME_SPEC_H_
+#define PASSTHRU_TESTING_MODELS_NVME_NVME_SPEC_H_
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
 #include "absl/types/span.h"
-#include "pci/little_endian.h"
+#include "passthru/pci/little_endian.h"
 
 // The part of the NVM Express Base Specification 1.4 that the controller model
 // and the guest's driver both speak. Section numbers are of that document.
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 
 // Controller registers, 3.1.
 inline constexpr uint64_t kRegCap = 0x00;  // 64 bits.
@@ -193,6 +193,6 @@ struct Completion {
   static Completion Decode(absl::Span<const uint8_t> bytes);
 };
 
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme
 
-#endif  // PASSTHRU_TESTING_MODELS_NVME_SPEC_H_
+#endif  // PASSTHRU_TESTING_MODELS_NVME_NVME_SPEC_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "testing/models/nvme_spec.h"
+#include "passthru/testing/models/nvme/nvme_spec.h"
 
 #include <array>
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace passthru::fake::nvme {
+namespace passthru::models::nvme {
 namespace {
 
 using ::testing::ElementsAre;
@@ -76,4 +76,4 @@ TEST(NvmeCompletionTest, StatusIsOkWithoutACode) {
 }
 
 }  // namespace
-}  // namespace passthru::fake::nvme
+}  // namespace passthru::models::nvme
