@@ -9,8 +9,9 @@
 #include "passthru/pci/config_reg.h"
 #include "passthru/pci/field.h"
 
-// The Advanced Features capability, by which a conventional PCI function is
-// reset alone: ECN "Advanced Capabilities for Conventional PCI" (2006).
+// The Advanced Features capability, which lets software reset a conventional
+// PCI function without resetting its bus (ECN "Advanced Capabilities for
+// Conventional PCI", 2006).
 
 namespace passthru::pci {
 
@@ -39,25 +40,29 @@ struct AfStatus {
   friend constexpr bool operator==(AfStatus, AfStatus) = default;
 };
 
+// The Advanced Features capability of one function.
+//
 // Immutable after Parse().
 class AfCapability {
  public:
   static constexpr uint16_t kSize = 6;
 
-  // Relative to the capability.
+  // Offsets are relative to the capability.
   static constexpr ConfigReg<uint8_t> kLength{0x02};
   static constexpr ConfigReg<AfCapabilities> kCapabilities{0x03};
   static constexpr ConfigReg<AfControl> kControl{0x04};
   static constexpr ConfigReg<AfStatus> kStatus{0x05};
 
-  // Reads the capability from an image of the configuration space. Fails when
-  // there is no Advanced Features capability at `offset`, when it crosses 0x100
-  // or the end of the image, or when it declares another length than its own.
+  // Reads the capability from an image of the configuration space. Fails if
+  // there is no Advanced Features capability at `offset`, if the capability
+  // crosses 0x100 or the end of the image, or if the length it declares is not
+  // kSize.
   static absl::StatusOr<AfCapability> Parse(absl::Span<const uint8_t> config,
                                             uint8_t offset);
 
   uint8_t offset() const { return offset_; }
-  // FLR needs both bits: software waits for Transactions Pending first.
+  // Returns whether the function supports FLR. That takes both bits, because
+  // software must wait for Transactions Pending to clear before it resets.
   bool function_level_reset() const {
     return AfCapabilities::kFunctionLevelReset.Get(capabilities_) &&
            AfCapabilities::kTransactionsPending.Get(capabilities_);

@@ -34,7 +34,7 @@ struct BarFlags {
 
 constexpr uint32_t kIoFlagsMask = 0x3;
 constexpr uint32_t kMemoryFlagsMask = 0xf;
-// PCI 3.0 6.2.5.2: bits 10:1 are reserved, bit 0 enables decoding.
+// Bits 10:1 are reserved and bit 0 enables decoding (PCI 3.0 6.2.5.2).
 constexpr uint32_t kRomFlagsMask = 0x7ff;
 constexpr uint32_t kRomEnable = 1;
 
@@ -42,7 +42,7 @@ constexpr uint32_t kRomEnable = 1;
 constexpr uint64_t kIoSpaceSize = uint64_t{1} << 16;
 constexpr uint64_t kFourGiB = uint64_t{1} << 32;
 
-constexpr uint8_t kLastPairIndex = 4;  // BAR 5 has no register behind it.
+constexpr uint8_t kLastPairIndex = 4;  // No register follows BAR 5.
 
 uint64_t Joined(BarRegister value) {
   return uint64_t{value.high} << 32 | value.low;
@@ -57,7 +57,7 @@ BarType TypeOf(BarIndex index, uint32_t low) {
   return index.is_rom() ? BarType::kMemory32 : DecodeBarType(low);
 }
 
-// "16 KiB".
+// Returns for example "16 KiB".
 std::string SizeToString(uint64_t size) {
   static constexpr std::array<absl::string_view, 7> kUnits = {
       "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
@@ -71,7 +71,7 @@ std::string SizeToString(uint64_t size) {
 
 absl::Status CheckSize(BarIndex index, BarType type, uint64_t size) {
   const uint64_t smallest = uint64_t{BarFlagsMask(index, type)} + 1;
-  // The top address bit at least must be writable.
+  // At least the top address bit must be writable.
   const uint64_t largest =
       type == BarType::kMemory64 ? uint64_t{1} << 63 : uint64_t{1} << 31;
   if (!std::has_single_bit(size)) {
@@ -147,12 +147,13 @@ absl::StatusOr<uint64_t> BarSizeFromMask(BarIndex index, BarType type,
   if (type != BarType::kMemory64) {
     if (mask.low == 0) return 0;
     mask.high = ~uint32_t{0};
-    // PCI 3.0 6.2.5.1: a device may hardwire the upper 16 bits of I/O to zero.
+    // A device may hardwire the upper 16 bits of I/O to zero (PCI 3.0 6.2.5.1).
     if (type == BarType::kIo && mask.low >> 16 == 0) mask.low |= 0xffff0000;
   }
   const uint64_t writable = Joined(mask);
   if (writable == 0) return 0;
-  // The two's complement of a run of ones up to the top is its lowest one.
+  // If the writable bits are one run up to the top bit, their two's complement
+  // is the lowest of them.
   const uint64_t size = ~writable + 1;
   if (!std::has_single_bit(size)) {
     return absl::InvalidArgumentError(
@@ -274,7 +275,8 @@ absl::Status ValidateBarAddress(const Bar& bar, uint64_t address) {
   if ((address & (bar.size - 1)) != 0) {
     return refused("not a multiple of its size");
   }
-  // The last byte; aligned and at least one size below 2^64, so no overflow.
+  // The address of the last byte. This cannot overflow, because `address` is a
+  // multiple of the size.
   const uint64_t last = address + (bar.size - 1);
   switch (bar.type) {
     case BarType::kIo:

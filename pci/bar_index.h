@@ -10,21 +10,23 @@
 
 namespace passthru::pci {
 
-// Which base address register of a function: 0 to 5, or the expansion ROM,
-// which the kernel's VFIO interface counts as the seventh. An immutable value;
-// no other number can be held.
+// The index of a base address register within a function. It is 0 to 5 for the
+// BARs and 6 for the expansion ROM, as in the kernel's VFIO interface. No other
+// number can be held.
+//
+// An immutable value.
 class BarIndex {
  public:
   static constexpr uint8_t kRomValue = 6;
   static constexpr uint8_t kCount = 7;  // BAR 0 to 5 and the ROM.
 
   constexpr BarIndex() = default;
-  // `value` is below kCount. For a number that a device, a guest or a file
-  // chose, see FromNumber().
+  // `value` must be below kCount. Use FromNumber() for a number that a device,
+  // a guest or a file chose.
   constexpr explicit BarIndex(uint8_t value)
       : value_(value < kCount ? value : Invalid(value)) {}
 
-  // Nothing unless `number` is one of BAR 0 to 5 or the ROM.
+  // Returns std::nullopt unless `number` is the index of a BAR or of the ROM.
   static constexpr std::optional<BarIndex> FromNumber(uint64_t number) {
     if (number >= kCount) return std::nullopt;
     return BarIndex(static_cast<uint8_t>(number));
@@ -42,7 +44,7 @@ class BarIndex {
     return H::combine(std::move(h), index.value_);
   }
 
-  // "BAR0" to "BAR5", "ROM".
+  // Appends "BAR0" to "BAR5", or "ROM".
   template <typename Sink>
   friend void AbslStringify(Sink& sink, BarIndex index) {
     sink.Append(index.ToString());
@@ -50,7 +52,8 @@ class BarIndex {
   std::string ToString() const;
 
  private:
-  // Not constexpr, so that a wrong constant does not compile. Dies at run time.
+  // Is not constexpr, so that a wrong constant does not compile. At run time it
+  // terminates the program.
   [[noreturn]] static uint8_t Invalid(uint8_t value);
 
   uint8_t value_ = 0;

@@ -64,8 +64,9 @@ TEST(DecodeBarTypeTest, ObsoleteAndReservedTypesAre32Bit) {
   EXPECT_EQ(DecodeBarType(0x00000006), BarType::kMemory32);
 }
 
-// The 64-bit type bit means nothing in an I/O BAR: one of four bytes whose
-// address has bit 2 set is not 64 bits wide, and the next BAR is its own.
+// The 64-bit type bit means nothing in an I/O BAR. A four-byte I/O BAR whose
+// address has bit 2 set is not 64 bits wide, and the register after it is a BAR
+// in its own right.
 TEST(DecodeBarTypeTest, IoAddressBitIsNotTheTypeBit) {
   EXPECT_EQ(DecodeBarType(0x0000c005), BarType::kIo);
 }
@@ -135,8 +136,8 @@ TEST(BarSizeFromMaskTest, MaskWithAHoleIsRefused) {
                                        HasSubstr("0xfffffffffeffc000"))));
 }
 
-// The upper register still holds the address, not the mask: sizing one half
-// only.
+// Software sized only one half, so the upper register still holds the address
+// and not the mask.
 TEST(BarSizeFromMaskTest, HalfSized64BitMaskIsRefused) {
   EXPECT_THAT(BarSizeFromMask(BarIndex(0), BarType::kMemory64,
                               {0xffffc004, 0x0000001c}),
@@ -262,7 +263,7 @@ TEST(DecodeBarsTest, RefusesABridge) {
 }
 
 TEST(DecodeBarsFromMasksTest, CapturedE1000e) {
-  // As the registers read back after all ones were written.
+  // What the registers read back after a write of all ones.
   const std::array<uint32_t, 7> read_back = {
       0xfffe0000, 0xfffe0000, 0xffffffe1, 0xffffc000, 0, 0, 0};
   const std::vector<uint64_t> sizes = {0x20000, 0x20000, 0x20, 0x4000, 0, 0, 0};
@@ -357,9 +358,9 @@ TEST(WithRegisterTest, TakesAddressAndRomEnable) {
   EXPECT_FALSE(WithRegister(Memory32(0x1000), {.low = 0x1}).rom_enabled);
 }
 
-// PCI 3.0 6.2.5.1, as software does it, against registers that know nothing but
-// EncodeBar() and BarWriteMask(), for every type and size, and then the address
-// is put back: nothing else may have moved.
+// Sizes BARs of every type and size as software does (PCI 3.0 6.2.5.1), through
+// registers that only EncodeBar() and BarWriteMask() describe. Then it puts the
+// address back, and nothing else may have changed.
 TEST(BarPropertyTest, SizingThroughTheRegistersFindsTheBar) {
   std::mt19937_64 random(20240611);
   const auto check = [&](Bar bar) {
@@ -426,7 +427,7 @@ TEST(ValidateBarAddressTest, RefusesMisalignment) {
 TEST(ValidateBarAddressTest, RefusesIoBeyondThePortSpace) {
   EXPECT_THAT(ValidateBarAddress(Io(32), 0x10000),
               StatusIs(kInvalid, HasSubstr("port space")));
-  // What sizing leaves there for a moment.
+  // The value that the register holds while software sizes the BAR.
   EXPECT_THAT(ValidateBarAddress(Io(32), 0xffffffe0), StatusIs(kInvalid));
 }
 

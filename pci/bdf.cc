@@ -17,8 +17,8 @@
 namespace passthru::pci {
 namespace {
 
-// Takes 1 to `max_digits` hexadecimal digits and nothing else: no sign, no
-// "0x", no blanks, all of which SimpleHexAtoi would let pass.
+// Parses 1 to `max_digits` hexadecimal digits and nothing else. SimpleHexAtoi
+// would also accept a sign, "0x" and blanks.
 std::optional<uint32_t> ParseHex(absl::string_view text, size_t max_digits) {
   if (text.empty() || text.size() > max_digits) return std::nullopt;
   for (const char c : text) {

@@ -12,16 +12,19 @@
 
 namespace passthru::pci {
 
-// The address of a PCI function: segment (Linux calls it the domain), bus,
-// device and function number. An immutable value; device is always below 32
-// and function below 8.
+// The address of a PCI function, made of segment (the domain, in Linux), bus,
+// device and function number. The device number is always below 32 and the
+// function number below 8.
+//
+// An immutable value.
 class Bdf {
  public:
   static constexpr unsigned kDevicesPerBus = 32;
   static constexpr unsigned kFunctionsPerDevice = 8;
 
   constexpr Bdf() = default;
-  // For numbers that the program chose itself; for text see Parse().
+  // Takes numbers that the program itself chose, and dies if `device` or
+  // `function` is out of range. Use Parse() for text.
   constexpr Bdf(uint16_t segment, uint8_t bus, uint8_t device, uint8_t function)
       : segment_(segment),
         bus_(bus),
@@ -30,12 +33,12 @@ class Bdf {
                       ? function
                       : Invalid("function", function)) {}
 
-  // Reads "0000:01:00.0" or, for segment 0, "01:00.0", as sysfs and lspci
-  // print them. Numbers are hexadecimal.
+  // Parses "0000:01:00.0" or, for segment 0, "01:00.0", the forms that sysfs
+  // and lspci print. All numbers are hexadecimal.
   static absl::StatusOr<Bdf> Parse(absl::string_view text);
 
-  // The 16-bit Routing ID (PCIe 6.0 2.2.4.2): bus 15:8, device 7:3, function
-  // 2:0.
+  // Converts from the 16-bit Routing ID (PCIe 6.0 2.2.4.2), which holds the bus
+  // in bits 15:8, the device in 7:3 and the function in 2:0.
   static constexpr Bdf FromRoutingId(uint16_t segment, uint16_t routing_id) {
     return Bdf(segment, static_cast<uint8_t>(routing_id >> 8),
                static_cast<uint8_t>((routing_id >> 3) & 0x1f),
@@ -50,7 +53,8 @@ class Bdf {
   constexpr uint8_t device() const { return device_; }
   constexpr uint8_t function() const { return function_; }
 
-  // "0000:01:00.0", the name of the device's folder in sysfs.
+  // Returns for example "0000:01:00.0", the name of the function's directory in
+  // sysfs.
   std::string ToString() const;
 
   friend constexpr auto operator<=>(const Bdf&, const Bdf&) = default;
@@ -66,7 +70,8 @@ class Bdf {
   }
 
  private:
-  // Not constexpr, so that a wrong constant does not compile. Dies at run time.
+  // Is not constexpr, so that a wrong constant does not compile. At run time it
+  // terminates the program.
   [[noreturn]] static uint8_t Invalid(const char* what, uint8_t value);
 
   uint16_t segment_ = 0;

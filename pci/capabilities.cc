@@ -16,14 +16,14 @@
 namespace passthru::pci {
 namespace {
 
-// Next capability pointers are multiples of four; software masks the low two
+// Next capability pointers are multiples of four. Software masks their low two
 // bits, which are reserved (PCI 3.0 6.7, PCIe 6.0 7.6.3).
 constexpr unsigned kAlignment = 4;
 constexpr uint8_t kPointerMask = 0xfc;
 constexpr unsigned kCapabilityHeaderSize = 2;
 constexpr unsigned kExtendedCapabilityHeaderSize = 4;
 
-// What an absent function, or one that does not answer, reads as.
+// The value that reads from an absent or unresponsive function return.
 constexpr uint8_t kNobodyAnswers = 0xff;
 constexpr uint32_t kNobodyAnswersExtended = 0xffffffff;
 
@@ -53,7 +53,8 @@ CapabilityList WalkCapabilities(absl::Span<const uint8_t> config) {
   std::bitset<kConfigSpaceSize / kAlignment> visited;
   unsigned from = 0;
   for (uint8_t offset = FirstCapability(config); offset != 0;) {
-    // The place that the pointer is in is named too: it is what to look at.
+    // Messages also name the location of the pointer, because that is the place
+    // to look at.
     if (offset < kStandardHeaderSize) {
       list.malformed = absl::StrFormat(
           "the pointer at 0x%02x leads to 0x%02x, into the header", from,
@@ -95,9 +96,9 @@ ExtendedCapabilityList WalkExtendedCapabilities(
   if (config.size() < kConfigSpaceSize + kExtendedCapabilityHeaderSize) {
     return list;
   }
-  // A function without any has an all-zero header at 0x100 (PCIe 6.0 7.6.2);
-  // all ones are read where nobody answers, for example behind a bridge that
-  // does not pass the extended space on.
+  // A function without extended capabilities has an all-zero header at 0x100
+  // (PCIe 6.0 7.6.2). The header reads as all ones if no device answers, for
+  // example behind a bridge that does not forward extended accesses.
   const uint32_t first = LoadLittleEndian<uint32_t>(config, kConfigSpaceSize);
   if (first == 0 || first == kNobodyAnswersExtended) return list;
 

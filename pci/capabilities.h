@@ -10,9 +10,8 @@
 #include "passthru/pci/capability_id.h"
 
 // Walks over the two capability lists of a function. The lists come from a
-// device, or from a file that says what a device said, so they may hold
-// anything; a walk always ends, stays inside the image and yields every
-// capability at most once.
+// device, or from a file that recorded one, so they may hold anything. A walk
+// always ends, stays inside the image and yields every capability at most once.
 
 namespace passthru::pci {
 
@@ -33,14 +32,15 @@ struct ExtendedCapability {
                                    const ExtendedCapability&) = default;
 };
 
-// What a walk found, in the order of the list. Where the list is broken, the
-// entries before that place are kept, and `malformed` says what is wrong.
+// The entries that a walk found, in the order of the list. If the list is
+// broken, the entries before the broken place are kept and `malformed` tells
+// what is wrong.
 template <typename Entry>
 struct BasicCapabilityList {
   std::vector<Entry> entries;
-  std::string malformed;  // Empty: the list is well formed.
+  std::string malformed;  // Empty if the list is well formed.
 
-  // The first entry of that ID, or null.
+  // Returns the first entry with that ID, or null.
   const Entry* Find(decltype(Entry::id) id) const {
     for (const Entry& entry : entries) {
       if (entry.id == id) return &entry;
@@ -51,12 +51,13 @@ struct BasicCapabilityList {
 using CapabilityList = BasicCapabilityList<Capability>;
 using ExtendedCapabilityList = BasicCapabilityList<ExtendedCapability>;
 
-// The list of PCI 3.0 6.7, in 0x40 to 0xff. `config` is an image of the
-// configuration space from its start, of any length.
+// Walks the list of PCI 3.0 6.7, which lies in 0x40 to 0xff. `config` is an
+// image of the configuration space from its start, of any length.
 CapabilityList WalkCapabilities(absl::Span<const uint8_t> config);
 
-// The list of PCIe 6.0 7.6.3, in 0x100 to 0xfff. Empty and well formed for an
-// image that ends at 0x100 or earlier and for a function that has none.
+// Walks the list of PCIe 6.0 7.6.3, which lies in 0x100 to 0xfff. The result is
+// empty and well formed if the image ends before 0x104, or if the function has
+// no such list.
 ExtendedCapabilityList WalkExtendedCapabilities(
     absl::Span<const uint8_t> config);
 

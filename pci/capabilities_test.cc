@@ -21,7 +21,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// The offsets of the entries.
+// Returns the offsets of the entries.
 template <typename List>
 std::vector<unsigned> Offsets(const List& list) {
   std::vector<unsigned> offsets;
@@ -58,7 +58,7 @@ TEST(WalkCapabilitiesTest, SameIdMayOccurSeveralTimes) {
   EXPECT_EQ(list.Find(CapabilityId::kMsi), nullptr);
 }
 
-// PCI 3.0 6.7: the pointer means nothing unless Status says so.
+// PCI 3.0 6.7. The pointer means nothing unless Status says so.
 TEST(WalkCapabilitiesTest, StatusBitOffMeansNoList) {
   ConfigImage image = CapturedNvme();
   image.Set16(0x06, 0x0000);
@@ -75,7 +75,7 @@ TEST(WalkCapabilitiesTest, NullPointerIsAnEmptyList) {
   EXPECT_THAT(list.malformed, IsEmpty());
 }
 
-// PCI 3.0 6.7: software masks the two reserved bits.
+// PCI 3.0 6.7. Software masks the two reserved bits.
 TEST(WalkCapabilitiesTest, LowBitsOfPointersAreMasked) {
   ConfigImage image;
   image.AddCapability(0x40, 0x01).AddCapability(0x50, 0x05, 0x40);
@@ -197,7 +197,7 @@ TEST(WalkExtendedCapabilitiesTest, AllOnesFirstHeaderMeansNone) {
   EXPECT_THAT(list.malformed, IsEmpty());
 }
 
-// A hidden first capability keeps its pointer: Linux's vfio-pci shows it so.
+// Linux's vfio-pci hides a first capability in this way and keeps its pointer.
 TEST(WalkExtendedCapabilitiesTest, NullCapabilityLeadsOn) {
   ConfigImage image(4096);
   image.Set32(0x100, ExtendedHeader(0, 0, 0x200));
@@ -262,9 +262,9 @@ TEST(WalkExtendedCapabilitiesTest, ShortImageIsTold) {
   EXPECT_THAT(walk(0x103), IsEmpty());
 }
 
-// Whatever a device answers: the walk ends, nothing outside of the image is
-// read (the sanitizers watch), every entry is aligned, in its range, and
-// occurs once, and each leads to the next.
+// Checks what must hold whatever a device answers. The walk ends and reads
+// nothing outside the image, which the sanitizers check. Every entry is
+// aligned, in its range and occurs once, and each leads to the next.
 template <typename List>
 void ExpectSane(const List& list, unsigned first, unsigned end) {
   std::set<unsigned> seen;
@@ -277,7 +277,7 @@ void ExpectSane(const List& list, unsigned first, unsigned end) {
     if (i + 1 < list.entries.size()) {
       ASSERT_EQ(entry.next, list.entries[i + 1].offset);
     } else {
-      // The end of the list, or the broken place.
+      // This is the end of the list or the broken place.
       ASSERT_EQ(entry.next == 0, list.malformed.empty());
     }
   }
@@ -291,14 +291,14 @@ TEST(WalkPropertyTest, EndsOnAnyBytes) {
     if (bytes.size() > 0x07) bytes[0x06] |= 0x10;
     const CapabilityList standard = WalkCapabilities(bytes);
     const ExtendedCapabilityList extended = WalkExtendedCapabilities(bytes);
-    // The entry of all ones is not kept, though something leads to it, and a
-    // list without entries may be broken at once.
+    // The walk drops an entry of all ones, although a pointer leads to it. A
+    // list without entries may be broken from the start.
     ASSERT_NO_FATAL_FAILURE(ExpectSane(standard, 0x40, 0x100));
     ASSERT_NO_FATAL_FAILURE(ExpectSane(extended, 0x100, 0x1000));
   }
 }
 
-// Random bytes rarely make long lists; a random graph of pointers does.
+// Random bytes rarely make long lists, but a random graph of pointers does.
 TEST(WalkPropertyTest, EndsOnAnyGraph) {
   std::mt19937 random(20240610);
   size_t longest = 0;

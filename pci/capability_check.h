@@ -11,9 +11,9 @@
 
 namespace passthru::pci {
 
-// What every parser of a capability asks first: is there a capability `id` at
-// `offset`, and do its first `size` bytes lie behind the header, below 0x100
-// and inside of the image?
+// Returns OK if there is a capability `id` at `offset` and its first `size`
+// bytes lie behind the header, below 0x100 and inside the image. Every parser
+// of a capability calls this first.
 absl::Status CheckCapability(absl::Span<const uint8_t> config, uint8_t offset,
                              CapabilityId id, size_t size);
 

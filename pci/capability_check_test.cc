@@ -33,7 +33,7 @@ TEST(CheckCapabilityTest, TakesOneThatEndsWithTheSpace) {
               IsOk());
 }
 
-// The extended space is no place for a capability of the standard list.
+// A capability of the standard list must not reach into the extended space.
 TEST(CheckCapabilityTest, RefusesOneThatCrosses0x100) {
   ConfigImage image(4096);
   image.AddCapability(0xf8, 0x11);

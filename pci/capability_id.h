@@ -8,7 +8,7 @@
 
 namespace passthru::pci {
 
-// Capability IDs, PCI Code and ID Assignment Specification 1.15, section 2.
+// Capability IDs (PCI Code and ID Assignment Specification 1.15, section 2).
 enum class CapabilityId : uint8_t {
   kNull = 0x00,
   kPowerManagement = 0x01,
@@ -34,7 +34,7 @@ enum class CapabilityId : uint8_t {
   kFlatteningPortalBridge = 0x15,
 };
 
-// Extended Capability IDs, the same document, section 3.
+// Extended Capability IDs (same document, section 3).
 enum class ExtendedCapabilityId : uint16_t {
   kNull = 0x0000,
   kAdvancedErrorReporting = 0x0001,
@@ -91,8 +91,8 @@ enum class ExtendedCapabilityId : uint16_t {
   kFlitErrorInjection = 0x0034,
 };
 
-// What the field calls it, for example "MSI-X"; "Unknown" for an ID that is in
-// none of the lists above (a device may hold any).
+// Returns the usual name, for example "MSI-X", or "Unknown" for an ID that is
+// not listed above. A device may hold any ID.
 absl::string_view Name(CapabilityId id);
 absl::string_view Name(ExtendedCapabilityId id);
 

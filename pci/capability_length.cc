@@ -24,15 +24,16 @@ namespace {
 
 using Length = std::optional<uint16_t>;
 
-// A register of the capability; nothing where the image ends before it.
+// Reads a register of the capability. Returns std::nullopt if the image ends
+// before it.
 template <typename T>
 std::optional<T> ReadAt(absl::Span<const uint8_t> config, size_t offset) {
   if (offset + sizeof(T) > config.size()) return std::nullopt;
   return LoadLittleEndian<T>(config, offset);
 }
 
-// A length that the capability itself declares. Below its own header it is
-// nonsense.
+// Returns a length that the capability itself declares, unless it is shorter
+// than the capability's own header.
 Length Declared(uint32_t length, uint32_t smallest) {
   if (length < smallest) return std::nullopt;
   return static_cast<uint16_t>(length);
@@ -45,23 +46,24 @@ Length MsiLength(absl::Span<const uint8_t> config, size_t offset) {
   return MsiCapability::SizeOf(MsiControl{.raw = *control});
 }
 
-// PCI-X 2.0a 7.2: version 0 has Command and Status; the others have ECC
-// registers too. The second word is Command in a type 0 header.
+// PCI-X 2.0a 7.2. Version 0 has Command and Status, and the others also have
+// ECC registers. The second word is Command in a type 0 header.
 Length PciXLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto command = ReadAt<uint16_t>(config, offset + 2);
   if (!command.has_value()) return std::nullopt;
   return ((*command >> 12) & 3) != 0 ? 24 : 8;
 }
 
-// The lengths that Linux has: HT_CAP_SIZEOF_LONG for a slave interface, whose
-// capability type is 000b, and HT_CAP_SIZEOF_SHORT.
+// Uses the lengths of Linux, which are HT_CAP_SIZEOF_LONG for a slave
+// interface, whose capability type is 000b, and HT_CAP_SIZEOF_SHORT for all
+// others.
 Length HyperTransportLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto type = ReadAt<uint8_t>(config, offset + 3);
   if (!type.has_value()) return std::nullopt;
   return (*type & 0xe0) == 0 ? 28 : 24;
 }
 
-// PCI 3.0 appendix H: the byte after the pointer is the length.
+// PCI 3.0 appendix H. The byte after the pointer is the length.
 Length VendorSpecificLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto length = ReadAt<uint8_t>(config, offset + 2);
   if (!length.has_value()) return std::nullopt;
@@ -75,16 +77,16 @@ Length PcieLength(absl::Span<const uint8_t> config, uint8_t offset) {
   return pcie->size();
 }
 
-// Serial ATA AHCI 1.3 2.3: with the index and data pair inline (SATACR1 bits
-// 3:0 all ones) two more registers follow.
+// Serial ATA AHCI 1.3 2.3. Two more registers follow if the index and data pair
+// is inline (SATACR1 bits 3:0 all ones).
 Length SataLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto location = ReadAt<uint8_t>(config, offset + 4);
   if (!location.has_value()) return std::nullopt;
   return (*location & 0xf) == 0xf ? 16 : 8;
 }
 
-// PCIe 6.0 7.8.5: a header (two double words in a bridge), then entries that
-// each declare how many double words follow their first.
+// PCIe 6.0 7.8.5. After a header, which is two double words in a bridge, come
+// entries that each declare how many double words follow their first.
 Length EnhancedAllocationLength(absl::Span<const uint8_t> config,
                                 size_t offset) {
   const auto entries = ReadAt<uint8_t>(config, offset + 2);
@@ -100,9 +102,9 @@ Length EnhancedAllocationLength(absl::Span<const uint8_t> config,
   return static_cast<uint16_t>(length);
 }
 
-// PCIe 6.0 7.9.1: a block for each virtual channel, then the VC arbitration
-// table, whose phases of four bits each are 32, 64 or 128. Port arbitration
-// tables belong to switches and root complexes and are not counted.
+// PCIe 6.0 7.9.1. After a block for each virtual channel comes the VC
+// arbitration table, which has 32, 64 or 128 phases of four bits. Port
+// arbitration tables belong to switches and root complexes and are not counted.
 Length VirtualChannelLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto capability1 = ReadAt<uint32_t>(config, offset + 4);
   const auto capability2 = ReadAt<uint32_t>(config, offset + 8);
@@ -124,8 +126,9 @@ Length VirtualChannelLength(absl::Span<const uint8_t> config, size_t offset) {
   return static_cast<uint16_t>(length);
 }
 
-// PCIe 6.0 7.7.11.2: the Egress Control Vector exists when capability bit 5 is
-// set, a bit for each port, in double words; a count of 0 stands for 256.
+// PCIe 6.0 7.7.11.2. The Egress Control Vector exists if capability bit 5 is
+// set. It has one bit for each port, in whole double words, and a count of 0
+// stands for 256.
 Length AccessControlLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto capability = ReadAt<uint16_t>(config, offset + 4);
   if (!capability.has_value()) return std::nullopt;
@@ -135,23 +138,23 @@ Length AccessControlLength(absl::Span<const uint8_t> config, size_t offset) {
   return static_cast<uint16_t>(8 + bits / 8);
 }
 
-// PCIe 6.0 7.8.6: Resizable BAR Control of the first BAR, bits 7:5, counts the
-// BARs; each has a capability and a control register.
+// PCIe 6.0 7.8.6. Bits 7:5 of the first Resizable BAR Control register count
+// the BARs, each of which has a capability and a control register.
 Length ResizableBarLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto control = ReadAt<uint32_t>(config, offset + 8);
   if (!control.has_value()) return std::nullopt;
   return static_cast<uint16_t>(4 + 8 * ((*control >> 5) & 7));
 }
 
-// PCIe 5.0 7.9.12.2: Substate_Max, then a byte for each substate.
+// PCIe 5.0 7.9.12.2. One byte for each substate, 0 to Substate_Max.
 Length DynamicPowerLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto capability = ReadAt<uint32_t>(config, offset + 4);
   if (!capability.has_value()) return std::nullopt;
   return static_cast<uint16_t>(0x10 + (*capability & 0x1f) + 1);
 }
 
-// PCIe 6.0 7.9.13.2: the steering tag table, encoded N-1, is in the capability
-// only when its location field, bits 10:9, says 1.
+// PCIe 6.0 7.9.13.2. The capability contains the steering tag table, whose size
+// is encoded as N-1, only if the location field, bits 10:9, is 1.
 Length TphLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto capability = ReadAt<uint32_t>(config, offset + 4);
   if (!capability.has_value()) return std::nullopt;
@@ -160,8 +163,8 @@ Length TphLength(absl::Span<const uint8_t> config, size_t offset) {
   return static_cast<uint16_t>(12 + 2 * entries);
 }
 
-// PCIe 6.0 7.9.14: root port extensions (bit 5) add registers and a log of as
-// many double words as bits 11:8 say.
+// PCIe 6.0 7.9.14. Root port extensions (bit 5) add registers and a log, whose
+// length in double words is in bits 11:8.
 Length DownstreamContainmentLength(absl::Span<const uint8_t> config,
                                    size_t offset) {
   const auto capability = ReadAt<uint16_t>(config, offset + 4);
@@ -170,15 +173,15 @@ Length DownstreamContainmentLength(absl::Span<const uint8_t> config,
   return static_cast<uint16_t>(0x20 + 4 * ((*capability >> 8) & 0xf));
 }
 
-// PCIe 6.0 7.9.3: the Element Self Description counts the link entries.
+// PCIe 6.0 7.9.3. The Element Self Description counts the link entries.
 Length LinkDeclarationLength(absl::Span<const uint8_t> config, size_t offset) {
   const auto entries = ReadAt<uint8_t>(config, offset + 5);
   if (!entries.has_value()) return std::nullopt;
   return static_cast<uint16_t>(0x10 + 0x10 * *entries);
 }
 
-// PCIe 6.0 7.9.5.2 (VSEC) and 7.9.6.2 (DVSEC): bits 31:20 of the header that
-// follows the common one.
+// PCIe 6.0 7.9.5.2 (VSEC) and 7.9.6.2 (DVSEC). The length is in bits 31:20 of
+// the header that follows the common one.
 Length DeclaredInBits31To20(absl::Span<const uint8_t> config, size_t offset,
                             uint32_t smallest) {
   const auto header = ReadAt<uint32_t>(config, offset + 4);
@@ -241,7 +244,8 @@ std::optional<uint16_t> ExtendedCapabilityLength(
     case ExtendedCapabilityId::kNull:
       return 4;
     case ExtendedCapabilityId::kAdvancedErrorReporting:
-      // Up to the header log; what follows is for root ports and TLP prefixes.
+      // Up to the header log. The registers after it are for root ports and TLP
+      // prefixes.
       return 0x2c;
     case ExtendedCapabilityId::kVirtualChannel:
     case ExtendedCapabilityId::kVirtualChannelWithMfvc:
@@ -294,8 +298,8 @@ std::optional<uint16_t> ExtendedCapabilityLength(
       return capability.version >= 2 ? 0x14 : 0x10;
     case ExtendedCapabilityId::kDataObjectExchange:
       return 24;
-    // By the number of lanes, of memory windows and so on, which other
-    // capabilities or no register at all tell.
+    // The length depends on the number of lanes, of memory windows and so on,
+    // which only other capabilities declare, or no register at all.
     case ExtendedCapabilityId::kConfigurationAccessCorrelation:
     case ExtendedCapabilityId::kMultiRootIov:
     case ExtendedCapabilityId::kAmdReserved:

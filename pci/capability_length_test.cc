@@ -34,7 +34,8 @@ std::optional<uint16_t> Length(const ConfigImage& image,
       image.bytes(), {.id = id, .version = version, .offset = kExtendedOffset});
 }
 
-// The double word at an offset into the extended capability.
+// Returns an image with `value` as the double word at `offset` into the
+// extended capability.
 ConfigImage Extended(unsigned offset, uint32_t value) {
   ConfigImage image(4096);
   image.Set32(kExtendedOffset + offset, value);
@@ -69,7 +70,7 @@ TEST(StandardCapabilityLengthTest, OfFixedLayout) {
   EXPECT_THAT(Length(image, CapabilityId::kNull), Optional(2));
 }
 
-// Also for one whose declared number of vectors is reserved.
+// The last control word declares a reserved number of vectors.
 TEST(StandardCapabilityLengthTest, MsiInItsFourLayouts) {
   const auto msi = [](uint16_t control) {
     ConfigImage image;
@@ -129,7 +130,7 @@ TEST(StandardCapabilityLengthTest, EnhancedAllocationByItsEntries) {
   image.Set8(kOffset + 2, 2).Set32(kOffset + 4, 2).Set32(kOffset + 16, 4);
   EXPECT_THAT(Length(image, CapabilityId::kEnhancedAllocation),
               Optional(4 + 12 + 20));
-  // In a bridge they start one double word later.
+  // In a bridge the entries start one double word later.
   ConfigImage bridge;
   bridge.Set8(0x0e, 0x01).Set8(kOffset + 2, 1).Set32(kOffset + 8, 2);
   EXPECT_THAT(Length(bridge, CapabilityId::kEnhancedAllocation),
@@ -199,7 +200,7 @@ TEST(ExtendedCapabilityLengthTest, VirtualChannelByChannelsAndPhases) {
   using Id = ExtendedCapabilityId;
   EXPECT_THAT(Length(Extended(4, 0), Id::kVirtualChannel), Optional(0x1c));
   EXPECT_THAT(Length(Extended(4, 7), Id::kVirtualChannel), Optional(0x70));
-  // Two channels end at 0x28; the table of 32 phases starts at 0x30.
+  // Two channels end at 0x28, and the table of 32 phases starts at 0x30.
   ConfigImage image = Extended(4, 1);
   image.Set32(kExtendedOffset + 8, 0x2);
   EXPECT_THAT(Length(image, Id::kVirtualChannel), Optional(0x40));
@@ -287,7 +288,8 @@ TEST(CapabilityLengthPropertyTest, AnyBytesAnyIdAnyOffset) {
     std::vector<uint8_t> bytes(random() % 4097);
     for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
     for (unsigned id = 0; id < 0x40; ++id) {
-      // The sanitizers watch; every length holds at least a header.
+      // The sanitizers check the accesses. Every length holds at least a
+      // header.
       const auto standard = StandardCapabilityLength(
           bytes, {.id = static_cast<CapabilityId>(id),
                   .offset = static_cast<uint8_t>(random())});

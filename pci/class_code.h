@@ -10,18 +10,18 @@
 
 namespace passthru::pci {
 
-// The class of a function, PCI 3.0 6.2.1 and appendix D. A plain value.
+// The class of a function (PCI 3.0 6.2.1 and appendix D). A plain value.
 struct ClassCode {
   uint8_t base = 0;
   uint8_t sub = 0;
   uint8_t interface = 0;
 
-  // `config` is an image of the configuration space.
+  // Reads the class from an image of the configuration space.
   static ClassCode Read(absl::Span<const uint8_t> config);
 
   friend constexpr bool operator==(ClassCode, ClassCode) = default;
 
-  // The six digits "010802".
+  // Returns six hexadecimal digits, for example "010802".
   std::string ToString() const;
   template <typename Sink>
   friend void AbslStringify(Sink& sink, ClassCode code) {
@@ -29,9 +29,9 @@ struct ClassCode {
   }
 };
 
-// What the well-known classes are called, as precisely as the code says:
-// "NVMe controller", else the sub-class, else the base class ("Mass storage
-// controller"), else "Unknown class".
+// Returns the most precise name that is known for the code. This is the name of
+// the programming interface ("NVMe controller"), else of the sub-class, else of
+// the base class ("Mass storage controller"), else "Unknown class".
 absl::string_view Name(ClassCode code);
 
 }  // namespace passthru::pci

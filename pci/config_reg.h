@@ -10,8 +10,8 @@
 
 namespace passthru::pci {
 
-// The unsigned integer that holds a register of type T: T itself, or T::Raw
-// for a struct of fields (field.h).
+// The unsigned integer that holds a register of type T. It is T itself, or
+// T::Raw for a struct of fields (field.h).
 template <typename T, typename = void>
 struct RawOfRegister {
   using Type = T;
@@ -43,15 +43,19 @@ constexpr RawOf<T> RawFromRegister(T value) {
   }
 }
 
-// Where a register of type T lives in configuration space: its offset cannot
-// be taken for a value, nor be read with the wrong width. An immutable value.
+// The place of a register of type T in configuration space. As the offset has a
+// type of its own, code cannot mistake it for a value or read the register with
+// the wrong width.
+//
+// An immutable value.
 template <typename T>
 struct ConfigReg {
   uint16_t offset = 0;
 
   constexpr uint16_t size() const { return sizeof(RawOf<T>); }
 
-  // A register of a capability, given relative to the capability's start.
+  // Returns this register moved up by `base`. The registers of a capability are
+  // declared relative to its start, and `base` is that start.
   constexpr ConfigReg At(uint16_t base) const {
     return ConfigReg{static_cast<uint16_t>(base + offset)};
   }
@@ -59,8 +63,8 @@ struct ConfigReg {
   friend constexpr bool operator==(ConfigReg, ConfigReg) = default;
 };
 
-// The register's value in an image of configuration space; all ones where the
-// image is too short.
+// Returns the register's value in an image of configuration space. Bytes beyond
+// the end of the image read as all ones.
 template <typename T>
 constexpr T ReadRegister(absl::Span<const uint8_t> config, ConfigReg<T> reg) {
   return RegisterFromRaw<T>(LoadLittleEndian<RawOf<T>>(config, reg.offset));

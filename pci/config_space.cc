@@ -20,7 +20,7 @@ bool IsConfigSpaceSize(size_t size) {
   return size == kConfigSpaceSize || size == kExtendedConfigSpaceSize;
 }
 
-// As much of `from` as fits behind `offset`.
+// Copies as much of `from` as fits behind `offset`.
 void CopyInto(absl::Span<uint8_t> to, uint32_t offset,
               absl::Span<const uint8_t> from) {
   if (offset >= to.size()) return;

@@ -13,7 +13,7 @@
 
 namespace passthru::pci {
 
-// Which bytes a write changed. A write that stores what was there already
+// The bytes that a write changed. A write of the value that was already there
 // changes nothing, whatever its width.
 class ConfigWriteResult {
  public:
@@ -23,8 +23,9 @@ class ConfigWriteResult {
     friend constexpr bool operator==(Range, Range) = default;
   };
 
-  // Did any byte of the register (of [offset, offset + size)) change? This,
-  // and never the offset and width of the write, is what a device asks.
+  // Returns whether any byte of the register, or of [offset, offset + size),
+  // changed. A device model asks this, and never looks at the offset and width
+  // of the write.
   template <typename T>
   bool Changed(ConfigReg<T> reg) const {
     return Changed(reg.offset, reg.size());
@@ -32,42 +33,42 @@ class ConfigWriteResult {
   bool Changed(uint32_t offset, uint32_t size) const;
 
   bool any() const { return !ranges_.empty(); }
-  // Ascending, not empty each, not adjacent to each other.
+  // Ranges in ascending order. None is empty and no two are adjacent.
   absl::Span<const Range> ranges() const { return ranges_; }
 
  private:
   friend class ConfigSpace;
   void AddByte(uint16_t offset);
 
-  // Two suffice for any write of up to four bytes.
+  // A write of up to four bytes changes at most two ranges.
   absl::InlinedVector<Range, 2> ranges_;
 };
 
-// A function's configuration space as software sees it: for every bit its
-// value, whether a guest's write reaches it, and whether a write of one clears
-// it (RW1C). Everything else is read-only to the guest. Get(), Set() and the
-// masks are the owner's side and are not subject to the masks.
+// A function's configuration space as software sees it. For every bit it holds
+// the value, whether a guest's write reaches it, and whether a write of one
+// clears it (RW1C). All other bits are read-only to the guest. The owner uses
+// Get(), Set() and the functions that set masks, which bypass the masks.
 //
-// Accesses may have any offset, width and alignment. What lies outside reads as
-// all ones and is not written, also when an access crosses the end.
+// Accesses may have any offset, width and alignment. Bytes outside the space
+// read as all ones and are not written, even if the access begins inside it.
 //
 // Thread-compatible.
 class ConfigSpace {
  public:
-  // `size` is 256 or 4096. All values and masks are zero.
+  // `size` must be 256 or 4096. All values and masks start as zero.
   explicit ConfigSpace(size_t size);
 
-  // A copy of an image of 256 or 4096 bytes; all masks are zero.
+  // Copies an image of 256 or 4096 bytes. All masks start as zero.
   static absl::StatusOr<ConfigSpace> FromBytes(absl::Span<const uint8_t> bytes);
 
   size_t size() const { return values_.size(); }
   absl::Span<const uint8_t> bytes() const { return values_; }
 
-  // A guest's read; `width` is 1 to 4.
+  // Reads on behalf of a guest. `width` must be 1 to 4.
   uint32_t Read(uint32_t offset, unsigned width) const;
   void Read(uint32_t offset, absl::Span<uint8_t> out) const;
 
-  // A guest's write: byte by byte, through the masks.
+  // Writes on behalf of a guest, byte by byte and through the masks.
   ConfigWriteResult Write(uint32_t offset, absl::Span<const uint8_t> bytes);
 
   template <typename T>
@@ -80,7 +81,7 @@ class ConfigSpace {
   }
   void SetBytes(uint32_t offset, absl::Span<const uint8_t> bytes);
 
-  // Ones are the bits that a guest may write.
+  // Sets the bits that a guest may write.
   template <typename T>
   void SetMask(ConfigReg<T> reg, RawOf<T> mask) {
     StoreLittleEndian(absl::MakeSpan(write_masks_), reg.offset, mask);
@@ -92,8 +93,8 @@ class ConfigSpace {
   }
   absl::Span<const uint8_t> masks() const { return write_masks_; }
 
-  // Ones are the bits that a guest's write of one clears. Where a bit is in
-  // both masks, this one counts.
+  // Sets the bits that a guest's write of one clears. This takes precedence for
+  // a bit that is in both masks.
   template <typename T>
   void SetWriteOneToClear(ConfigReg<T> reg, RawOf<T> mask) {
     StoreLittleEndian(absl::MakeSpan(clear_masks_), reg.offset, mask);

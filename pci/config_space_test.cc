@@ -127,8 +127,8 @@ TEST(ConfigSpaceTest, UnchangedValueIsNoChange) {
 TEST(ConfigSpaceTest, ChangeIsToldForTheRegistersThatChanged) {
   ConfigSpace config(256);
   config.SetMask(kCommand, 0xffff);
-  // A double word over Command and Status of which only Command's high byte
-  // changes.
+  // A double word over Command and Status that changes only Command's high
+  // byte.
   const ConfigWriteResult result =
       config.Write(kCommand.offset, Bytes{0x00, 0x04, 0xff, 0xff});
   EXPECT_TRUE(result.Changed(kCommand));
@@ -180,9 +180,9 @@ TEST(ConfigSpaceTest, MasksCanBeReadBack) {
   EXPECT_EQ(config.masks()[4], 0x07);
 }
 
-// The property on which every emulated register rests: in however many pieces
-// of whatever sizes a write arrives, the result is the same, and the pieces
-// together tell the same bytes changed.
+// Every emulated register relies on this property. The result of a write does
+// not depend on the number and sizes of the pieces in which it arrives, and the
+// pieces together report the same bytes as changed.
 TEST(ConfigSpacePropertyTest, AnySplitOfAWriteEqualsTheWhole) {
   std::mt19937 random(20240607);
   const auto byte = [&] { return static_cast<uint8_t>(random()); };
@@ -223,7 +223,7 @@ TEST(ConfigSpacePropertyTest, AnySplitOfAWriteEqualsTheWhole) {
     for (uint32_t i = 0; i < 256; ++i) {
       ASSERT_EQ(whole_result.Changed(i, 1), split_changed[i])
           << "round " << round << " byte " << i;
-      // Told as changed exactly where it did change.
+      // A byte is reported as changed exactly if it did change.
       ASSERT_EQ(whole_result.Changed(i, 1), whole.bytes()[i] != values[i])
           << "round " << round << " byte " << i;
     }

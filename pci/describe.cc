@@ -43,7 +43,7 @@ std::string Identity(absl::Span<const uint8_t> config) {
   return line;
 }
 
-// Without sizes only what the registers hold can be told.
+// Appends only what the registers themselves tell.
 void AppendBarsWithoutSizes(absl::Span<const uint8_t> config,
                             std::vector<std::string>& lines) {
   for (uint8_t i = 0; i < BarIndex::kCount; ++i) {

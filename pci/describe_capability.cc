@@ -25,7 +25,7 @@
 namespace passthru::pci {
 namespace {
 
-// As lspci prints a bit.
+// Returns the sign that lspci prints for a bit.
 char Sign(bool set) { return set ? '+' : '-'; }
 
 std::string Malformed(const absl::Status& status) {
@@ -66,7 +66,8 @@ std::string Msix(absl::Span<const uint8_t> config, uint8_t offset) {
       msix->table_offset(), msix->pba_bar(), msix->pba_offset());
 }
 
-// Supported Link Speeds Vector, PCIe 6.0 7.5.3.18: the encoding is a position.
+// The encoding is a position in the Supported Link Speeds Vector (PCIe 6.0
+// 7.5.3.18).
 absl::string_view LinkSpeed(uint32_t encoded) {
   switch (encoded) {
     case 1:
@@ -89,7 +90,7 @@ absl::string_view LinkSpeed(uint32_t encoded) {
 std::string PciExpress(absl::Span<const uint8_t> config, uint8_t offset) {
   const auto pcie = PcieCapability::Parse(config, offset);
   if (!pcie.ok()) return Malformed(pcie.status());
-  // PCIe 6.0 7.5.3.3 and 7.5.3.4: 128 bytes, doubled by each step.
+  // 128 bytes, doubled by each step (PCIe 6.0 7.5.3.3 and 7.5.3.4).
   const auto payload = [](uint32_t encoded) { return 128u << encoded; };
   const auto capabilities =
       ReadRegister(config, PcieCapability::kDeviceCapabilities.At(offset));

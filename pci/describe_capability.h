@@ -10,14 +10,14 @@
 
 namespace passthru::pci {
 
-// One line for human eyes: offset, name and the essentials of one capability,
-// for example
+// Describes one capability in one line for human readers, with its offset, its
+// name and its most important values. For example:
 //
 //   40: MSI-X  Enable- Count=65 Masked-  Table BAR0+0x2000  PBA BAR0+0x3000
 //
 // `config` is an image from the start of the configuration space, of any
-// contents; a capability that makes no sense is called malformed, with the
-// reason.
+// contents. A capability whose contents make no sense is reported as malformed,
+// with the reason.
 std::string DescribeCapability(absl::Span<const uint8_t> config,
                                const Capability& capability);
 

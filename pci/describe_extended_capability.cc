@@ -18,7 +18,7 @@ namespace {
 
 char Sign(bool set) { return set ? '+' : '-'; }
 
-// PCIe 6.0 7.9.3: eight bytes, printed highest first.
+// PCIe 6.0 7.9.3. Prints eight bytes, the highest first.
 std::string SerialNumber(absl::Span<const uint8_t> config, uint16_t offset) {
   std::string text;
   for (int i = 7; i >= 0; --i) {
@@ -49,7 +49,7 @@ std::string AlternativeRouting(absl::Span<const uint8_t> config,
   return absl::StrFormat("NextFunction=%d", capability >> 8);
 }
 
-// PCIe 6.0 10.5.1.2 and 10.5.1.3; a queue depth of 0 stands for 32.
+// PCIe 6.0 10.5.1.2 and 10.5.1.3. A queue depth of 0 stands for 32.
 std::string AddressTranslation(absl::Span<const uint8_t> config,
                                uint16_t offset) {
   const auto capability = LoadLittleEndian<uint16_t>(config, offset + 4u);
@@ -68,8 +68,8 @@ std::string ProcessAddressSpaceId(absl::Span<const uint8_t> config,
                          (capability >> 8) & 0x1f);
 }
 
-// PCIe 6.0 7.8.6.3: each control register names its BAR and its size, 1 MiB
-// doubled by each step.
+// PCIe 6.0 7.8.6.3. Each control register names its BAR and the size, which is
+// 1 MiB doubled by each step.
 std::string ResizableBars(absl::Span<const uint8_t> config,
                           const ExtendedCapability& capability) {
   const std::optional<uint16_t> length =

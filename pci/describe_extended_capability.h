@@ -10,14 +10,15 @@
 
 namespace passthru::pci {
 
-// One line for human eyes: offset, name and the essentials of one extended
-// capability, for example
+// Describes one extended capability in one line for human readers, with its
+// offset, its name and its most important values. For example:
 //
 //   100: SR-IOV v1  Enable- VFs=0/64  FirstVF+0x80 Stride=2
 //
 // `config` is an image from the start of the configuration space, of any
-// contents; a capability that makes no sense is called malformed, with the
-// reason.
+// contents. A vendor-specific capability without a valid length is reported as
+// malformed. For all others, registers beyond the end of the image show as all
+// ones or are left out.
 std::string DescribeExtendedCapability(absl::Span<const uint8_t> config,
                                        const ExtendedCapability& capability);
 

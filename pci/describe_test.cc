@@ -109,7 +109,7 @@ TEST(DescribeDevicePropertyTest, AnyBytesGiveLines) {
     }
     Sizes sizes(random() % 2 == 0 ? 0 : 7);
     for (uint64_t& size : sizes) size = uint64_t{1} << (random() % 64);
-    // One line each: the sanitizers watch the rest.
+    // Each string is one line. The sanitizers check the rest.
     ASSERT_THAT(DescribeDevice(bytes, sizes), Each(Not(HasSubstr("\n"))));
   }
 }

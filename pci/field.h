@@ -8,9 +8,9 @@
 
 namespace passthru::pci {
 
-// One field of a register, bits kHigh down to kLow as the specification prints
-// them. `Register` is a struct with a member type `Raw` (an unsigned integer)
-// and a member `Raw raw`:
+// One field of a register. It occupies bits kHigh down to kLow, which is the
+// order in which specifications print them. `Register` is a struct with a
+// member type `Raw`, an unsigned integer, and a member `Raw raw`:
 //
 //   struct MsixControl {
 //     using Raw = uint16_t;
@@ -20,8 +20,8 @@ namespace passthru::pci {
 //   };
 //   if (MsixControl::kEnable.Get(control)) ...
 //
-// A single bit is a bool, anything wider an unsigned integer. C bit-fields are
-// not used because their order is the compiler's choice.
+// The value of a single bit is a bool, and that of a wider field an unsigned
+// integer. C bit-fields are not used because the compiler chooses their order.
 template <typename Register, unsigned kHigh, unsigned kLow = kHigh>
 struct Field {
   static_assert(kHigh >= kLow, "fields are written most significant bit first");
@@ -32,7 +32,7 @@ struct Field {
       std::conditional_t<kWidth == 1, bool,
                          std::conditional_t<(kWidth > 32), uint64_t, uint32_t>>;
 
-  // The bits of the register that this field occupies.
+  // Returns the bits of the register that this field occupies.
   constexpr auto Mask() const {
     static_assert(kHigh < sizeof(typename Register::Raw) * CHAR_BIT,
                   "the field does not fit into its register");
@@ -43,14 +43,14 @@ struct Field {
     return static_cast<Value>((uint64_t{reg.raw} & Mask()) >> kLow);
   }
 
-  // Bits of `value` that do not fit into the field are dropped.
+  // Sets the field. Drops the bits of `value` that do not fit into it.
   constexpr void Set(Register& reg, Value value) const {
     const uint64_t bits = (uint64_t{value} << kLow) & Mask();
     reg.raw = static_cast<typename Register::Raw>(
         (uint64_t{reg.raw} & ~uint64_t{Mask()}) | bits);
   }
 
-  // `reg` with this field replaced.
+  // Returns `reg` with this field replaced.
   constexpr Register With(Register reg, Value value) const {
     Set(reg, value);
     return reg;

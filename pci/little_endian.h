@@ -10,9 +10,9 @@
 
 namespace passthru::pci {
 
-// Registers are little-endian on every host (PCI 3.0 6.1). Bytes outside of
-// `bytes` read as all ones, which is what a read that nobody answers returns,
-// and are not written.
+// Load and store registers, which are little-endian on every host (PCI 3.0
+// 6.1). Bytes beyond the end of `bytes` are not written, and read as all ones,
+// like an access that no device answers.
 
 template <typename T>
 constexpr T LoadLittleEndian(absl::Span<const uint8_t> bytes, size_t offset) {

@@ -19,10 +19,10 @@
 namespace passthru::pci {
 namespace {
 
-// PCI 3.0 6.8.1.3: 0 to 5 stand for 1 to 32 vectors, 6 and 7 are reserved.
+// 0 to 5 stand for 1 to 32 vectors, and 6 and 7 are reserved (PCI 3.0 6.8.1.3).
 constexpr uint32_t kMaxEncodedVectors = 5;
 
-// Message Address, PCI 3.0 6.8.1.4: the low two bits are reserved.
+// The low two bits of Message Address are reserved (PCI 3.0 6.8.1.4).
 constexpr uint32_t kAddressMask = 0xfffffffc;
 
 }  // namespace
@@ -66,11 +66,11 @@ absl::StatusOr<MsiCapability> MsiCapability::Parse(
   return capability;
 }
 
-// The four layouts are figure 6-9 of PCI 3.0.
+// PCI 3.0 figure 6-9 shows the four layouts.
 uint8_t MsiCapability::SizeOf(MsiControl control) {
   const unsigned up_to_data = MsiControl::k64Bit.Get(control) ? 14 : 10;
-  // With masking, the data is followed by two reserved bytes, the mask bits and
-  // the pending bits.
+  // With masking, two reserved bytes, the mask bits and the pending bits follow
+  // the data.
   return static_cast<uint8_t>(MsiControl::kPerVectorMasking.Get(control)
                                   ? up_to_data + 10
                                   : up_to_data);

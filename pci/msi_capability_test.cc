@@ -41,8 +41,8 @@ struct Layout {
   uint16_t control;
   uint8_t size;
   uint16_t data;
-  uint16_t mask;     // 0: none
-  uint16_t pending;  // 0: none
+  uint16_t mask;     // 0 if there is none.
+  uint16_t pending;  // 0 if there is none.
 };
 
 class MsiCapabilityLayoutTest : public ::testing::TestWithParam<Layout> {
@@ -96,8 +96,8 @@ TEST_P(MsiCapabilityLayoutTest, DecodesEveryRegister) {
   EXPECT_EQ(state.pending_bits, has_masks() ? 0x0au : 0u);
 }
 
-// Guest software that writes all ones everywhere changes what it may, and the
-// layout is still the same.
+// A guest that writes all ones everywhere changes only what it may, and the
+// layout stays the same.
 TEST_P(MsiCapabilityLayoutTest, WriteMaskKeepsTheLayout) {
   const ConfigImage image =
       Image(static_cast<uint16_t>(GetParam().control | 0x0006));
@@ -175,8 +175,8 @@ TEST(MsiCapabilityTest, RefusesAnotherCapability) {
               StatusIs(kInvalid, HasSubstr("0x11")));
 }
 
-// PCI 3.0 6.8.1.3: software may enable fewer vectors than the function has,
-// never more. Should it try, it gets what there is.
+// PCI 3.0 6.8.1.3. Software may enable fewer vectors than the function has, but
+// never more. If it tries, it gets all that there are.
 TEST(MsiCapabilityTest, MoreVectorsThanCapableCountAsAll) {
   for (unsigned enable = 0; enable <= 7; ++enable) {
     const ConfigImage image =
@@ -189,7 +189,8 @@ TEST(MsiCapabilityTest, MoreVectorsThanCapableCountAsAll) {
   }
 }
 
-// All 32 mask bits exist for 32 vectors: no shift by the full width.
+// All 32 mask bits exist for 32 vectors, so the code must not shift by the full
+// width.
 TEST(MsiCapabilityTest, ThirtyTwoVectorsHaveThirtyTwoMaskBits) {
   ConfigImage image = Image(0x0100 | 5 << 1 | 5 << 4);
   image.Set32(kOffset + 0x0c, 0xffffffff);
@@ -200,8 +201,8 @@ TEST(MsiCapabilityTest, ThirtyTwoVectorsHaveThirtyTwoMaskBits) {
   EXPECT_TRUE(state.masked(VectorIndex(31)));
 }
 
-// PCI 3.0 6.8.3.4: the function replaces the low bits, it does not OR them in,
-// so that what software left there does not matter.
+// PCI 3.0 6.8.3.4. The function replaces the low bits and does not OR them in,
+// so it does not matter what software left there.
 TEST(MsiStateTest, VectorNumberReplacesTheLowDataBits) {
   const MsiState state{.vector_count = 4,
                        .programmed = {.address = 0xfee00000, .data = 0x4053}};

@@ -37,7 +37,7 @@ TEST(ValidateMsiMessageTest, TakesTheWholeWindow) {
               IsOk());
 }
 
-// KVM_CAP_X2APIC_API: bits 63:40 are bits 31:8 of the destination.
+// With KVM_CAP_X2APIC_API, bits 63:40 are bits 31:8 of the destination.
 TEST(ValidateMsiMessageTest, TakesAnX2apicDestination) {
   EXPECT_THAT(ValidateMsiMessage({.address = 0x00000100fee00000, .data = 0x41}),
               IsOk());
@@ -54,7 +54,7 @@ TEST(ValidateMsiMessageTest, TakesModesThatCarryNoVector) {
               IsOk());  // ExtINT
 }
 
-// What the registers hold after reset.
+// The registers hold zero after reset.
 TEST(ValidateMsiMessageTest, RefusesZero) {
   EXPECT_THAT(ValidateMsiMessage({}), StatusIs(kInvalid));
 }
@@ -74,7 +74,7 @@ TEST(ValidateMsiMessageTest, RefusesAnAddressThatIsNotAligned) {
               StatusIs(kInvalid, HasSubstr("multiple of four")));
 }
 
-// kvm_set_routing_entry() fails for it, and with it the whole table.
+// kvm_set_routing_entry() fails for such an entry, and the whole table with it.
 TEST(ValidateMsiMessageTest, RefusesBits39To32) {
   EXPECT_THAT(ValidateMsiMessage({.address = 0x1fee00000, .data = 0x41}),
               StatusIs(kInvalid, HasSubstr("39:32")));

@@ -17,7 +17,8 @@
 namespace passthru::pci {
 namespace {
 
-// BIR values 6 and 7 are reserved; the ROM cannot be named (PCI 3.0 6.8.2.4).
+// BIR values 6 and 7 are reserved, so the ROM cannot be named (PCI 3.0
+// 6.8.2.4).
 constexpr uint32_t kMaxBir = 5;
 
 absl::Status BadBir(uint8_t offset, absl::string_view what, uint32_t bir) {

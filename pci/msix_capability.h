@@ -12,17 +12,17 @@
 #include "passthru/pci/config_reg.h"
 #include "passthru/pci/field.h"
 
-// The MSI-X capability: PCI 3.0 6.8.2, PCIe 6.0 7.7.2.
+// The MSI-X capability (PCI 3.0 6.8.2, PCIe 6.0 7.7.2).
 
 namespace passthru::pci {
 
-// Message Control for MSI-X, PCI 3.0 6.8.2.3.
+// Message Control for MSI-X (PCI 3.0 6.8.2.3).
 struct MsixControl {
   using Raw = uint16_t;
   Raw raw = 0;
   static constexpr Field<MsixControl, 15> kEnable{};
   static constexpr Field<MsixControl, 14> kFunctionMask{};
-  // Encoded N-1: see vector_count().
+  // Encoded as N-1. See vector_count().
   static constexpr Field<MsixControl, 10, 0> kTableSize{};
 
   constexpr uint16_t vector_count() const {
@@ -31,8 +31,8 @@ struct MsixControl {
   friend constexpr bool operator==(MsixControl, MsixControl) = default;
 };
 
-// Table Offset/BIR and PBA Offset/BIR, PCI 3.0 6.8.2.4 and 6.8.2.5. The offset
-// is the register with its low three bits replaced by zeroes, not shifted out.
+// Table Offset/BIR and PBA Offset/BIR (PCI 3.0 6.8.2.4 and 6.8.2.5). The offset
+// is the register with its low three bits cleared. It is not shifted.
 struct MsixLocation {
   using Raw = uint32_t;
   Raw raw = 0;
@@ -41,7 +41,7 @@ struct MsixLocation {
   friend constexpr bool operator==(MsixLocation, MsixLocation) = default;
 };
 
-// Where a function's MSI-X structures are, and how many vectors it has.
+// The location of a function's MSI-X structures, and its number of vectors.
 //
 // Immutable after Parse().
 class MsixCapability {
@@ -50,21 +50,21 @@ class MsixCapability {
   static constexpr uint16_t kMaxVectors = 2048;
   static constexpr uint32_t kEntrySize = 16;
 
-  // Relative to the capability.
+  // Offsets are relative to the capability.
   static constexpr ConfigReg<MsixControl> kControl{0x02};
   static constexpr ConfigReg<MsixLocation> kTable{0x04};
   static constexpr ConfigReg<MsixLocation> kPba{0x08};
 
-  // Reads the capability from an image of the configuration space. Fails when
-  // there is no MSI-X capability at `offset`, when it crosses 0x100 or the end
-  // of the image, or when a BIR names no BAR.
+  // Reads the capability from an image of the configuration space. Fails if
+  // there is no MSI-X capability at `offset`, if the capability crosses 0x100
+  // or the end of the image, or if a BIR names no BAR.
   static absl::StatusOr<MsixCapability> Parse(absl::Span<const uint8_t> config,
                                               uint8_t offset);
 
-  // Do table and PBA lie inside of their BARs, and apart from each other?
-  // `bar_sizes` are at least six, in order of index, 0 where there is none
-  // (also for the second half of a 64-bit BAR and for I/O, which cannot hold
-  // them).
+  // Returns OK if table and PBA lie inside their BARs and do not overlap.
+  // `bar_sizes` holds at least six sizes in order of index. It must hold 0
+  // where there is no BAR, for the upper half of a 64-bit BAR, and for an I/O
+  // BAR, which cannot hold the structures.
   absl::Status Validate(absl::Span<const uint64_t> bar_sizes) const;
 
   uint8_t offset() const { return offset_; }
@@ -77,10 +77,11 @@ class MsixCapability {
 
   BarIndex pba_bar() const { return pba_bar_; }
   uint32_t pba_offset() const { return pba_offset_; }
-  // One bit a vector, in whole quadwords (PCI 3.0 6.8.2.10).
+  // One bit for each vector, in whole quadwords (PCI 3.0 6.8.2.10).
   uint32_t pba_bytes() const { return (table_size_ + 63u) / 64 * 8; }
 
-  // The bits that software can write: enable and function mask.
+  // Returns the bits that software can write, which are enable and function
+  // mask.
   static std::array<uint8_t, kSize> WriteMask();
 
  private:

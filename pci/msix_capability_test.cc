@@ -68,7 +68,7 @@ TEST(MsixCapabilityTest, ParsesOneInAnotherBar) {
   EXPECT_EQ(msix->pba_offset(), 0x2000u);
 }
 
-// PCI 3.0 6.8.2.4: the BIR shares the register; the offset is not shifted.
+// PCI 3.0 6.8.2.4. The BIR shares the register, and the offset is not shifted.
 TEST(MsixCapabilityTest, OffsetIsTheRegisterWithoutTheBir) {
   const auto msix = MsixCapability::Parse(
       Image(0, 0x00002005, 0xfffffff8 | 4).bytes(), kOffset);
@@ -79,7 +79,8 @@ TEST(MsixCapabilityTest, OffsetIsTheRegisterWithoutTheBir) {
   EXPECT_EQ(msix->pba_offset(), 0xfffffff8u);
 }
 
-// PCI 3.0 6.8.2.3: encoded as N-1; the bits above are not part of it.
+// PCI 3.0 6.8.2.3. The size is encoded as N-1, and the bits above do not belong
+// to it.
 TEST(MsixCapabilityTest, TableSizeIsEncodedMinusOne) {
   const auto one = MsixCapability::Parse(Image(0xf800, 0, 0).bytes(), kOffset);
   ASSERT_THAT(one, IsOk());
@@ -183,10 +184,10 @@ TEST(MsixCapabilityValidateTest, RefusesSizesThatEndBeforeTheBar) {
 
 TEST(MsixCapabilityValidateTest, RefusesOverlap) {
   const Sizes sizes = {0x1000, 0x1000, 0, 0, 0, 0};
-  // Of the table's 0x40 bytes, the last eight.
+  // The PBA overlaps the last eight of the table's 0x40 bytes.
   EXPECT_THAT(Validate(3, 0x100, 0x138, sizes),
               StatusIs(kInvalid, HasSubstr("overlap")));
-  // The PBA's eight bytes around the table's start.
+  // The PBA begins where the table begins.
   EXPECT_THAT(Validate(3, 0x100, 0x100, sizes),
               StatusIs(kInvalid, HasSubstr("overlap")));
 }

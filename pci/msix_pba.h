@@ -10,21 +10,22 @@
 
 namespace passthru::pci {
 
-// The layout of an MSI-X Pending Bit Array (PCI 3.0 6.8.2.10): one bit a
-// vector, in whole quadwords, unused bits zero. It holds no state: whether a
-// vector is pending is asked at each read. Software does not write it.
+// The layout of an MSI-X Pending Bit Array (PCI 3.0 6.8.2.10). It has one bit
+// for each vector, in whole quadwords, and its unused bits are zero. This class
+// holds no state, because Read() asks its caller which vectors are pending.
+// Software does not write the array.
 //
 // Immutable.
 class MsixPba {
  public:
-  // `vectors` is 1 to 2048.
+  // `vectors` must be 1 to 2048.
   explicit MsixPba(uint16_t vectors);
 
   uint32_t size_bytes() const { return (vectors_ + 63u) / 64 * 8; }
 
-  // A read of any width and alignment, at an offset relative to the array.
-  // `pending` is called once for each vector whose bit is read, in ascending
-  // order, and for no other. What lies outside reads as all ones.
+  // Reads with any width and alignment, at an offset relative to the array.
+  // Calls `pending` once for each vector whose bit is read, in ascending order,
+  // and for no other vector. Bytes outside the array read as all ones.
   void Read(uint32_t offset, absl::Span<uint8_t> out,
             absl::FunctionRef<bool(VectorIndex)> pending) const;
 

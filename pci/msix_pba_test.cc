@@ -17,7 +17,7 @@ namespace {
 using ::testing::Each;
 using ::testing::ElementsAre;
 
-// Reads `width` bytes while the vectors in `pending` are.
+// Reads `width` bytes while the vectors in `pending` are pending.
 std::vector<uint8_t> Read(const MsixPba& pba, uint32_t offset, size_t width,
                           const std::set<unsigned>& pending) {
   std::vector<uint8_t> out(width, 0xa5);
@@ -60,7 +60,7 @@ TEST(MsixPbaTest, ReadBeyondTheEndIsAllOnes) {
   EXPECT_THAT(Read(pba, 0xffffffff, 2, {}), Each(0xff));
 }
 
-// Asking may cost a system call a vector.
+// Each question may cost a system call.
 TEST(MsixPbaTest, AsksOnceForEachVectorReadAndForNoOther) {
   const MsixPba pba(70);
   std::vector<unsigned> asked;

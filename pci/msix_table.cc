@@ -16,16 +16,16 @@
 namespace passthru::pci {
 namespace {
 
-// An entry, PCI 3.0 figure 6-12.
+// The layout of an entry (PCI 3.0 figure 6-12).
 constexpr uint32_t kAddressOffset = 0x0;
 constexpr uint32_t kDataOffset = 0x8;
 constexpr uint32_t kVectorControlOffset = 0xc;
 constexpr uint8_t kMaskBit = 1;
 
-// Bits that software can write. The low two bits of the address must be written
-// as zero (6.8.2.6). Of Vector Control only the mask bit (6.8.2.9): the
-// steering tag that PCIe puts into its upper half belongs to TPH, which nobody
-// enables here.
+// The bits that software can write. Software must write the low two bits of the
+// address as zero (6.8.2.6). Of Vector Control, only the mask bit is writable
+// (6.8.2.9). The steering tag that PCIe puts into its upper half belongs to
+// TPH, which this library hides from guests.
 constexpr std::array<uint8_t, MsixTable::kEntrySize> kWriteMask = {
     0xfc, 0xff, 0xff, 0xff, 0xff, 0xff,    0xff,
     0xff, 0xff, 0xff, 0xff, 0xff, kMaskBit};

@@ -12,8 +12,8 @@
 
 namespace passthru::pci {
 
-// What a write to the table changed, an element for each changed vector, in
-// ascending order. A write that stores what was there changes nothing.
+// What a write to the table changed about one vector. A write of the value that
+// was already there changes nothing.
 struct MsixVectorChange {
   VectorIndex vector;
   bool message = false;  // Address or data.
@@ -21,23 +21,25 @@ struct MsixVectorChange {
   friend constexpr bool operator==(const MsixVectorChange&,
                                    const MsixVectorChange&) = default;
 };
+// One element for each changed vector, in ascending order.
 using MsixTableChange = absl::InlinedVector<MsixVectorChange, 2>;
 
-// The contents of an MSI-X table (PCI 3.0 6.8.2.6 to 6.8.2.9): storage only,
-// what follows from a change is the owner's. After construction and Reset()
-// every vector is masked and all else is zero.
+// The contents of an MSI-X table (PCI 3.0 6.8.2.6 to 6.8.2.9). This class only
+// stores them, and its owner must act on changes. After construction and
+// Reset() every vector is masked and all else is zero.
 //
-// An access may have any width and alignment; software is only allowed aligned
-// double and quadwords, but what others do must not corrupt anything. Offsets
-// are relative to the table. What lies outside reads as all ones and is not
-// written. Reserved bits, and the low two of an address, stay zero.
+// An access may have any width and alignment. The specification allows software
+// only aligned double words and quadwords, but other accesses must not corrupt
+// anything. Offsets are relative to the table. Bytes outside the table read as
+// all ones and are not written. Reserved bits, and the low two bits of an
+// address, stay zero.
 //
 // Thread-compatible.
 class MsixTable {
  public:
   static constexpr uint32_t kEntrySize = 16;
 
-  // `vectors` is 1 to 2048.
+  // `vectors` must be 1 to 2048.
   explicit MsixTable(uint16_t vectors);
 
   void Read(uint32_t offset, absl::Span<uint8_t> out) const;
@@ -48,7 +50,7 @@ class MsixTable {
     return static_cast<uint16_t>(bytes_.size() / kEntrySize);
   }
 
-  // `vector` is below size().
+  // `vector` must be below size().
   MsiMessage message(VectorIndex vector) const;
   bool masked(VectorIndex vector) const;
 

@@ -45,7 +45,7 @@ MsixVectorChange Mask(uint16_t vector) {
   return {.vector = VectorIndex(vector), .mask = true};
 }
 
-// PCI 3.0 6.8.2.9: the state of the mask bit after reset is 1.
+// PCI 3.0 6.8.2.9. The mask bit is 1 after reset.
 TEST(MsixTableTest, EveryVectorIsMaskedAfterReset) {
   const MsixTable table(2048);
   EXPECT_EQ(table.size(), 2048);
@@ -56,7 +56,8 @@ TEST(MsixTableTest, EveryVectorIsMaskedAfterReset) {
   }
 }
 
-// As Linux does: three double words, then unmask.
+// Linux programs a vector in this way, with three double words and then the
+// unmasking.
 TEST(MsixTableTest, ProgrammingByDoubleWords) {
   MsixTable table(4);
   EXPECT_THAT(table.Write(32, LittleEndian(0xfee01000, 4)),
@@ -78,7 +79,7 @@ TEST(MsixTableTest, ProgrammingByQuadwords) {
   MsixTable table(2);
   EXPECT_THAT(table.Write(16, LittleEndian(0xfee01000, 8)),
               ElementsAre(Message(1)));
-  // Data and Vector Control in one.
+  // One write changes Data and Vector Control.
   EXPECT_THAT(table.Write(24, LittleEndian(0x0000000000004041, 8)),
               ElementsAre(MsixVectorChange{
                   .vector = VectorIndex(1), .message = true, .mask = true}));
@@ -98,7 +99,8 @@ TEST(MsixTableTest, MaskBitByOneByte) {
 
 TEST(MsixTableTest, WriteAcrossTwoEntriesChangesBoth) {
   MsixTable table(2);
-  // The mask bit of vector 0 and the low half of vector 1's address.
+  // The write changes the mask bit of vector 0 and the low half of vector 1's
+  // address.
   EXPECT_THAT(table.Write(12, LittleEndian(0xfee0100000000000, 8)),
               ElementsAre(Mask(0), Message(1)));
   EXPECT_FALSE(table.masked(VectorIndex(0)));
@@ -149,8 +151,9 @@ TEST(MsixTableTest, ResetMasksAndClears) {
   }
 }
 
-// Any width and alignment: in however many pieces a write arrives, table and
-// reported changes are the same, and the changes are those that happened.
+// Writes have any width and alignment. The table and the reported changes do
+// not depend on the number of pieces in which a write arrives, and the reported
+// changes are the ones that happened.
 TEST(MsixTablePropertyTest, AnySplitOfAWriteEqualsTheWhole) {
   constexpr uint16_t kVectors = 4;
   std::mt19937 random(20240612);

@@ -15,9 +15,10 @@
 namespace passthru::pci {
 namespace {
 
-// The ends of the groups of registers, PCIe 6.0 figure 7-14: after Device
-// Status, which all functions have, Link Status, Slot Status, Root Status, and
-// their second halves.
+// The ends of the groups of registers in PCIe 6.0 figure 7-14. The first group,
+// which all functions have, ends with Device Status. The others end with Link
+// Status, Slot Status, Root Status, Device Status 2, Link Status 2 and Slot
+// Status 2.
 constexpr uint8_t kEndOfDevice = 0x0c;
 constexpr uint8_t kEndOfLink = 0x14;
 constexpr uint8_t kEndOfSlot = 0x1c;

@@ -10,7 +10,7 @@
 #include "passthru/pci/config_reg.h"
 #include "passthru/pci/field.h"
 
-// The PCI Express capability: PCIe 6.0 7.5.3.
+// The PCI Express capability (PCIe 6.0 7.5.3).
 
 namespace passthru::pci {
 
@@ -27,7 +27,7 @@ enum class PciePortType : uint8_t {
   kRootComplexEventCollector = 0xa,
 };
 
-// "Endpoint", "Root Port" …; "Unknown" for a reserved encoding.
+// Returns for example "Root Port", or "Unknown" for a reserved encoding.
 absl::string_view Name(PciePortType type);
 
 // PCI Express Capabilities, PCIe 6.0 7.5.3.2.
@@ -41,7 +41,7 @@ struct PcieFlags {
   friend constexpr bool operator==(PcieFlags, PcieFlags) = default;
 };
 
-// Device Capabilities, PCIe 6.0 7.5.3.3 (those bits that are used here).
+// Device Capabilities, PCIe 6.0 7.5.3.3. Only the bits that this library uses.
 struct PcieDeviceCapabilities {
   using Raw = uint32_t;
   Raw raw = 0;
@@ -56,7 +56,7 @@ struct PcieDeviceCapabilities {
 struct PcieDeviceControl {
   using Raw = uint16_t;
   Raw raw = 0;
-  // Initiate Function Level Reset in an endpoint; reads as zero.
+  // Initiate Function Level Reset, in an endpoint. It reads as zero.
   static constexpr Field<PcieDeviceControl, 15> kInitiateFlr{};
   static constexpr Field<PcieDeviceControl, 14, 12> kMaxReadRequestSize{};
   static constexpr Field<PcieDeviceControl, 11> kEnableNoSnoop{};
@@ -98,10 +98,12 @@ struct PcieLinkStatus {
   friend constexpr bool operator==(PcieLinkStatus, PcieLinkStatus) = default;
 };
 
-// What kind of PCI Express function this is. Immutable after Parse().
+// The PCI Express capability of one function.
+//
+// Immutable after Parse().
 class PcieCapability {
  public:
-  // Relative to the capability.
+  // Offsets are relative to the capability.
   static constexpr ConfigReg<PcieFlags> kFlags{0x02};
   static constexpr ConfigReg<PcieDeviceCapabilities> kDeviceCapabilities{0x04};
   static constexpr ConfigReg<PcieDeviceControl> kDeviceControl{0x08};
@@ -122,23 +124,26 @@ class PcieCapability {
   static constexpr ConfigReg<uint16_t> kLinkControl2{0x30};
   static constexpr ConfigReg<uint16_t> kLinkStatus2{0x32};
 
-  // Reads the capability from an image of the configuration space. Fails when
-  // there is no PCI Express capability at `offset`, or its registers common
-  // to all functions cross 0x100 or the end of the image.
+  // Reads the capability from an image of the configuration space. Fails if
+  // there is no PCI Express capability at `offset`, or if the registers that
+  // all functions have cross 0x100 or the end of the image.
   static absl::StatusOr<PcieCapability> Parse(absl::Span<const uint8_t> config,
                                               uint8_t offset);
 
   uint8_t offset() const { return offset_; }
-  // 1 or 2; broken functions report 0 (the VFs of Intel 82599 do) and have the
-  // registers of 2.
+  // The version is 1 or 2. Broken functions report 0, as the VFs of Intel 82599
+  // do, and have the registers of version 2.
   uint8_t version() const { return version_; }
   PciePortType port_type() const { return port_type_; }
   bool slot_implemented() const { return slot_implemented_; }
-  // Can the function be reset alone, by Initiate Function Level Reset?
+  // Returns whether software can reset the function alone, by Initiate Function
+  // Level Reset.
   bool function_level_reset() const { return function_level_reset_; }
-  // Root-complex integrated functions have no link.
+  // Returns whether the function has a link. Functions that are integrated into
+  // the root complex have none.
   bool has_link() const;
-  // In bytes, up to the last register that applies to this version and type.
+  // Returns the size in bytes, up to the last register that applies to this
+  // version and type.
   uint8_t size() const;
 
  private:

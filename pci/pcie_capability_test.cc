@@ -73,7 +73,7 @@ TEST(PcieCapabilityTest, CommonRegistersMustFitBelow0x100) {
   EXPECT_THAT(PcieCapability::Parse(image.bytes(), 0xf8), StatusIs(kInvalid));
 }
 
-// PCIe 6.0 figure 7-14: the registers end with the last group that applies.
+// PCIe 6.0 figure 7-14. The registers end with the last group that applies.
 struct SizeCase {
   std::string name;
   uint16_t flags;

@@ -10,13 +10,13 @@
 #include "passthru/pci/config_reg.h"
 #include "passthru/pci/field.h"
 
-// The Power Management capability: PCI Bus Power Management Interface 1.2 3.2.
+// The Power Management capability (PCI Bus Power Management Interface 1.2 3.2).
 
 namespace passthru::pci {
 
 enum class PowerState : uint8_t { kD0 = 0, kD1 = 1, kD2 = 2, kD3Hot = 3 };
 
-// "D0", "D1", "D2", "D3hot".
+// Returns "D0", "D1", "D2" or "D3hot".
 absl::string_view Name(PowerState state);
 
 // Power Management Capabilities (PMC), 3.2.3.
@@ -41,7 +41,7 @@ struct PmControlStatus {
   static constexpr Field<PmControlStatus, 14, 13> kDataScale{};
   static constexpr Field<PmControlStatus, 12, 9> kDataSelect{};
   static constexpr Field<PmControlStatus, 8> kPmeEnable{};
-  // The function keeps its state from D3hot to D0.
+  // The function keeps its state when it returns from D3hot to D0.
   static constexpr Field<PmControlStatus, 3> kNoSoftReset{};
   static constexpr Field<PmControlStatus, 1, 0> kPowerState{};
 
@@ -51,31 +51,34 @@ struct PmControlStatus {
   friend constexpr bool operator==(PmControlStatus, PmControlStatus) = default;
 };
 
-// What a function's power management can do. Immutable after Parse().
+// The power management features of one function.
+//
+// Immutable after Parse().
 class PowerManagementCapability {
  public:
   static constexpr uint16_t kSize = 8;
 
-  // Relative to the capability.
+  // Offsets are relative to the capability.
   static constexpr ConfigReg<PmCapabilities> kCapabilities{0x02};
   static constexpr ConfigReg<PmControlStatus> kControlStatus{0x04};
   static constexpr ConfigReg<uint8_t> kBridgeExtensions{0x06};
   static constexpr ConfigReg<uint8_t> kData{0x07};
 
-  // Reads the capability from an image of the configuration space. Fails when
-  // there is no Power Management capability at `offset`, or when it crosses
-  // 0x100 or the end of the image.
+  // Reads the capability from an image of the configuration space. Fails if
+  // there is no Power Management capability at `offset`, or if the capability
+  // crosses 0x100 or the end of the image.
   static absl::StatusOr<PowerManagementCapability> Parse(
       absl::Span<const uint8_t> config, uint8_t offset);
 
   uint8_t offset() const { return offset_; }
   uint8_t version() const;
   bool no_soft_reset() const { return no_soft_reset_; }
-  // D0 and D3hot are supported by every function (3.2.3, 5.4).
+  // Returns whether the function supports `state`. Every function supports D0
+  // and D3hot (3.2.3, 5.4).
   bool Supports(PowerState state) const;
 
-  // The state at one moment. `bytes` are the capability's kSize bytes, from its
-  // ID on.
+  // Returns the state that the registers hold. `bytes` holds the capability's
+  // kSize bytes, starting with its ID.
   static PowerState State(absl::Span<const uint8_t> bytes) {
     return ReadRegister(bytes, kControlStatus).power_state();
   }

@@ -40,7 +40,7 @@ TEST(PowerManagementCapabilityTest, ParsesACapturedOne) {
             PowerState::kD0);
 }
 
-// PCI PM 1.2 3.2.3: D1 and D2 are optional.
+// PCI PM 1.2 3.2.3. D1 and D2 are optional.
 TEST(PowerManagementCapabilityTest, SupportsTheStatesItDeclares) {
   const auto d1 =
       PowerManagementCapability::Parse(Image(0x0202, 0).bytes(), kOffset);

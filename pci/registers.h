@@ -7,8 +7,8 @@
 #include "passthru/pci/config_reg.h"
 #include "passthru/pci/field.h"
 
-// The configuration header: PCI 3.0 6.1 and 6.2, PCIe 6.0 7.5.1; type 1: PCI to
-// PCI Bridge 1.2 3.2.
+// The configuration header (PCI 3.0 6.1 and 6.2, PCIe 6.0 7.5.1, and for type 1
+// PCI to PCI Bridge 1.2 3.2).
 
 namespace passthru::pci {
 
@@ -33,7 +33,7 @@ struct Command {
   friend constexpr bool operator==(Command, Command) = default;
 };
 
-// Status, PCI 3.0 6.2.3; bit 0: PCIe 6.0 7.5.1.1.4.
+// Status, PCI 3.0 6.2.3, and PCIe 6.0 7.5.1.1.4 for bit 0.
 struct Status {
   using Raw = uint16_t;
   Raw raw = 0;
@@ -92,8 +92,8 @@ inline constexpr ConfigReg<uint8_t> kCapabilitiesPointer{0x34};
 inline constexpr ConfigReg<uint8_t> kInterruptLine{0x3c};
 inline constexpr ConfigReg<uint8_t> kInterruptPin{0x3d};
 
-// Base address registers: six in a type 0 header, the first two of them in a
-// type 1 header.
+// Base address registers. A type 0 header has six, a type 1 header only the
+// first two.
 inline constexpr ConfigReg<uint32_t> kBar0{0x10};
 inline constexpr ConfigReg<uint32_t> kBar1{0x14};
 inline constexpr ConfigReg<uint32_t> kBar2{0x18};
@@ -130,8 +130,8 @@ inline constexpr ConfigReg<uint16_t> kIoLimitUpper{0x32};
 inline constexpr ConfigReg<ExpansionRom> kBridgeExpansionRom{0x38};
 inline constexpr ConfigReg<uint16_t> kBridgeControl{0x3e};
 
-// Type 2 only: the CardBus bridge keeps its pointer elsewhere (PC Card
-// Standard, Volume 7).
+// Type 2 only. A CardBus bridge keeps its capabilities pointer elsewhere (PC
+// Card Standard, Volume 7).
 inline constexpr ConfigReg<uint8_t> kCardbusCapabilitiesPointer{0x14};
 
 }  // namespace passthru::pci

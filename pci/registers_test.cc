@@ -36,7 +36,7 @@ TEST(RegistersTest, HeaderTypeHasLayoutAndMultiFunction) {
   EXPECT_EQ(HeaderType::kLayout.Get(type), HeaderType::kLayoutBridge);
 }
 
-// PCI 3.0 6.2.3: the error bits are the ones that writing one clears.
+// PCI 3.0 6.2.3. The error bits are the ones that a write of one clears.
 TEST(RegistersTest, WriteOneToClearBitsOfStatusAreTheErrors) {
   const unsigned errors = Status::kDetectedParityError.Mask() |
                           Status::kSignaledSystemError.Mask() |

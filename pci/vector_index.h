@@ -9,9 +9,11 @@
 
 namespace passthru::pci {
 
-// The number of an MSI or MSI-X vector within its function: the index into the
-// MSI-X table, or what an MSI function puts into the low bits of its data. Not
-// the interrupt vector of a CPU. An immutable value.
+// The number of an MSI or MSI-X vector within its function. It is the index
+// into the MSI-X table, or the number that an MSI function puts into the low
+// bits of its data, and not the interrupt vector of a CPU.
+//
+// An immutable value.
 class VectorIndex {
  public:
   constexpr VectorIndex() = default;
