@@ -12,8 +12,8 @@
 
 namespace passthru::bus {
 
-// Names one range that was added to an AddressSpace. Never used again after
-// its removal. A default handle names nothing.
+// Identifies one range in an AddressSpace. A handle is never reused after the
+// range was removed. A default handle identifies no range.
 class RangeHandle {
  public:
   constexpr RangeHandle() = default;
@@ -27,33 +27,34 @@ class RangeHandle {
   uint64_t id_ = 0;
 };
 
-// Where a device puts the ranges that it wants to be asked for: guest memory
-// or I/O ports. Narrow, so that a VMM that has a bus of its own can implement
-// it; Bus is ours.
+// The guest memory or I/O ports in which devices register the ranges that they
+// answer. The interface is narrow so that a VMM with its own bus can implement
+// it. Bus is the implementation of this library.
 //
 // Implementations are thread-safe.
 class AddressSpace {
  public:
-  // PCI BARs may be laid by the guest over anything, itself included: a VMM
-  // gives what must stay reachable (ECAM, the interrupt controllers) a higher
-  // priority than kBarPriority.
+  // The guest may move a PCI BAR on top of anything, even another BAR. A VMM
+  // must therefore give a higher priority than kBarPriority to everything that
+  // has to stay reachable, such as ECAM and the interrupt controllers.
   static constexpr int kBarPriority = 0;
   static constexpr int kPlatformPriority = 100;
 
   virtual ~AddressSpace() = default;
 
-  // Routes guest accesses of [base, base + size) to `device`. Ranges may
-  // overlap: the one of the higher priority answers, among equals the one that
-  // was added first.
+  // Routes guest accesses to [base, base + size) to `device`. Ranges may
+  // overlap. The range of the highest priority answers, and among equals the
+  // one that was added first.
   virtual absl::StatusOr<RangeHandle> Add(uint64_t base, uint64_t size,
                                           std::shared_ptr<BusDevice> device,
                                           int priority) = 0;
 
-  // Returns only when no other thread is inside a call into this range, so
-  // that the caller may take away what the device needs. Hence no lock may be
-  // held here that the device takes in Read() or Write(). Called from within a
-  // call into the range itself, it does not wait for that call.
-  // A handle that names nothing, or was removed before, is ignored.
+  // Removes a range. Returns only when no other thread is inside a call into
+  // it, so that the caller may then destroy what the device needs. The caller
+  // must not hold a lock that the device takes in Read() or Write(). From
+  // inside a call into the range itself, Remove() does not wait for that call.
+  // It ignores a handle that identifies no range, or whose range was removed
+  // before.
   virtual void Remove(RangeHandle handle) = 0;
 };
 

@@ -29,7 +29,7 @@ namespace {
 
 constexpr uint64_t kLastAddress = std::numeric_limits<uint64_t>::max();
 
-// A guest can cause these as often as it likes.
+// A guest can cause these messages as often as it likes.
 constexpr double kSecondsBetweenMessages = 5;
 
 void Increment(std::atomic<uint64_t>& counter) {
@@ -38,8 +38,8 @@ void Increment(std::atomic<uint64_t>& counter) {
 
 }  // namespace
 
-// One range that was added. Shared with the calls that are in it, so that the
-// gate lives until the last one has left.
+// One range of the bus. The calls that are in it share it, so the gate lives
+// until the last of them has left.
 struct Bus::Range {
   Range(RangeHandle range_handle, FlatView::Range range_span,
         std::shared_ptr<BusDevice> range_device)
@@ -49,13 +49,13 @@ struct Bus::Range {
 
   const RangeHandle handle;
   const FlatView::Range span;
-  // Read inside the gate only; reset when nobody is or will be inside.
+  // Read only inside the gate. Reset when no thread is or will be inside.
   std::shared_ptr<BusDevice> device;
   CallGate gate;
 };
 
-// A part of an access that one range answers, or none. The call, declared
-// last, ends before the range is let go.
+// A part of an access that one range answers, or none. `call` is declared last
+// so that it ends before the reference to the range is dropped.
 struct Bus::Piece {
   std::shared_ptr<Range> range;
   size_t length = 0;
@@ -97,7 +97,7 @@ void Bus::Remove(RangeHandle handle) {
   std::shared_ptr<Range> removed;
   {
     absl::MutexLock lock(&mutex_);
-    // Handles ascend.
+    // ranges_ is sorted by handle.
     const auto found = std::lower_bound(
         ranges_.begin(), ranges_.end(), handle,
         [](const auto& range, RangeHandle h) { return range->handle < h; });
@@ -106,9 +106,10 @@ void Bus::Remove(RangeHandle handle) {
     ranges_.erase(found);
     RebuildView();
   }
-  // A thread on its way out of the gate may still hold the range for a moment.
-  // The device must not die with it, on a thread of its choosing: if it dies
-  // now, it does so here.
+  // A thread that is leaving the gate may still hold the range for a moment.
+  // Dropping the reference to the device here keeps that thread from destroying
+  // the device at a time of its own. If this is the last reference, the calling
+  // thread destroys the device now.
   if (removed->gate.WaitForOthers() == 0) removed->device.reset();
 }
 
@@ -130,7 +131,7 @@ void Bus::Enter(uint64_t address, size_t length, Piece& piece) {
         std::min<uint64_t>(length, segment->first - address));
     return;
   }
-  // By the last address, since a segment's size may be 2^64.
+  // Compares last addresses, because a segment's size may be 2^64.
   if (segment->last - address < length - 1)
     piece.length = static_cast<size_t>(segment->last - address + 1);
   piece.range = ranges_[segment->range];

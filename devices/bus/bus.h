@@ -22,8 +22,8 @@
 
 namespace passthru::bus {
 
-// What has gone through a Bus. Reads and writes count guest accesses; misses
-// and failures count pieces of them, for an access may be cut in several.
+// Counters of a Bus. Reads and writes count guest accesses. Misses and failures
+// count pieces of accesses, because the bus may cut an access into several.
 struct BusStats {
   uint64_t reads = 0;
   uint64_t writes = 0;
@@ -33,16 +33,17 @@ struct BusStats {
   friend bool operator==(const BusStats&, const BusStats&) = default;
 };
 
-// An address space of the guest: where an access that left guest mode
-// (KVM_EXIT_MMIO, KVM_EXIT_IO) finds its device. One for memory, one for
-// ports.
+// One address space of the guest. It finds the device for an access that left
+// guest mode (KVM_EXIT_MMIO, KVM_EXIT_IO). A machine has one Bus for memory and
+// one for ports.
 //
-// It alone turns failures into what a PCI bus does with an access that nobody
-// claims: a read is all ones, a write is dropped. Both are counted and logged,
-// the log rate-limited, since a guest can cause them at will.
+// Devices report failures, and the bus turns them into what a PCI bus does with
+// an access that no device claims. A read returns all ones and a write is
+// dropped. The bus counts and logs both. It limits the rate of the log, because
+// a guest can cause them at will.
 //
-// Thread-safe. No lock is held while a device is called; several threads may
-// be in one device at once.
+// Thread-safe. The bus holds no lock while it calls a device, so several
+// threads may be in one device at once.
 class Bus final : public AddressSpace {
  public:
   // `name` appears in log and error messages.
@@ -53,9 +54,10 @@ class Bus final : public AddressSpace {
   Bus(const Bus&) = delete;
   Bus& operator=(const Bus&) = delete;
 
-  // A guest access of any length. Bytes that no range covers read all ones;
-  // an access that crosses from one range into another is cut there, lower
-  // addresses first. Addresses do not wrap: bytes beyond 2^64 - 1 miss.
+  // Performs a guest access of any length. Bytes that no range covers read as
+  // all ones. An access that crosses from one range into another is cut there,
+  // and the lower addresses come first. Addresses do not wrap, so bytes beyond
+  // 2^64 - 1 are misses.
   void Read(uint64_t address, absl::Span<uint8_t> data);
   void Write(uint64_t address, absl::Span<const uint8_t> data);
 
@@ -71,10 +73,11 @@ class Bus final : public AddressSpace {
   struct Range;
   struct Piece;
 
-  // The part of an access at `address` that can be handled in one go, and the
-  // range for it, entered.
+  // Fills `piece` with the first part of an access at `address` that belongs to
+  // one range, or to none. Enters the gate of the range, if there is one.
   void Enter(uint64_t address, size_t length, Piece& piece);
-  // Calls visit(range or null, address, position in the access, length).
+  // Calls visit(range or null, address, position in the access, length) for
+  // each piece of an access.
   template <typename Visitor>
   void ForEachPiece(uint64_t address, size_t length, Visitor visit);
   void Missed(std::string_view access, uint64_t address, size_t length);
@@ -86,9 +89,9 @@ class Bus final : public AddressSpace {
 
   mutable absl::Mutex mutex_;
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  // In the order of their handles.
+  // Sorted by handle.
   std::vector<std::shared_ptr<Range>> ranges_ ABSL_GUARDED_BY(mutex_);
-  // Of ranges_, by position.
+  // The flat view of ranges_. Its range indexes are positions in ranges_.
   FlatView view_ ABSL_GUARDED_BY(mutex_);
 
   std::atomic<uint64_t> reads_ = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A Bus whose ranges come and go while vCPUs use it. Worth most under the
-// thread and address sanitizers: what a device has after its removal is taken
-// away without any synchronization of the test's own.
+// Adds and removes ranges of a Bus while vCPUs use it. The tests find most
+// under the thread and address sanitizers, because they destroy what a device
+// needs after its removal and do not synchronize that with the vCPUs.
 
 #include <atomic>
 #include <cstdint>
@@ -23,7 +23,7 @@
 namespace passthru::bus {
 namespace {
 
-// Needs `resource` while it is called. Not atomic, not locked.
+// Needs `resource` while it is called. `resource` is neither atomic nor locked.
 class NeedyDevice final : public BusDevice {
  public:
   explicit NeedyDevice(uint8_t value)
@@ -77,7 +77,7 @@ TEST(BusConcurrencyTest, WhatADeviceNeedsMayGoOnceItsRangeIsRemoved) {
   EXPECT_EQ(bus.stats().failures, 0u);
 }
 
-// Blocks in its calls until it is let go.
+// Blocks in Read() until let_go.
 class BlockingDevice final : public BusDevice {
  public:
   std::string_view name() const override { return "blocking"; }
@@ -130,7 +130,7 @@ TEST(BusConcurrencyTest, ABlockedDeviceHoldsUpNobodyElse) {
     bus.Read(0x1000, absl::MakeSpan(data));
   });
   blocked->entered.WaitForNotification();
-  // Another device, the same device, and the topology.
+  // Another device, the same device and the list of ranges stay usable.
   const RangeHandle other =
       bus.Add(0x2000, 0x10, std::make_shared<NeedyDevice>(7), 0).value();
   uint8_t data[1] = {};
@@ -143,7 +143,8 @@ TEST(BusConcurrencyTest, ABlockedDeviceHoldsUpNobodyElse) {
   vcpu.join();
 }
 
-// All callers are inside at once, or this test does not end.
+// Read() returns only when all callers are inside at once. Otherwise the test
+// does not end.
 class MeetingDevice final : public BusDevice {
  public:
   explicit MeetingDevice(int callers) : barrier_(new absl::Barrier(callers)) {}

@@ -11,25 +11,27 @@
 
 namespace passthru::bus {
 
-// Something that answers guest accesses to a range of an address space.
+// A device that answers guest accesses to a range of an address space.
 //
-// Called by several vCPU threads at once, with no lock of the address space
-// held. Data is little-endian as the guest sees it. An access stays inside the
-// range that was registered, but its length and alignment are the guest's: an
-// access that crosses the end of a range arrives cut to the part inside.
+// Several vCPU threads may call it at once, and the address space holds no lock
+// meanwhile. Data is little-endian, as the guest sees it. An access stays
+// inside the registered range, but the guest chooses its length and alignment.
+// If a guest access crosses the end of the range, the device sees only the part
+// inside.
 class BusDevice {
  public:
   virtual ~BusDevice() = default;
 
-  // For log messages, e.g. "0000:00:04.0 BAR 0".
+  // Returns a name for log messages, for example "0000:00:04.0 BAR 0".
   virtual std::string_view name() const = 0;
 
-  // `offset` counts from the base of the registered range. A failure is
-  // logged and counted by the address space and becomes all ones for the
-  // guest, whatever `data` holds by then.
+  // Reads at `offset` from the base of the registered range. If this fails, the
+  // address space logs and counts the failure, and the guest reads all ones,
+  // whatever `data` then holds.
   virtual absl::Status Read(uint64_t offset, absl::Span<uint8_t> data) = 0;
 
-  // A failure is logged and counted by the address space; the write is lost.
+  // Writes at `offset` from the base of the registered range. If this fails,
+  // the address space logs and counts the failure, and the write is lost.
   virtual absl::Status Write(uint64_t offset,
                              absl::Span<const uint8_t> data) = 0;
 };

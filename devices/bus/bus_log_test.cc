@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a Bus logs. A program of its own, for the limits on the rate count from
-// the program's first message.
+// Tests what a Bus logs. This is a separate program because the rate limits
+// count from the program's first message.
 
 #include <cstdint>
 #include <memory>

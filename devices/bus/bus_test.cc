@@ -34,8 +34,7 @@ using ::testing::IsEmpty;
 
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
 
-// Reads as its tag plus the low bits of the offset, and keeps a record of what
-// it was asked.
+// Reads as its tag plus the low bits of the offset, and records the calls.
 class RecordingDevice final : public BusDevice {
  public:
   explicit RecordingDevice(uint8_t tag) : tag_(tag) {}
@@ -76,7 +75,7 @@ class BusTest : public testing::Test {
   }
 
   std::vector<uint8_t> Read(uint64_t address, size_t size) {
-    // Neither what a device answers nor all ones.
+    // This is neither the answer of a device nor all ones.
     std::vector<uint8_t> data(size, 0xee);
     bus_.Read(address, absl::MakeSpan(data));
     return data;
@@ -87,7 +86,7 @@ class BusTest : public testing::Test {
   }
 
   Bus bus_{"mmio"};
-  // Of the last AddDevice().
+  // The range of the last AddDevice().
   RangeHandle handle_;
 };
 

@@ -27,8 +27,8 @@ CallGate::Call::~Call() {
   gate_->Leave();
 }
 
-// Both atomics are sequentially consistent: either the waiter sees the count
-// that Leave() left behind, or Leave() sees that somebody waits.
+// Both atomics are sequentially consistent, so either the waiter sees the count
+// that Leave() left behind, or Leave() sees that a thread waits.
 void CallGate::Leave() {
   calls_.fetch_sub(1);
   if (!waiting_.load()) return;

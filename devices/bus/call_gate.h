@@ -11,17 +11,18 @@
 namespace passthru::bus {
 
 // Counts the calls that are inside a device, so that its removal can wait for
-// them without a lock being held during a call.
+// them although no lock is held during a call.
 //
-// A table of devices uses it so: look the entry up and Enter() its gate under
-// the table's lock, call without the lock; to remove, take the entry out of
-// the table under the lock, then WaitForOthers() without it.
+// A table of devices uses it as follows. To call a device, look up its entry
+// and Enter() the entry's gate under the table's lock, then call without the
+// lock. To remove a device, take its entry out of the table under the lock,
+// then WaitForOthers() without the lock.
 //
 // Thread-safe.
 class CallGate {
  public:
-  // The scope of one call. Lives on the stack of the thread that makes it, and
-  // ends before the gate does.
+  // The scope of one call. It lives on the stack of the calling thread and must
+  // end before the gate does.
   class Call {
    public:
     Call() = default;
@@ -29,14 +30,14 @@ class CallGate {
     Call(const Call&) = delete;
     Call& operator=(const Call&) = delete;
 
-    // At most once.
+    // Enters `gate`. Must be called at most once.
     void Enter(CallGate& gate);
 
    private:
     friend class CallGate;
 
     CallGate* gate_ = nullptr;
-    // The call of the same thread that this one is nested in.
+    // The enclosing call of the same thread, or null.
     const Call* outer_ = nullptr;
   };
 
@@ -44,9 +45,9 @@ class CallGate {
   CallGate(const CallGate&) = delete;
   CallGate& operator=(const CallGate&) = delete;
 
-  // Returns when the only calls in the gate are those that the calling thread
-  // itself is in. The caller has made sure that no further call enters.
-  // Returns the number of its own.
+  // Waits until the only calls in the gate are those that the calling thread
+  // itself is in, and returns their number. The caller must have made sure that
+  // no further call enters.
   int WaitForOthers();
 
  private:

@@ -55,8 +55,8 @@ TEST(CallGateTest, OnlyTheCallsStillOpenAreOwn) {
   EXPECT_EQ(gate.WaitForOthers(), 1);
 }
 
-// The variable is not atomic: a gate that does not order the end of the call
-// before the return of the wait is a data race, too.
+// `left` is not atomic, so a gate that does not order the end of the call
+// before the return of the wait also causes a data race.
 TEST(CallGateTest, WaitsForTheCallsOfOtherThreads) {
   for (int round = 0; round < 200; ++round) {
     CallGate gate;

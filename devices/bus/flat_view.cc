@@ -66,7 +66,7 @@ FlatView FlatView::Build(absl::Span<const Range> ranges) {
         i < edges.size() ? edges[i].address - 1 : kLastAddress;
     const size_t owner = covering.begin()->range;
     std::vector<Segment>& segments = view.segments_;
-    // An edge of a range that owns nothing here must not cut an access.
+    // An access must not be cut at an edge of a range that owns nothing here.
     if (!segments.empty() && segments.back().range == owner &&
         segments.back().last + 1 == first) {
       segments.back().last = last;

@@ -11,14 +11,15 @@
 
 namespace passthru::bus {
 
-// Overlapping address ranges with priorities, flattened: a sorted list of
-// segments, each of which belongs to one range. Made anew when a range comes
-// or goes, in O(n log n), so that a guest access finds its range in O(log n).
+// A sorted list of segments, made from overlapping address ranges with
+// priorities. Each segment belongs to one range. Whenever a range is added or
+// removed, the bus rebuilds the view in O(n log n), so that a guest access
+// finds its range in O(log n).
 //
 // Immutable after Build().
 class FlatView {
  public:
-  // [first, last], both inside: a range may end at 2^64 - 1.
+  // [first, last], both inclusive, because a range may end at 2^64 - 1.
   struct Range {
     uint64_t first = 0;
     uint64_t last = 0;
@@ -27,7 +28,7 @@ class FlatView {
   struct Segment {
     uint64_t first = 0;
     uint64_t last = 0;
-    // Index of the range among those given to Build().
+    // Index of the range in the argument of Build().
     size_t range = 0;
 
     friend bool operator==(const Segment&, const Segment&) = default;
@@ -35,12 +36,12 @@ class FlatView {
 
   FlatView() = default;
 
-  // Where ranges overlap, the one of the highest priority owns the address,
-  // among equals the one that comes first in `ranges`.
+  // Builds the view. Where ranges overlap, the address belongs to the range of
+  // the highest priority, and among equals to the first in `ranges`.
   static FlatView Build(absl::Span<const Range> ranges);
 
-  // The first segment that ends at or after `address`, or null. It holds
-  // `address` unless it begins above it.
+  // Returns the first segment that ends at or after `address`, or null. The
+  // segment contains `address` unless it begins above it.
   const Segment* Find(uint64_t address) const;
 
   absl::Span<const Segment> segments() const { return segments_; }

@@ -117,7 +117,7 @@ TEST_P(FlatViewModelTest, AgreesWithAskingEveryRange) {
       const Segment& a = view.segments()[i - 1];
       const Segment& b = view.segments()[i];
       ASSERT_LT(a.last, b.first);
-      // Nothing is cut that could be whole.
+      // Neighbours that could be one segment are one segment.
       ASSERT_TRUE(a.range != b.range || a.last + 1 != b.first);
     }
   }
