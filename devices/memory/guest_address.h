@@ -11,11 +11,12 @@
 
 namespace passthru::memory {
 
-// A guest physical address: what the guest's page tables lead to, and what KVM
-// slots and exits are counted in. Not an Iova, though a VMM without a virtual
-// IOMMU maps the two one to one.
+// A guest physical address. The guest's page tables lead to such addresses, and
+// KVM uses them for its slots and exits. It is not an Iova, though a VMM
+// without a virtual IOMMU maps the two one to one.
 //
-// Arithmetic is modulo 2^64; who adds a size first checks that it fits.
+// Arithmetic is modulo 2^64. Callers must check that address + size does not
+// wrap.
 class GuestAddress {
  public:
   constexpr GuestAddress() = default;
@@ -27,7 +28,7 @@ class GuestAddress {
   friend constexpr GuestAddress operator+(GuestAddress a, uint64_t offset) {
     return GuestAddress(a.value_ + offset);
   }
-  // The distance from `b` up to `a`.
+  // Returns the distance from `b` up to `a`.
   friend constexpr uint64_t operator-(GuestAddress a, GuestAddress b) {
     return a.value_ - b.value_;
   }

@@ -13,8 +13,8 @@
 
 namespace passthru::memory {
 
-// Names one area that was added to a GuestMemory. Never used again after its
-// removal. A default id names nothing.
+// Identifies one area in a GuestMemory. An id is never reused after the area
+// was removed. A default id identifies no area.
 class AreaId {
  public:
   constexpr AreaId() = default;
@@ -33,28 +33,32 @@ class AreaId {
   uint64_t value_ = 0;
 };
 
-// Where a device puts memory that the guest is to reach directly. Narrow, so
-// that a VMM that has a memory map of its own can implement it;
-// GuestMemoryMap is ours.
+// The memory that the guest reaches without an exit, to which devices add
+// areas. The interface is narrow so that a VMM with its own memory map can
+// implement it. GuestMemoryMap is the implementation of this library.
 //
 // Implementations are thread-safe.
 class GuestMemory {
  public:
   virtual ~GuestMemory() = default;
 
-  // All or nothing: after a failure the guest does not reach any of `area`.
-  // kInvalidArgument for an area that is malformed, kAlreadyExists for one
-  // that overlaps another, else what the kernel refused.
+  // Adds all of `area` or nothing. After a failure the guest does not reach any
+  // of it, unless the kernel also refused to undo a part that it had accepted.
+  // In that case the addresses stay taken, `backing` is kept alive, and the
+  // removal is retried as after Abandon(). Returns kInvalidArgument for a
+  // malformed area, kAlreadyExists for one that overlaps another, and otherwise
+  // the failure of the kernel.
   virtual absl::StatusOr<AreaId> Add(const MemoryArea& area) = 0;
 
-  // Once this returns OK, neither the guest nor a device reaches the area, and
-  // its host memory may go. After a failure it must stay, and the removal may
-  // be tried again. kNotFound for an id that names nothing.
+  // Removes an area. Once this returns OK, neither the guest nor a device
+  // reaches the area, and the caller may release its host memory. After a
+  // failure the caller must keep the memory, and may try the removal again.
+  // Returns kNotFound for an id that identifies no area.
   virtual absl::Status Remove(AreaId id) = 0;
 
-  // Remove() for an owner that goes away and cannot try again: if the kernel
-  // refuses now, the area's `backing` is held, and the removal tried again at
-  // later changes, until it does not. Returns what the kernel said now.
+  // Removes an area on behalf of an owner that is being destroyed and cannot
+  // try again. If the kernel refuses, `backing` is kept alive and the removal
+  // is retried at every later change. Returns the result of this first attempt.
   virtual absl::Status Abandon(AreaId id) = 0;
 };
 

@@ -44,8 +44,8 @@ absl::Status CheckArea(const MemoryArea& area) {
   return absl::OkStatus();
 }
 
-// Tells `holders` to remove `area`, the last one first, and keeps those that
-// fail. Returns the first failure.
+// Tells `holders` to remove `area`, the last one first, and leaves those that
+// fail in `holders`. Returns the first failure.
 absl::Status TellRemoved(const MemoryArea& area,
                          std::vector<MemoryListener*>& holders) {
   absl::Status first_failure;
@@ -65,7 +65,7 @@ absl::Status TellRemoved(const MemoryArea& area,
 
 absl::Status GuestMemoryMap::CheckRoom(const MemoryArea& area) const {
   for (const Reserved& reserved : reserved_) {
-    // The distance from the one that comes first to the other.
+    // Computes the distance from the lower of the two to the higher.
     const bool overlaps = area.guest < reserved.first
                               ? reserved.first - area.guest < area.size
                               : area.guest - reserved.first < reserved.size;
@@ -107,8 +107,8 @@ absl::StatusOr<AreaId> GuestMemoryMap::Add(const MemoryArea& area) {
   }
   if (!refusal.ok()) {
     refusal = kernel::Annotate(refusal, absl::StrCat("adding ", area));
-    // Why a listener cannot even give the area back is logged; the caller needs
-    // to know why it was refused.
+    // TellRemoved() logs why a listener cannot give the area back. The caller
+    // needs to know why the addition was refused.
     if (TellRemoved(area, entry.holders).ok()) return refusal;
     entry.half_removed = true;
     abandoned_.push_back(entry.id);

@@ -21,43 +21,46 @@
 
 namespace passthru::memory {
 
-// What the VMM is about to do with guest memory.
+// The kind of access that the VMM makes to guest memory.
 enum class Access : uint8_t { kRead, kWrite };
 
-// The guest's memory as a set of areas that do not overlap, and the listeners
-// that keep the kernel's tables (slots, DMA mappings) the same as this set.
+// The guest's memory as a set of areas that do not overlap. It tells listeners
+// of each change, and they keep the kernel's tables (slots, DMA mappings) in
+// step with the set.
 //
-// Order: an area is told to the listeners in the order of their registration
-// and then becomes visible to Translate() and Areas(); at removal it first
-// becomes invisible and is then told in the reverse order.
+// An addition calls the listeners in the order of their registration, and then
+// makes the area visible to Translate() and Areas(). A removal first makes the
+// area invisible, and then calls the listeners in the reverse order.
 //
-// An addition is all or nothing: when a listener refuses, those before it are
-// told to remove the area again, the last one first. A removal only goes
-// forward: every listener is told even if one fails; the area then stays
-// reserved, invisible, until a later Remove() has persuaded the rest. What its
-// owner abandoned, and what could not be taken back of an addition, is tried
-// again before every other change.
+// An addition is all or nothing. If a listener refuses, the map calls the
+// listeners before it to remove the area again, the last one first. A removal
+// only goes forward. The map calls every listener even if one fails. The area
+// then stays reserved and invisible until a later Remove() succeeds with the
+// remaining listeners. Every Add(), Remove() and Abandon() first retries to
+// remove the areas that their owner abandoned and those whose addition could
+// not be undone.
 //
-// Thread-safe. Listeners are called under a lock of their own, which excludes
-// other changes but not Translate() and Areas(): mapping much memory for DMA
-// takes seconds, during which vCPUs and device models go on.
+// Thread-safe. The map calls listeners under a separate lock, which excludes
+// other changes but not Translate() and Areas(). Mapping much memory for DMA
+// takes seconds, during which vCPUs and device models keep running.
 class GuestMemoryMap final : public GuestMemory {
  public:
-  // Where no area may be, because the platform answers there (ECAM, interrupt
-  // controllers): a memory slot would hide it, and a guest that moves a BAR on
-  // top of it locks itself out. Such a BAR is trapped, and on the bus the
-  // platform comes first.
+  // A range in which no area may be, because the platform answers there (ECAM,
+  // interrupt controllers). A memory slot would hide the platform, and a guest
+  // that moves a BAR on top of it would lock itself out. Accesses to such a BAR
+  // exit instead, and on the bus the platform has the higher priority.
   struct Reserved {
     GuestAddress first;
     uint64_t size = 0;
-    std::string_view name;  // A literal.
+    std::string_view name;  // Must be a literal.
   };
 
   GuestMemoryMap() : GuestMemoryMap(std::vector<Reserved>()) {}
   explicit GuestMemoryMap(std::vector<Reserved> reserved)
       : reserved_(std::move(reserved)) {}
-  // Listeners that are still registered are not told: they may be gone. Who
-  // wants them told calls RemoveListener() first.
+  // Does not call listeners that are still registered, because they may already
+  // be destroyed. A caller that wants them called must call RemoveListener()
+  // first.
   ~GuestMemoryMap() override = default;
 
   GuestMemoryMap(const GuestMemoryMap&) = delete;
@@ -67,37 +70,41 @@ class GuestMemoryMap final : public GuestMemory {
   absl::Status Remove(AreaId id) override;
   absl::Status Abandon(AreaId id) override;
 
-  // Tries to remove what was abandoned now, for who needs its memory to be gone
-  // (a BAR's mapping keeps the device's group busy). Returns the first failure.
+  // Retries the removal of abandoned areas, for a caller that needs their
+  // memory released. (The mapping of a BAR keeps the device's group busy.)
+  // Returns the first failure.
   absl::Status RetryRemovals();
 
-  // Tells `listener` of every area there is, in address order, and of every
-  // change from now on, until RemoveListener(). If it refuses one, it is told
-  // to remove the others again and is not registered.
+  // Tells `listener` of every area that is there, in address order, and of
+  // every change until RemoveListener(). Areas whose removal has failed are
+  // left out. If the listener refuses an area, the map tells it to remove the
+  // ones that it accepted, does not register it, and returns the refusal.
   absl::Status AddListener(MemoryListener* listener);
 
   // Tells `listener` to remove every area that it holds, from the last to the
-  // first. Returns the first failure, but the listener is unregistered in any
-  // case, and may be destroyed.
+  // first. Returns the first failure. In any case the listener is then
+  // unregistered and may be destroyed. Returns kNotFound if it was never added.
   absl::Status RemoveListener(MemoryListener* listener);
 
-  // The host address of [address, address + size), which must lie in one RAM
-  // area that the guest may access in this way. It is valid until that area is
-  // removed: the caller sees to it that this does not happen meanwhile.
+  // Returns the host address of [address, address + size), which must lie in
+  // one RAM area that allows this access. The result is valid until that area
+  // is removed, and the caller must make sure that this does not happen while
+  // it uses the result.
   absl::StatusOr<void*> Translate(GuestAddress address, uint64_t size,
                                   Access access = Access::kWrite) const;
 
-  // Visible areas in address order.
+  // Returns the visible areas in address order.
   std::vector<MemoryArea> Areas() const;
 
  private:
-  // An area that was added, and who holds it.
+  // An area and the listeners that hold it.
   struct Entry {
     AreaId id;
     MemoryArea area;
-    // In the order in which they accepted it.
+    // In the order in which they accepted the area.
     std::vector<MemoryListener*> holders;
-    // A Remove() has failed: invisible, but the addresses are not free.
+    // True after a removal, or the undoing of an addition, has failed. The area
+    // is then invisible, but its addresses are not free.
     bool half_removed = false;
   };
 
@@ -117,7 +124,7 @@ class GuestMemoryMap final : public GuestMemory {
   absl::btree_map<GuestAddress, Entry> entries_ ABSL_GUARDED_BY(change_mutex_);
   absl::flat_hash_map<AreaId, GuestAddress> address_of_
       ABSL_GUARDED_BY(change_mutex_);
-  // Those that nobody else will try to remove again.
+  // Areas that have no owner left who would retry their removal.
   std::vector<AreaId> abandoned_ ABSL_GUARDED_BY(change_mutex_);
 
   absl::btree_map<GuestAddress, MemoryArea> visible_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What a GuestMemoryMap tells its listeners, and what becomes of it when one of
+// Tests what a GuestMemoryMap tells its listeners, and its state after one of
 // them fails.
 
 #include <cerrno>
@@ -40,7 +40,7 @@ const uint64_t kPage = kernel::PageSize();
 
 using Journal = std::vector<std::string>;
 
-// Writes down what it is told in a journal that it shares with others.
+// Records its calls in a journal that it shares with other listeners.
 class RecordingListener final : public MemoryListener {
  public:
   RecordingListener(std::string name, Journal* journal)
@@ -60,7 +60,7 @@ class RecordingListener final : public MemoryListener {
     return absl::OkStatus();
   }
 
-  // Areas whose addition, or removal, fails with `refusal`.
+  // The areas whose addition, or removal, fails with `refusal`.
   std::string refused_area;
   std::string kept_area;
   absl::Status refusal =
@@ -95,7 +95,7 @@ TEST(MemoryListenerTest, ListenersAreToldInOrderAndBackwards) {
   EXPECT_THAT(journal, ElementsAre("a + ram", "b + ram", "b - ram", "a - ram"));
 }
 
-// Four listeners, of which the one at GetParam() fails.
+// Four listeners, of which number GetParam() fails.
 class FailingListenerTest : public testing::TestWithParam<size_t> {
  protected:
   static constexpr size_t kCount = 4;
@@ -133,7 +133,7 @@ TEST_P(FailingListenerTest, ARefusedAdditionIsRolledBack) {
   EXPECT_EQ(journal_, expected);
   EXPECT_THAT(map_.Areas(), IsEmpty());
 
-  // Nothing is left that would be in the way of a second try.
+  // Nothing is left behind that would block a second attempt.
   failing().refused_area.clear();
   EXPECT_THAT(map_.Add(Ram("ram", 1, 2)), IsOk());
 }
@@ -148,7 +148,7 @@ TEST_P(FailingListenerTest, AFailedRemovalTellsTheOthersAndCanBeTriedAgain) {
   for (size_t i = kCount; i-- > 0;) expected.push_back(Line(i, "- ram"));
   EXPECT_EQ(journal_, expected);
 
-  // Nobody gets at the area any more, but its place is not free.
+  // No lookup finds the area any more, but its place is not free.
   EXPECT_THAT(map_.Areas(), IsEmpty());
   EXPECT_THAT(map_.Translate(GuestAddress(kPage), 1),
               StatusIs(absl::StatusCode::kNotFound));
@@ -156,7 +156,7 @@ TEST_P(FailingListenerTest, AFailedRemovalTellsTheOthersAndCanBeTriedAgain) {
               StatusIs(absl::StatusCode::kAlreadyExists,
                        HasSubstr("whose removal failed")));
 
-  // Only the one that held on is asked again.
+  // The retry calls only the listener that failed.
   journal_.clear();
   EXPECT_THAT(map_.Remove(id), StatusIs(failing().refusal.code()));
   failing().kept_area.clear();
@@ -182,7 +182,7 @@ TEST_P(FailingListenerTest, AnAreaThatHasBeenReplayedIsRolledBack) {
     expected.push_back(absl::StrCat("late - r", i));
   EXPECT_EQ(journal_, expected);
 
-  // It is not registered.
+  // The listener is not registered.
   EXPECT_THAT(map_.RemoveListener(&late),
               StatusIs(absl::StatusCode::kNotFound));
   late.refused_area.clear();
@@ -276,7 +276,7 @@ TEST(MemoryListenerTest, WhatIsAbandonedStaysMappedUntilItCanGo) {
   EXPECT_THAT(map.Areas(), IsEmpty());
   EXPECT_EQ(backing.use_count(), 2) << "the map holds it";
 
-  // Every change tries again.
+  // Every change retries the removal.
   journal.clear();
   const auto ram = map.Add(Ram("ram", 4, 1));
   ASSERT_THAT(ram, IsOk());
@@ -303,7 +303,7 @@ TEST(MemoryListenerTest, WhatCanGoIsNotAbandoned) {
   EXPECT_THAT(journal, IsEmpty());
 }
 
-// The guest reaches it, so nothing else may be there.
+// The guest still reaches the area, so nothing else may be there.
 TEST(MemoryListenerTest, WhatCannotBeTakenBackOfAnAdditionKeepsItsPlace) {
   GuestMemoryMap map;
   Journal journal;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Random changes, listeners that fail at random, several threads: what the
-// listeners hold must stay what the map says.
+// Makes random changes, with listeners that fail at random and with several
+// threads. What the listeners hold must always agree with the map.
 
 #include <cstdint>
 #include <iterator>
@@ -34,8 +34,9 @@ MemoryArea Ram(uint64_t first_page, uint64_t pages) {
   return memory::Ram(absl::StrCat("ram ", first_page), first_page, pages);
 }
 
-// A kernel table that knows nothing of the map: it refuses overlaps and the
-// removal of what it does not hold, and fails one time in `one_in` (0: never).
+// A stand-in for a kernel table, which knows nothing of the map. It refuses
+// overlaps and the removal of areas that it does not hold, and otherwise fails
+// one time in `one_in` (never if that is 0).
 class TableListener final : public MemoryListener {
  public:
   explicit TableListener(unsigned seed) : random_(seed) {}
@@ -115,8 +116,8 @@ TEST(GuestMemoryMapPropertyTest, RemovalsThatFailNeverLoseTrack) {
     listeners.back()->remove_may_fail = true;
     ASSERT_TRUE(map.AddListener(listeners.back().get()).ok());
   }
-  // Added while nothing fails: a roll-back that fails leaves a listener with
-  // an area that nobody can remove, which is logged and is its own doing.
+  // Areas are added only while nothing fails. If undoing an addition failed, a
+  // listener would hold an area that the test has no id to remove.
   const auto failing = [&listeners](bool fail) {
     for (const auto& listener : listeners) listener->one_in = fail ? 3 : 0;
   };
@@ -133,7 +134,7 @@ TEST(GuestMemoryMapPropertyTest, RemovalsThatFailNeverLoseTrack) {
       std::swap(live[random() % live.size()], live.back());
       if (map.Remove(live.back()).ok()) live.pop_back();
     }
-    // What the map shows, everybody holds.
+    // Every listener holds what the map shows.
     for (const auto& listener : listeners) {
       for (const auto& [address, size] : Held(map))
         ASSERT_EQ(listener->held[address], size);
@@ -168,7 +169,8 @@ TEST(GuestMemoryMapConcurrencyTest, ChangesOfSeveralThreadsDoNotMix) {
   EXPECT_TRUE(map.Areas().empty());
 }
 
-// Takes as long over an area as the test wants: pinning memory for DMA.
+// Takes as long to add an area as the test wants, as a listener that pins
+// memory for DMA does.
 class SlowListener final : public MemoryListener {
  public:
   absl::Status OnAdd(const MemoryArea&) override {

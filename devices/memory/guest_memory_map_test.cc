@@ -136,7 +136,7 @@ TEST(GuestMemoryMapTest, AnAreaMayEndAtTheEndOfTheAddressSpace) {
               StatusIs(absl::StatusCode::kOutOfRange));
 }
 
-// Areas around, beside and in [10, 14).
+// Tries areas around, beside and inside the pages [10, 14).
 TEST(GuestMemoryMapTest, AreasDoNotOverlap) {
   GuestMemoryMap map;
   ASSERT_THAT(map.Add(Ram("ram", 10, 4)), IsOk());

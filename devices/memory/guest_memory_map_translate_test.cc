@@ -65,7 +65,7 @@ TEST_F(TranslateTest, RefusesWhereNothingIs) {
   }
 }
 
-// Host memory of neighbours need not be contiguous.
+// The host memory of adjacent areas need not be contiguous.
 TEST_F(TranslateTest, RefusesToCrossIntoAnotherArea) {
   EXPECT_THAT(map_.Translate(GuestAddress(3 * kPage - 1), 2),
               StatusIs(absl::StatusCode::kOutOfRange,

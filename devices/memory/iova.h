@@ -11,10 +11,11 @@
 
 namespace passthru::memory {
 
-// An I/O virtual address: what a device puts on the bus when it does DMA, and
-// what the IOMMU translates (VFIO_IOMMU_MAP_DMA's `iova`).
+// An I/O virtual address, which a device uses for DMA and the IOMMU translates
+// (VFIO_IOMMU_MAP_DMA's `iova`).
 //
-// Arithmetic is modulo 2^64; who adds a size first checks that it fits.
+// Arithmetic is modulo 2^64. Callers must check that address + size does not
+// wrap.
 class Iova {
  public:
   constexpr Iova() = default;
@@ -26,7 +27,7 @@ class Iova {
   friend constexpr Iova operator+(Iova a, uint64_t offset) {
     return Iova(a.value_ + offset);
   }
-  // The distance from `b` up to `a`.
+  // Returns the distance from `b` up to `a`.
   friend constexpr uint64_t operator-(Iova a, Iova b) {
     return a.value_ - b.value_;
   }

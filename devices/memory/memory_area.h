@@ -12,32 +12,32 @@
 
 namespace passthru::memory {
 
-// Guest addresses [guest, guest + size) that are backed by host memory at
-// `host`, so that the guest reaches them without an exit. The memory stays
-// mapped until the area has been removed from the GuestMemory that it was added
-// to: its owner sees to that, or `backing` does.
+// Guest addresses [guest, guest + size) that host memory at `host` backs, so
+// that the guest reaches them without an exit. The owner of the memory, or
+// `backing`, must keep it mapped until the area has been removed from the
+// GuestMemory to which it was added.
 struct MemoryArea {
   enum class Kind : uint8_t {
-    // Ordinary memory: devices may do DMA to it, the VMM may follow guest
+    // Ordinary memory. Devices may do DMA to it, and the VMM may follow guest
     // pointers into it.
     kRam,
-    // The mapped part of a passed-through device's BAR. Only the guest
-    // touches it: an access has side effects, and raises SIGBUS while the
-    // device does not decode memory.
+    // The mapped part of a passed-through device's BAR. Only the guest accesses
+    // it, because an access has side effects and raises SIGBUS while the device
+    // does not decode memory.
     kDeviceBar,
   };
 
-  // Guest address, size and host address are multiples of the page size.
+  // Guest address, size and host address must be multiples of the page size.
   GuestAddress guest;
   uint64_t size = 0;
   void* host = nullptr;
-  // What keeps `host` mapped, for an owner that may go before the kernel gives
-  // the area up (GuestMemory::Abandon()).
+  // Keeps `host` mapped, for an owner that may be destroyed before the kernel
+  // gives up the area (GuestMemory::Abandon()).
   std::shared_ptr<const void> backing;
-  // The guest may not write it: a write exits (KVM_MEM_READONLY).
+  // The guest may not write the area, and a write exits (KVM_MEM_READONLY).
   bool read_only = false;
   Kind kind = Kind::kRam;
-  // For messages, e.g. "ram-low" or "0000:01:00.0 BAR 0 +0x0".
+  // For messages, for example "ram-low" or "0000:01:00.0 BAR 0 +0x0".
   std::string name;
 
   friend bool operator==(const MemoryArea&, const MemoryArea&) = default;

@@ -8,24 +8,26 @@
 
 namespace passthru::memory {
 
-// What follows the guest's memory map: KVM's slots, a VFIO container's DMA
-// mappings, a vhost table.
+// A party that follows the guest's memory map, such as KVM's slots, a VFIO
+// container's DMA mappings or a vhost table.
 //
 // Calls to one listener never overlap, and come in the order in which the map
-// changes. The map is locked against changes meanwhile, so a listener may
-// look areas up (Translate(), Areas()) but not add, remove or (un)register;
-// the area in question is not, or no longer, among them.
+// changes. During a call the map is locked against changes, so a listener may
+// look up areas (Translate(), Areas()), but must not add or remove areas or
+// listeners. While the map adds or removes an area, lookups do not find it.
+// When the listener itself is added or removed, they find the areas that it is
+// told of.
 class MemoryListener {
  public:
   virtual ~MemoryListener() = default;
 
-  // After a failure the listener must be as if it had not been called: it
-  // will not be told of this area again.
+  // Takes up `area`. If this fails, the listener must be as if it had not been
+  // called, since it will not be told of this area again.
   virtual absl::Status OnAdd(const MemoryArea& area) = 0;
 
-  // For an area that an earlier OnAdd() accepted, field for field the same.
-  // After a failure the listener is taken to hold the area still, and will be
-  // asked again when the removal is tried again.
+  // Gives up an area that an earlier OnAdd() accepted. `area` is the same field
+  // for field. If this fails, the map assumes that the listener still holds the
+  // area, and calls it again when the removal is retried.
   virtual absl::Status OnRemove(const MemoryArea& area) = 0;
 };
 

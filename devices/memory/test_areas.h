@@ -14,10 +14,11 @@
 
 namespace passthru::memory {
 
-// Host addresses are only computed with, never touched.
+// Makes a host address, which the tests only compute with and never access.
 inline void* Host(uint64_t address) { return reinterpret_cast<void*>(address); }
 
-// RAM of whole pages, at 0x10000000 further up in the host.
+// Returns RAM of whole pages. Its host address is 0x10000000 above its guest
+// address.
 inline MemoryArea Ram(std::string name, uint64_t first_page, uint64_t pages) {
   const uint64_t page = kernel::PageSize();
   return {.guest = GuestAddress(first_page * page),
