@@ -18,11 +18,11 @@ namespace {
 
 constexpr std::string_view kErrnoPayload = "passthru/errno";
 
-// absl::ErrnoToStatusCode() covers POSIX; these are the ones that VFIO and KVM
-// answer and that it leaves Unknown, or names in a way that would mislead.
+// Returns the status code of an errno. Overrides absl::ErrnoToStatusCode() for
+// errnos of VFIO and KVM that it maps to Unknown or to a misleading code.
 absl::StatusCode CodeOf(int error) {
   switch (error) {
-    case EIO:  // Memory decode off, device in D3hot, or surprise removed.
+    case EIO:  // The device does not decode memory, is in D3hot, or is removed.
       return absl::StatusCode::kUnavailable;
     case ENOMEM:
       return absl::StatusCode::kResourceExhausted;

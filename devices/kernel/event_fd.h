@@ -12,21 +12,21 @@
 
 namespace passthru::kernel {
 
-// An eventfd(2): the counter that VFIO signals an interrupt into and that
-// KVM's irqfd drains. Non-blocking and closed on exec.
+// An owned eventfd(2), non-blocking and closed on exec. VFIO signals interrupts
+// by adding to its counter, and KVM's irqfd drains it.
 //
-// Movable. Read() and Signal() are thread-safe, moving and destroying are not.
+// Movable. Read() and Signal() are thread-safe. Moving and destroying are not.
 class EventFd {
  public:
   static absl::StatusOr<EventFd> Create(Syscalls* syscalls);
 
   int fd() const { return descriptor_.get(); }
 
-  // Takes the count: the sum of what was signalled since the last Read(), 0
-  // if nothing was.
+  // Takes and returns the count, which is the sum of all values signalled since
+  // the last Read(). Returns 0 if there were none.
   absl::StatusOr<uint64_t> Read();
 
-  // Adds `value`, at least 1, to the count.
+  // Adds `value`, which must be at least 1, to the count.
   absl::Status Signal(uint64_t value = 1);
 
  private:

@@ -63,7 +63,7 @@ TEST(EventFdTest, MovedDescriptorWorks) {
   EXPECT_THAT(moved.Read(), IsOkAndHolds(1));
 }
 
-// Answers the calls on eventfds as told.
+// Returns the errors and short reads of eventfds that a test asks for.
 class OddSyscalls : public ForwardingSyscalls {
  public:
   using ForwardingSyscalls::ForwardingSyscalls;

@@ -73,7 +73,8 @@ absl::Status EventLoop::Add(int fd, bool edge_triggered,
   epoll_event event = {
       .events = EPOLLIN | (edge_triggered ? static_cast<uint32_t>(EPOLLET) : 0),
       .data = {.u64 = id}};
-  // Under the lock: an event for `id` finds its handler only after this.
+  // mutex_ stays held from here until the handler is stored, so that Dispatch()
+  // finds the handler of an event that arrives at once.
   const SyscallResult<int> added =
       syscalls_->EpollCtl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
   if (!added.ok()) {
@@ -97,7 +98,7 @@ absl::Status EventLoop::Remove(int fd) {
   } else {
     handler = std::move(handlers_.extract(id->second).mapped());
     ids_.erase(id);
-    epoll_event unused = {};  // Linux before 2.6.9 dereferenced it.
+    epoll_event unused = {};  // Linux before 2.6.9 requires a valid pointer.
     const SyscallResult<int> removed =
         syscalls_->EpollCtl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);
     if (!removed.ok()) {
@@ -112,9 +113,9 @@ absl::Status EventLoop::Remove(int fd) {
     }
     return status;
   }
-  // No callback of this handler can start any more, so one wait suffices. It
-  // is also right when somebody else's Remove() was first: that nothing runs
-  // is promised to both.
+  // No callback of this handler can start any more, so one wait suffices. A
+  // caller that finds `fd` already removed waits as well, because Remove()
+  // promises every caller that the callback has finished.
   const uint64_t awaited = running_id_;
   const auto finished = [this, awaited]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(
                             mutex_) { return running_id_ != awaited; };
@@ -186,7 +187,7 @@ bool EventLoop::Dispatch(uint64_t id) {
     running_fd_ = handler->fd;
   }
   // Remove() of this handler waits for `running_id_` to change, so the handler
-  // stays where it is without the lock.
+  // outlives the callback although mutex_ is not held.
   handler->callback();
 
   std::unique_ptr<Handler> removed;  // Destroyed without the lock.
@@ -226,7 +227,8 @@ void EventLoop::Stop() {
   absl::MutexLock thread_lock(&thread_mutex_);
   if (!thread_.joinable()) return;
   const absl::Status woken = Wake();
-  // The counter is ours alone and drained at each wake-up.
+  // A write cannot fail, because only this loop uses the counter and drains it
+  // at each wake-up.
   CHECK_OK(woken);
   thread_.join();
   absl::MutexLock lock(&mutex_);

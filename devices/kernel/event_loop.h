@@ -19,10 +19,11 @@
 
 namespace passthru::kernel {
 
-// Calls functions when descriptors become readable: one epoll(7) instance, run
-// either by a thread of its own (Start) or by whoever calls RunOnce. Callbacks
-// run one at a time, without any lock of the loop's held, so they may call
-// every method here.
+// An event loop over one epoll(7) instance that calls functions when
+// descriptors become readable. They run either on the loop's own thread (see
+// Start()) or on the thread that calls RunOnce(). Callbacks run one at a time.
+// The loop holds no lock meanwhile, so a callback may call any method except
+// Start().
 //
 // Thread-safe.
 class EventLoop {
@@ -32,35 +33,39 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  // Stops the thread. Not from a callback. What was added is forgotten.
+  // Stops the thread and destroys all callbacks. A callback must not destroy
+  // its loop.
   ~EventLoop();
 
   // Watches `fd`, which must stay open until Remove(). `callback` runs whenever
-  // it is readable, in error or hung up; with `edge_triggered`, once each time
-  // something arrives (and once now if something already has). An fd is
-  // watched once: AlreadyExists.
+  // `fd` is readable, in error or hung up. With `edge_triggered`, it runs only
+  // once for each arrival, and once at first if `fd` is readable already.
+  // Returns AlreadyExists if `fd` is watched already.
   absl::Status Add(int fd, bool edge_triggered, std::function<void()> callback);
 
-  // Stops watching. On return the callback is neither running nor will it run
-  // again, and what it captured is destroyed - except when the callback itself
-  // calls this: then it finishes, and is destroyed after. The caller must not
-  // hold a lock that the callback takes. NotFound if `fd` is not watched.
+  // Stops watching `fd`. By the time this returns, the callback has finished,
+  // will not run again, and is destroyed with everything that it captured. If
+  // the callback itself calls this, it continues and is destroyed after it
+  // returns. The caller must not hold a lock that the callback takes. Returns
+  // NotFound if `fd` is not watched.
   absl::Status Remove(int fd);
 
-  // Waits up to `timeout_ms` (-1: for ever) and runs the callbacks that are
-  // due. Returns how many ran, which is 0 after a timeout or Wake().
-  // FailedPrecondition while another thread (or a callback) is in here, and
-  // between Start() and Stop().
+  // Waits up to `timeout_ms` milliseconds (-1 means without limit) and runs the
+  // callbacks that are due. Returns how many ran, which is 0 after a timeout or
+  // Wake(). Returns FailedPrecondition when called from a callback, while
+  // another thread is in RunOnce(), and between Start() and Stop().
   absl::StatusOr<int> RunOnce(int timeout_ms);
 
-  // Makes the RunOnce in progress, or else the next one, return.
+  // Makes the current RunOnce() return, or the next one if none is running.
   absl::Status Wake();
 
-  // Runs callbacks on a thread of the loop's own until Stop().
+  // Starts a thread that runs callbacks until Stop(). A callback must not call
+  // this, because it could deadlock with a concurrent Stop().
   absl::Status Start();
 
-  // Ends that thread and waits for it; from a callback, only asks it to end. A
-  // no-op when there is none.
+  // Ends the thread that Start() started and waits for it. A callback that
+  // calls this only requests the end and does not wait. Does nothing if there
+  // is no thread.
   void Stop();
 
  private:
@@ -72,7 +77,7 @@ class EventLoop {
 
   EventLoop(Syscalls* syscalls, FileDescriptor epoll, EventFd wake);
 
-  // RunOnce(), for the loop's own thread or for a caller's.
+  // Implements RunOnce() for the loop's own thread (`own_thread`) or a caller.
   absl::StatusOr<int> Run(int timeout_ms, bool own_thread);
   absl::StatusOr<int> WaitForEvents(int timeout_ms, epoll_event* events,
                                     int max_events);
@@ -85,24 +90,25 @@ class EventLoop {
   EventFd wake_;
 
   absl::Mutex mutex_;
-  // epoll_event.data carries the handler's id, never its fd: an event that was
-  // fetched before a Remove() must not reach the next user of the same number.
+  // epoll_event.data carries the handler's id and not its fd, because an event
+  // fetched before a Remove() must not reach the next user of the same fd.
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Handler>> handlers_
       ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<int, uint64_t> ids_ ABSL_GUARDED_BY(mutex_);
-  // The handler whose callback is running; 0 and -1 if none is.
+  // The handler whose callback is running, or 0 and -1 if none is.
   uint64_t running_id_ ABSL_GUARDED_BY(mutex_) = 0;
   int running_fd_ ABSL_GUARDED_BY(mutex_) = -1;
-  // The thread inside Run().
+  // The thread that is inside Run(), if any.
   std::optional<std::thread::id> runner_ ABSL_GUARDED_BY(mutex_);
-  // Whether there is a thread of the loop's own, which alone may Run() then.
+  // Whether the loop has its own thread. If so, only that thread may Run().
   bool has_thread_ ABSL_GUARDED_BY(mutex_) = false;
-  // A handler removed by its own callback lives here until that returns.
+  // Holds a handler that its own callback removed until the callback returns.
   std::unique_ptr<Handler> removed_while_running_ ABSL_GUARDED_BY(mutex_);
   bool stop_requested_ ABSL_GUARDED_BY(mutex_) = false;
 
-  // Serializes Start and Stop; never taken by the loop's thread.
+  // Serializes Start() and Stop(). The loop's thread must not take it, because
+  // Stop() holds it while it joins that thread.
   absl::Mutex thread_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   std::thread thread_ ABSL_GUARDED_BY(thread_mutex_);
 };

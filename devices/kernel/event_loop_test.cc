@@ -123,7 +123,7 @@ TEST_F(EventLoopTest, CallbackMayRemoveItself) {
   ASSERT_THAT(loop_->Add(event_->fd(), false,
                          [this, token] {
                            EXPECT_THAT(loop_->Remove(event_->fd()), IsOk());
-                           // What was captured is alive until this returns.
+                           // The captures live until the callback returns.
                            EXPECT_EQ(token.use_count(), 2);
                            ++*token;
                          }),
@@ -152,8 +152,8 @@ TEST_F(EventLoopTest, CallbackMayReplaceItself) {
   EXPECT_EQ(replaced, 1);
 }
 
-// Two descriptors are ready in one epoll_wait; whichever callback runs first
-// removes the other, whose event must then find nobody.
+// Two descriptors are ready in one epoll_wait(2). The callback that runs first
+// removes the other one, whose event the loop must then drop.
 TEST_F(EventLoopTest, EventFetchedBeforeRemovalIsDropped) {
   absl::StatusOr<EventFd> other = EventFd::Create(&linux_);
   ASSERT_THAT(other, IsOk());
@@ -176,8 +176,8 @@ TEST_F(EventLoopTest, EventFetchedBeforeRemovalIsDropped) {
   EXPECT_EQ(calls, 1);
 }
 
-// As above, but the descriptor's number has a new owner by the time its old
-// event is looked at.
+// As above, but the descriptor's number has a new owner by the time the loop
+// looks at the old event.
 TEST_F(EventLoopTest, EventOfAnOldOwnerDoesNotReachTheNewOne) {
   absl::StatusOr<EventFd> other = EventFd::Create(&linux_);
   ASSERT_THAT(other, IsOk());
@@ -213,7 +213,7 @@ TEST_F(EventLoopTest, RunOnceInsideACallbackIsRefused) {
 TEST_F(EventLoopTest, WakeEndsAWaitWithoutATimeout) {
   ASSERT_THAT(loop_->Wake(), IsOk());
   EXPECT_THAT(loop_->RunOnce(-1), IsOkAndHolds(0));
-  // And is used up.
+  // The first RunOnce() has consumed the wake-up.
   EXPECT_THAT(loop_->RunOnce(0), IsOkAndHolds(0));
 }
 
@@ -302,8 +302,8 @@ TEST_F(EventLoopTest, RemoveWaitsForTheRunningCallback) {
     removed = true;
     EXPECT_TRUE(finished);
   });
-  // The descriptor can be added again as soon as Remove() has taken it out:
-  // from then on it has nothing left to do but to wait.
+  // The descriptor can be added again as soon as Remove() has taken it out.
+  // From then on Remove() only waits for the callback.
   while (!loop_->Add(event_->fd(), true, [] {}).ok()) std::this_thread::yield();
   finish.Notify();
   remover.join();
@@ -333,10 +333,10 @@ TEST_F(EventLoopTest, LateRemoverOfTheSameDescriptorWaitsToo) {
   remover.join();
 }
 
-// Signals from two threads, additions and removals from a third, while the
-// loop runs: what a storm of interrupts with unmasking does. After each
-// Remove() the callback's state is written without any synchronization of its
-// own, which ThreadSanitizer would report were the callback still running.
+// Two threads signal and a third adds and removes while the loop runs, as in a
+// storm of interrupts that the guest masks and unmasks. After each Remove() the
+// test writes the callback's state without synchronization. ThreadSanitizer
+// would report that write if the callback were still running.
 TEST_F(EventLoopTest, StormOfSignalsAgainstAddAndRemove) {
   constexpr int kRounds = 2000;
   ASSERT_THAT(loop_->Start(), IsOk());
@@ -367,7 +367,7 @@ TEST_F(EventLoopTest, StormOfSignalsAgainstAddAndRemove) {
   RecordProperty("callbacks", std::to_string(total));
 }
 
-// Answers epoll calls as told.
+// Returns the errors of epoll calls that a test asks for.
 class OddSyscalls : public ForwardingSyscalls {
  public:
   using ForwardingSyscalls::ForwardingSyscalls;

@@ -17,34 +17,35 @@
 
 namespace passthru::kernel {
 
-// What failed of one device after it was set up, where no caller takes a
-// status: the guest sees what hardware would show, the VMM finds it here and in
-// the process's log. A guest can cause failures as fast as it likes, so only
-// the latest are kept, and a line a second is logged.
+// The failures of one device after its setup that no caller receives as a
+// status. The guest sees what hardware would show, and the VMM finds the
+// failures here and in the process's log. A guest can cause failures at any
+// rate, so this keeps only the latest kKept and logs at most one line per
+// second.
 //
-// Thread-safe; takes no other lock.
+// Thread-safe. Calls nothing that takes a lock while it holds its own.
 class FailureLog {
  public:
   static constexpr size_t kKept = 16;
 
-  // `name` begins every line: the device's.
+  // `name` is the device's name, with which every line begins.
   explicit FailureLog(std::string name) : name_(std::move(name)) {}
   FailureLog(const FailureLog&) = delete;
   FailureLog& operator=(const FailureLog&) = delete;
 
-  // `what` happened, or what became of it, because of `why`, a failure: "BAR 0
-  // is trapped where it could be mapped", "ENOMEM".
+  // Records and logs that `what` happened because of the failure `why`. An
+  // example of `what` is "BAR 0 is trapped where it could be mapped".
   void Add(std::string_view what, const absl::Status& why);
-  // The same for a failure that somebody else logs.
+  // Records a failure without logging it, for a caller that logs it itself.
   void Keep(std::string_view what, const absl::Status& why);
 
-  // All there were.
+  // Returns how many failures there were, including those no longer kept.
   uint64_t count() const;
-  // The latest, the oldest first: "0000:01:00.0: what: why".
+  // Returns the latest failures, oldest first, as "<name>: <what>: <why>".
   std::vector<std::string> Recent() const;
 
  private:
-  // The line.
+  // Records a failure and returns its line.
   std::string KeepLocked(std::string_view what, const absl::Status& why)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -52,8 +53,9 @@ class FailureLog {
   mutable absl::Mutex mutex_;
   uint64_t count_ ABSL_GUARDED_BY(mutex_) = 0;
   std::deque<std::string> recent_ ABSL_GUARDED_BY(mutex_);
-  // When the next line may be logged; the clock that is set by nobody.
+  // The earliest time of the next log line, on the monotonic clock.
   std::chrono::steady_clock::time_point next_line_ ABSL_GUARDED_BY(mutex_);
+  // How many failures Add() has not logged since the last line.
   uint64_t unlogged_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -41,7 +41,8 @@ TEST(FailureLogTest, KeepsTheLatestAndCountsAll) {
             absl::StrCat("device: access ", FailureLog::kKept, ": EIO"));
 }
 
-// A line a second: the loop may take a while on a busy machine.
+// The log allows one line per second. The test accepts more than one line
+// because the loop may take longer than a second on a busy machine.
 TEST(FailureLogTest, AFloodIsFewLines) {
   absl::ScopedMockLog lines(absl::MockLogDefault::kDisallowUnexpected);
   EXPECT_CALL(lines, Log(absl::LogSeverity::kWarning, _,

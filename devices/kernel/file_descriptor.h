@@ -6,9 +6,10 @@
 
 namespace passthru::kernel {
 
-// An owned file descriptor, closed through the Syscalls it came from.
+// An owned file descriptor that closes itself through `syscalls`, which must
+// outlive it.
 //
-// Move-only. Thread-compatible. `syscalls` must outlive it.
+// Move-only. Thread-compatible.
 class FileDescriptor {
  public:
   FileDescriptor() = default;
@@ -23,11 +24,11 @@ class FileDescriptor {
   int get() const { return fd_; }
   bool valid() const { return fd_ >= 0; }
 
-  // Gives the descriptor up without closing it.
+  // Returns the descriptor and gives up ownership without closing it.
   [[nodiscard]] int release();
 
-  // Closes it now. Linux releases the number even when close(2) reports an
-  // error, so there is nothing to retry and nothing to report.
+  // Closes the descriptor now. Linux releases the number even if close(2)
+  // fails, so this neither retries nor reports an error.
   void reset();
 
  private:

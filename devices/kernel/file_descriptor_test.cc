@@ -16,7 +16,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-// Records what is closed instead of closing it.
+// Records the descriptors that are closed instead of closing them.
 class RecordingSyscalls : public ForwardingSyscalls {
  public:
   using ForwardingSyscalls::ForwardingSyscalls;

@@ -14,16 +14,16 @@
 
 namespace passthru::kernel {
 
-// A kernel structure with a flexible tail: a Header followed by a number of
-// Elements that is known at run time, in one allocation that is zeroed and
-// aligned for both, so that no reserved byte reaches the kernel with a chance
-// value. `kTailOffset` is where the UAPI structure has its tail; it differs
-// from sizeof(Header) only if the tail reuses the header's padding.
+// A kernel structure with a flexible tail: a Header followed by Elements whose
+// number is known only at run time. It is one allocation, aligned for both
+// types. It is zeroed, so that no reserved byte reaches the kernel with a
+// random value. `kTailOffset` is the offset of the UAPI structure's tail. It
+// differs from sizeof(Header) only if the tail begins in the header's padding.
 //
 //   FlexArray<kvm_irq_routing, kvm_irq_routing_entry> table(entries.size());
 //   table.header().nr = ...;
 //
-// Move-only; a moved-from object may only be destroyed or assigned to.
+// Move-only. A moved-from object may only be destroyed or assigned to.
 // Thread-compatible.
 template <typename Header, typename Element,
           size_t kTailOffset = sizeof(Header)>
@@ -33,17 +33,18 @@ class FlexArray {
   static_assert(kTailOffset <= sizeof(Header));
   static_assert(kTailOffset % alignof(Element) == 0,
                 "the tail would be misaligned");
-  // What operator new[] of bytes promises.
+  // operator new[] guarantees no more alignment than this for bytes.
   static_assert(alignof(Header) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
   static_assert(alignof(Element) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
 
  public:
-  // Beyond any kernel's limit, and small enough that no size computed here
-  // wraps or exceeds the u32 that UAPI structures state sizes in.
+  // The largest number of elements. It exceeds every limit of the kernel, and
+  // the structure's size still fits the u32 in which UAPI structures state it.
   static constexpr size_t kMaxCount =
       (std::numeric_limits<uint32_t>::max() - sizeof(Header)) / sizeof(Element);
 
-  // `count` is at most kMaxCount: who takes it from elsewhere checks it first.
+  // Makes an array of `count` elements, at most kMaxCount. Callers must check a
+  // count that comes from elsewhere.
   explicit FlexArray(size_t count) : count_(Checked(count)) {
     storage_ = std::make_unique<std::byte[]>(size_bytes());
   }
@@ -61,7 +62,7 @@ class FlexArray {
             count_};
   }
 
-  // The whole structure: what goes to the kernel.
+  // The whole structure, as the kernel takes it.
   void* data() { return storage_.get(); }
   absl::Span<std::byte> bytes() { return {storage_.get(), size_bytes()}; }
   absl::Span<const std::byte> bytes() const {

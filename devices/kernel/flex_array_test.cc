@@ -86,8 +86,8 @@ TEST(FlexArrayDeathTest, CountThatWouldOverflowIsRefused) {
   EXPECT_DEATH(Array(SIZE_MAX), "kMaxCount");
 }
 
-// The kernel's structures that are built this way: the tail must be where the
-// kernel reads it, also in C++.
+// In C++, too, the tails of these UAPI structures must be where the kernel
+// reads them.
 TEST(FlexArrayTest, TailsOfUapiStructuresAreWhereTheKernelHasThem) {
   EXPECT_EQ(sizeof(kvm_irq_routing), 8u);
   EXPECT_EQ(sizeof(kvm_irq_routing_entry), 48u);

@@ -14,10 +14,10 @@
 
 namespace passthru::kernel {
 
-// For tests: passes every call on to another Syscalls. A test derives from it
-// and overrides the one call that is to answer oddly.
+// A Syscalls for tests that forwards every call to another one. A test derives
+// from it and overrides the calls whose results it wants to change.
 //
-// As thread-safe as what it forwards to.
+// As thread-safe as `target`, which must outlive it.
 class ForwardingSyscalls : public Syscalls {
  public:
   explicit ForwardingSyscalls(Syscalls* target) : target_(target) {}

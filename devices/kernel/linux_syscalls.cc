@@ -24,14 +24,16 @@
 namespace passthru::kernel {
 namespace {
 
-// A system call's return value: negative is failure, with errno set.
+// Converts the return value of a libc function, which is negative and comes
+// with errno if the call failed.
 template <typename T, typename Raw>
 SyscallResult<T> Result(Raw raw) {
   if (raw < 0) return {.error = errno};
   return {.value = static_cast<T>(raw)};
 }
 
-// libc takes a signed offset; one beyond it is what the kernel calls EINVAL.
+// Converts an offset to libc's signed type. One that is too large becomes
+// negative, and the kernel answers EINVAL.
 off_t SignedOffset(uint64_t offset) { return static_cast<off_t>(offset); }
 
 }  // namespace
@@ -105,7 +107,8 @@ SyscallResult<int> LinuxSyscalls::Poll(pollfd* fds, nfds_t count,
 }
 
 SyscallResult<std::string> LinuxSyscalls::Readlink(const char* path) {
-  // readlink(2) truncates without saying so: a full buffer is asked again.
+  // readlink(2) truncates silently, so a buffer that comes back full is retried
+  // with twice the size.
   for (std::string text(256, '\0');; text.resize(text.size() * 2)) {
     const ssize_t length = ::readlink(path, text.data(), text.size());
     if (length < 0) return {.error = errno};
@@ -125,7 +128,7 @@ SyscallResult<std::vector<std::string>> LinuxSyscalls::ReadDirectory(
   if (directory == nullptr) return {.error = errno};
   std::vector<std::string> names;
   for (;;) {
-    errno = 0;  // The only way to tell the end from an error.
+    errno = 0;  // Distinguishes the end of the directory from an error.
     const dirent* const entry = ::readdir(directory.get());
     if (entry == nullptr) break;
     const std::string_view name = entry->d_name;

@@ -14,7 +14,7 @@
 
 namespace passthru::kernel {
 
-// The kernel this process runs on. Thread-safe; stateless.
+// The kernel that this process runs on. Thread-safe and stateless.
 class LinuxSyscalls final : public Syscalls {
  public:
   SyscallResult<int> Open(const char* path, int flags) override;

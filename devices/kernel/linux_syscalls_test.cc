@@ -125,7 +125,7 @@ TEST_F(LinuxSyscallsTest, EpollAndPollSeeAnEventfd) {
       linux_.EpollCtl(epoll.value, EPOLL_CTL_ADD, event.value, &interest).ok());
   epoll_event ready = {};
   EXPECT_EQ(linux_.EpollWait(epoll.value, &ready, 1, 0).value, 1);
-  // epoll_event is packed: no reference may be bound to its member.
+  // epoll_event is packed, so EXPECT_EQ cannot take a reference to its member.
   const uint64_t data = ready.data.u64;
   EXPECT_EQ(data, 77u);
   pollfd poll = {.fd = event.value, .events = POLLIN, .revents = 0};

@@ -18,7 +18,7 @@ namespace passthru::kernel {
 
 absl::StatusOr<MappedRegion> MappedRegion::Map(Syscalls* syscalls,
                                                const Options& options) {
-  // Replacing a mapping that somebody else owns would leave two owners.
+  // MAP_FIXED could replace a mapping that another object owns and will unmap.
   if ((options.flags & MAP_FIXED) != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("mmap of ", options.name, ": MAP_FIXED is not supported"));

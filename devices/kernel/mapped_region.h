@@ -11,19 +11,19 @@
 
 namespace passthru::kernel {
 
-// A mapping made by mmap(2), unmapped when it goes.
+// An owned mmap(2) mapping, which its destructor unmaps.
 //
-// Movable: data() stays where it is. Thread-compatible; what the memory behind
-// it allows is the mapped object's business.
+// Move-only. Moving does not change data(). Thread-compatible. The rules for
+// accesses to the memory are those of the mapped object.
 class MappedRegion {
  public:
   struct Options {
     size_t length = 0;
     int protection = 0;  // PROT_*
-    int flags = 0;       // MAP_*; MAP_FIXED is refused.
+    int flags = 0;       // MAP_*. MAP_FIXED is InvalidArgument.
     int fd = -1;
     uint64_t offset = 0;
-    std::string name;  // For messages: "BAR 0 of 0000:01:00.0".
+    std::string name;  // For messages, such as "BAR 0 of 0000:01:00.0".
   };
   static absl::StatusOr<MappedRegion> Map(Syscalls* syscalls,
                                           const Options& options);
@@ -39,7 +39,7 @@ class MappedRegion {
   void* data() const { return data_; }
   size_t size() const { return size_; }
 
-  // Unmaps now.
+  // Unmaps the memory now. Logs a failure of munmap(2).
   void reset();
 
  private:

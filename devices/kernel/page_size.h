@@ -6,8 +6,8 @@
 
 namespace passthru::kernel {
 
-// The size of a page of this host: the granularity of mmap(2), of KVM's
-// memory slots and of what of a BAR can be mapped. A power of two.
+// Returns the size in bytes of a page of this host, a power of two. mmap(2),
+// KVM's memory slots and mappings of BARs all have this granularity.
 uint64_t PageSize();
 
 inline bool IsPageAligned(uint64_t value) {

@@ -10,8 +10,8 @@
 
 namespace passthru::kernel {
 
-// The contents of a small text file (sysfs, procfs), at most `limit` bytes of
-// it. Thread-safe.
+// Returns the contents of a small text file (sysfs, procfs), but no more than
+// its first `limit` bytes. Thread-safe.
 absl::StatusOr<std::string> ReadFile(Syscalls* syscalls,
                                      const std::string& path,
                                      size_t limit = 64 * 1024);

@@ -19,7 +19,7 @@ namespace {
 
 using absl_testing::IsOkAndHolds;
 
-// Reads a byte at a time, every other time interrupted.
+// Reads one byte at a time and returns EINTR from every other call.
 class SlowSyscalls : public ForwardingSyscalls {
  public:
   using ForwardingSyscalls::ForwardingSyscalls;

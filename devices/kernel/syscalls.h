@@ -12,8 +12,8 @@
 
 namespace passthru::kernel {
 
-// What a system call answered: `error` is the errno value, 0 on success;
-// `value` is meaningful only on success.
+// The result of a system call. `error` is the errno, or 0 on success. `value`
+// is meaningful only on success.
 template <typename T>
 struct SyscallResult {
   T value{};
@@ -22,13 +22,14 @@ struct SyscallResult {
   bool ok() const { return error == 0; }
 };
 
-// The one seam between this code base and the kernel. Each method is one
-// system call, with its errno and nothing else: no retries, no policy, no
-// logging. Whoever needs the kernel takes a Syscalls* in its constructor; the
-// object must outlive everything built on it.
+// The one seam between this code base and the kernel. Each method is one system
+// call and returns its errno. There are no retries, no policy and no logging.
+// (Readlink() and ReadDirectory() may take several calls.) A class that needs
+// the kernel takes a Syscalls* in its constructor. The Syscalls must outlive
+// everything built on it.
 //
-// Thread-safe. Calls that block (Ioctl(KVM_RUN), EpollWait, Poll) must not
-// hold up calls made by other threads.
+// Thread-safe. A call that blocks (Ioctl(KVM_RUN), EpollWait, Poll) must not
+// delay the calls of other threads.
 class Syscalls {
  public:
   Syscalls() = default;
@@ -39,16 +40,17 @@ class Syscalls {
   virtual SyscallResult<int> Open(const char* path, int flags) = 0;
   virtual SyscallResult<int> Close(int fd) = 0;
 
-  // `value` is the ioctl's return value, which some requests use for an
-  // answer (KVM_CHECK_EXTENSION, VFIO_DEVICE_SET_IRQS). Every request used
-  // here takes a pointer or an integer in `arg`. EINTR and EAGAIN of KVM_RUN
-  // are visible to the caller.
+  // `value` is the ioctl's return value, in which some requests return data
+  // (KVM_CHECK_EXTENSION, VFIO_DEVICE_SET_IRQS). `arg` is a pointer or an
+  // integer, depending on the request. The caller sees EINTR and EAGAIN of
+  // KVM_RUN.
   virtual SyscallResult<int> Ioctl(int fd, unsigned long request,
                                    void* arg) = 0;
 
-  // For requests whose argument is an integer (VFIO_SET_IOMMU, KVM_RUN, ...).
+  // Calls Ioctl() for a request whose argument is an integer (VFIO_SET_IOMMU,
+  // KVM_RUN, ...).
   SyscallResult<int> IoctlInt(int fd, unsigned long request, uintptr_t arg) {
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): that is ioctl(2)'s own ABI.
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): ioctl(2)'s ABI requires it.
     return Ioctl(fd, request, reinterpret_cast<void*>(arg));
   }
 
@@ -65,7 +67,7 @@ class Syscalls {
                                     uint64_t offset) = 0;
   virtual SyscallResult<int> Munmap(void* address, size_t length) = 0;
 
-  // eventfd(2); `flags` are EFD_*.
+  // Calls eventfd(2). `flags` are EFD_*.
   virtual SyscallResult<int> Eventfd(unsigned initial, int flags) = 0;
 
   virtual SyscallResult<int> EpollCreate(int flags) = 0;
@@ -76,11 +78,11 @@ class Syscalls {
   virtual SyscallResult<int> Poll(pollfd* fds, nfds_t count,
                                   int timeout_ms) = 0;
 
-  // readlink(2): the link's text, never truncated.
+  // Calls readlink(2) and returns the whole text of the link.
   virtual SyscallResult<std::string> Readlink(const char* path) = 0;
 
-  // opendir(3) and readdir(3): the entries' names, sorted, without "." and
-  // "..".
+  // Calls opendir(3) and readdir(3) and returns the sorted names of the entries
+  // without "." and "..".
   virtual SyscallResult<std::vector<std::string>> ReadDirectory(
       const char* path) = 0;
 };
