@@ -12,19 +12,20 @@
 
 namespace passthru::vfio {
 
-// Lets the devices of a container do DMA to the guest's memory: maps every
-// area at the IOVA that equals its guest address.
+// A listener that lets the devices of a container do DMA to guest memory. It
+// maps every area at the IOVA that equals its guest address.
 //
-// An area that does not lie in one of the IOMMU's address ranges is refused as
-// a whole: a device that reaches half of the RAM corrupts silently.
+// OnAdd() returns OutOfRange for an area that does not lie in one of the
+// IOMMU's address ranges. It never maps a part of an area, because a device
+// that reaches only half of the RAM corrupts data silently.
 //
-// Thread-safe. Add it to a map while the container has a group; remove it
-// before the last group goes.
+// Thread-safe. Add it to a map while the container has a group. Remove it
+// before the container's last group is destroyed.
 class DmaListener final : public memory::MemoryListener {
  public:
   struct Options {
-    // Map the BARs of passed-through devices too, so that devices can do DMA
-    // to one another.
+    // Whether to map the BARs of passed-through devices too, so that devices
+    // can do DMA to one another.
     bool device_bars = false;
   };
 

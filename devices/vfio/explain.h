@@ -13,32 +13,33 @@
 
 namespace passthru::vfio {
 
-// The errno of a VFIO call as one sentence that says what is wrong and what to
-// do about it. The code and errno of the status are the kernel's.
+// These functions turn the failure of a VFIO call into a status whose message
+// is one sentence that says what is wrong and what to do about it. Functions
+// that take `error`, the errno, keep it in the status.
 
-// open("/dev/vfio/vfio").
+// Explains a failure of open("/dev/vfio/vfio").
 absl::Status ExplainContainerOpen(int error, std::string_view path);
 
-// VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU) answered 0.
+// Explains that VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU) returned 0.
 absl::Status ExplainNoType1v2(std::string_view path);
 
-// open("/dev/vfio/<group>").
+// Explains a failure of open("/dev/vfio/<group>").
 absl::Status ExplainGroupOpen(int error, std::string_view path);
 
-// VFIO_GROUP_GET_STATUS without VFIO_GROUP_FLAGS_VIABLE.
+// Explains that VFIO_GROUP_GET_STATUS did not set VFIO_GROUP_FLAGS_VIABLE.
 absl::Status ExplainNotViable(uint32_t group,
                               const std::vector<BlockingDevice>& blocking);
 
-// VFIO_SET_IOMMU(VFIO_TYPE1v2_IOMMU).
+// Explains a failure of VFIO_SET_IOMMU(VFIO_TYPE1v2_IOMMU).
 absl::Status ExplainSetIommu(int error, uint32_t group);
 
-// VFIO_GROUP_GET_DEVICE_FD.
+// Explains a failure of VFIO_GROUP_GET_DEVICE_FD.
 absl::Status ExplainDeviceOpen(int error, std::string_view device,
                                uint32_t group);
 
-// VFIO_IOMMU_MAP_DMA; `what` names call and values. ENOMEM is explained with
-// this process' limit on locked memory and what it has locked, read from
-// /proc.
+// Explains a failure of VFIO_IOMMU_MAP_DMA. `what` names the call and its
+// values. For ENOMEM, the message includes this process's limit on locked
+// memory and the amount that it has locked, which this reads from /proc.
 absl::Status ExplainMapDma(int error, std::string_view what, uint64_t size,
                            kernel::Syscalls* syscalls);
 

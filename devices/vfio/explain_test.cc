@@ -166,7 +166,7 @@ TEST(ExplainMapDmaTest, AnythingElseIsTheErrno) {
             "call: Bad address (errno 14 / EFAULT)");
 }
 
-// A sentence ends without a stop: what shows it may add to it.
+// A sentence ends without a full stop, so that a caller can append to it.
 TEST(ExplainTest, SentencesAreSingle) {
   for (const absl::Status& status :
        {ExplainContainerOpen(ENOENT, "p"), ExplainContainerOpen(EACCES, "p"),

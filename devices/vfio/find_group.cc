@@ -23,7 +23,8 @@ namespace {
 
 using kernel::SyscallResult;
 
-// A link's last component: sysfs links end in the name of what they mean.
+// Returns the last component of a link, which in sysfs is the name of the
+// object that it refers to.
 std::string BaseName(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
 }
@@ -38,7 +39,8 @@ SyscallResult<std::string> ReadDeviceLink(kernel::Syscalls* syscalls,
   return target;
 }
 
-// How to give a device to vfio-pci: override, unbind if need be, probe.
+// Returns the commands that bind a device to vfio-pci. They set the driver
+// override, unbind the device if it is `bound`, and probe it.
 std::string BindCommands(const std::string& device, bool bound) {
   return absl::StrCat(
       "`modprobe vfio-pci; echo vfio-pci > /sys/bus/pci/devices/", device,
@@ -49,8 +51,9 @@ std::string BindCommands(const std::string& device, bool bound) {
       "echo ", device, " > /sys/bus/pci/drivers_probe` (as root)");
 }
 
-// Whether a device that this driver has keeps its group from being viable.
-// The drivers that leave DMA alone say so (device_driver.driver_managed_dma).
+// Returns whether a device that is bound to this driver keeps its group from
+// being viable. A driver that leaves DMA alone says so to the kernel
+// (device_driver.driver_managed_dma).
 bool Blocks(std::string_view driver) {
   return !driver.empty() && driver != "pci-stub" && driver != "pcieport" &&
          !IsVfioDriver(driver);
@@ -107,7 +110,8 @@ absl::StatusOr<uint32_t> FindGroup(kernel::Syscalls* syscalls, pci::Bdf device,
     return kernel::ErrnoError(files.error, absl::StrCat("opendir of ", folder));
   }
 
-  // Without an IOMMU vfio-pci refuses the device, so this is said first.
+  // vfio-pci refuses a device without an IOMMU, so report a missing IOMMU
+  // before a wrong driver.
   const SyscallResult<std::string> group =
       ReadDeviceLink(syscalls, name, "iommu_group", paths);
   if (group.error == ENOENT) {

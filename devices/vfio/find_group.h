@@ -14,24 +14,26 @@
 
 namespace passthru::vfio {
 
-// What stands between a user's device address and a VFIO group. Each mistake
-// that a user can make is one sentence that says what to do.
+// These functions find the VFIO group of the device address that a user typed.
+// If the user made a mistake, the message of the error is one sentence that
+// says what to do.
 
-// The address that a user typed.
+// Parses the address that a user typed. Returns InvalidArgument if it is none.
 absl::StatusOr<pci::Bdf> ParseHostDevice(std::string_view text);
 
-// The number of the IOMMU group of `device`, from sysfs, after checking that
-// the device exists and that a VFIO driver has it.
+// Returns the number of the IOMMU group of `device`, from sysfs, after checking
+// that the device exists and is bound to a VFIO driver.
 absl::StatusOr<uint32_t> FindGroup(kernel::Syscalls* syscalls, pci::Bdf device,
                                    const VfioPaths& paths = {});
 
-// The driver that has `device`; empty if none has.
+// Returns the name of the driver that `device` is bound to, or "" if it has
+// none.
 absl::StatusOr<std::string> DriverOf(kernel::Syscalls* syscalls,
                                      std::string_view device,
                                      const VfioPaths& paths);
 
-// Whether a driver of this name leaves a device to VFIO: vfio-pci, or one of
-// its variants (mlx5_vfio_pci, ...).
+// Returns whether the driver of this name is vfio-pci or one of its variants
+// (mlx5_vfio_pci, ...), which give their devices to VFIO.
 bool IsVfioDriver(std::string_view driver);
 
 // A device that keeps its group from being viable.
@@ -40,9 +42,10 @@ struct BlockingDevice {
   std::string driver;
 };
 
-// The devices of group `number` that are bound to a driver
-// other than VFIO's, as far as sysfs tells. Bridges under pcieport and devices
-// without a driver do not block (vfio_dev_viable()).
+// Returns the devices of group `number` whose driver keeps the group from being
+// viable, as far as sysfs shows. Devices without a driver do not block, nor do
+// drivers that leave DMA alone, such as those of VFIO, pcieport and pci-stub
+// (device_driver.driver_managed_dma).
 std::vector<BlockingDevice> FindBlockingDevices(kernel::Syscalls* syscalls,
                                                 uint32_t number,
                                                 const VfioPaths& paths);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// FindGroup() and its sentences on the simulated host; see find_group_test.cc
-// for each by itself.
+// Tests FindGroup() and its messages on the simulated host. find_group_test.cc
+// tests each function by itself.
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"

@@ -32,7 +32,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-// A host's sysfs: which devices there are and where their links lead.
+// The sysfs of a host, with its devices and the targets of their links.
 class Sysfs : public kernel::ForwardingSyscalls {
  public:
   Sysfs() : ForwardingSyscalls(&linux_) {}

@@ -23,7 +23,7 @@
 namespace passthru::vfio {
 namespace {
 
-// A bus has 256 functions; a slot behind bridges may have a few buses.
+// A bus has 256 functions, and a slot with bridges may have a few buses.
 constexpr uint32_t kMaxDevices = 65536;
 constexpr int kMaxAttempts = 8;
 
@@ -52,7 +52,7 @@ absl::StatusOr<std::vector<HotResetDevice>> QueryHotResetDevices(
       }
       return devices;
     }
-    // ENOSPC says how many there are. Devices may come while we ask.
+    // With ENOSPC, `count` is the number of devices. It may grow between calls.
     if (!result.ok() && (result.error != ENOSPC || count <= room)) {
       return kernel::ErrnoError(result.error, what);
     }

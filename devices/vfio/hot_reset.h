@@ -14,7 +14,7 @@
 
 namespace passthru::vfio {
 
-// A device that is reset together with another one (struct
+// A device that a hot reset of another device resets too (struct
 // vfio_pci_dependent_device).
 struct HotResetDevice {
   pci::Bdf address;
@@ -24,7 +24,7 @@ struct HotResetDevice {
                          const HotResetDevice&) = default;
 };
 
-// VfioDevice::GetHotResetDevices() and HotReset().
+// Implement VfioDevice::GetHotResetDevices() and VfioDevice::HotReset().
 absl::StatusOr<std::vector<HotResetDevice>> QueryHotResetDevices(
     kernel::Syscalls* syscalls, int device_fd, std::string_view device);
 absl::Status HotReset(kernel::Syscalls* syscalls, int device_fd,

@@ -21,7 +21,7 @@
 namespace passthru::vfio {
 namespace {
 
-// Two suffice unless the answer grows between the calls.
+// Two attempts suffice unless the answer grows between the calls.
 constexpr int kMaxAttempts = 8;
 
 }  // namespace

@@ -17,27 +17,28 @@
 
 namespace passthru::vfio {
 
-// VFIO's info ioctls (VFIO_DEVICE_GET_REGION_INFO, VFIO_IOMMU_GET_INFO, ...)
-// answer with a structure that begins with `u32 argsz`, followed by a chain of
-// capabilities (struct vfio_info_cap_header). The caller says in argsz how much
-// room there is; a kernel with more to say answers with how much it needs, and
-// is asked again.
+// Calls one of VFIO's info ioctls (VFIO_DEVICE_GET_REGION_INFO,
+// VFIO_IOMMU_GET_INFO, ...). Their answer is a structure that begins with `u32
+// argsz`, followed by a chain of capabilities (struct vfio_info_cap_header). In
+// argsz this passes the size of its buffer. If the kernel needs more, it
+// returns the size in argsz, and this calls it again with a larger buffer.
 //
-// `request_bytes` is the structure with its inputs filled in. Returns all the
-// bytes of the answer, at least as many as `request_bytes`. Ends also with a
-// kernel that wants more each time, or wants an absurd amount: DataLoss.
-// `what` names the call for messages.
+// `request_bytes` is the structure with its inputs filled in. Returns all bytes
+// of the answer, at least as many as `request_bytes` has. Returns DataLoss if
+// the kernel wants more at every call or more than kMaxInfoBytes. `what` names
+// the call for messages.
 absl::StatusOr<std::vector<uint8_t>> QueryInfoBytes(
     kernel::Syscalls* syscalls, int fd, unsigned long request,
     absl::Span<const uint8_t> request_bytes, std::string_view what);
 
-// The largest answer that is accepted.
+// The largest answer that QueryInfoBytes() accepts, in bytes.
 inline constexpr uint32_t kMaxInfoBytes = 1 << 20;
 
 template <typename Info>
 struct InfoAnswer {
   Info info{};
-  // The structure and what follows it: where capability offsets count from.
+  // The structure and the bytes after it. Capability offsets are relative to
+  // its beginning.
   std::vector<uint8_t> bytes;
 };
 
@@ -63,25 +64,27 @@ absl::StatusOr<InfoAnswer<Info>> QueryInfo(kernel::Syscalls* syscalls, int fd,
 struct InfoCapability {
   uint16_t id = 0;
   uint16_t version = 0;
-  // What follows the header. Its own length is not on the wire: it reaches to
-  // the end of the answer.
+  // The bytes from the end of the header to the end of the answer. The kernel
+  // does not state the length of a capability.
   absl::Span<const uint8_t> payload;
 };
 
 struct InfoCapabilities {
   std::vector<InfoCapability> entries;
-  // Why the walk ended early; empty if the chain is sound.
+  // Says why the walk ended early, or is empty if the chain is sound.
   std::string malformed;
 };
 
-// Follows the chain whose first entry is at `offset` of `answer`; 0 is an
-// empty chain. `fixed_size` is that of the structure before the capabilities.
-// A chain that leaves the answer or returns to where it was ends there, with
-// the entries up to that point. The result refers to `answer`.
+// Follows the chain whose first entry is at `offset` of `answer`. An `offset`
+// of 0 is an empty chain. `fixed_size` is the size of the structure before the
+// capabilities. If the chain leaves the answer or forms a loop, the walk ends
+// and the result has the entries up to that point. The result refers to
+// `answer`.
 InfoCapabilities WalkInfoCapabilities(absl::Span<const uint8_t> answer,
                                       uint32_t offset, size_t fixed_size);
 
-// Copies a T at `offset` of `payload` out; false if it does not lie inside.
+// Copies the T at `offset` of `payload` to `out`. Returns false if it does not
+// lie inside.
 template <typename T>
 bool ReadPayload(absl::Span<const uint8_t> payload, size_t offset, T* out) {
   static_assert(std::is_trivially_copyable_v<T>);

@@ -124,7 +124,8 @@ TEST(QueryInfoTest, RefusalCarriesItsErrno) {
   EXPECT_EQ(kernel::ErrnoOf(Query(ioctl).status()), EINVAL);
 }
 
-// An answer of `size` zero bytes with capability headers at the given places.
+// A capability header that AnswerWith() places in its result, which has `size`
+// bytes and is otherwise zero.
 struct Placed {
   uint32_t offset;
   uint16_t id;
@@ -216,7 +217,7 @@ TEST(WalkInfoCapabilitiesTest, AnyBytesEndWithinTheirSize) {
   for (int round = 0; round < 2000; ++round) {
     std::vector<uint8_t> answer(32 + random() % 256);
     for (uint8_t& byte : answer) {
-      // Mostly small numbers, so that chains are long.
+      // Most bytes are zero, so that offsets are small and chains long.
       byte = static_cast<uint8_t>(random() % 4 == 0 ? random() : 0);
     }
     const uint32_t first = random() % 300;

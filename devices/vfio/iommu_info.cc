@@ -25,8 +25,8 @@ namespace {
 
 constexpr char kWhat[] = "VFIO_IOMMU_GET_INFO";
 
-// struct vfio_iommu_type1_info_cap_iova_range after its header: u32 nr_iovas,
-// u32 reserved, then struct vfio_iova_range[].
+// Parses struct vfio_iommu_type1_info_cap_iova_range after its header, which is
+// u32 nr_iovas, u32 reserved and struct vfio_iova_range[].
 absl::StatusOr<std::vector<IovaRange>> ParseIovaRanges(
     absl::Span<const uint8_t> payload) {
   uint32_t count = 0;
@@ -80,8 +80,8 @@ absl::Status ParseCapabilities(const InfoAnswer<vfio_iommu_type1_info>& answer,
         break;
       }
       case VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION: {
-        // After the header: u32 flags, u64 pgsize_bitmap, u64
-        // max_dirty_bitmap_size, the latter two aligned.
+        // The header is followed by u32 flags and by the aligned u64
+        // pgsize_bitmap and u64 max_dirty_bitmap_size.
         vfio_iommu_type1_info_cap_migration raw = {};
         const size_t header = sizeof(raw.header);
         uint64_t page_sizes = 0;

@@ -13,8 +13,8 @@
 
 namespace passthru::vfio {
 
-// Addresses that devices can use, both ends included as in struct
-// vfio_iova_range: the last one may be the last there is.
+// A range of addresses that devices can use. As in struct vfio_iova_range, it
+// includes `last`, so that it can end at the last 64-bit address.
 struct IovaRange {
   memory::Iova first;
   memory::Iova last;
@@ -22,8 +22,8 @@ struct IovaRange {
   friend bool operator==(const IovaRange&, const IovaRange&) = default;
 };
 
-// What the IOMMU of a container can do (struct vfio_iommu_type1_info and its
-// capabilities). It narrows as groups are attached. A value.
+// The limits of a container's IOMMU (struct vfio_iommu_type1_info and its
+// capabilities). They become narrower as groups are attached. A value type.
 struct IommuInfo {
   // struct vfio_iommu_type1_info_cap_migration.
   struct Migration {
@@ -31,27 +31,30 @@ struct IommuInfo {
     uint64_t max_dirty_bitmap_bytes = 0;
   };
 
-  // Bit n: pages of 2^n bytes. The lowest one is what mappings are aligned to;
-  // without it the page size of the host is.
+  // Bit n is set if the IOMMU has pages of 2^n bytes. 0 if the kernel does not
+  // say.
   uint64_t page_sizes = 0;
+  // The alignment of mappings in bytes, which is the smallest of `page_sizes`,
+  // or the host's page size if they are unknown.
   uint64_t min_page_size = 0;
-  // In ascending order. Absent from a kernel that does not tell (before 5.4):
-  // then the kernel still refuses what does not fit.
+  // The usable ranges in ascending order. Absent on kernels before 5.4, which
+  // do not report them but still refuse mappings outside them.
   std::optional<std::vector<IovaRange>> iova_ranges;
-  // Mappings that can still be made (vfio_iommu_type1.dma_entry_limit).
+  // How many more mappings are possible (vfio_iommu_type1.dma_entry_limit).
   std::optional<uint32_t> dma_available;
   std::optional<Migration> migration;
 
-  // Whether [iova, iova + size) lies in one range; size is not 0.
+  // Returns whether [iova, iova + size) lies in one range. `size` must be > 0.
   bool Allows(memory::Iova iova, uint64_t size) const;
 
-  // "[0x0, 0xfedfffff] [0xfef00000, 0x7fffffffff]", for messages.
+  // Returns the ranges for messages, such as "[0x0, 0xfedfffff] [0xfef00000,
+  // 0x7fffffffff]", or "(unknown)".
   std::string RangesToString() const;
 };
 
-// VFIO_IOMMU_GET_INFO of a container with an IOMMU set. A capability chain or
-// a range that makes no sense is DataLoss: addresses that the hardware cannot
-// reach must not be handed to a guest on a guess.
+// Calls VFIO_IOMMU_GET_INFO on a container whose IOMMU is set. Returns DataLoss
+// if a capability or a range is invalid, because a VMM that guesses could give
+// the guest addresses that the hardware cannot reach.
 absl::StatusOr<IommuInfo> QueryIommuInfo(kernel::Syscalls* syscalls,
                                          int container_fd);
 

@@ -29,7 +29,7 @@ using memory::Iova;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// An answer of VFIO_IOMMU_GET_INFO, piece by piece.
+// Builds an answer of VFIO_IOMMU_GET_INFO piece by piece.
 class Answer {
  public:
   Answer() {
@@ -85,8 +85,8 @@ class Answer {
   size_t last_header_ = kNone;
 };
 
-// The answer of Linux 6.12 with an Intel IOMMU: migration, DMA available, then
-// the ranges around the MSI window.
+// The answer of Linux 6.12 with an Intel IOMMU. Its capabilities are migration,
+// DMA available, and the ranges around the MSI window.
 TEST(QueryIommuInfoTest, WholeChainOfALinuxHost) {
   const absl::StatusOr<IommuInfo> info =
       Answer()

@@ -17,8 +17,8 @@
 namespace passthru::vfio {
 namespace {
 
-// PCIe 6.0 7.7.2.2: an MSI-X table has at most 2048 entries, more than any
-// other type has.
+// An MSI-X table has at most 2048 entries (PCIe 6.0 7.7.2.2). No other type has
+// as many.
 constexpr uint32_t kMaxCount = 2048;
 
 }  // namespace

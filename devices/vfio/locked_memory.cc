@@ -19,7 +19,7 @@
 namespace passthru::vfio {
 namespace {
 
-// The first word after `label` in the line that begins with it.
+// Returns the first word after `label` in the line that begins with `label`.
 std::string FieldAfter(std::string_view text, std::string_view label) {
   for (std::string_view line : absl::StrSplit(text, '\n')) {
     if (!absl::ConsumePrefix(&line, label)) continue;

@@ -10,18 +10,19 @@
 
 namespace passthru::vfio {
 
-// This process' memory locking: what VFIO charges pinned guest memory to,
-// unless the process has CAP_IPC_LOCK.
+// This process's locked memory. VFIO counts pinned guest memory against the
+// limit unless the process has CAP_IPC_LOCK.
 struct LockedMemory {
-  // Absent where procfs did not tell.
-  std::optional<uint64_t> limit;   // RLIMIT_MEMLOCK, soft; bytes.
-  std::optional<uint64_t> locked;  // VmLck; bytes.
+  // Absent if they could not be read from procfs.
+  std::optional<uint64_t> limit;   // Soft RLIMIT_MEMLOCK in bytes.
+  std::optional<uint64_t> locked;  // VmLck in bytes.
 };
 
-// From /proc/self/limits and /proc/self/status.
+// Reads /proc/self/limits and /proc/self/status. An unlimited limit is the
+// largest uint64_t.
 LockedMemory ReadLockedMemory(kernel::Syscalls* syscalls);
 
-// Why pinning another `size` bytes failed with ENOMEM, and what to do.
+// Says why pinning another `size` bytes failed with ENOMEM and what to do.
 std::string DescribeLockedMemory(const LockedMemory& memory, uint64_t size);
 
 }  // namespace passthru::vfio

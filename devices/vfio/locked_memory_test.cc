@@ -24,7 +24,7 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-// A procfs of two files; each can be read once.
+// A procfs of two files, each of which can be read once per open.
 class Procfs : public kernel::ForwardingSyscalls {
  public:
   Procfs() : ForwardingSyscalls(&linux_) {}

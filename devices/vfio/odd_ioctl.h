@@ -15,8 +15,8 @@
 
 namespace passthru::vfio {
 
-// For tests of answers that no sane kernel gives: every ioctl goes to one
-// function. Counts the calls.
+// A Syscalls for tests of answers that no sane kernel gives. It passes every
+// ioctl to a function of the test and counts the calls.
 class OddIoctl : public kernel::ForwardingSyscalls {
  public:
   using Handler = std::function<kernel::SyscallResult<int>(
@@ -39,16 +39,16 @@ class OddIoctl : public kernel::ForwardingSyscalls {
   int calls_ = 0;
 };
 
-// The `argsz` that a call came with.
+// Returns the `argsz` of a call's argument.
 inline uint32_t Argsz(const uint8_t* argument) {
   uint32_t argsz = 0;
   std::memcpy(&argsz, argument, sizeof(argsz));
   return argsz;
 }
 
-// Answers as the kernel does: `answer` (whose argsz is set to its size) if
-// there is room for it, else only its first `fixed_size` bytes, which then
-// have no `cap_offset` at `cap_offset_at`.
+// Answers an info ioctl as the kernel does. Writes `answer`, with its argsz set
+// to its size, if there is room for it. Otherwise writes only its first
+// `fixed_size` bytes, with 0 as the `cap_offset` at `cap_offset_at`.
 inline kernel::SyscallResult<int> AnswerInfo(std::vector<uint8_t> answer,
                                              size_t fixed_size,
                                              size_t cap_offset_at,

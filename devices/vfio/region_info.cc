@@ -23,8 +23,8 @@
 namespace passthru::vfio {
 namespace {
 
-// struct vfio_region_info_cap_sparse_mmap after its header: u32 nr_areas, u32
-// reserved, then struct vfio_region_sparse_mmap_area[].
+// Parses struct vfio_region_info_cap_sparse_mmap after its header, which is u32
+// nr_areas, u32 reserved and struct vfio_region_sparse_mmap_area[].
 absl::Status ParseSparseMmap(absl::Span<const uint8_t> payload,
                              VfioRegionInfo* region) {
   uint32_t count = 0;
@@ -77,7 +77,7 @@ absl::Status ParseCapabilities(const InfoAnswer<vfio_region_info>& answer,
         region->msix_mappable = true;
         break;
       default:
-        break;  // Others describe what nothing here uses (NVLink).
+        break;  // Nothing here uses the others (NVLink).
     }
   }
   if (!capabilities.malformed.empty()) {
@@ -110,7 +110,7 @@ VfioRegionInfo QueryRegionInfo(kernel::Syscalls* syscalls, int device_fd,
     return region;
   }
   const vfio_region_info& info = answer->info;
-  // Every byte must have a file offset that pread(2) takes.
+  // Every byte must have a file offset that pread(2) accepts.
   constexpr uint64_t kMaxOffset = std::numeric_limits<int64_t>::max();
   if (info.offset > kMaxOffset || info.size > kMaxOffset - info.offset) {
     region.status = absl::DataLossError(absl::StrFormat(
@@ -124,7 +124,7 @@ VfioRegionInfo QueryRegionInfo(kernel::Syscalls* syscalls, int device_fd,
   if ((info.flags & VFIO_REGION_INFO_FLAG_CAPS) != 0) {
     const absl::Status parsed = ParseCapabilities(*answer, &region);
     if (!parsed.ok()) {
-      // Which parts can be mapped is not known, so none is.
+      // The mappable parts are unknown, so none may be mapped.
       region.flags &= ~static_cast<uint32_t>(VFIO_REGION_INFO_FLAG_MMAP);
       region.sparse_areas.reset();
       region.msix_mappable = false;

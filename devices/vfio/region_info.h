@@ -23,9 +23,9 @@ struct RegionArea {
   friend bool operator==(const RegionArea&, const RegionArea&) = default;
 };
 
-// One region of a device (struct vfio_region_info and its capabilities): a
-// BAR, the expansion ROM, the configuration space, or one of the driver's own.
-// A value.
+// One region of a device (struct vfio_region_info and its capabilities), which
+// is a BAR, the expansion ROM, the configuration space, VGA or a region that
+// the driver adds. A value type.
 struct VfioRegionInfo {
   // struct vfio_region_info_cap_type.
   struct Type {
@@ -37,20 +37,21 @@ struct VfioRegionInfo {
 
   uint32_t index = 0;
   uint32_t flags = 0;   // VFIO_REGION_INFO_FLAG_*
-  uint64_t size = 0;    // 0: the device does not have it.
+  uint64_t size = 0;    // In bytes, or 0 if the device does not have it.
   uint64_t offset = 0;  // Within the device's descriptor.
 
-  // VFIO_REGION_INFO_CAP_SPARSE_MMAP: only these areas can be mapped.
+  // The only areas that can be mapped (VFIO_REGION_INFO_CAP_SPARSE_MMAP).
   std::optional<std::vector<RegionArea>> sparse_areas;
-  // VFIO_REGION_INFO_CAP_TYPE: what a device specific region is.
+  // The type of a device specific region (VFIO_REGION_INFO_CAP_TYPE).
   std::optional<Type> type;
-  // VFIO_REGION_INFO_CAP_MSIX_MAPPABLE: pages with the MSI-X table may be
-  // mapped with the rest of the BAR; the kernel does not protect the table.
+  // Whether the pages with the MSI-X table may be mapped too
+  // (VFIO_REGION_INFO_CAP_MSIX_MAPPABLE). The kernel does not protect the table
+  // from a user of the mapping.
   bool msix_mappable = false;
 
-  // Why this region is not, or not wholly, usable. When the kernel refused the
-  // query or answered nonsense, the region keeps its place with size 0; when
-  // only its capabilities are broken it can be read and written, not mapped.
+  // Says why this region is unusable, or usable only in part. If the kernel
+  // refused the query or gave an invalid answer, `size` is 0. A region of which
+  // only the capabilities are invalid can be read and written but not mapped.
   absl::Status status;
 
   bool exists() const { return size != 0; }
@@ -58,19 +59,20 @@ struct VfioRegionInfo {
   bool writable() const { return (flags & VFIO_REGION_INFO_FLAG_WRITE) != 0; }
   bool mappable() const { return (flags & VFIO_REGION_INFO_FLAG_MMAP) != 0; }
 
-  // What can be mapped: the sparse areas, or else the whole of a mappable
-  // region, or nothing.
+  // Returns the areas that can be mapped. These are the sparse areas or, if the
+  // kernel lists none, the whole region. There are none if mappable() is false.
   std::vector<RegionArea> MapAreas() const;
 };
 
-// VFIO_DEVICE_GET_REGION_INFO of region `index` of the device behind
-// `device_fd`. Whatever goes wrong is in the result's status: regions are
-// named by index, so one that fails must not shift the others. `device` is for
-// messages.
+// Calls VFIO_DEVICE_GET_REGION_INFO for region `index` of the device behind
+// `device_fd`. The result's status holds any failure, because regions are named
+// by index and one that fails must not shift the others. `device` is the
+// device's name for messages.
 VfioRegionInfo QueryRegionInfo(kernel::Syscalls* syscalls, int device_fd,
                                uint32_t index, std::string_view device);
 
-// "BAR 0", "expansion ROM", "configuration space", "region 12".
+// Returns a name for messages, such as "BAR 0", "expansion ROM", "configuration
+// space" or "region 12".
 std::string RegionName(uint32_t index);
 
 }  // namespace passthru::vfio

@@ -30,7 +30,7 @@ constexpr uint32_t kReadWriteMap = VFIO_REGION_INFO_FLAG_READ |
                                    VFIO_REGION_INFO_FLAG_WRITE |
                                    VFIO_REGION_INFO_FLAG_MMAP;
 
-// An answer of VFIO_DEVICE_GET_REGION_INFO, piece by piece.
+// Builds an answer of VFIO_DEVICE_GET_REGION_INFO piece by piece.
 class Answer {
  public:
   Answer() {
@@ -42,7 +42,7 @@ class Answer {
 
   vfio_region_info& info() { return info_; }
 
-  // Begins a capability; what is appended follows its header.
+  // Begins a capability. Append() adds to its payload.
   Answer& Capability(uint16_t id) {
     const uint32_t offset =
         static_cast<uint32_t>(sizeof(vfio_region_info) + tail_.size());
@@ -150,7 +150,7 @@ TEST(QueryRegionInfoTest, SparseWithoutAreasMeansNothingCanBeMapped) {
 TEST(QueryRegionInfoTest, CapabilitiesAfterTheFirstAreRead) {
   const VfioRegionInfo region =
       Answer()
-          .Capability(77)  // One that nobody knows.
+          .Capability(77)  // An unknown capability.
           .Append(uint64_t{0})
           .Capability(VFIO_REGION_INFO_CAP_TYPE)
           .Append(uint32_t{0x80008086})
@@ -162,8 +162,8 @@ TEST(QueryRegionInfoTest, CapabilitiesAfterTheFirstAreRead) {
   EXPECT_TRUE(region.msix_mappable);
 }
 
-// Nothing that is wrong with capabilities may lead to mapping what must not
-// be, or take reading and writing away.
+// Invalid capabilities must not make anything mappable, and must not keep the
+// region from being read and written.
 void ExpectReadWriteOnly(const VfioRegionInfo& region, const char* why) {
   EXPECT_THAT(region.status,
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr(why)));
@@ -186,7 +186,7 @@ TEST(QueryRegionInfoTest, ChainThatLeavesTheAnswerIsNotMapped) {
 
 TEST(QueryRegionInfoTest, ChainThatLoopsIsNotMapped) {
   Answer answer;
-  // The only capability, at offset 32, is followed by itself.
+  // The only capability is at offset 32 and points to itself.
   answer.Append(vfio_info_cap_header{
       .id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, .version = 1, .next = 32});
   answer.info().flags |= VFIO_REGION_INFO_FLAG_CAPS;

@@ -116,8 +116,8 @@ absl::Status VfioContainer::UnmapDma(memory::Iova iova, uint64_t size) {
   const SyscallResult<int> unmapped =
       syscalls_->Ioctl(container_.get(), VFIO_IOMMU_UNMAP_DMA, unmap.data());
   if (!unmapped.ok()) return ErrnoError(unmapped.error, what);
-  // A hole is a success with fewer bytes: what the caller believes mapped and
-  // what is are no longer the same.
+  // If the range has holes, the kernel succeeds but returns a smaller size. The
+  // caller's record of its mappings is then wrong.
   if (unmap.header().size != size) {
     return absl::DataLossError(
         absl::StrFormat("%s: only 0x%x bytes were mapped", what,
@@ -172,7 +172,8 @@ absl::Status VfioContainer::DetachGroup(int group_fd, uint32_t group) {
   absl::MutexLock attach_lock(&attach_mutex_);
   const SyscallResult<int> detached =
       syscalls_->Ioctl(group_fd, VFIO_GROUP_UNSET_CONTAINER, nullptr);
-  // The descriptor is closed next, which detaches for certain.
+  // The group is detached in any case, because its owner closes the descriptor
+  // next.
   {
     absl::MutexLock lock(&mutex_);
     --groups_;

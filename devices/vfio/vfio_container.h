@@ -18,38 +18,42 @@
 
 namespace passthru::vfio {
 
-// One /dev/vfio/vfio: an I/O address space that the devices of all its groups
-// share (VFIO type 1 v2). A VM without a virtual IOMMU needs one.
+// One open /dev/vfio/vfio, which is an I/O address space that the devices of
+// all its groups share (VFIO type 1 v2). A VM without a virtual IOMMU needs one
+// container.
 //
-// The kernel gives it an IOMMU with its first group and takes that away, with
-// all mappings, when the last group leaves.
+// The container has an IOMMU only while it has groups. When the last group is
+// detached, the kernel removes the IOMMU and all mappings.
 //
 // Thread-safe.
 class VfioContainer {
  public:
-  // Opens it, and checks the API version and that type1v2 is there.
+  // Opens a container and checks its API version and that it supports type1v2.
   static absl::StatusOr<std::shared_ptr<VfioContainer>> Create(
       kernel::Syscalls* syscalls, const VfioPaths& paths = {});
 
-  // What the IOMMU can do, asked of the kernel now. FailedPrecondition while
-  // there is no group.
+  // Queries the limits of the IOMMU from the kernel. This, MapDma() and
+  // UnmapDma() return FailedPrecondition while the container has no group.
   absl::StatusOr<IommuInfo> QueryInfo() const;
 
-  // The same as it was when a group was last attached; of no use before.
+  // Returns a snapshot of QueryInfo() from the time the last group was
+  // attached. Meaningless before the first.
   IommuInfo info() const;
 
-  // VFIO_IOMMU_MAP_DMA: devices reach the `size` bytes at `host` at `iova`. The
-  // kernel pins them, so this takes time and counts against RLIMIT_MEMLOCK. All
-  // three are multiples of IommuInfo::min_page_size.
+  // Maps the `size` bytes at `host` so that devices can access them at `iova`
+  // (VFIO_IOMMU_MAP_DMA). The kernel pins them, which takes time and counts
+  // against RLIMIT_MEMLOCK. `iova`, `size` and `host` must be multiples of
+  // IommuInfo::min_page_size.
   absl::Status MapDma(memory::Iova iova, uint64_t size, void* host, bool read,
                       bool write);
 
-  // VFIO_IOMMU_UNMAP_DMA, and a check that the kernel unmapped all of it. Whole
-  // mappings only.
+  // Unmaps a range that consists of whole mappings (VFIO_IOMMU_UNMAP_DMA).
+  // Returns DataLoss if the kernel unmapped less.
   absl::Status UnmapDma(memory::Iova iova, uint64_t size);
 
-  // For VfioGroup: VFIO_GROUP_SET_CONTAINER and, for the first one,
-  // VFIO_SET_IOMMU; and the reverse. `group` is its number, for messages.
+  // For VfioGroup. AttachGroup() calls VFIO_GROUP_SET_CONTAINER and, for the
+  // first group, VFIO_SET_IOMMU. DetachGroup() calls
+  // VFIO_GROUP_UNSET_CONTAINER. `group` is the group's number, for messages.
   absl::Status AttachGroup(int group_fd, uint32_t group);
   absl::Status DetachGroup(int group_fd, uint32_t group);
 
@@ -65,7 +69,7 @@ class VfioContainer {
   kernel::Syscalls* const syscalls_;
   const kernel::FileDescriptor container_;
 
-  // Held over attaching and detaching, not over mapping.
+  // Held while attaching and detaching, but not while mapping.
   absl::Mutex attach_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   mutable absl::Mutex mutex_;
   uint32_t groups_ ABSL_GUARDED_BY(mutex_) = 0;

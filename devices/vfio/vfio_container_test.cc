@@ -217,7 +217,7 @@ TEST_F(VfioContainerTest, FailedIommuInfoLeavesTheGroupOut) {
   const std::shared_ptr<VfioContainer> container = OpenContainer();
   EXPECT_EQ(ErrnoOf(VfioGroup::Open(container, 7).status()), ENOMEM);
   EXPECT_EQ(kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
-  // And nothing is in the way of another try.
+  // A second attempt succeeds.
   EXPECT_THAT(VfioGroup::Open(container, 7), IsOk());
 }
 

@@ -31,13 +31,13 @@
 namespace passthru::vfio {
 namespace {
 
-// vfio-pci has 9 regions and 5 interrupt types, drivers add a few.
+// vfio-pci has 9 regions and 5 interrupt types, and its variants add a few.
 constexpr uint32_t kMinRegions = VFIO_PCI_CONFIG_REGION_INDEX + 1;
 constexpr uint32_t kMaxRegions = 256;
 constexpr uint32_t kMinIrqs = VFIO_PCI_MSIX_IRQ_INDEX + 1;
 constexpr uint32_t kMaxIrqs = 64;
 
-// A conventional PCI device has 256 bytes, PCI Express 4096.
+// A conventional PCI device has 256 bytes, and a PCI Express device has 4096.
 constexpr uint64_t kMinConfigSize = 256;
 
 }  // namespace
@@ -88,8 +88,9 @@ absl::Status VfioDevice::Query() {
                         what, info.num_irqs, kMinIrqs, kMaxIrqs));
   }
   flags_ = info.flags;
-  // EINVAL: it has no such region or interrupt. After any other failure nobody
-  // knows, and a guest with half a device is worse off than with none.
+  // EINVAL means that the device has no such region or interrupt. After any
+  // other errno this is unknown, and half a device is worse for a guest than
+  // none.
   const auto is_unknown = [](const absl::Status& status) {
     const int error = kernel::ErrnoOf(status);
     return error != 0 && error != EINVAL;

@@ -25,33 +25,40 @@
 
 namespace passthru::vfio {
 
-// One host PCI device in VFIO's hands: its regions, its interrupts, its
-// resets. Every method is a system call or few, and a failure names device,
-// call and value, with the kernel's errno (kernel::ErrnoOf()).
+// One host PCI device that is bound to VFIO, with its regions, interrupts and
+// resets. Each method makes one system call or a few. A failure names device,
+// call and values, and carries the kernel's errno (kernel::ErrnoOf()).
 //
-// What the device and the kernel answer is checked where it bounds something
-// here: a region or capability that makes no sense is marked, not believed.
+// Sizes and counts that the device and the kernel return are checked before
+// use. A region or capability that makes no sense is marked as such
+// (VfioRegionInfo::status).
 //
-// Closing the last descriptor of a device makes the kernel disable its
-// interrupts and reset it. Immutable after Open(), and so thread-safe; two
-// accesses to the same register race as they would on hardware.
+// When the last descriptor of a device is closed, the kernel disables its
+// interrupts and resets it.
+//
+// Thread-safe, because it is immutable after Open(). Two accesses to the same
+// register race as they would on hardware.
 class VfioDevice {
  public:
+  // Opens the device and queries all its regions and interrupts. Fails if a
+  // query fails with an errno other than EINVAL, which means that the device
+  // has no such region or interrupt.
   static absl::StatusOr<std::unique_ptr<VfioDevice>> Open(
       std::shared_ptr<VfioGroup> group, pci::Bdf address);
 
   pci::Bdf address() const { return address_; }
-  // "0000:01:00.0".
+  // Returns the address as text, such as "0000:01:00.0".
   const std::string& name() const { return name_; }
 
-  // struct vfio_device_info: VFIO_DEVICE_FLAGS_*. can_reset() is whether
-  // Reset() is worth trying.
+  // Return the flags of struct vfio_device_info (VFIO_DEVICE_FLAGS_*) and
+  // whether they say that the device supports Reset().
   uint32_t flags() const { return flags_; }
   bool can_reset() const { return (flags_ & VFIO_DEVICE_FLAGS_RESET) != 0; }
 
-  // By index, VFIO_PCI_*_REGION_INDEX and on: those of index 0 to
-  // region_count() - 1 whether or not their query succeeded. Beyond, and for
-  // irq() likewise, an absent one.
+  // Return a region by its VFIO_PCI_*_REGION_INDEX or driver-specific index,
+  // and an interrupt type by its VFIO_PCI_*_IRQ_INDEX. Every index below
+  // region_count() or irq_count() has an entry, also if its query failed. For
+  // other indices they return an entry whose exists() is false.
   uint32_t region_count() const {
     return static_cast<uint32_t>(regions_.size());
   }
@@ -61,63 +68,73 @@ class VfioDevice {
 
   // --- Regions. ---
 
-  // All of `data` at `offset` of a region, or an error: OutOfRange outside the
-  // region; Unavailable (EIO) while the device does not decode memory or is in
-  // D3hot; DataLoss when the kernel returns fewer bytes. An access of 1, 2, 4
-  // or 8 aligned bytes reaches the device as one.
+  // Read or write all of `data` at `offset` of a region. They return OutOfRange
+  // outside the region, PermissionDenied if the region cannot be read or
+  // written, Unavailable (EIO) while the device does not decode memory or is in
+  // D3hot, and DataLoss if the kernel transfers too few bytes.
+  //
+  // An aligned access of 1, 2 or 4 bytes reaches the device as one access. One
+  // of 8 bytes to a memory BAR does so only since Linux 6.11, and on x86. Older
+  // kernels split it into two accesses of 4 bytes (vfio_pci_core_do_io_rw()).
   absl::Status ReadRegion(uint32_t index, uint64_t offset,
                           absl::Span<uint8_t> data) const;
   absl::Status WriteRegion(uint32_t index, uint64_t offset,
                            absl::Span<const uint8_t> data) const;
 
   // Maps [offset, offset + size) of a region, shared, with the protection that
-  // the region's flags allow. It must lie in one of its MapAreas(), and
-  // `offset` at a page.
+  // the region's flags allow. The range must lie in one of the region's
+  // MapAreas(), and `offset` must be a multiple of the page size.
   absl::StatusOr<kernel::MappedRegion> MapRegion(uint32_t index,
                                                  uint64_t offset,
                                                  uint64_t size) const;
 
-  // The configuration space. T is uint8_t, uint16_t or uint32_t.
+  // Access the configuration space. T is uint8_t, uint16_t or uint32_t.
   uint64_t config_size() const;
   template <typename T>
   absl::StatusOr<T> ReadConfig(uint16_t offset) const;
   template <typename T>
   absl::Status WriteConfig(uint16_t offset, T value) const;
 
-  // --- Interrupts: VFIO_DEVICE_SET_IRQS on VFIO_PCI_*_IRQ_INDEX `index`. ---
+  // --- Interrupts. ---
+  //
+  // These call VFIO_DEVICE_SET_IRQS. `index` is VFIO_PCI_*_IRQ_INDEX.
 
-  // Vector start + i signals event_fds[i]; -1: nothing. Enables the type if it
-  // is off. Returns 0; or, when the host has too few vectors and nothing was
-  // enabled, how many it has.
+  // Makes vector `start` + i signal event_fds[i], or nothing if that is -1.
+  // Enables the interrupt type if it is off. Returns 0 on success. If the host
+  // has too few vectors, this enables nothing and returns how many it has.
   absl::StatusOr<uint32_t> SetIrqEventFds(
       uint32_t index, uint32_t start, absl::Span<const int> event_fds) const;
-  // Turns the type off. EINVAL when it is off already.
+  // Disables the interrupt type. Fails with EINVAL if it is off already.
   absl::Status DisableIrq(uint32_t index) const;
-  // INTx only.
+  // Mask and unmask INTx. Other types are not supported.
   absl::Status MaskIrq(uint32_t index) const;
   absl::Status UnmaskIrq(uint32_t index) const;
-  // INTx only: a signal of `event_fd` unmasks it, without this process; -1
-  // ends that.
+  // Makes the kernel unmask INTx whenever `event_fd` is signalled, without
+  // involving this process. -1 ends that.
   absl::Status SetUnmaskEventFd(uint32_t index, int event_fd) const;
-  // Loopback: signals the eventfds of these vectors as the device would.
+  // Signals the eventfds of these vectors as the device would (loopback).
+  // Returns InvalidArgument if `count` is 0.
   absl::Status TriggerIrq(uint32_t index, uint32_t start, uint32_t count) const;
-  // VFIO_PCI_ERR_IRQ_INDEX (an uncorrectable error was reported) and
-  // VFIO_PCI_REQ_IRQ_INDEX (the host wants the device back; signalled again
-  // and again until it has it). -1 ends it.
+  // Set the eventfds of VFIO_PCI_ERR_IRQ_INDEX and VFIO_PCI_REQ_IRQ_INDEX. The
+  // kernel signals the first when the device reports an uncorrectable error,
+  // and the second when the host wants the device back. It repeats the request
+  // until the host has the device. -1 removes an eventfd.
   absl::Status SetErrorEventFd(int event_fd) const;
   absl::Status SetRequestEventFd(int event_fd) const;
 
   // --- Resets. ---
 
-  // VFIO_DEVICE_RESET: this function alone. Configuration as the guest sees
-  // it and the wiring of eventfds stay. Unimplemented if the device cannot.
+  // Resets this PCI function alone (VFIO_DEVICE_RESET). The kernel preserves
+  // the configuration space that it shows and the connections to eventfds.
+  // Returns Unimplemented unless can_reset().
   absl::Status Reset() const;
 
-  // VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: the devices that a reset of the slot
-  // or bus takes along. Unimplemented (ENODEV) if there is no such reset.
+  // Returns the devices that a reset of the device's slot or bus resets
+  // (VFIO_DEVICE_GET_PCI_HOT_RESET_INFO). Returns NotFound (ENODEV) if there is
+  // no such reset.
   absl::StatusOr<std::vector<HotResetDevice>> GetHotResetDevices() const;
-  // VFIO_DEVICE_PCI_HOT_RESET; `group_fds` proves that the caller owns the
-  // groups of all of them.
+  // Resets the slot or bus (VFIO_DEVICE_PCI_HOT_RESET). `group_fds` proves that
+  // the caller owns the groups of all devices on it.
   absl::Status HotReset(absl::Span<const int> group_fds) const;
 
   const std::shared_ptr<VfioGroup>& group() const { return group_; }
@@ -128,14 +145,17 @@ class VfioDevice {
   VfioDevice(std::shared_ptr<VfioGroup> group, pci::Bdf address,
              kernel::FileDescriptor device);
 
-  // GET_INFO, and all regions and interrupts; the last step of Open().
+  // Queries the device and all its regions and interrupts, as the last step of
+  // Open().
   absl::Status Query();
-  // "VFIO_DEVICE_RESET on 0000:01:00.0".
+  // Returns the name of a call for messages, such as "VFIO_DEVICE_RESET on
+  // 0000:01:00.0".
   std::string What(const char* call) const;
   absl::Status CheckAccess(uint32_t index, const char* verb, uint64_t offset,
                            uint64_t size) const;
-  // One VFIO_DEVICE_SET_IRQS. `data` follows struct vfio_irq_set when `flags`
-  // say that eventfds do. Returns the ioctl's value.
+  // Calls VFIO_DEVICE_SET_IRQS. `data` holds the eventfds that follow struct
+  // vfio_irq_set, and is empty if `flags` do not say that any follow. Returns
+  // the ioctl's value.
   absl::StatusOr<int> SetIrqs(uint32_t index, uint32_t flags, uint32_t start,
                               uint32_t count,
                               absl::Span<const int32_t> data) const;
@@ -144,7 +164,8 @@ class VfioDevice {
   absl::Status SetOneEventFd(uint32_t index, uint32_t action,
                              int event_fd) const;
 
-  // Before device_: the kernel wants the group open as long as the device is.
+  // Declared before device_, and so destroyed after it. The kernel requires the
+  // group to stay open as long as the device is open.
   const std::shared_ptr<VfioGroup> group_;
   kernel::Syscalls* const syscalls_;
   const pci::Bdf address_;

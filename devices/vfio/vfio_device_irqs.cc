@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// VfioDevice: VFIO_DEVICE_SET_IRQS.
+// Implements the interrupts of VfioDevice.
 
 #include <linux/vfio.h>
 
@@ -69,7 +69,8 @@ absl::Status VfioDevice::SetOneEventFd(uint32_t index, uint32_t action,
 
 absl::StatusOr<uint32_t> VfioDevice::SetIrqEventFds(
     uint32_t index, uint32_t start, absl::Span<const int> event_fds) const {
-  // Also keeps the size of the structure in bounds: count is at most 2048.
+  // This also bounds the size of the structure, because info.count is at most
+  // 2048.
   const VfioIrqInfo& info = irq(index);
   if (event_fds.empty() || start >= info.count ||
       event_fds.size() > info.count - start) {

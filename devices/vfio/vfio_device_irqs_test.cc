@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// VfioDevice: VFIO_DEVICE_SET_IRQS.
+// Tests the interrupts of VfioDevice.
 #include <linux/vfio.h>
 
 #include <cerrno>
@@ -133,7 +133,7 @@ TEST_F(IrqTest, FewerVectorsThanAskedForAreTold) {
       OpenDevice(Plug("nvme", {.msix_vectors_available = 8}), 7);
   const std::vector<int> fds(16, kNone);
   EXPECT_THAT(device->SetIrqEventFds(kMsix, 0, fds), IsOkAndHolds(8));
-  // And nothing was enabled.
+  // EINVAL shows that the kernel enabled nothing.
   EXPECT_EQ(ErrnoOf(device->DisableIrq(kMsix)), EINVAL);
 }
 
@@ -158,7 +158,7 @@ class IntxTest : public IrqTest {
  protected:
   void SetUp() override {
     device_ = OpenDevice(Plug("edu"), 3);
-    // The line is asserted only while the guest has not disabled it.
+    // Clears the INTx disable bit, so that the device can assert the line.
     ASSERT_THAT(device_->WriteConfig<uint16_t>(4, 6), IsOk());
   }
   void SetLine(bool level) {
@@ -177,7 +177,7 @@ TEST_F(IntxTest, IsMaskedWhenItFiresUntilItIsUnmasked) {
   ASSERT_THAT(device_->SetIrqEventFds(kIntx, 0, {event.fd()}), IsOkAndHolds(0));
   SetLine(true);
   EXPECT_THAT(event.Read(), IsOkAndHolds(1));
-  // Still asserted, so that unmasking fires it again.
+  // The line is still asserted, so unmasking signals again.
   EXPECT_THAT(device_->UnmaskIrq(kIntx), IsOk());
   EXPECT_THAT(event.Read(), IsOkAndHolds(1));
   SetLine(false);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// VfioDevice: access to regions.
+// Implements the access to regions of VfioDevice.
 
 #include <linux/vfio.h>
 #include <sys/mman.h>
@@ -28,7 +28,8 @@ namespace {
 
 using kernel::SyscallResult;
 
-// "read of BAR 0 of 0000:01:00.0 at 0x1000 (4 bytes)".
+// Returns an access for messages, such as "read of BAR 0 of 0000:01:00.0 at
+// 0x1000 (0x4 bytes)".
 std::string DescribeAccess(const VfioDevice& device, uint32_t index,
                            const char* verb, uint64_t offset, uint64_t size) {
   return absl::StrFormat("%s of %s of %s at 0x%x (0x%x bytes)", verb,
@@ -45,10 +46,10 @@ absl::Status AccessError(int error, uint32_t index, const std::string& what) {
                                "D3hot), or is gone"));
 }
 
-// Calls `transfer(done)`, which moves bytes from position `done` on, until all
-// `size` are moved. A short count is rare but legal; the rest was not touched,
-// so asking for it is not a second access to the same register. `describe` is
-// for failures: an access that succeeds allocates nothing.
+// Calls `transfer(done)`, which moves bytes from position `done` on, until it
+// has moved all `size` bytes. A short count is rare but legal. The kernel has
+// not touched the rest, so another call does not access a register twice. Only
+// failures call `describe`, so that a successful access allocates nothing.
 template <typename Describe, typename Transfer>
 absl::Status TransferAll(uint32_t index, size_t size, Describe describe,
                          Transfer transfer) {

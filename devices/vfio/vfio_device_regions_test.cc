@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// VfioDevice: access to regions.
+// Tests the access to regions of VfioDevice.
 #include <linux/vfio.h>
 
 #include <array>
@@ -46,7 +46,7 @@ constexpr uint32_t kConfig = VFIO_PCI_CONFIG_REGION_INDEX;
 constexpr uint16_t kCommand = 4;
 constexpr uint16_t kMemoryEnable = 2;
 
-// The edu device: a BAR of 1 MiB that begins with its identification.
+// Tests on the edu device, whose BAR of 1 MiB begins with its identification.
 class RegionAccessTest : public VfioTest {
  protected:
   void SetUp() override { device_ = OpenDevice(Plug("edu"), 3); }
@@ -83,7 +83,7 @@ TEST_F(RegionAccessTest, BarIsReadAndWritten) {
   std::array<uint8_t, 4> bytes = {};
   EXPECT_THAT(device_->ReadRegion(kBar0, 0, absl::MakeSpan(bytes)), IsOk());
   EXPECT_THAT(bytes, ElementsAre(0xed, 0, 0, 1));
-  // The card's liveness register answers with the complement.
+  // The device's liveness register returns the complement of the last write.
   bytes = {1, 2, 3, 4};
   EXPECT_THAT(device_->WriteRegion(kBar0, 4, bytes), IsOk());
   EXPECT_THAT(device_->ReadRegion(kBar0, 4, absl::MakeSpan(bytes)), IsOk());
@@ -158,7 +158,7 @@ TEST_F(RegionAccessTest, OtherErrorsAreTheErrno) {
                         "(0x1 bytes): Bad address"));
 }
 
-// Counts that no kernel returns, and flags as a driver might set them.
+// Tests with counts that no kernel returns and flags that a driver might set.
 class OddRegionTest : public VfioTest {
  protected:
   class OddCounts : public AlteredIoctl {

@@ -66,8 +66,8 @@ TEST_F(VfioDeviceTest, NvmeIsDescribedAsCaptured) {
   EXPECT_EQ(device->irq(VFIO_PCI_INTX_IRQ_INDEX).count, 1u);
 }
 
-// Without VGA the kernel refuses region 8; on a device that is not PCI Express
-// it refuses the error interrupt.
+// The kernel refuses region 8 of a device without VGA. It refuses the error
+// interrupt of a device that is not PCI Express.
 TEST_F(VfioDeviceTest, RefusedQueriesKeepTheirPlace) {
   const std::unique_ptr<VfioDevice> device = OpenDevice(Plug("edu"), 3);
   EXPECT_EQ(device->region(VFIO_PCI_VGA_REGION_INDEX).index,
@@ -80,7 +80,7 @@ TEST_F(VfioDeviceTest, RefusedQueriesKeepTheirPlace) {
 
 TEST_F(VfioDeviceTest, QueryThatFailsDoesNotShiftTheOthers) {
   const pci::Bdf address = Plug("e1000e");
-  // Region 1 of 0, 1, 2, ...
+  // The second query is that of region 1.
   kernel().faults().FailNthOf("VFIO_DEVICE_GET_REGION_INFO", 2, EINVAL);
   const std::unique_ptr<VfioDevice> device = OpenDevice(address, 6);
   EXPECT_EQ(ErrnoOf(device->region(1).status), EINVAL);
@@ -115,7 +115,7 @@ TEST_F(VfioDeviceTest, KeepsItsGroupOpen) {
   EXPECT_EQ(kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 0u);
   device->reset();
   EXPECT_EQ(kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
-  // Not EBUSY, which it would be had the device's descriptor come last.
+  // The call would fail with EBUSY if the device's descriptor were still open.
   EXPECT_EQ(
       kernel().journal().CountWhere([](const journal::JournalEntry& entry) {
         return entry.call.name == "VFIO_GROUP_UNSET_CONTAINER" &&
@@ -124,8 +124,8 @@ TEST_F(VfioDeviceTest, KeepsItsGroupOpen) {
       0u);
 }
 
-// The fixture's leak check is the point: whichever call fails, what was opened
-// before it is given back.
+// Whichever call fails, VfioDevice must release what it opened before. The base
+// class checks for leaks.
 TEST_F(VfioDeviceTest, FailureOfAnyCallLeavesNothing) {
   const pci::Bdf nvme = Plug("nvme");
   size_t failures = 0;
@@ -155,7 +155,7 @@ TEST_F(VfioDeviceTest, FailureOfAnyCallLeavesNothing) {
 
 class OddDeviceTest : public VfioTest {
  protected:
-  // Opens the NVMe controller of a kernel whose ioctls are altered.
+  // Opens the NVMe controller on a kernel whose ioctls `alter` changes.
   absl::Status Open(AlteredIoctl::Alter alter) {
     const pci::Bdf nvme = Plug("nvme");
     AlteredIoctl altered(&kernel(), std::move(alter));
@@ -210,7 +210,7 @@ TEST_F(OddDeviceTest, PlatformDeviceIsRefused) {
 }
 
 TEST_F(OddDeviceTest, RegionsThatTheKernelDoesNotKnowAreMarked) {
-  // As many as are accepted; the kernel refuses those from 9 on.
+  // 256 is the most that Open() accepts. The kernel refuses regions from 9 on.
   EXPECT_THAT(
       OpenWithInfo([](vfio_device_info& info) { info.num_regions = 256; }),
       IsOk());
@@ -281,7 +281,7 @@ TEST_F(VfioDeviceResetTest, HotResetListsTheDeviceItself) {
 
 TEST_F(VfioDeviceResetTest, HotResetIsWhatThePciCoreSays) {
   const std::unique_ptr<VfioDevice> device = OpenDevice(Plug("nvme"), 7);
-  // As measured behind QEMU's root ports.
+  // A real kernel returned this for devices behind QEMU's root ports.
   EXPECT_EQ(ErrnoOf(device->HotReset({device->group()->fd()})), ENOTTY);
 }
 

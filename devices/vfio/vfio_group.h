@@ -15,15 +15,16 @@
 
 namespace passthru::vfio {
 
-// One /dev/vfio/<number>: an IOMMU group, the devices that the hardware cannot
-// keep apart, attached to a container. The kernel lets it be opened once; who
-// passes several devices of one group shares this object (VfioGroupSet).
+// One open /dev/vfio/<number>, attached to a container. It is an IOMMU group,
+// which is a set of devices that the hardware cannot isolate from one another.
+// The kernel allows only one open at a time, so a VMM that passes through
+// several devices of a group must share this object (see VfioGroupSet).
 //
-// Immutable after Open().
+// Thread-safe, because it is immutable after Open().
 class VfioGroup {
  public:
-  // Opens it, checks that it is viable - that no device of it is in a host
-  // driver's hands - and attaches it.
+  // Opens group `number`, checks that it is viable, and attaches it to
+  // `container`. A group is viable if no host driver uses any of its devices.
   static absl::StatusOr<std::shared_ptr<VfioGroup>> Open(
       std::shared_ptr<VfioContainer> container, uint32_t number,
       const VfioPaths& paths = {});
@@ -31,10 +32,11 @@ class VfioGroup {
   VfioGroup(const VfioGroup&) = delete;
   VfioGroup& operator=(const VfioGroup&) = delete;
 
-  // Detaches and closes it. Its devices hold it, so they are closed already.
+  // Detaches and closes the group. Its devices are closed by then, because each
+  // holds a reference to the group.
   ~VfioGroup();
 
-  // VFIO_GROUP_GET_STATUS: VFIO_GROUP_FLAGS_*.
+  // Returns VFIO_GROUP_FLAGS_* from VFIO_GROUP_GET_STATUS.
   absl::StatusOr<uint32_t> GetStatus() const;
 
   uint32_t number() const { return number_; }

@@ -11,7 +11,8 @@
 namespace passthru::vfio {
 
 absl::StatusOr<std::shared_ptr<VfioGroup>> VfioGroupSet::Get(uint32_t number) {
-  // Held over opening: of two callers one opens and the other gets the same.
+  // Held while opening, so that of two concurrent callers one opens the group
+  // and the other gets the same object.
   absl::MutexLock lock(&mutex_);
   std::weak_ptr<VfioGroup>& known = groups_[number];
   if (std::shared_ptr<VfioGroup> open = known.lock()) return open;

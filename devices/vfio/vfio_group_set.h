@@ -16,18 +16,19 @@
 
 namespace passthru::vfio {
 
-// The open groups of a container. A group can be opened once but may hold
-// several devices that are attached and detached on their own: this hands out
-// the same VfioGroup as long as somebody holds it.
+// The open groups of a container. The kernel allows only one open of a group at
+// a time, but a VMM may attach and detach several devices of a group one by
+// one. This class returns the same VfioGroup as long as it is referenced.
 //
-// Thread-safe, but for one thing: who lets go of the last reference to a group
-// finishes that before the same group is asked for again (else EBUSY).
+// Thread-safe. Dropping the last reference to a group must finish before the
+// group is requested again, or Get() fails with EBUSY.
 class VfioGroupSet {
  public:
   explicit VfioGroupSet(std::shared_ptr<VfioContainer> container,
                         VfioPaths paths = {})
       : container_(std::move(container)), paths_(std::move(paths)) {}
 
+  // Returns group `number`. Opens it with VfioGroup::Open() if it is not open.
   absl::StatusOr<std::shared_ptr<VfioGroup>> Get(uint32_t number);
 
   const std::shared_ptr<VfioContainer>& container() const { return container_; }

@@ -12,14 +12,15 @@
 
 namespace passthru::vfio {
 
-// The host vectors of one interrupt type of a device, over
+// The host vectors of one interrupt type of a device, which it sets with
 // VFIO_DEVICE_SET_IRQS.
 //
-// Keeps no state: each call is one system call, serialized by its caller.
+// Keeps no state. Each call is one system call, and callers must serialize
+// them.
 class VfioIrqIndex final : public interrupts::HostVectors {
  public:
-  // `index` is VFIO_PCI_MSI_IRQ_INDEX or VFIO_PCI_MSIX_IRQ_INDEX; `device`
-  // must outlive it.
+  // `index` is VFIO_PCI_MSI_IRQ_INDEX or VFIO_PCI_MSIX_IRQ_INDEX. `device` must
+  // outlive it.
   VfioIrqIndex(const VfioDevice* device, uint32_t index)
       : device_(device), index_(index) {}
 

@@ -6,7 +6,7 @@
 
 namespace passthru::vfio {
 
-// Where this host keeps what VFIO needs.
+// The directories of VFIO's device files and of the PCI devices in sysfs.
 struct VfioPaths {
   std::string dev_vfio = "/dev/vfio";
   std::string sysfs_pci = "/sys/bus/pci/devices";

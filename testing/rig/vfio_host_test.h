@@ -25,8 +25,8 @@
 
 namespace passthru::fake {
 
-// The fixture of this package's component tests: a simulated host, which must
-// have got everything back in the end.
+// The base class of this package's component tests. It has a simulated host and
+// fails a test that leaks any of the host's objects.
 class VfioTest : public testing::Test {
  protected:
   VfioTest() : VfioTest(SimulatedHost::Options()) {}
@@ -38,7 +38,8 @@ class VfioTest : public testing::Test {
     EXPECT_TRUE(leaks.empty()) << leaks;
   }
 
-  // Plugs in the device of testing/fixtures/<name>.textproto.
+  // Plugs in the device of testing/fixtures/<name>.textproto and returns its
+  // address.
   pci::Bdf Plug(const std::string& name, DeviceOptions options = {}) {
     const absl::StatusOr<pci::Bdf> address =
         host_.AddFixture(absl::StrCat("testing/fixtures/", name, ".textproto"),
@@ -61,7 +62,7 @@ class VfioTest : public testing::Test {
     return *std::move(group);
   }
 
-  // With a container of its own.
+  // Opens the device in a new container.
   std::unique_ptr<vfio::VfioDevice> OpenDevice(pci::Bdf address,
                                                uint32_t group) {
     absl::StatusOr<std::unique_ptr<vfio::VfioDevice>> device =
@@ -77,8 +78,8 @@ class VfioTest : public testing::Test {
   SimulatedHost host_;
 };
 
-// The simulated kernel but for what one function changes in an ioctl's answer,
-// after the kernel has given it.
+// A Syscalls that forwards to the simulated kernel and lets a function change
+// the result of each ioctl.
 class AlteredIoctl : public kernel::ForwardingSyscalls {
  public:
   using Alter = std::function<void(unsigned long request, void* argument,
