@@ -24,7 +24,7 @@ namespace {
 
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
 
-// The largest power of two that 64 bits hold.
+// The largest power of two that fits into 64 bits.
 constexpr uint64_t kLargestAlignment = uint64_t{1} << 63;
 
 }  // namespace

@@ -12,14 +12,14 @@
 
 namespace passthru::allocator {
 
-// A range handed out by an AddressAllocator, given back on destruction. It
-// shares the allocator's state, so it may outlive the allocator itself.
+// An address range from an AddressAllocator, which its destructor gives back.
+// It shares the allocator's state, so it may outlive the allocator.
 //
-// Move-only. Thread-compatible; different allocations of one allocator may be
-// destroyed by different threads at once.
+// Move-only. Thread-compatible. Different threads may destroy different
+// allocations of one allocator at the same time.
 class ABSL_MUST_USE_RESULT AddressAllocation {
  public:
-  // Owns nothing; size() is 0.
+  // Owns nothing. size() is 0.
   AddressAllocation() = default;
   AddressAllocation(AddressAllocation&& other) noexcept;
   AddressAllocation& operator=(AddressAllocation&& other) noexcept;
@@ -44,21 +44,21 @@ class ABSL_MUST_USE_RESULT AddressAllocation {
   uint64_t size_ = 0;
 };
 
-// Hands out address ranges from one window (a bridge window, an I/O port
-// range): initial placement of BARs, never an answer to a guest that moves
-// one. No two live allocations overlap.
+// Hands out address ranges from one window, such as a bridge window or a range
+// of I/O ports. It is for the initial placement of BARs, and never for
+// answering a guest that moves one. No two live allocations overlap.
 //
-// Of the gaps in which a request fits, the one whose usable part is the
-// smallest is taken, the lowest one among equals, and in it the lowest aligned
-// address. A request is refused only if no gap can hold it. Both allocation
-// and release are logarithmic in the number of live ranges; see
-// free_ranges.h.
+// Of the gaps that fit a request, Allocate() takes the one with the smallest
+// usable part, and among equals the lowest. Within the gap it takes the lowest
+// aligned address. Allocate() runs out of room only if no gap can hold the
+// request. Allocation and release take logarithmic time in the number of live
+// ranges, except for the first request of a new alignment (see free_ranges.h).
 //
 // Thread-safe.
 class AddressAllocator {
  public:
-  // The window is [base, base + size); its end may be 2^64. `name` appears in
-  // every error message.
+  // Creates an allocator for the window [base, base + size), whose end may be
+  // 2^64. `name` appears in every error message.
   static absl::StatusOr<std::unique_ptr<AddressAllocator>> Create(
       uint64_t base, uint64_t size, std::string name);
 
@@ -66,20 +66,21 @@ class AddressAllocator {
   AddressAllocator& operator=(const AddressAllocator&) = delete;
   ~AddressAllocator();
 
-  // `alignment` is a power of two, or 0 for natural alignment: the size,
-  // rounded up to a power of two. kResourceExhausted when nothing fits.
+  // Allocates `size` bytes at a multiple of `alignment`, which must be a power
+  // of two. 0 means natural alignment, which is the size rounded up to a power
+  // of two. Returns kResourceExhausted if nothing fits.
   absl::StatusOr<AddressAllocation> Allocate(uint64_t size,
                                              uint64_t alignment = 0);
 
-  // Exactly [address, address + size), without regard to alignment.
-  // kOutOfRange when that leaves the window, kAlreadyExists when any byte of
-  // it is taken.
+  // Allocates exactly [address, address + size), whatever its alignment.
+  // Returns kOutOfRange if that leaves the window, and kAlreadyExists if any
+  // byte of it is taken.
   absl::StatusOr<AddressAllocation> AllocateAt(uint64_t address, uint64_t size);
 
   const std::string& name() const;
   uint64_t base() const;
   uint64_t size() const;
-  // Free bytes, and the longest run of them.
+  // Return the number of free bytes, and the length of their longest run.
   uint64_t available() const;
   uint64_t largest_gap() const;
 

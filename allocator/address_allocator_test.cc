@@ -299,7 +299,7 @@ TEST(AddressAllocatorTest, ThreadsShareIt) {
       mine.reserve(kEach);
       for (uint64_t i = 0; i < kEach; ++i) {
         mine.push_back(window->Allocate(0x1000).value());
-        // A second one, at once given back.
+        // Allocates a second range and gives it back at once.
         (void)window->Allocate(0x1000);
       }
     });

@@ -18,31 +18,32 @@
 
 namespace passthru::allocator {
 
-// The gaps between allocations, and for each alignment that was ever asked
-// for, the same gaps by how much of them is usable at that alignment.
+// The gaps between allocations, indexed by address and, for each alignment in
+// use, by how much of each gap is usable at that alignment. An alignment is in
+// use once it has been requested.
 //
-// An index by size alone would not do: it finds gaps that are large enough but
-// in the wrong place, as many as there are. With one index per alignment, each
-// operation is O(log n) for n gaps and a fixed set of alignments, of which
-// there are at most 64, and in a PCI window one for each BAR size. The first
-// request of a new alignment indexes all gaps, O(n log n), once.
+// One index by size would not be enough. A search in it may pass any number of
+// gaps that are large enough but not aligned. With one index per alignment,
+// each operation is O(log n) for n gaps and a fixed set of alignments. There
+// are at most 64 of these, and a PCI window uses one for each BAR size. The
+// first request of a new alignment indexes all gaps once, in O(n log n).
 //
-// `Less` is a parameter so that a test can count comparisons.
+// `Less` is a template parameter so that a test can count comparisons.
 //
 // Thread-compatible.
 template <typename Less = std::less<>>
 class BasicFreeRanges {
  public:
-  // Everything in [first, last] is free.
+  // Starts with all of [first, last] free.
   BasicFreeRanges(uint64_t first, uint64_t last) {
     CHECK_LE(first, last);
     indexes_.push_back({.shift = 0, .gaps = {}});
     Insert(first, last);
   }
 
-  // Takes `size` > 0 bytes at a multiple of 2^shift and returns the lowest of
-  // them; nothing when they do not fit anywhere. Best fit: see
-  // AddressAllocator.
+  // Takes `size` > 0 bytes at a multiple of 2^shift and returns the lowest
+  // address, or std::nullopt if they do not fit anywhere. AddressAllocator
+  // describes which gap it takes.
   std::optional<uint64_t> Take(uint64_t size, unsigned shift) {
     CHECK_GT(size, 0u);
     const Index& index = IndexFor(shift);
@@ -54,8 +55,8 @@ class BasicFreeRanges {
     return first;
   }
 
-  // Takes exactly [first, last] and returns true, or nothing at all when some
-  // of it is not free.
+  // Takes exactly [first, last] and returns true. If some of it is not free,
+  // takes nothing and returns false.
   bool TakeAt(uint64_t first, uint64_t last) {
     auto next = gaps_.upper_bound(first);
     if (next == gaps_.begin()) return false;
@@ -65,8 +66,8 @@ class BasicFreeRanges {
     return true;
   }
 
-  // Gives back [first, last], which was taken, and joins it with the gaps at
-  // either side.
+  // Gives back [first, last], which must have been taken, and joins it with the
+  // gaps on either side.
   void Give(uint64_t first, uint64_t last) {
     const auto next = gaps_.upper_bound(last);
     std::optional<Gap> above, below;
@@ -85,7 +86,8 @@ class BasicFreeRanges {
     Insert(first, last);
   }
 
-  // The size of the largest gap; 2^64 - 1 also for one of 2^64.
+  // Returns the size of the largest gap. A gap of 2^64 bytes counts as one byte
+  // less, so that its size fits.
   uint64_t largest() const {
     const auto& by_extent = indexes_.front().gaps;
     if (by_extent.empty()) return 0;
@@ -101,8 +103,8 @@ class BasicFreeRanges {
   // First and last address.
   using Gap = std::pair<uint64_t, uint64_t>;
 
-  // A gap at one alignment. The extent is the usable size less one, so that
-  // 2^64 bytes have one too.
+  // The usable part of a gap at one alignment. `extent` is its size minus one,
+  // so that a size of 2^64 can be represented.
   struct Usable {
     uint64_t extent = 0;
     uint64_t first = 0;
@@ -123,7 +125,7 @@ class BasicFreeRanges {
     return (address + mask) & ~mask;
   }
 
-  // Nothing when no aligned address is in the gap.
+  // Returns std::nullopt if there is no aligned address in the gap.
   static std::optional<Usable> UsablePart(const Gap& gap, unsigned shift) {
     const std::optional<uint64_t> aligned = AlignUp(gap.first, shift);
     if (!aligned.has_value() || *aligned > gap.second) return std::nullopt;
@@ -164,9 +166,9 @@ class BasicFreeRanges {
     }
   }
 
-  // First address to last address.
+  // Maps the first address of each gap to its last.
   absl::btree_map<uint64_t, uint64_t, Less> gaps_;
-  // The first is that of no alignment.
+  // The first index is the one without alignment.
   std::vector<Index> indexes_;
 };
 

@@ -21,7 +21,7 @@ TEST(FreeRangesTest, TakesTheSmallestGapThatFits) {
   FreeRanges ranges(0, 0xff);
   ASSERT_TRUE(ranges.TakeAt(0x20, 0x2f));
   ASSERT_TRUE(ranges.TakeAt(0x38, 0x3f));
-  // Gaps: 0x20 bytes, 8 bytes, 0xc0 bytes.
+  // The gaps have 0x20, 8 and 0xc0 bytes.
   EXPECT_EQ(ranges.Take(8, 0), 0x30);
   EXPECT_EQ(ranges.Take(8, 0), 0);
 }
@@ -36,8 +36,8 @@ TEST(FreeRangesTest, TakesTheLowestOfEqualGaps) {
 TEST(FreeRangesTest, ChoosesByWhatIsUsableAtTheAlignment) {
   FreeRanges ranges(1, 0x2f);
   ASSERT_TRUE(ranges.TakeAt(0x14, 0x1f));
-  // [1, 0x13] is the larger gap, but only 4 bytes of it are usable at 16, less
-  // than the 16 of [0x20, 0x2f].
+  // [1, 0x13] is the larger gap, but only 4 bytes of it are usable at an
+  // alignment of 16, which is less than the 16 bytes of [0x20, 0x2f].
   EXPECT_EQ(ranges.Take(4, 4), 0x10);
   EXPECT_EQ(ranges.Take(16, 4), 0x20);
   EXPECT_EQ(ranges.Take(1, 4), std::nullopt);
@@ -113,8 +113,8 @@ TEST(FreeRangesDeathTest, GivingBackTwiceIsOurBug) {
   EXPECT_DEATH(ranges.Give(0, 0xf), "given back twice");
 }
 
-// A byte map, searched from one end to the other: what FreeRanges must agree
-// with, address for address.
+// A byte map that is searched from end to end. FreeRanges must agree with it on
+// every address.
 class NaiveRanges {
  public:
   NaiveRanges(uint64_t base, size_t size) : base_(base), taken_(size, false) {}
@@ -237,17 +237,17 @@ struct CountingLess {
   }
 };
 
-// The most comparisons that one operation takes among `live` ranges with as
-// many gaps between them, half of which are large enough for a request but not
-// aligned for it.
+// Returns the largest number of comparisons that one operation makes among
+// `live` ranges. There are as many gaps, half of which are large enough for a
+// request but not aligned for it.
 uint64_t WorstOperation(size_t live) {
   constexpr uint64_t kPage = 0x1000;
   BasicFreeRanges<CountingLess> ranges(0, kMax);
-  // Every third page: gaps of two pages, every other one of which begins at an
-  // odd page.
+  // Takes every third page, which leaves gaps of two pages. Every other gap
+  // begins at an odd page.
   for (uint64_t page = 0; page < live * 3; page += 3)
     EXPECT_TRUE(ranges.TakeAt(page * kPage, page * kPage + kPage - 1));
-  // Index the alignments first.
+  // Indexes the alignments before anything is measured.
   for (unsigned shift : {12, 13, 14, 20}) {
     const std::optional<uint64_t> at = ranges.Take(kPage, shift);
     EXPECT_TRUE(at.has_value());
@@ -282,7 +282,7 @@ TEST(FreeRangesStepsTest, AHundredThousandLiveRangesAreNotScanned) {
   const uint64_t few = WorstOperation(1000);
   const uint64_t many = WorstOperation(100000);
   EXPECT_LT(many, 2000u);
-  // A hundred times the ranges: log2 grows from 10 to 17.
+  // With a hundred times as many ranges, log2 grows from 10 to 17.
   EXPECT_LT(many, 3 * few);
 }
 

@@ -11,9 +11,9 @@
 
 namespace passthru::allocator {
 
-// A global system interrupt: the number by which KVM_IRQFD and the entries of
-// KVM_SET_GSI_ROUTING name one interrupt of a VM. A type of its own, so that
-// it is not mistaken for a vector index or a file descriptor.
+// A global system interrupt, the number by which KVM_IRQFD and the entries of
+// KVM_SET_GSI_ROUTING identify one interrupt of a VM. It is a distinct type so
+// that code cannot mistake it for a vector index or a file descriptor.
 class Gsi {
  public:
   constexpr Gsi() = default;

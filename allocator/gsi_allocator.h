@@ -13,14 +13,14 @@
 
 namespace passthru::allocator {
 
-// One GSI, given back on destruction. May outlive its allocator. Move-only,
-// thread-compatible.
+// One GSI, which its destructor gives back. It may outlive its allocator.
+// Move-only, thread-compatible.
 class GsiAllocation {
  public:
   // Owns nothing.
   GsiAllocation() = default;
 
-  // Meaningful unless empty().
+  // Meaningless if empty().
   Gsi gsi() const { return Gsi(id_.value()); }
   bool empty() const { return id_.empty(); }
   void Release() { id_.Release(); }
@@ -32,19 +32,19 @@ class GsiAllocation {
   IdAllocation id_;
 };
 
-// The GSIs of one VM that are free for MSI routes: those above the pins of the
-// PIC and the IOAPIC, below KVM_CAP_IRQ_ROUTING. Lowest free GSI first, because
-// KVM sizes its routing table by the highest GSI in use
-// (virt/kvm/irqchip.c, kvm_set_irq_routing()).
+// Hands out the GSIs of one VM that are available for MSI routes. These are the
+// ones above the pins of the PIC and the IOAPIC and below KVM_CAP_IRQ_ROUTING.
+// The lowest free GSI comes first, because KVM sizes its routing table by the
+// highest GSI in use (kvm_set_irq_routing() in virt/kvm/irqchip.c).
 //
 // Thread-safe.
 class GsiAllocator {
  public:
-  // Hands out [first, first + count).
+  // Creates an allocator for the GSIs [first, first + count).
   static absl::StatusOr<std::unique_ptr<GsiAllocator>> Create(Gsi first,
                                                               uint32_t count);
 
-  // kResourceExhausted when all are taken.
+  // Returns kResourceExhausted if all are taken.
   absl::StatusOr<GsiAllocation> Allocate();
 
   uint32_t available() const { return ids_->available(); }

@@ -28,8 +28,8 @@ struct IdAllocation::State {
   const uint32_t count;
 
   absl::Mutex mutex;
-  // Ids from first + untouched on were never handed out; of those below, the
-  // free ones are in `returned`.
+  // Ids from first + untouched upwards were never handed out. Of the ids below,
+  // the free ones are in `returned`.
   uint32_t untouched ABSL_GUARDED_BY(mutex) = 0;
   absl::btree_set<uint32_t> returned ABSL_GUARDED_BY(mutex);
 };

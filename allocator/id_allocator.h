@@ -12,8 +12,8 @@
 
 namespace passthru::allocator {
 
-// One id of an IdAllocator, given back on destruction. It shares the
-// allocator's state, so it may outlive the allocator itself. Move-only,
+// One id from an IdAllocator, which its destructor gives back. It shares the
+// allocator's state, so it may outlive the allocator. Move-only,
 // thread-compatible.
 class ABSL_MUST_USE_RESULT IdAllocation {
  public:
@@ -23,7 +23,7 @@ class ABSL_MUST_USE_RESULT IdAllocation {
   IdAllocation& operator=(IdAllocation&& other) noexcept;
   ~IdAllocation();
 
-  // Meaningful unless empty().
+  // Meaningless if empty().
   uint32_t value() const { return value_; }
   bool empty() const { return state_ == nullptr; }
 
@@ -41,13 +41,14 @@ class ABSL_MUST_USE_RESULT IdAllocation {
 };
 
 // Hands out the ids [first, first + count), the lowest free one first, in
-// logarithmic time. What GsiAllocator and MemorySlotAllocator are made of; not
-// for use outside this package, where ids have types.
+// logarithmic time. GsiAllocator and MemorySlotAllocator build on it. Code
+// outside this package uses those two, whose ids have types.
 //
 // Thread-safe.
 class IdAllocator {
  public:
-  // `name` is what an id is called in error messages.
+  // Creates an allocator for [first, first + count). Error messages call an id
+  // by `name`.
   static absl::StatusOr<std::unique_ptr<IdAllocator>> Create(uint32_t first,
                                                              uint32_t count,
                                                              std::string name);
@@ -56,7 +57,7 @@ class IdAllocator {
   IdAllocator& operator=(const IdAllocator&) = delete;
   ~IdAllocator();
 
-  // kResourceExhausted when all are taken.
+  // Returns kResourceExhausted if all are taken.
   absl::StatusOr<IdAllocation> Allocate();
 
   uint32_t available() const;

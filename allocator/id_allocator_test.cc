@@ -145,7 +145,7 @@ TEST(IdAllocatorTest, ThreadsShareIt) {
   constexpr uint32_t kThreads = 4;
   constexpr uint32_t kEach = 500;
   constexpr size_t kKept = size_t{kThreads} * kEach;
-  // One to spare for each thread's temporary.
+  // One spare id for each thread's temporary allocation.
   const auto ids =
       IdAllocator::Create(0, kThreads * (kEach + 1), "GSI").value();
   std::vector<std::vector<IdAllocation>> kept(kThreads);

@@ -11,8 +11,8 @@
 
 namespace passthru::allocator {
 
-// A KVM memory slot: `kvm_userspace_memory_region.slot`, bits 15:0, in address
-// space 0.
+// The number of a KVM memory slot, which is bits 15:0 of
+// `kvm_userspace_memory_region.slot` in address space 0.
 class MemorySlot {
  public:
   constexpr MemorySlot() = default;

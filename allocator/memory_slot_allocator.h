@@ -13,14 +13,14 @@
 
 namespace passthru::allocator {
 
-// One memory slot id, given back on destruction. May outlive its allocator.
-// Move-only, thread-compatible.
+// One memory slot number, which its destructor gives back. It may outlive its
+// allocator. Move-only, thread-compatible.
 class MemorySlotAllocation {
  public:
   // Owns nothing.
   MemorySlotAllocation() = default;
 
-  // Meaningful unless empty().
+  // Meaningless if empty().
   MemorySlot slot() const { return MemorySlot(id_.value()); }
   bool empty() const { return id_.empty(); }
   void Release() { id_.Release(); }
@@ -32,17 +32,18 @@ class MemorySlotAllocation {
   IdAllocation id_;
 };
 
-// The memory slots of one VM that are free, lowest first. A VMM with slots of
-// its own creates it above those; the end is KVM_CAP_NR_MEMSLOTS.
+// Hands out the free memory slots of one VM, the lowest first. A VMM that
+// manages slots itself creates the allocator above them. KVM_CAP_NR_MEMSLOTS is
+// the end of the usable range.
 //
 // Thread-safe.
 class MemorySlotAllocator {
  public:
-  // Hands out [first, first + count).
+  // Creates an allocator for the slots [first, first + count).
   static absl::StatusOr<std::unique_ptr<MemorySlotAllocator>> Create(
       uint32_t count, MemorySlot first = MemorySlot(0));
 
-  // kResourceExhausted when all are taken.
+  // Returns kResourceExhausted if all are taken.
   absl::StatusOr<MemorySlotAllocation> Allocate();
 
   uint32_t available() const { return ids_->available(); }
