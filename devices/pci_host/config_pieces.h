@@ -10,9 +10,9 @@
 
 namespace passthru::pci_host {
 
-// Cuts [offset, offset + length) into naturally aligned pieces of 1, 2 or 4
-// bytes, as few as possible, and calls visit(offset, position, width) for each,
-// low addresses first.
+// Cuts [offset, offset + length) into the fewest naturally aligned pieces of 1,
+// 2 or 4 bytes, and calls visit(offset, position, width) for each piece, low
+// addresses first. `position` counts from the start of the access.
 template <typename Visitor>
 void ForEachConfigPiece(uint64_t offset, size_t length, Visitor visit) {
   for (size_t position = 0; position < length;) {

@@ -17,15 +17,16 @@
 
 namespace passthru::pci_host {
 
-// 4096 bytes that can all be written. Fails the test when an access breaks
-// PciFunction's promise. Thread-compatible.
+// A PCI function with 4096 bytes of configuration space, all of which are
+// writable. It fails the test if an access breaks what PciFunction promises.
+// Thread-compatible.
 class FakePciFunction final : public PciFunction {
  public:
   uint32_t ConfigRead(uint16_t offset, unsigned width) override {
     log.push_back(absl::StrFormat("read 0x%x %u", offset, width));
     Check(offset, width);
     if (during_call) during_call();
-    // The bytes above are the caller's to ignore.
+    // The caller must ignore the bytes above `width`.
     uint32_t value = 0xa5a5a5a5;
     for (unsigned i = 0; i < width; ++i) {
       value &= ~(uint32_t{0xff} << (8 * i));

@@ -16,7 +16,7 @@ namespace {
 constexpr uint16_t kVendor = 0x8086;
 constexpr uint16_t kDevice = 0x29c0;
 
-// PCI Code and ID Assignment 1.11, 1.7: bridge, host bridge.
+// Bridge, and host bridge (PCI Code and ID Assignment 1.11, 1.7).
 constexpr uint8_t kBridgeClass = 0x06;
 constexpr uint8_t kHostBridgeSubClass = 0x00;
 

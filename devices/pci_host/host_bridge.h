@@ -13,11 +13,11 @@
 
 namespace passthru::pci_host {
 
-// The emulated host bridge at 00:00.0, with the ids of Intel's 82G33 memory
-// controller, the one of QEMU's q35. Guests want a host bridge to be there
-// before they believe that a PCI bus is (Linux: pci_sanity_check() in
-// arch/x86/pci/direct.c). It has no BAR, no capability and no effect; only the
-// command register holds what is written to it.
+// The emulated host bridge at 00:00.0. It has the IDs of Intel's 82G33 memory
+// controller, as in QEMU's q35. Guests look for a host bridge before they
+// believe that there is a PCI bus (Linux does so in pci_sanity_check() in
+// arch/x86/pci/direct.c). The bridge has no BAR, no capability and no effect.
+// Only its command register is writable.
 //
 // Thread-safe.
 class HostBridge final : public PciFunction {

@@ -39,14 +39,14 @@ TEST(HostBridgeTest, OnlyTheCommandRegisterCanBeWritten) {
     if (offset == 4 || offset == 5) continue;
     EXPECT_EQ(bridge.ConfigRead(offset, 1), before[offset]) << offset;
   }
-  // INTx disable, SERR, parity, bus master, memory, I/O.
+  // The bits are INTx disable, SERR, parity, bus master, memory and I/O.
   EXPECT_EQ(bridge.ConfigRead(0x04, 2), 0x0547u);
   bridge.ConfigWrite(0x04, {0x02, 0x00});
   EXPECT_EQ(bridge.ConfigRead(0x04, 2), 0x0002u);
 }
 
-// Nothing there: an all-ones header at 0x100 ends a walk of the extended
-// capabilities (as does zero).
+// There is no extended space. An all-ones header at 0x100, like an all-zero
+// one, ends a walk of the extended capabilities.
 TEST(HostBridgeTest, HasNoExtendedSpace) {
   HostBridge bridge;
   EXPECT_EQ(bridge.ConfigRead(0x100, 4), 0xffffffffu);

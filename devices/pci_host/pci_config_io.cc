@@ -40,7 +40,7 @@ pci::Bdf BdfOf(ConfigAddress address, const PciSegment& segment) {
       static_cast<uint16_t>(ConfigAddress::kRoutingId.Get(address)));
 }
 
-// The register that the data port at `offset` stands for.
+// Returns the register that the data port at `offset` accesses.
 uint16_t RegisterOf(ConfigAddress address, uint64_t offset) {
   return static_cast<uint16_t>(
       uint64_t{ConfigAddress::kRegister.Get(address)} * 4 + (offset - kData));

@@ -15,18 +15,19 @@
 
 namespace passthru::pci_host {
 
-// Configuration mechanism #1 (PCI 3.0, 3.2.2.3.2): the ports 0xCF8 to 0xCFF.
-// A dword written to CONFIG_ADDRESS selects a register, CONFIG_DATA is that
-// register's dword, at any width. It reaches the first 256 bytes of each
-// function of segment 0.
+// Configuration mechanism #1 (PCI 3.0, 3.2.2.3.2), which consists of the ports
+// 0xCF8 to 0xCFF. A dword that the guest writes to CONFIG_ADDRESS selects a
+// register. CONFIG_DATA then accesses that register's dword, at any width. The
+// mechanism reaches the first 256 bytes of each function of `segment`.
 //
-// CONFIG_ADDRESS takes part in full dword accesses only; narrower ones are
-// ordinary I/O, here to nobody: they read all ones and change nothing. (A
-// chipset has other registers there: the reset control at 0xCF9. A VMM adds
-// those to its bus with a higher priority.)
+// CONFIG_ADDRESS answers only full dword accesses. Narrower accesses are
+// ordinary I/O, which this device ignores. They read as all ones and change
+// nothing. (A chipset has other registers there, such as the reset control at
+// 0xCF9. A VMM adds those to its bus with a higher priority.)
 //
-// Thread-safe; that nobody else writes CONFIG_ADDRESS in between is the
-// guest's to see to, as on hardware.
+// Thread-safe. As on hardware, the guest must make sure that between its
+// accesses to CONFIG_ADDRESS and CONFIG_DATA no other vCPU writes
+// CONFIG_ADDRESS.
 class PciConfigIo final : public bus::BusDevice {
  public:
   static constexpr uint64_t kPort = 0xcf8;

@@ -26,7 +26,7 @@ using ::testing::IsEmpty;
 constexpr uint16_t kAddress = 0xcf8;
 constexpr uint16_t kData = 0xcfc;
 
-// The ports as a guest reaches them, through a bus.
+// Accesses the ports as a guest does, through a bus.
 class PciConfigIoTest : public testing::Test {
  protected:
   PciConfigIoTest() {
@@ -36,7 +36,7 @@ class PciConfigIoTest : public testing::Test {
     EXPECT_THAT(segment_->Add(pci::Bdf(0, 1, 2, 3), function_), IsOk());
     for (size_t i = 0; i < 4096; ++i)
       function_->bytes[i] = static_cast<uint8_t>(i + (i >> 8));
-    // 0x0e is the segment's to correct.
+    // The segment would correct the header type at 0x0e.
     function_->bytes[0x0e] = 0;
   }
 
@@ -64,8 +64,9 @@ class PciConfigIoTest : public testing::Test {
   bus::Bus ports_{"pio"};
 };
 
-// arch/x86/pci/direct.c, pci_check_type1(): a byte is written to 0xCFB, which
-// must do nothing, then the dword 0x80000000, which must read back.
+// Does what pci_check_type1() in arch/x86/pci/direct.c does. It writes a byte
+// to 0xCFB, which must have no effect, and then the dword 0x80000000, which
+// must read back.
 TEST_F(PciConfigIoTest, LinuxFindsConfigurationMechanismOne) {
   Out(0xcfb, 1, 0x01);
   const uint32_t saved = In(kAddress, 4);
@@ -143,7 +144,8 @@ TEST_F(PciConfigIoTest, NarrowAccessesToTheAddressAreOrdinaryIo) {
   EXPECT_EQ(In(kAddress, 4), kSelect | 0x40);
 }
 
-// A CPU makes two accesses of this; so does what arrives as one.
+// A CPU splits such an access in two. One that arrives whole has the same
+// effect.
 TEST_F(PciConfigIoTest, AnAccessAcrossBothPortsSeesDataOnly) {
   Out(kAddress, 4, kSelect | 0x40);
   EXPECT_EQ(In(0xcfa, 4), 0x4140ffffu);

@@ -18,12 +18,12 @@ namespace passthru::pci_host {
 namespace {
 
 constexpr unsigned kMaxBuses = 256;
-// Address bits 27:12 are the routing ID, 11:0 the register (PCIe 5.0, table
-// 7-1).
+// Address bits 27:12 are the routing ID and bits 11:0 the register (PCIe 5.0,
+// table 7-1).
 constexpr unsigned kFunctionShift = 12;
 
-// Calls visit(bdf, register, position, length) for the part of an access that
-// falls to each function.
+// Calls visit(bdf, register, position, length) for each function that an access
+// touches, with the part of the access that belongs to it.
 template <typename Visitor>
 void ForEachFunction(uint16_t segment, uint64_t offset, size_t length,
                      Visitor visit) {

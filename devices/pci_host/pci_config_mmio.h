@@ -14,20 +14,20 @@
 
 namespace passthru::pci_host {
 
-// The enhanced configuration access mechanism (PCIe 5.0, 7.2.2): 4 KiB of
-// memory for each function of buses 0 to bus_count - 1, 1 MiB for each bus. An
-// access may have any width and alignment: an 8-byte one is two dwords, the
-// lower first.
+// The enhanced configuration access mechanism (PCIe 5.0, 7.2.2). It has 4 KiB
+// of memory for each function of buses 0 to bus_count - 1, which is 1 MiB for
+// each bus. An access may have any width and alignment. An 8-byte access
+// becomes two dword accesses, the lower first.
 //
 // Thread-safe.
 class PciConfigMmio final : public bus::BusDevice {
  public:
   static constexpr uint64_t kBytesPerBus = 1 << 20;
 
-  // `bus_count` is at most 256.
+  // `bus_count` must be 1 to 256.
   PciConfigMmio(std::shared_ptr<PciSegment> segment, unsigned bus_count);
 
-  // How large a range of guest memory to register it for.
+  // The size of the guest memory range for which the VMM registers this device.
   uint64_t size() const { return size_; }
 
   std::string_view name() const override { return "PCI ECAM"; }

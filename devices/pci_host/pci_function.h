@@ -11,20 +11,20 @@ namespace passthru::pci_host {
 
 // The configuration space of one PCI function, as the guest reaches it.
 //
-// PciSegment calls it, from several vCPU threads at once and without a lock.
+// PciSegment calls it from several vCPU threads at once, without a lock.
 // Whatever the guest did, an access that arrives here is 1, 2 or 4 bytes long,
-// naturally aligned and within 4096 bytes: wider and unaligned ones have been
-// cut, as vfio_pci_config_rw_single() in drivers/vfio/pci/vfio_pci_config.c
-// cuts them.
+// naturally aligned and within 4096 bytes. PciSegment has cut wider and
+// unaligned accesses, as vfio_pci_config_rw_single() in
+// drivers/vfio/pci/vfio_pci_config.c does.
 class PciFunction {
  public:
   virtual ~PciFunction() = default;
 
-  // Little-endian in the low `width` bytes of the result; the others are
-  // ignored. What cannot be read reads as all ones.
+  // Returns the value in the low `width` bytes of the result, little-endian.
+  // The caller ignores the other bytes. What cannot be read reads as all ones.
   virtual uint32_t ConfigRead(uint16_t offset, unsigned width) = 0;
 
-  // What cannot be written is dropped.
+  // Writes `bytes`, except for those that cannot be written.
   virtual void ConfigWrite(uint16_t offset,
                            absl::Span<const uint8_t> bytes) = 0;
 };

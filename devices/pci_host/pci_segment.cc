@@ -25,12 +25,13 @@ namespace {
 
 constexpr uint8_t kAbsent = 0xff;
 
-// The device that a function belongs to: its routing ID without bits 2:0.
+// Returns the device that a function belongs to, which is its routing ID
+// without bits 2:0.
 uint16_t SlotOf(pci::Bdf bdf) { return bdf.routing_id() >> 3; }
 
-// Corrects the header type, if it is within the `width` bytes at `offset`. A
-// header type of all ones is that of a function that does not answer, and
-// stays.
+// Corrects the header type if it is within the `width` bytes at `offset`. A
+// header type of all ones comes from a function that does not answer, and stays
+// as it is.
 uint32_t WithMultiFunctionBit(uint32_t value, uint16_t offset, unsigned width,
                               bool multi_function) {
   constexpr uint16_t kRegister = pci::kHeaderType.offset;
@@ -44,16 +45,16 @@ uint32_t WithMultiFunctionBit(uint32_t value, uint16_t offset, unsigned width,
 
 }  // namespace
 
-// One function. Shared with the calls that are in it, so that the gate lives
-// until the last one has left.
+// One function. The calls that are in it share the entry, so the gate lives
+// until the last of them has left.
 struct PciSegment::Entry {
-  // Read inside the gate only; reset when nobody is or will be inside.
+  // Read only inside the gate. Reset when no thread is or will be inside.
   std::shared_ptr<PciFunction> function;
   bus::CallGate gate;
 };
 
-// A call to a function that is there, or entry is null. The call, declared
-// last, ends before the entry is let go.
+// A call to a function, or a null `entry` if there is no function. `call` is
+// declared last so that it ends before the reference to the entry is dropped.
 struct PciSegment::Access {
   std::shared_ptr<Entry> entry;
   bool multi_function = false;
@@ -99,7 +100,8 @@ absl::Status PciSegment::Remove(pci::Bdf bdf) {
     const auto slot = functions_in_slot_.find(SlotOf(bdf));
     if (--slot->second == 0) functions_in_slot_.erase(slot);
   }
-  // As in Bus::Remove(): the function does not die on a thread of its choosing.
+  // As in Bus::Remove(), a thread that is leaving the gate must not be the one
+  // that destroys the function.
   if (removed->gate.WaitForOthers() == 0) removed->function.reset();
   return absl::OkStatus();
 }

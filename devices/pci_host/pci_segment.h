@@ -18,22 +18,21 @@
 
 namespace passthru::pci_host {
 
-// The functions of one PCI segment group by bus, device and function number:
-// what both doors to configuration space, PciConfigIo and PciConfigMmio, lead
-// to.
+// The functions of one PCI segment group, by bus, device and function number.
+// Both ways into configuration space, PciConfigIo and PciConfigMmio, lead here.
 //
-// Whether a device is multi-function depends on what shares its slot, not on
-// what the function was in the host. So bit 7 of the header type (PCI 3.0,
-// 6.2.1) is the segment's: set where a slot holds more than one function,
-// clear otherwise.
+// Whether a device is multi-function depends on the functions that share its
+// slot, and not on the function's place in the host. The segment therefore
+// controls bit 7 of the header type (PCI 3.0, 6.2.1). It sets the bit if a slot
+// holds more than one function and clears it otherwise.
 //
-// Thread-safe. No lock is held while a function is called.
+// Thread-safe. The segment holds no lock while it calls a function.
 class PciSegment {
  public:
   // The size of a function's extended configuration space.
   static constexpr uint16_t kConfigSize = 4096;
 
-  // `number` is the segment group that the Bdfs added here must have.
+  // `number` is the segment group of every Bdf that the caller adds.
   explicit PciSegment(uint16_t number = 0);
   // No access may be in flight.
   ~PciSegment();
@@ -43,31 +42,34 @@ class PciSegment {
 
   uint16_t number() const { return number_; }
 
-  // kInvalidArgument for another segment or no function, kAlreadyExists for a
-  // place that is taken. A guest looks for functions 1 to 7 only where it
-  // found function 0; it is the caller's to put one there.
+  // Adds a function. Returns kInvalidArgument for a null function or a Bdf of
+  // another segment, and kAlreadyExists for a place that is taken. A guest
+  // looks for functions 1 to 7 only if it found function 0, so the caller must
+  // add one there.
   absl::Status Add(pci::Bdf bdf, std::shared_ptr<PciFunction> function);
 
-  // Returns only when no other thread is in a call to the function there. From
-  // within such a call it does not wait for that one. kNotFound for a place
-  // that is empty.
+  // Removes the function at `bdf`. Returns only when no other thread is in a
+  // call to it. From inside such a call, Remove() does not wait for that call.
+  // Returns kNotFound for a place that is empty.
   absl::Status Remove(pci::Bdf bdf);
 
-  // A guest access of any length and alignment to one function's space, cut
-  // into naturally aligned pieces of at most 4 bytes, low addresses first. What
-  // is absent, or beyond kConfigSize, reads as all ones.
+  // Performs a guest access of any length and alignment to one function's
+  // configuration space. It is cut into naturally aligned pieces of at most 4
+  // bytes, low addresses first. Registers of an absent function, and those
+  // beyond kConfigSize, read as all ones and ignore writes.
   void ConfigRead(pci::Bdf bdf, uint16_t offset, absl::Span<uint8_t> data);
   void ConfigWrite(pci::Bdf bdf, uint16_t offset,
                    absl::Span<const uint8_t> data);
 
-  // Where functions are, in order.
+  // Returns the addresses of all functions, in ascending order.
   std::vector<pci::Bdf> Functions() const;
 
  private:
   struct Entry;
   struct Access;
 
-  // Finds the function and enters its gate.
+  // Finds the function and enters its gate. `access` stays empty if there is
+  // none.
   void Enter(pci::Bdf bdf, Access& access);
 
   const uint16_t number_;
@@ -75,7 +77,7 @@ class PciSegment {
   mutable absl::Mutex mutex_;
   absl::btree_map<pci::Bdf, std::shared_ptr<Entry>> entries_
       ABSL_GUARDED_BY(mutex_);
-  // By routing ID without the function number.
+  // The key is the routing ID without the function number.
   absl::flat_hash_map<uint16_t, int> functions_in_slot_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -41,7 +41,7 @@ class PciSegmentTest : public testing::Test {
   }
 
   std::vector<uint8_t> Read(pci::Bdf bdf, uint16_t offset, size_t size) {
-    // Neither what a function answers nor all ones.
+    // This is neither the answer of a function nor all ones.
     std::vector<uint8_t> data(size, 0xee);
     segment_.ConfigRead(bdf, offset, absl::MakeSpan(data));
     return data;
@@ -101,7 +101,7 @@ TEST_F(PciSegmentTest, WhatIsBeyondTheEndReadsAllOnes) {
 
 TEST_F(PciSegmentTest, ASingleFunctionIsNotMultiFunction) {
   const auto nvme = AddFunction(kNvme);
-  nvme->bytes[kHeaderType] = 0x80;  // As in the host it came from.
+  nvme->bytes[kHeaderType] = 0x80;  // As in its host.
   EXPECT_EQ(HeaderType(kNvme), 0x00);
   nvme->bytes[kHeaderType] = 0x81;
   EXPECT_EQ(HeaderType(kNvme), 0x01);
@@ -209,7 +209,8 @@ TEST_F(PciSegmentTest, ASegmentOtherThanZeroHasItsOwnAddresses) {
       IsOk());
 }
 
-// Neither atomic nor locked: a removal that does not wait is a data race.
+// `left` is neither atomic nor locked, so a removal that does not wait is a
+// data race.
 TEST(PciSegmentConcurrencyTest, RemovalWaitsForAccessesInFlight) {
   PciSegment segment;
   const auto function = std::make_shared<FakePciFunction>();
@@ -230,7 +231,7 @@ TEST(PciSegmentConcurrencyTest, RemovalWaitsForAccessesInFlight) {
     EXPECT_THAT(segment.Remove(kNvme), IsOk());
     left_before_removal_ended = left;
   });
-  // It is out of reach while the access is still inside.
+  // The function is out of reach while the access is still inside.
   while (!segment.Functions().empty()) std::this_thread::yield();
   let_go.Notify();
   remover.join();

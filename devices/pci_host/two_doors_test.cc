@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Properties of both ways into configuration space at once, with the ports and
-// ECAM on buses as in a machine.
+// Tests properties of both ways into configuration space at once, with the
+// ports and ECAM on buses as in a machine.
 
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +32,7 @@ using ::absl_testing::IsOk;
 constexpr uint64_t kEcam = 0xe0000000;
 constexpr size_t kStandardSize = 256;
 
-// Random contents and write masks. Thread-safe.
+// A function with random contents and write masks. Thread-safe.
 class RandomFunction final : public PciFunction {
  public:
   explicit RandomFunction(uint64_t seed) : config_(4096) {
@@ -76,7 +76,7 @@ class TwoDoorsTest : public testing::Test {
     EXPECT_THAT(memory_.Add(kEcam, ecam->size(), ecam, 0), IsOk());
   }
 
-  // The first 256 bytes, a byte at a time.
+  // Reads the first 256 bytes, one byte at a time.
   std::vector<uint8_t> ThroughPorts(pci::Bdf bdf) {
     std::vector<uint8_t> bytes(kStandardSize);
     for (size_t i = 0; i < kStandardSize; ++i) {
@@ -91,7 +91,7 @@ class TwoDoorsTest : public testing::Test {
     return bytes;
   }
 
-  // The same, eight bytes at a time.
+  // Reads the same bytes, eight at a time.
   std::vector<uint8_t> ThroughEcam(pci::Bdf bdf) {
     std::vector<uint8_t> bytes(kStandardSize);
     for (size_t i = 0; i < kStandardSize; i += 8) {
@@ -114,12 +114,12 @@ class TwoDoorsTest : public testing::Test {
   bus::Bus memory_{"mmio"};
 };
 
-// One random access of 1 to 9 bytes, at, around or far from the ports.
+// Makes one random access of 1 to 9 bytes, at or around the ports.
 void RandomPortAccess(bus::Bus& ports, std::mt19937_64& random) {
   std::vector<uint8_t> data(1 + random() % 9);
   for (uint8_t& byte : data) byte = static_cast<uint8_t>(random());
   const uint64_t port = 0xcf0 + random() % 24;
-  // Mostly select something that is there.
+  // Selects a function that is there, in half of the cases.
   if (random() % 2 == 0) {
     static constexpr uint8_t kSelect[][2] = {{0x08, 0}, {0x10, 0},    {0x15, 0},
                                              {0xff, 7}, {0xff, 0xff}, {0, 0}};
@@ -139,7 +139,7 @@ void RandomEcamAccess(bus::Bus& memory, std::mt19937_64& random) {
   for (uint8_t& byte : data) byte = static_cast<uint8_t>(random());
   static constexpr uint64_t kBases[] = {0,       0x8000,   0x10000,
                                         0x15000, 0x7ff000, 0xffff000};
-  // Up to a function's neighbours, and both ends of ECAM.
+  // Reaches a function's neighbours and both ends of ECAM.
   const uint64_t address =
       kEcam + kBases[random() % 6] + random() % 4120 - random() % 16;
   if (random() % 2 == 0)
