@@ -8,9 +8,9 @@
 
 namespace passthru::kvm {
 
-// Gives `vcpu` every CPU feature that KVM supports here: what
-// KVM_GET_SUPPORTED_CPUID answers goes to KVM_SET_CPUID2 as it is. Without any
-// CPUID a vCPU has no long mode. Before the vCPU's first run.
+// Gives `vcpu` every CPU feature that KVM supports on this host. It passes the
+// result of KVM_GET_SUPPORTED_CPUID to KVM_SET_CPUID2 unchanged. A vCPU without
+// CPUID has no long mode. Must be called before the vCPU's first Run().
 absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu);
 
 }  // namespace passthru::kvm

@@ -30,7 +30,7 @@ using kernel::ErrnoOf;
 using kernel::SyscallResult;
 using testing::ElementsAre;
 
-// The simulated kernel, with a CPU of two CPUID leaves.
+// A kernel whose CPU has two CPUID leaves.
 class CpuidKernel : public kernel::ForwardingSyscalls {
  public:
   using ForwardingSyscalls::ForwardingSyscalls;

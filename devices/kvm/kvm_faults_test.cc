@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Each system call of this package failing in turn.
+// Fails each system call of this package in turn.
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -27,7 +27,7 @@ namespace {
 
 using absl_testing::IsOk;
 
-// Makes a VM with a bit of everything, up to the first failure.
+// Creates a VM and uses most of this package, until a call fails.
 absl::Status UseKvm(fake::FakeKernel& kernel) {
   const auto vm = KvmVm::Create(&kernel);
   if (!vm.ok()) return vm.status();

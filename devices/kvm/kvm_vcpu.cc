@@ -68,8 +68,9 @@ void KvmVcpu::RequestImmediateExit() {
 absl::StatusOr<VcpuExit> KvmVcpu::Run() {
   const SyscallResult<int> result = syscalls_->IoctlInt(fd(), KVM_RUN, 0);
   if (result.error == EINTR || result.error == EAGAIN) {
-    // The request is answered. One that comes in just now is too: who makes it
-    // looks at its own condition after an InterruptedExit.
+    // This InterruptedExit answers the request. It also answers a request that
+    // arrives just now, because the caller looks for pending work only after
+    // Run() returns.
     std::atomic_ref<uint8_t>(run().immediate_exit).store(0);
     return InterruptedExit{};
   }
@@ -100,7 +101,7 @@ absl::StatusOr<VcpuExit> KvmVcpu::Run() {
 }
 
 absl::StatusOr<VcpuExit> KvmVcpu::DecodeIo() const {
-  // A copy, so that what is checked is what is used.
+  // Copies the shared structure, so that the checked values are those used.
   const auto io = run().io;
   const uint64_t bytes = uint64_t{io.size} * io.count;
   if ((io.size != 1 && io.size != 2 && io.size != 4) || io.count == 0 ||

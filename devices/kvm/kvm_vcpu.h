@@ -17,25 +17,28 @@
 
 namespace passthru::kvm {
 
-// One virtual CPU: its descriptor and the `struct kvm_run` that is shared with
-// the kernel.
+// One virtual CPU. It owns the vCPU's descriptor and the `struct kvm_run` that
+// it shares with the kernel.
 //
-// Thread-compatible: KVM wants a vCPU's ioctls from one thread at a time. Only
-// RequestImmediateExit() may be called from any thread, or a signal handler.
+// Thread-compatible, because KVM wants a vCPU's ioctls from one thread at a
+// time. Only RequestImmediateExit() may be called from any thread or from a
+// signal handler.
 class KvmVcpu {
  public:
-  // `vm` must outlive it.
+  // Creates vCPU `id` of `vm`, which must outlive it. Returns
+  // FailedPrecondition if KVM lacks KVM_CAP_IMMEDIATE_EXIT.
   static absl::StatusOr<std::unique_ptr<KvmVcpu>> Create(KvmVm* vm,
                                                          unsigned id);
 
-  // KVM_RUN: the guest, until it needs the VMM. A failure is one of the
-  // kernel's (kernel::ErrnoOf()); EFAULT means that the guest touched a slot
-  // with nothing behind it.
+  // Runs the guest with KVM_RUN until it needs the VMM. A failure has the
+  // kernel's errno (kernel::ErrnoOf()). EFAULT means that the guest accessed a
+  // memory slot without host memory. Returns DataLoss if lengths or offsets in
+  // `struct kvm_run` are invalid.
   absl::StatusOr<VcpuExit> Run();
 
-  // Makes the next Run() return InterruptedExit without entering the guest,
-  // after it has completed the access of the last exit. A Run() that is in the
-  // guest already notices only if a signal interrupts its thread as well.
+  // Makes the next Run() complete the access of the last exit and then return
+  // InterruptedExit without entering the guest. A Run() that is already in the
+  // guest notices the request only if a signal also interrupts its thread.
   void RequestImmediateExit();
 
   absl::StatusOr<kvm_regs> GetRegs() const;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvmVcpu against a kernel: see kvm_test_backend.h. Each guest is there twice:
-// as real-mode code, and as the same thing said to a fake vCPU.
+// Tests KvmVcpu against a kernel (see kvm_test_backend.h). Each guest exists as
+// real-mode code and as an equivalent program for a simulated vCPU.
 #include <linux/kvm.h>
 #include <sys/mman.h>
 
@@ -57,7 +57,7 @@ class KvmVcpuContractTest : public KvmContractTest {
 
   uint8_t* ram() { return static_cast<uint8_t*>(ram_.data()); }
 
-  // Makes vCPU 0 with this guest.
+  // Creates vCPU 0 with this guest.
   void Boot(const std::vector<uint8_t>& code, guest::GuestProgram program) {
     absl::StatusOr<std::unique_ptr<KvmVcpu>> vcpu = KvmVcpu::Create(&vm(), 0);
     ASSERT_THAT(vcpu, IsOk());
@@ -71,7 +71,7 @@ class KvmVcpuContractTest : public KvmContractTest {
     ASSERT_THAT(sregs, IsOk());
     sregs->cs.base = 0;
     sregs->cs.selector = 0;
-    sregs->ds.base = 0xf0000;  // Where there is no memory.
+    sregs->ds.base = 0xf0000;  // There is no memory at this address.
     sregs->ds.selector = 0xf000;
     ASSERT_THAT(vcpu_->SetSregs(*sregs), IsOk());
     kvm_regs regs = {};
@@ -80,7 +80,7 @@ class KvmVcpuContractTest : public KvmContractTest {
     ASSERT_THAT(vcpu_->SetRegs(regs), IsOk());
   }
 
-  // The next exit that is not an interruption.
+  // Returns the next exit other than InterruptedExit.
   VcpuExit Run() {
     for (;;) {
       absl::StatusOr<VcpuExit> exit = vcpu_->Run();
@@ -251,7 +251,8 @@ TEST_F(KvmVcpuContractTest, HaltWithoutAnIrqchipExits) {
   EXPECT_TRUE(std::holds_alternative<HaltExit>(Run()));
 }
 
-// em_outs() of KVM's emulator: count is 1 in each exit.
+// KVM's emulator writes one item at a time (em_out()), so `count` is 1 in each
+// exit.
 TEST_F(KvmVcpuContractTest, RepeatedPortWriteIsAnExitForEachItem) {
   Boot(
       {

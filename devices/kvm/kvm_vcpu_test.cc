@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What KvmVcpu makes of each answer of KVM_RUN, sane and not. That real guests
-// cause them is tested in kvm_vcpu_contract_test.cc.
+// Tests how KvmVcpu handles each result of KVM_RUN, valid and invalid. The test
+// that real guests cause these results is kvm_vcpu_contract_test.cc.
 #include "passthru/devices/kvm/kvm_vcpu.h"
 
 #include <linux/kvm.h>
@@ -39,7 +39,7 @@ using testing::HasSubstr;
 
 constexpr size_t kRunSize = 12288;
 
-// A vCPU whose KVM_RUN is a function of the test's.
+// A KVM whose KVM_RUN calls a function of the test.
 class OddKvm : public kernel::ForwardingSyscalls {
  public:
   OddKvm() : ForwardingSyscalls(&linux_), memory_(kRunSize / 8) {}

@@ -19,7 +19,7 @@
 namespace passthru::kvm {
 namespace {
 
-// KVM_DEV_VFIO_GROUP is also called KVM_DEV_VFIO_FILE (Linux 6.5), with the
+// Since Linux 6.5 KVM_DEV_VFIO_GROUP is also called KVM_DEV_VFIO_FILE, with the
 // same numbers.
 absl::Status SetGroup(kernel::Syscalls* syscalls, int device, int group_fd,
                       uint64_t attribute, const char* name) {

@@ -13,19 +13,22 @@
 
 namespace passthru::kvm {
 
-// KVM's VFIO pseudo-device (Documentation/virt/kvm/devices/vfio.rst): tells
-// KVM which VFIO groups belong to the VM, so that it knows of non-coherent DMA
-// and hands itself to the drivers that ask for it. At most one a VM: a second
-// Create() fails (EBUSY) until the first is gone.
+// KVM's VFIO pseudo-device (Documentation/virt/kvm/devices/vfio.rst). It tells
+// KVM which VFIO groups belong to the VM, so that KVM knows of non-coherent DMA
+// and passes itself to the drivers that need it. A VM has at most one such
+// device, so a second Create() fails with EBUSY until the first object is
+// destroyed. A kernel without kvm_vfio_release() (Linux before 6.2) keeps the
+// device until it destroys the VM.
 //
-// Thread-safe. It does not refer to `vm` after Create().
+// Thread-safe.
 class KvmVfioDevice {
  public:
+  // Creates the device of `vm`. The object does not refer to `vm` afterwards.
   static absl::StatusOr<std::unique_ptr<KvmVfioDevice>> Create(KvmVm* vm);
 
-  // KVM_DEV_VFIO_GROUP_ADD and _DEL with a /dev/vfio/<n> descriptor. A group
-  // is removed before its descriptor is closed; KVM forgets the rest when this
-  // object goes.
+  // Adds or removes a group (KVM_DEV_VFIO_GROUP_ADD and _DEL), given its
+  // /dev/vfio/<n> descriptor. Callers must remove a group before they close its
+  // descriptor. When KVM destroys the device, it forgets the remaining groups.
   absl::Status AddGroup(int group_fd);
   absl::Status RemoveGroup(int group_fd);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvmVfioDevice against a kernel: see kvm_test_backend.h.
+// Tests KvmVfioDevice against a kernel (see kvm_test_backend.h).
 #include <cerrno>
 #include <memory>
 #include <utility>
@@ -30,8 +30,8 @@ class KvmVfioDeviceTest : public KvmContractTest {
     if (IsSkipped() || HasFatalFailure()) return;
     absl::StatusOr<std::unique_ptr<KvmVfioDevice>> device =
         KvmVfioDevice::Create(&vm());
-    // Both drivers and both CPU makers have it; some kernels are built
-    // without.
+    // KVM has the device on Intel and on AMD, but some kernels are built
+    // without it.
     if (ErrnoOf(device.status()) == ENODEV) {
       GTEST_SKIP() << "NOT TESTED on this machine: its KVM has no VFIO device";
     }

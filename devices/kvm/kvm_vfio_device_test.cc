@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvmVfioDevice with groups, which the simulated host has. The errors are in
-// kvm_vfio_device_contract_test.cc.
+// Tests KvmVfioDevice with the groups of the simulated host.
+// kvm_vfio_device_contract_test.cc tests its errors.
 #include "passthru/devices/kvm/kvm_vfio_device.h"
 
 #include <fcntl.h>

@@ -36,8 +36,8 @@ using kernel::SyscallResult;
 
 constexpr char kDevKvm[] = "/dev/kvm";
 
-// What every kernel of the last ten years has, and the code here takes for
-// granted.
+// A capability without which this code does not work. Every kernel of the last
+// ten years has all of them.
 struct RequiredCapability {
   int capability;
   const char* name;
@@ -87,7 +87,7 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(
   }
   SyscallResult<int> created;
   do {
-    // A signal can interrupt the creation of the VM's threads.
+    // A signal can interrupt the kernel while it creates the VM's threads.
     created = syscalls->IoctlInt(kvm->get(), KVM_CREATE_VM, 0);
   } while (created.error == EINTR);
   if (!created.ok()) return ErrnoError(created.error, "KVM_CREATE_VM");
@@ -148,7 +148,7 @@ absl::Status KvmVm::CreateIrqchip() {
 
 absl::Status KvmVm::CreatePit() {
   kvm_pit_config config = {};
-  // Port 0x61 too, which guests calibrate their clocks with.
+  // Also emulates port 0x61, with which guests calibrate their clocks.
   config.flags = KVM_PIT_SPEAKER_DUMMY;
   const SyscallResult<int> result =
       syscalls_->Ioctl(fd(), KVM_CREATE_PIT2, &config);

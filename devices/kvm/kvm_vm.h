@@ -23,11 +23,11 @@
 
 namespace passthru::kvm {
 
-// One virtual machine: KVM's VM descriptor and the calls on it. It keeps no
-// state of its own; which slots and routes exist is its users' to know
+// One virtual machine. It owns KVM's VM descriptor and makes calls on it. It
+// keeps no record of slots or routes, which its users must keep track of
 // (KvmSlotListener, interrupts::GsiRouter).
 //
-// Thread-safe: each call is one ioctl.
+// Thread-safe. Each call is one ioctl (VcpuMmapSize() also opens /dev/kvm).
 class KvmVm final : public interrupts::InterruptController {
  public:
   // Opens /dev/kvm, checks the API version and the capabilities that
@@ -35,34 +35,36 @@ class KvmVm final : public interrupts::InterruptController {
   static absl::StatusOr<std::unique_ptr<KvmVm>> Create(
       kernel::Syscalls* syscalls);
 
-  // Takes over the VM descriptor of a VMM that has created its VM itself (it
-  // may hand in a dup(2) of its own). The same capabilities are checked.
+  // Takes over the VM descriptor of a VMM that has created its VM itself. The
+  // VMM may pass a dup(2) of its descriptor. Checks the same capabilities.
   static absl::StatusOr<std::unique_ptr<KvmVm>> Adopt(
       kernel::Syscalls* syscalls, kernel::FileDescriptor vm);
 
-  // KVM_CHECK_EXTENSION of a KVM_CAP_*: 0 if absent, else what that capability
-  // defines.
+  // Calls KVM_CHECK_EXTENSION for a KVM_CAP_*. Returns 0 if KVM lacks the
+  // capability, or else the value that the capability defines.
   absl::StatusOr<int> CheckExtension(int capability) const;
 
-  // KVM_CAP_IRQ_ROUTING: how many entries SetGsiRouting() takes, and the
-  // number of GSIs. KVM_CAP_NR_MEMSLOTS: how many slots there are.
+  // The number of GSIs and of entries that SetGsiRouting() accepts
+  // (KVM_CAP_IRQ_ROUTING), and the number of slots (KVM_CAP_NR_MEMSLOTS).
   uint32_t MaxRoutes() const { return max_routes_; }
   uint32_t MaxSlots() const { return max_slots_; }
 
-  // KVM_CREATE_IRQCHIP: PIC, IOAPIC and local APICs in the kernel. Before the
-  // first vCPU. KVM_CREATE_PIT2 comes after it.
+  // Creates PIC, IOAPIC and local APICs in the kernel (KVM_CREATE_IRQCHIP) and
+  // the timer (KVM_CREATE_PIT2). Call CreateIrqchip() before the first vCPU is
+  // created, and CreatePit() after CreateIrqchip().
   absl::Status CreateIrqchip();
   absl::Status CreatePit();
 
-  // Three pages, and one, below 4 GiB that Intel's VMX needs for real mode on
-  // CPUs without unrestricted guest mode; away from RAM and devices. The
-  // identity map is set before the first vCPU.
+  // Set the addresses of the three pages of the TSS and of the page of the
+  // identity map. Intel's VMX needs them for real mode on CPUs without
+  // unrestricted guest mode. They must lie below 4 GiB and must not overlap RAM
+  // or devices. Set the identity map before the first vCPU is created.
   absl::Status SetTssAddress(memory::GuestAddress address);
   absl::Status SetIdentityMapAddress(memory::GuestAddress address);
 
-  // KVM_SET_USER_MEMORY_REGION. A slot that is in use only moves or stays as
-  // it is: any other change is a deletion first. With `read_only`, a guest
-  // write exits as MMIO.
+  // Sets or deletes a slot (KVM_SET_USER_MEMORY_REGION). Setting a slot that is
+  // in use can only move it to another guest address. Callers must delete it
+  // before any other change. With `read_only`, a guest write exits as MMIO.
   absl::Status SetMemorySlot(allocator::MemorySlot slot,
                              memory::GuestAddress guest, uint64_t size,
                              void* host, bool read_only);
@@ -77,8 +79,8 @@ class KvmVm final : public interrupts::InterruptController {
       absl::Span<const kvm_irq_routing_entry> entries) override;
   absl::Status SignalMsi(const pci::MsiMessage& message) override;
 
-  // For KvmVcpu and KvmVfioDevice: the size of a vCPU's shared mapping
-  // (KVM_GET_VCPU_MMAP_SIZE, a question to /dev/kvm), and what a call needs.
+  // For KvmVcpu and KvmVfioDevice. VcpuMmapSize() returns the size in bytes of
+  // a vCPU's shared mapping. It opens /dev/kvm for KVM_GET_VCPU_MMAP_SIZE.
   absl::StatusOr<size_t> VcpuMmapSize() const;
   kernel::Syscalls* syscalls() const { return syscalls_; }
   int fd() const { return vm_.get(); }
@@ -87,7 +89,7 @@ class KvmVm final : public interrupts::InterruptController {
   KvmVm(kernel::Syscalls* syscalls, kernel::FileDescriptor vm)
       : syscalls_(syscalls), vm_(std::move(vm)) {}
 
-  // Finds out limits and checks capabilities; the last step of creation.
+  // Checks capabilities and reads limits, as the last step of creation.
   absl::Status Initialize();
   absl::Status SetIrqfd(const kvm_irqfd& irqfd, std::string_view what);
 

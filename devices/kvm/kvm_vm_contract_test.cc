@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvmVm against a kernel: see kvm_test_backend.h.
+// Tests KvmVm against a kernel (see kvm_test_backend.h).
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/mman.h>
@@ -62,7 +62,7 @@ TEST_F(KvmVmTest, CapabilitiesAreThereOrZero) {
 }
 
 TEST_F(KvmVmTest, AdoptedVmWorksLikeItsOwn) {
-  // The VM descriptor of a foreign VMM.
+  // Creates a VM as another VMM would.
   const kernel::SyscallResult<int> kvm = syscalls()->Open("/dev/kvm", O_RDWR);
   ASSERT_TRUE(kvm.ok());
   const kernel::SyscallResult<int> foreign =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvmVm: interrupts::InterruptController.
+// Implements interrupts::InterruptController for KvmVm.
 
 #include <linux/kvm.h>
 
@@ -88,8 +88,9 @@ absl::Status KvmVm::SignalMsi(const pci::MsiMessage& message) {
   msi.data = message.data;
   const SyscallResult<int> result =
       syscalls_->Ioctl(fd(), KVM_SIGNAL_MSI, &msi);
-  // That nobody took it is 0, or, as long as no local APIC is enabled, the -1
-  // of kvm_irq_delivery_to_apic(), which arrives here as EPERM.
+  // KVM returns 0 if no local APIC accepts the message. If no local APIC is
+  // enabled, kvm_irq_delivery_to_apic() returns -1, which reads as EPERM here.
+  // Neither is a failure.
   if (!result.ok() && result.error != EPERM) {
     return ErrnoError(result.error,
                       absl::StrFormat("KVM_SIGNAL_MSI(address=0x%x, data=0x%x)",

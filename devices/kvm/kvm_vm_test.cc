@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What KvmVm makes of hosts that cannot do it. The calls themselves are tested
-// in kvm_vm_contract_test.cc.
+// Tests KvmVm on hosts without what it needs. For its calls, see
+// kvm_vm_contract_test.cc.
 #include "passthru/devices/kvm/kvm_vm.h"
 
 #include <linux/kvm.h>
@@ -31,7 +31,7 @@ using kernel::SyscallResult;
 using testing::AllOf;
 using testing::HasSubstr;
 
-// A host that has what it takes, unless a test changes that.
+// A host with everything that KvmVm needs, unless a test changes that.
 class OddHost : public kernel::ForwardingSyscalls {
  public:
   OddHost() : ForwardingSyscalls(&linux_) {}
@@ -67,7 +67,7 @@ class OddHost : public kernel::ForwardingSyscalls {
   int api_version = KVM_API_VERSION;
   int interrupts = 0;
   int vcpu_mmap_size = 12288;
-  int open = 0;  // Descriptors.
+  int open = 0;  // Number of open descriptors.
   std::map<uintptr_t, int> capabilities = {
       {KVM_CAP_USER_MEMORY, 1},    {KVM_CAP_IRQCHIP, 1},
       {KVM_CAP_IRQFD, 1},          {KVM_CAP_SIGNAL_MSI, 1},
@@ -80,7 +80,7 @@ class OddHost : public kernel::ForwardingSyscalls {
 
 class KvmVmCreateTest : public testing::Test {
  protected:
-  // Whatever happens, no descriptor is left.
+  // Every test must leave no descriptor open.
   ~KvmVmCreateTest() override { EXPECT_EQ(host_.open, 0); }
 
   absl::Status Create() { return KvmVm::Create(&host_).status(); }

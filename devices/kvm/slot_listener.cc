@@ -34,8 +34,7 @@ absl::Status KvmSlotListener::OnRemove(const memory::MemoryArea& area) {
   if (found == used_.end()) {
     return absl::NotFoundError(absl::StrCat("no slot holds ", area));
   }
-  // The number goes back to the allocator only once the kernel is done with
-  // it.
+  // The slot returns to the allocator only after the kernel has deleted it.
   if (absl::Status deleted = vm_->DeleteMemorySlot(found->second.slot());
       !deleted.ok()) {
     return deleted;

@@ -16,23 +16,24 @@
 
 namespace passthru::kvm {
 
-// Gives the guest what is in a memory map: one KVM memory slot an area, from
-// an allocator that a VMM with slots of its own shares.
+// A listener that gives the guest the areas of a memory map, each as one KVM
+// memory slot. It takes slots from an allocator, which a VMM that sets slots
+// itself must share.
 //
-// Destroy it after it has been removed from its map: slots that are left are
-// given back to the allocator but stay in the VM.
+// Remove it from its map before destroying it. Otherwise its destructor returns
+// the remaining slots to the allocator although they stay in the VM.
 //
 // Thread-safe.
 class KvmSlotListener final : public memory::MemoryListener {
  public:
-  // Both must outlive it.
+  // `vm` and `slots` must outlive it.
   KvmSlotListener(KvmVm* vm, allocator::MemorySlotAllocator* slots)
       : vm_(vm), slots_(slots) {}
 
   absl::Status OnAdd(const memory::MemoryArea& area) override;
   absl::Status OnRemove(const memory::MemoryArea& area) override;
 
-  // How many slots are in use.
+  // Returns how many slots this listener uses.
   size_t slot_count() const;
 
  private:
@@ -40,7 +41,8 @@ class KvmSlotListener final : public memory::MemoryListener {
   allocator::MemorySlotAllocator* const slots_;
 
   mutable absl::Mutex mutex_;
-  // Areas do not overlap, so the first address names one.
+  // Maps an area's first address to its slot. Areas do not overlap, so the
+  // address is unique.
   absl::flat_hash_map<memory::GuestAddress, allocator::MemorySlotAllocation>
       used_ ABSL_GUARDED_BY(mutex_);
 };

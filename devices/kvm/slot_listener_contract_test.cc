@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// KvmSlotListener against a kernel: see kvm_test_backend.h.
+// Tests KvmSlotListener against a kernel (see kvm_test_backend.h).
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -46,7 +46,7 @@ class KvmSlotListenerTest : public KvmContractTest {
                      .name = "guest memory"});
     ASSERT_THAT(memory, IsOk());
     memory_ = *std::move(memory);
-    // Slots 10 and 11, above those of a VMM's own.
+    // Allocates slots 10 and 11 and leaves those below to the VMM.
     auto slots =
         allocator::MemorySlotAllocator::Create(2, allocator::MemorySlot(10));
     ASSERT_THAT(slots, IsOk());
@@ -72,7 +72,7 @@ TEST_F(KvmSlotListenerTest, AreaTakesASlotAndGivesItBack) {
   EXPECT_THAT(listener_->OnAdd(Area(1)), IsOk());
   EXPECT_EQ(listener_->slot_count(), 1u);
   EXPECT_EQ(slots_->available(), 1u);
-  // The kernel has it: the same place cannot be taken by another slot.
+  // The kernel has the slot and refuses another one at the same place.
   EXPECT_EQ(ErrnoOf(vm().SetMemorySlot(allocator::MemorySlot(0), Area(1).guest,
                                        Area(1).size, memory_.data(), false)),
             EEXIST);
@@ -84,8 +84,8 @@ TEST_F(KvmSlotListenerTest, AreaTakesASlotAndGivesItBack) {
 
 TEST_F(KvmSlotListenerTest, ReadOnlyAreaIsAReadOnlySlot) {
   EXPECT_THAT(listener_->OnAdd(Area(1, /*read_only=*/true)), IsOk());
-  // Setting it again as it is is nothing; as writable it is a change, which
-  // the kernel refuses.
+  // The kernel accepts the slot again unchanged but refuses to make it
+  // writable.
   EXPECT_THAT(vm().SetMemorySlot(allocator::MemorySlot(10), Area(1).guest,
                                  Area(1).size, memory_.data(), true),
               IsOk());
@@ -121,7 +121,7 @@ TEST_F(KvmSlotListenerTest, UnknownAreaIsNotFound) {
 
 TEST_F(KvmSlotListenerTest, FailedRemovalKeepsTheSlotForAnotherTry) {
   ASSERT_THAT(listener_->OnAdd(Area(1)), IsOk());
-  // Somebody deletes the slot behind the listener's back.
+  // Deletes the slot without the listener's knowledge.
   ASSERT_THAT(vm().DeleteMemorySlot(allocator::MemorySlot(10)), IsOk());
   EXPECT_EQ(ErrnoOf(listener_->OnRemove(Area(1))), EINVAL);
   EXPECT_EQ(listener_->slot_count(), 1u);

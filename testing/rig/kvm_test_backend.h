@@ -15,26 +15,29 @@
 
 namespace passthru::fake {
 
-// The kernel that this package's contract tests run on: the fake one, or the
-// one of this machine. The same tests hold on both; that is what makes the
-// fake worth anything. Which it is, is decided by what is linked in.
+// The kernel that this package's contract tests run on, which is either the
+// simulated kernel or that of this machine. A simulated kernel is only worth
+// something if the same tests pass on both. The linked library determines the
+// backend.
 class KvmTestBackend {
  public:
   static std::unique_ptr<KvmTestBackend> Create();
   virtual ~KvmTestBackend() = default;
 
-  // Why nothing can be tested here; empty if it can.
+  // Returns why the tests cannot run on this machine, or "" if they can.
   virtual std::string Unavailable() const { return ""; }
 
   virtual kernel::Syscalls* syscalls() = 0;
 
-  // Whether guests are `code` in memory, to be executed, or a `program`.
+  // Returns whether the kernel executes guest code in memory. If it does not,
+  // guests are programs (see SetGuestProgram()).
   virtual bool executes_code() const = 0;
-  // What vCPU 0 does, on a kernel where guests are programs.
+  // Sets what vCPU 0 does on a kernel where guests are programs. Does nothing
+  // on a kernel that executes code.
   virtual void SetGuestProgram(guest::GuestProgram program) = 0;
 };
 
-// The fixture of all contract tests.
+// The base class of all contract tests.
 class KvmContractTest : public testing::Test {
  protected:
   KvmContractTest() : backend_(KvmTestBackend::Create()) {}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The simulated kernel, which must have got everything back in the end.
+// The simulated kernel. Fails the test if the test leaks any of its objects.
 #include <memory>
 #include <utility>
 
