@@ -13,11 +13,11 @@
 
 namespace passthru::vfio_pci {
 
-// Why a part of a BAR is mapped into the guest or not.
+// Whether a part of a BAR is mapped into the guest and, if it is not, why.
 enum class BarAreaKind : uint8_t {
-  kMapped,         // the guest reaches the device without an exit
+  kMapped,         // the guest accesses the device without an exit
   kIoPorts,        // ports cannot be mapped
-  kSubPage,        // smaller than a page of the host
+  kSubPage,        // the BAR is smaller than a host page
   kNotMappable,    // the kernel does not offer it to mmap
   kOutsideSparse,  // the kernel offers only other parts of the region
   kMsixTable,      // holds the MSI-X table, which is emulated
@@ -26,7 +26,7 @@ enum class BarAreaKind : uint8_t {
 };
 std::string_view Explain(BarAreaKind kind);
 
-// Bytes [offset, offset + size) of a BAR that are treated alike. A plain value.
+// Bytes [offset, offset + size) of a BAR, all treated alike. A plain value.
 struct BarArea {
   uint64_t offset = 0;
   uint64_t size = 0;
@@ -36,11 +36,12 @@ struct BarArea {
   friend bool operator==(const BarArea&, const BarArea&) = default;
 };
 
-// How the whole of `bar` is to be treated, in order of offset, without gaps,
-// neighbours of different kinds; a mapped one lies in one of the region's
-// MapAreas(). `msix` is the device's capability if it has
-// one, shown to the guest or not: the pages that hold its table are never
-// mapped, for through them a guest could aim the device's interrupts.
+// Partitions `bar` into areas that are sorted by offset and leave no gaps.
+// Adjacent areas differ in kind, except mapped ones, which stay as the kernel
+// offers them. Each mapped area lies within one of the region's MapAreas().
+// `msix` is the device's MSI-X capability if it has one, whether or not the
+// guest is shown it. The pages that hold its table are never mapped, because
+// through them a guest could redirect the device's interrupts.
 std::vector<BarArea> PlanBarAreas(
     const pci::Bar& bar, const vfio::VfioRegionInfo& region,
     const std::optional<pci::MsixCapability>& msix, uint64_t page_size);

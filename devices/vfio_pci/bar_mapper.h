@@ -22,65 +22,70 @@
 
 namespace passthru::vfio_pci {
 
-// Where each BAR is to answer, by index: nothing while it does not decode.
+// The address at which each BAR should answer, by index. A BAR that does not
+// decode has none.
 using BarAddresses = std::array<std::optional<uint64_t>, 6>;
 
 // The BARs of one device in the guest's address spaces. Each BAR that decodes
-// is a range of its address space, which traps, and under it the areas that are
-// mapped, as guest memory: where a slot is, the guest does not come to the
-// range. So a slot that is refused degrades to trapping, and nothing else.
+// is a range of its address space whose accesses trap. The areas of the BAR
+// that are mapped are also guest memory, and an access to a memory slot never
+// reaches the range. If a slot is refused, its area traps and everything else
+// works as before.
 //
-// Host mappings are made once, at Create(), and stay: VFIO lets them be made
-// while the device does not decode, and what is touched only while decode is on
-// never faults.
+// The constructor makes the host mappings, which stay until Unmap(). VFIO
+// allows mapping while the device does not decode, and a mapping that is
+// touched only while decode is on never faults.
 //
-// A change has two halves around the write to the device: Retract() what will
-// not be there any more, then the write, then Place() what is there now.
+// The owner changes BARs in three steps. Retract() removes what will no longer
+// be there, then the owner writes to the device, then Place() adds what is
+// there now.
 //
-// Thread-compatible: called under the VM's topology mutex. It calls the address
-// spaces and the guest memory, so no device lock may be held.
+// Thread-compatible. Callers hold the VM's topology mutex. Retract(), Place()
+// and Unmap() call the address spaces and the guest memory, so their callers
+// must not hold a device lock.
 class BarMapper {
  public:
   struct Options {
-    std::string name;  // of memory areas
+    std::string name;  // prefix of the memory areas' names
     kernel::FailureLog* failures = nullptr;
     DeviceRegions* regions = nullptr;
     bus::AddressSpace* mmio = nullptr;
     bus::AddressSpace* pio = nullptr;
     memory::GuestMemory* memory = nullptr;
   };
-  // A BAR, how it is treated (PlanBarAreas()), and what answers its traps.
+  // A BAR, its areas (see PlanBarAreas()), and the handler of its traps.
   struct Bar {
     pci::Bar bar;
     std::vector<BarArea> areas;
     std::shared_ptr<bus::BusDevice> trap;
   };
 
-  // Maps what is to be mapped. What cannot be is trapped instead, so this does
-  // not fail.
+  // Maps the areas of kind kMapped. An area that the kernel refuses to map is
+  // trapped instead, so this does not fail.
   BarMapper(Options options, std::vector<Bar> bars);
   BarMapper(const BarMapper&) = delete;
   BarMapper& operator=(const BarMapper&) = delete;
 
-  // As Unmap().
+  // Calls Unmap().
   ~BarMapper();
 
-  // Takes away every BAR that is not to answer at the address it answers at.
-  // Once this returns, no vCPU is inside. A slot that cannot be deleted is
-  // tried again every time; its memory stays mapped.
+  // Removes every BAR that is not at its desired address. Once this returns, no
+  // vCPU is inside what was removed. Returns the first failure. A slot that
+  // cannot be deleted is retried at every call, and its memory stays mapped.
   absl::Status Retract(const BarAddresses& desired);
 
-  // Puts BARs where they are to answer. An address that makes no sense, as
-  // software passes through while it sizes a BAR, and one that is refused leave
-  // the BAR, or its mapped areas, unplaced. What was refused is tried again
-  // each time: what was in its way may have gone.
+  // Places BARs at their desired addresses. If an address makes no sense (as
+  // happens while software sizes a BAR) or is refused, the BAR, or its mapped
+  // areas, stay unplaced. Every call retries what was refused before, because
+  // the obstacle may no longer exist.
   void Place(const BarAddresses& desired);
 
-  // Retracts all and unmaps. A slot that cannot be deleted even now is left to
-  // the guest memory, with its mapping.
+  // Retracts all BARs and unmaps them. A slot that cannot be deleted even now
+  // is handed to the guest memory together with its mapping.
   absl::Status Unmap();
 
-  // `bars` are the addresses that the registers hold now.
+  // Reports every BAR. `bars` holds the addresses that are in the registers
+  // now.
   std::vector<BarReport> Describe(absl::Span<const pci::Bar> bars) const;
   uint64_t placements() const { return placements_; }
   uint64_t refused() const { return refused_; }
@@ -89,21 +94,22 @@ class BarMapper {
  private:
   struct Area {
     BarArea area;
-    std::shared_ptr<const kernel::MappedRegion> mapping;  // null: trapped
+    std::shared_ptr<const kernel::MappedRegion> mapping;  // null if trapped
     std::optional<memory::AreaId> slot;
-    uint64_t slot_address = 0;  // of the BAR, when the slot was made
+    uint64_t slot_address = 0;  // the BAR's when the slot was made
     std::string refused;
   };
   struct Entry {
     pci::Bar bar;
     std::vector<Area> areas;
     std::shared_ptr<bus::BusDevice> trap;
-    std::optional<uint64_t> address;  // where it answers
+    std::optional<uint64_t> address;  // where the BAR answers
     bus::RangeHandle range;
     std::string problem;
   };
 
-  // Where it is to be, and with nothing left of where it was.
+  // Returns whether the BAR is at its desired address and no slot remains at
+  // an earlier one.
   static bool Stays(const Entry& entry, const BarAddresses& desired);
   void MapAreas(Entry& entry);
   absl::Status RetractEntry(Entry& entry);

@@ -18,15 +18,17 @@
 
 namespace passthru::vfio_pci {
 
-// What a guest access to a BAR comes to where the BAR is not mapped: the
-// emulated MSI-X structures, or the device. An access that crosses the edge
-// between the two is split there; each part reaches the device as one read or
-// write of the guest's width.
+// The handler of guest accesses to the parts of a BAR that are not mapped. It
+// passes them to the emulated MSI-X structures or to the device, and splits an
+// access that crosses the boundary between the two. Each part for the device is
+// one system call. The kernel makes it one access to the device if it is
+// aligned and has 1, 2 or 4 bytes. An aligned part of 8 bytes is one access
+// only since Linux 6.11, and two before (vfio_pci_core_do_io_rw()).
 //
-// Thread-safe; an access to the device takes no lock.
+// Thread-safe. An access to the device takes no lock.
 class BarTrap final : public bus::BusDevice {
  public:
-  // `msix` is null for a device without MSI-X.
+  // `msix` is null if the guest is shown no MSI-X.
   BarTrap(std::string name, pci::BarIndex bar, DeviceRegions* regions,
           kernel::FailureLog* failures, MsixTableTrap* msix)
       : name_(std::move(name)),

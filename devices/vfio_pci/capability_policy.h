@@ -10,11 +10,11 @@
 
 namespace passthru::vfio_pci {
 
-// What the guest gets to see of a capability.
+// How the guest sees a capability.
 enum class CapabilityTreatment : uint8_t {
-  kPass,        // the device's, as far as VFIO lets it through
-  kHide,        // unlinked from its list; its registers read zero
-  kVirtualize,  // present, with registers of ours
+  kPass,        // the device's own, as far as VFIO lets it through
+  kHide,        // unlinked from its list, and its registers read zero
+  kVirtualize,  // present, with emulated registers
 };
 std::string_view Name(CapabilityTreatment treatment);
 
@@ -22,13 +22,16 @@ template <typename Id>
 struct CapabilityRule {
   Id id;
   CapabilityTreatment treatment;
-  std::string_view reason;  // a clause: "virtual functions are the host's"
+  std::string_view reason;  // a clause, e.g. "the link is the host's"
 };
 
-// Which capabilities of a device are passed, hidden or virtualized. An ID
-// without a rule is passed: what vfio-pci itself cannot make safe it hides.
+// The rules for which capabilities of a device are passed, hidden or
+// virtualized. An ID without a rule is passed. No rule applies to a capability
+// that vfio-pci itself hides (vfio_cap_init(), vfio_ecap_init()), because it is
+// in no list. Its bytes stay readable and writable at their offset
+// (vfio_raw_config_read(), vfio_raw_config_write()).
 //
-// Immutable; the rules must outlive it.
+// Immutable. The rules must outlive it.
 class CapabilityPolicy {
  public:
   using StandardRules = absl::Span<const CapabilityRule<pci::CapabilityId>>;
@@ -40,7 +43,7 @@ class CapabilityPolicy {
     std::string_view reason;
   };
 
-  // The rules of this package (capability_policy.cc).
+  // Uses the rules of this package (capability_policy.cc).
   CapabilityPolicy();
   CapabilityPolicy(StandardRules standard, ExtendedRules extended)
       : standard_(standard), extended_(extended) {}

@@ -21,31 +21,33 @@
 
 namespace passthru::vfio_pci {
 
-// A capability of the device and what the shadow makes of it.
+// A capability of the device and how the shadow treats it.
 struct CapabilityView {
   bool extended = false;
   uint16_t id = 0;
   uint16_t offset = 0;
-  uint16_t size = 0;  // bytes that are treated
+  uint16_t size = 0;  // number of bytes treated so
   CapabilityTreatment treatment = CapabilityTreatment::kPass;
   std::string reason;
 };
 
 // The configuration space of a passed-through function as the guest sees it.
-// For every bit it knows whether the value is virtual, kept here, or the
-// device's. Virtual are: identity and other constants, I/O and memory decode of
-// COMMAND, BARs, the expansion ROM, interrupt line and pin, the capability
-// lists, MSI and MSI-X, and whatever the policy hides; the rest is the
-// device's, as VFIO presents it.
+// It knows for every bit whether the value is virtual, which means stored here,
+// or the device's. The virtual bits are identity and other constants, I/O and
+// memory decode of COMMAND, BARs, the expansion ROM, interrupt line and pin,
+// the capability lists, MSI and MSI-X, and whatever the policy hides. All other
+// bits are the device's, as VFIO presents them.
 //
-// A BAR reads back what the guest wrote, whatever became of the placement. The
-// expansion ROM is not there: its register reads 0. The guest's firmware boots
-// from the device's own driver, and an option ROM of the host's platform would
-// run code that expects another machine.
+// A BAR reads back what the guest wrote, whether or not it could be placed
+// there. The expansion ROM is not shown, and its register reads 0. The guest's
+// firmware boots through its own driver for the device, and an option ROM of
+// the host's platform would run code that expects another machine.
 //
-// It makes no system call: it says which bytes an access must take from or give
-// to the device. Hidden capabilities are unlinked, read 0 and swallow writes,
-// for vfio-pci passes their bytes on to the hardware unprotected.
+// The shadow makes no system call. It tells which bytes of an access must be
+// read from the device or written to it. Capabilities that the policy hides are
+// unlinked, read 0 and ignore writes. Capabilities that vfio-pci itself hides
+// are unknown to the shadow, and vfio-pci passes accesses to their bytes on to
+// the hardware unprotected (vfio_raw_config_write()).
 //
 // Thread-compatible.
 class ConfigShadow {
@@ -53,38 +55,38 @@ class ConfigShadow {
   struct Options {
     CapabilityPolicy policy;
     bool on_root_bus = true;
-    // The BARs, as DecodeBars() has them; addresses are ignored.
+    // The implemented BARs. Their addresses are ignored.
     std::vector<pci::Bar> bars;
     bool intx = false;  // show the interrupt pin
-    // How many vectors to show, at most; none: the capability is hidden, for
-    // the reason given.
+    // The most vectors to show. 0 hides the capability for the reason below.
     uint16_t msi_vectors = 0;
     uint16_t msix_vectors = 0;
     std::string msi_hidden_reason = "the host cannot give it a vector";
     std::string msix_hidden_reason = "the host cannot give it a vector";
   };
 
-  // `image` is what the device's configuration space read at attach: 256 or
-  // 4096 bytes with a type 0 header.
+  // `image` holds the device's configuration space as read at attach, 256 or
+  // 4096 bytes. Returns kUnimplemented if its header is not of type 0.
   static absl::StatusOr<ConfigShadow> Create(absl::Span<const uint8_t> image,
                                              Options options);
 
   size_t size() const { return space_.size(); }
 
-  // --- The guest's accesses. Any offset and width; outside: all ones. ---
+  // --- Guest accesses of any offset and width. Outside reads are all ones. ---
 
-  // Must the device be read for any bit of these bytes?
+  // Returns whether any bit of these bytes must be read from the device.
   bool NeedsDevice(uint32_t offset, uint32_t size) const;
 
-  // `device` is what the device read at `offset`; virtual bits are replaced.
+  // Replaces the virtual bits of `device`, which the caller read from the
+  // device at `offset`.
   void Merge(uint32_t offset, absl::Span<uint8_t> device) const;
 
-  // Stores what of `bytes` is virtual and writable, byte by byte.
+  // Stores the virtual and writable bits of `bytes`, byte by byte.
   pci::ConfigWriteResult Write(uint32_t offset,
                                absl::Span<const uint8_t> bytes);
 
-  // The runs of a write's bytes that the device gets, relative to the write:
-  // those of which any bit is the device's.
+  // Bytes of a write that go to the device, because each has a bit that is the
+  // device's. `begin` is relative to the write.
   struct Run {
     uint32_t begin = 0;
     uint32_t size = 0;
@@ -92,29 +94,31 @@ class ConfigShadow {
   };
   std::vector<Run> DeviceRuns(uint32_t offset, uint32_t size) const;
 
-  // May a write of these bytes change what is mapped or trapped: BARs, COMMAND,
-  // power state, function level reset? Does not change over the shadow's life.
+  // Returns whether a write of these bytes may change what is mapped or trapped
+  // (BARs, COMMAND, power state, function level reset). The answer stays the
+  // same for the life of the shadow.
   bool TouchesTopology(uint32_t offset, uint32_t size) const;
 
-  // Would a write of `bytes` start a function level reset?
+  // Returns whether a write of `bytes` would start a function level reset.
   bool StartsReset(uint32_t offset, absl::Span<const uint8_t> bytes) const;
 
-  // Is the power state, or the control word of MSI or MSI-X, among the bytes?
+  // Returns whether these bytes include the power state.
   bool CoversPowerState(uint32_t offset, uint32_t size) const;
 
-  // --- The registers' meaning. ---
+  // --- Decoded registers. ---
 
-  // A virtual register's value; others are what they were at attach.
+  // Returns the value of a register. Only its virtual bits are kept current.
   template <typename T>
   T Get(pci::ConfigReg<T> reg) const {
     return space_.Get(reg);
   }
-  // The implemented BARs with the addresses that their registers hold.
+  // Returns the implemented BARs with the addresses that their registers hold.
   std::vector<pci::Bar> Bars() const;
-  // False if `address` does not fit the BAR's register.
+  // Returns false if the BAR is not implemented or its register cannot hold
+  // `address`.
   bool SetBarAddress(pci::BarIndex index, uint64_t address);
 
-  // Of the capability as shown; none if it is hidden or absent.
+  // The capability as shown to the guest. Empty if it is hidden or absent.
   const std::optional<pci::MsiCapability>& msi() const { return msi_; }
   const std::optional<pci::MsixCapability>& msix() const { return msix_; }
   pci::MsiState MsiState() const;
@@ -126,20 +130,21 @@ class ConfigShadow {
     return power_management_;
   }
 
-  // As a reset leaves the function: no decode, BARs 0, MSI and MSI-X off.
+  // Puts the virtual registers into their state after a reset. Nothing decodes,
+  // the BARs are 0, and MSI and MSI-X are off.
   void Reset();
 
   const std::vector<CapabilityView>& capabilities() const {
     return capabilities_;
   }
-  // What was wrong with the device's lists; they were cut there.
+  // The defects found in the device's lists, which end there for the guest.
   const std::vector<std::string>& malformed() const { return malformed_; }
   absl::Span<const uint8_t> bytes() const { return space_.bytes(); }
 
  private:
   explicit ConfigShadow(pci::ConfigSpace space, Options options);
 
-  // Building (config_shadow_build.cc).
+  // The steps of Create() (config_shadow_build.cc).
   void BuildHeader();
   void BuildBars();
   void BuildCapabilities();
@@ -151,7 +156,7 @@ class ConfigShadow {
   CapabilityView Decide(const pci::ExtendedCapability& capability) const;
   void Hide(const CapabilityView& view);
 
-  // Makes these bytes virtual, with the values they have.
+  // Makes these bytes virtual, with their current values.
   void Virtualize(uint32_t offset, uint32_t size);
   template <typename T>
   void Fix(pci::ConfigReg<T> reg, T value) {
@@ -160,8 +165,8 @@ class ConfigShadow {
   }
 
   pci::ConfigSpace space_;
-  std::vector<uint8_t> virtual_;   // ones: kept here
-  std::vector<uint8_t> topology_;  // per byte: see TouchesTopology()
+  std::vector<uint8_t> virtual_;   // a set bit is stored here
+  std::vector<uint8_t> topology_;  // one flag per byte, see TouchesTopology()
   Options options_;
   std::optional<pci::MsiCapability> msi_;
   std::optional<pci::MsixCapability> msix_;

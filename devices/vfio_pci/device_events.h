@@ -13,15 +13,16 @@
 
 namespace passthru::vfio_pci {
 
-// An event of the host about a device - it wants it back, or it reported an
-// error - that arrives in an eventfd and becomes a call from the event loop.
+// An event of a device that the kernel signals through an eventfd and the event
+// loop delivers as a call. It is either the host's request to return the device
+// or an error that the device reported.
 //
-// The callback is called once an event, however often the kernel repeats it
-// before it is read. Immutable after Create(); the destructor waits for a
-// running callback, unless that is what destroys it.
+// The callback runs once per event, even if the kernel repeats the event before
+// the loop reads it. Immutable after Create(). The destructor waits for a
+// running callback, unless that callback runs the destructor.
 class DeviceEvent {
  public:
-  // Tells the kernel where to signal; -1 to stop.
+  // Tells the kernel which eventfd to signal. -1 makes it stop.
   using Connect = std::function<absl::Status(int event_fd)>;
 
   static absl::StatusOr<std::unique_ptr<DeviceEvent>> Create(
@@ -37,8 +38,8 @@ class DeviceEvent {
 
   kernel::EventLoop* const loop_;
   const Connect connect_;
-  // Shared with the callback, which may outlive this object by a moment when it
-  // destroys it.
+  // Shared with the callback, which briefly outlives this object if it destroys
+  // it.
   const std::shared_ptr<kernel::EventFd> event_;
   bool watched_ = false;
   bool connected_ = false;

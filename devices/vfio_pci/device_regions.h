@@ -12,9 +12,11 @@
 
 namespace passthru::vfio_pci {
 
-// The host device's registers: what this package needs of vfio::VfioDevice.
+// Access to the registers of the host device. It is the part of
+// vfio::VfioDevice that this package needs.
 //
-// Thread-safe. Each call is one system call, and a failure carries its errno.
+// Thread-safe. Each call makes one system call, and a failure carries its
+// errno.
 class DeviceRegions {
  public:
   virtual ~DeviceRegions() = default;

@@ -19,16 +19,17 @@
 
 namespace passthru::vfio_pci {
 
-// One capability of the host device, and what became of it.
+// One capability of the host device and how the guest sees it.
 struct CapabilityReport {
   bool extended = false;
   uint16_t id = 0;
   uint16_t offset = 0;
   std::string name;
   CapabilityTreatment treatment = CapabilityTreatment::kPass;
-  // Why it is hidden or virtualized; empty when it passes.
+  // Why it is hidden or virtualized. Empty if it is passed.
   std::string reason;
-  // As the guest sees it, in the manner of lspci; empty when hidden.
+  // Its registers as the guest sees them, in the style of lspci. Empty if it is
+  // hidden.
   std::string decoded;
 
   bool shown() const { return treatment != CapabilityTreatment::kHide; }
@@ -36,24 +37,26 @@ struct CapabilityReport {
 
 struct BarAreaReport {
   BarArea area;
-  // Mapped areas: the guest reaches it without an exit now. Not so while the
-  // BAR does not decode, or when the memory slot was refused.
+  // Whether the guest now accesses this mapped area without an exit. False
+  // while the BAR does not decode and if the memory slot was refused.
   bool in_guest = false;
-  std::string refused;  // why there is no slot, if that is so
-  // A slot where the BAR was before could not be deleted: the guest still
-  // reaches the device there.
+  // The kernel's refusal to map the area, or to make or delete its slot. Empty
+  // if there was none.
+  std::string refused;
+  // Whether a slot at an earlier address of the BAR could not be deleted. The
+  // guest still reaches the device there.
   bool stale_slot = false;
 };
 
 struct BarReport {
   pci::Bar bar;  // with the address that the register holds now
-  // Decoded and placed at bar.address.
+  // Whether the BAR is decoded and placed at bar.address.
   bool placed = false;
-  std::string problem;  // why not, when decode is on
+  std::string problem;  // why it is not placed although decode is on
   std::vector<BarAreaReport> areas;
 };
 
-// How often what was done. Counted since Create().
+// Numbers of configuration accesses since Create().
 struct ConfigCounters {
   uint64_t reads_from_shadow = 0;  // no system call
   uint64_t reads_from_device = 0;
@@ -65,13 +68,14 @@ struct ConfigCounters {
                          const ConfigCounters&) = default;
 };
 
+// Numbers of trapped BAR accesses and of placements since Create().
 struct BarCounters {
   uint64_t device_reads = 0;  // trapped, forwarded to the device
   uint64_t device_writes = 0;
   uint64_t table_reads = 0;  // MSI-X table and PBA, emulated
   uint64_t table_writes = 0;
   uint64_t failures = 0;
-  uint64_t placements = 0;  // a BAR came to decode at an address
+  uint64_t placements = 0;  // a BAR began to answer at an address
   uint64_t refused_placements = 0;
 
   friend bool operator==(const BarCounters&, const BarCounters&) = default;
@@ -80,39 +84,41 @@ struct BarCounters {
 enum class InterruptKind : uint8_t { kNone, kIntx, kMsi, kMsix };
 std::string_view Name(InterruptKind kind);
 
-// What of the device works less well than it should, or not at all, because the
-// kernel refused something. Everything else works.
+// What is slower or does not work because the kernel refused a call.
 enum class DegradationKind : uint8_t {
   kTrapped,        // a part of a BAR that could be mapped costs an exit
-  kStaleSlot,      // the guest still reaches a part of a BAR where it was
-  kNotAnswering,   // all of its BARs: reads all ones, writes are dropped
-  kFromUserSpace,  // a vector's interrupts take the way through user space
-  kSilent,         // a vector, or INTx, brings no interrupts
+  kStaleSlot,      // a part of a BAR is still reached at an earlier address
+  kNotAnswering,   // all BARs read all ones, and writes to them are dropped
+  kFromUserSpace,  // a vector's interrupts pass through user space
+  kSilent,         // a vector, or INTx, delivers no interrupts
 };
 std::string_view Name(DegradationKind kind);
 
+// One part of a device that is slower or does not work. Every part that a
+// report does not list works.
 struct Degradation {
   DegradationKind kind = DegradationKind::kTrapped;
-  std::string what;  // of the device: "BAR0+0x0", "MSI-X vector 3"
-  std::string why;   // empty: see the failures
+  std::string what;  // the part, e.g. "BAR0+0x0" or "MSI-X vector 3"
+  std::string why;   // if empty, see the failures
 };
 
-// MSI or MSI-X of the device.
+// The MSI or the MSI-X vectors of the device.
 struct VectorGroupReport {
   InterruptKind kind = InterruptKind::kMsix;
-  uint16_t device_vectors = 0;  // what the device has
-  uint16_t shown_vectors = 0;   // what the guest sees; 0 when hidden
-  std::string limited_by;       // why there are fewer
+  uint16_t device_vectors = 0;  // how many the device has
+  uint16_t shown_vectors = 0;   // how many the guest sees, 0 if hidden
+  std::string limited_by;       // why the guest sees fewer
   std::vector<interrupts::VectorReport> vectors;
   interrupts::MsixVectorGroupStats stats;
 };
 
+// The state of a VfioPciDevice, for people and tests.
 struct DeviceReport {
-  std::string name;  // of the host device
-  // DescribeDevice() of the guest's view: identity, BARs, capabilities.
+  std::string name;  // VfioPciDevice::name()
+  // pci::DescribeDevice() of the guest's view (identity, BARs, capabilities).
   std::vector<std::string> lines;
   std::vector<CapabilityReport> capabilities;
-  // Why a capability list was cut short, if one was.
+  // The defects of the device's capability lists and BARs.
   std::vector<std::string> malformed;
   std::vector<BarReport> bars;
   InterruptKind interrupt = InterruptKind::kNone;
@@ -120,21 +126,21 @@ struct DeviceReport {
   ConfigCounters config;
   BarCounters bar;
   uint64_t resets = 0;  // FLR and Reset()
-  // As it is now.
+  // What is degraded now.
   std::vector<Degradation> degraded;
-  // What failed since Create(): all, and the latest with the call, its
-  // arguments and errno, the oldest first.
+  // The number of failures since Create(), and the latest of them, oldest
+  // first, each with the call, its arguments and errno.
   uint64_t failure_count = 0;
   std::vector<std::string> failures;
 };
 
-// Capabilities and decoded lines.
+// Fills in lines, capabilities and malformed.
 void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report);
 
-// What `report` says of BARs and vectors, for its `degraded`.
+// Appends the degraded BARs and vectors of `report` to its `degraded`.
 void AddDegradations(DeviceReport& report);
 
-// The report as text, a line each, indented; and parts of it.
+// Returns a report, or a part of one, as indented lines of text.
 std::vector<std::string> ToLines(const DeviceReport& report);
 std::vector<std::string> ToLines(const BarReport& report);
 std::string ToString(const CapabilityReport& report);

@@ -17,8 +17,8 @@
 
 namespace passthru::vfio_pci {
 
-// A device whose BAR bytes are the low byte of their offset, and which notes
-// each access, e.g. "read BAR0+0x10 4". Thread-compatible.
+// A fake device whose BAR bytes each hold the low byte of their offset. It
+// records each access, e.g. "read BAR0+0x10 0x4". Thread-compatible.
 class FakeRegions final : public DeviceRegions {
  public:
   absl::Status ReadConfig(uint16_t, absl::Span<uint8_t>) override {

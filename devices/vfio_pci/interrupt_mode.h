@@ -13,22 +13,22 @@
 
 namespace passthru::vfio_pci {
 
-// Which kind of interrupt a device uses, and the way from one to another. The
-// kernel refuses to enable one while another is on, and forces the device's MSI
-// enable bit to zero unless MSI is on (vfio_msi_config_write()), so the order
-// is fixed:
-//   on:  INTx off, SET_IRQS, the device's enable bit
-//   off: the device's enable bit, SET_IRQS, INTx back
+// The kind of interrupt that a device uses, and the transitions between kinds.
+// The kernel refuses to enable one kind while another is on, and forces the
+// device's MSI enable bit to zero unless MSI is on (vfio_msi_config_write()).
+// The order of steps is therefore fixed:
+//   on   INTx off, SET_IRQS, the device's enable bit
+//   off  the device's enable bit, SET_IRQS, INTx on
 //
-// A step that fails is in the failure log; the guest's registers have changed
-// all the same, as they would have on hardware.
+// A step that fails is recorded in the failure log. The guest's registers
+// change all the same, as they would on hardware.
 //
-// Thread-compatible: called under the device's control mutex.
+// Thread-compatible. Callers hold the device's control mutex.
 class InterruptMode {
  public:
   struct Options {
     kernel::FailureLog* failures = nullptr;
-    // Those that the guest is not shown are null.
+    // A kind that the guest is not shown is null.
     interrupts::MsixVectorGroup* msi = nullptr;
     interrupts::MsixVectorGroup* msix = nullptr;
     IntxLine* intx = nullptr;
@@ -37,17 +37,18 @@ class InterruptMode {
   };
   explicit InterruptMode(Options options) : options_(std::move(options)) {}
 
-  // What the guest's registers ask for.
+  // The interrupts that the guest's registers request.
   struct Desired {
     bool msi = false;
     uint16_t msi_vectors = 1;
     bool msix = false;
     bool function_masked = false;
-    // Neither: INTx where there is one. Off for a device that is to be silent.
+    // Whether to use INTx when neither MSI nor MSI-X is on. False silences the
+    // device then.
     bool intx = true;
   };
-  // With MSI and MSI-X both asked for, which the specification forbids, the one
-  // that is on stays.
+  // Switches to the desired interrupts. If MSI and MSI-X are both requested,
+  // which the specification forbids, the one that is on stays.
   void Apply(const Desired& desired);
 
   InterruptKind kind() const { return kind_; }

@@ -13,26 +13,26 @@
 
 namespace passthru::vfio_pci {
 
-// The host's side of a device's INTx: VFIO_DEVICE_SET_IRQS on
+// The host's side of a device's INTx, which is VFIO_DEVICE_SET_IRQS on
 // VFIO_PCI_INTX_IRQ_INDEX. A failure carries its errno.
 class IntxHost {
  public:
   virtual ~IntxHost() = default;
-  // Enables INTx; each interrupt signals `event_fd` and masks the line.
+  // Enables INTx. Each interrupt signals `event_fd` and masks the line.
   virtual absl::Status SetTrigger(int event_fd) = 0;
-  // A signal of `event_fd` unmasks the line; -1: none does any more.
+  // Makes a signal of `event_fd` unmask the line. With -1 no eventfd does.
   virtual absl::Status SetUnmask(int event_fd) = 0;
   virtual absl::Status Disable() = 0;
 };
 
-// The level-triggered interrupt line of a device. The kernel alone keeps it
-// going: an interrupt masks the line on the host and raises the GSI; when the
-// guest acknowledges it, KVM lowers the GSI and signals the resample eventfd,
-// which unmasks the line, so that a device that still asserts it interrupts
-// again. COMMAND's interrupt disable bit is the device's own business: VFIO
-// honours it.
+// The level-triggered interrupt line of a device. The kernel drives it without
+// user space. An interrupt masks the line on the host and raises the GSI. When
+// the guest acknowledges it, KVM lowers the GSI and signals the resample
+// eventfd, which unmasks the line. If the device still asserts the line, it
+// interrupts again. COMMAND's interrupt disable bit needs no handling here,
+// because VFIO honours it.
 //
-// Thread-compatible: called under the device's control mutex.
+// Thread-compatible. Callers hold the device's control mutex.
 class IntxLine {
  public:
   struct Options {
@@ -47,10 +47,11 @@ class IntxLine {
   IntxLine& operator=(const IntxLine&) = delete;
   ~IntxLine() { Disable().IgnoreError(); }
 
-  // After a failure it is off. A no-op when it is on.
+  // Turns the line on. After a failure it is off. Does nothing if it is on.
   absl::Status Enable();
-  // Goes on after a failure, and returns the first. When it is off, tries again
-  // to make the kernel give up what it kept at an earlier failure.
+  // Turns the line off. Continues after a failure and returns the first one. If
+  // the line is off, retries to disable what the kernel kept on at an earlier
+  // failure.
   absl::Status Disable();
   bool enabled() const { return trigger_.has_value(); }
 
@@ -58,7 +59,7 @@ class IntxLine {
   const Options options_;
   std::optional<kernel::EventFd> trigger_;
   std::optional<kernel::EventFd> resample_;
-  bool host_on_ = false;  // the kernel has the index on
+  bool host_on_ = false;  // the kernel has the index enabled
 };
 
 }  // namespace passthru::vfio_pci

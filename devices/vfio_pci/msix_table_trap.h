@@ -17,36 +17,36 @@
 namespace passthru::vfio_pci {
 
 // The MSI-X table and pending bits that the guest sees in place of the
-// device's: what it writes goes to the vector group, never to the device.
+// device's. Guest writes go to the vector group and never to the device.
 //
-// Where the guest is shown fewer vectors than the device has, the rest of the
-// device's table is emulated too: it reads all ones and cannot be written.
+// If the guest is shown fewer vectors than the device has, the rest of the
+// device's table is emulated too. It reads all ones and ignores writes.
 //
-// Thread-safe. Its mutex makes a write of the table and what follows from it
-// one step; it is taken before the group's.
+// Thread-safe. The mutex makes a write to the table and its effects one step.
+// It is acquired before the group's.
 class MsixTableTrap {
  public:
-  // `device` is where the structures are; `group` has as many vectors as are
-  // shown.
+  // `device` gives the location of the structures. `group` has as many vectors
+  // as the guest is shown.
   MsixTableTrap(const pci::MsixCapability& device,
                 interrupts::MsixVectorGroup* group);
 
-  // What the first bytes of an access at `offset` of `bar` fall into, and how
-  // many of its `size` bytes do.
+  // The part of a BAR that the first bytes of an access fall into, and how many
+  // of its bytes do.
   enum class Part : uint8_t { kDevice, kTable, kPba };
   struct Piece {
     Part part = Part::kDevice;
     uint64_t size = 0;
-    uint64_t offset = 0;  // within the part; within the BAR for kDevice
+    uint64_t offset = 0;  // within the part, or within the BAR for kDevice
   };
   Piece Find(pci::BarIndex bar, uint64_t offset, uint64_t size) const;
 
-  // Any width and alignment; offsets are relative to the structure.
+  // Accesses of any width and alignment. Offsets are relative to the structure.
   void ReadTable(uint64_t offset, absl::Span<uint8_t> data);
   void WriteTable(uint64_t offset, absl::Span<const uint8_t> data);
   void ReadPba(uint64_t offset, absl::Span<uint8_t> data);
 
-  // As after a reset: all masked, all zero.
+  // Puts the table into its state after a reset, all zero and all masked.
   void Reset();
 
   uint64_t reads() const { return reads_; }

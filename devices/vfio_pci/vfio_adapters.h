@@ -17,8 +17,8 @@
 
 namespace passthru::vfio_pci {
 
-// The narrow interfaces of this package over a vfio::VfioDevice, which must
-// outlive them. As thread-safe as that.
+// Implementations of this package's narrow interfaces over a vfio::VfioDevice,
+// which must outlive them. They are as thread-safe as the VfioDevice.
 
 class VfioRegions final : public DeviceRegions {
  public:

@@ -45,25 +45,30 @@
 
 namespace passthru::vfio_pci {
 
-// A host PCI device in the guest's hands: the guest's view of its
-// configuration space, its BARs in the guest's address spaces, its interrupts.
+// A host PCI device that is passed through to the guest. It provides the
+// guest's view of the configuration space, the BARs in the guest's address
+// spaces, and the interrupts.
 //
-// It joins ConfigShadow (what a configuration access means), InterruptMode
+// It combines ConfigShadow (what a configuration access means), InterruptMode
 // (INTx, MSI or MSI-X), MsixTableTrap (the emulated table) and BarMapper (slots
-// and traps), and keeps the orders between them and the device:
-//  - a BAR's slots go before the write that turns its decode off (COMMAND,
-//    D3hot, a reset), and come after the one that turns it on;
-//  - MSI(-X) on: INTx off, SET_IRQS, the device's enable bit; off: the reverse;
-//  - Detach: slots, mappings, interrupts, device.
+// and traps), and orders their steps and those of the device:
+//  - A BAR's slots are removed before the write that turns its decode off
+//    (COMMAND, D3hot, a reset), and added after the write that turns it on.
+//  - MSI and MSI-X are turned on by INTx off, SET_IRQS and the device's enable
+//    bit, in this order, and turned off in the reverse order.
+//  - Detach() releases slots, mappings, interrupts and device, in this order.
 //
-// What the device or the kernel refuses later becomes for the guest what dead
-// hardware would be (reads all ones, writes dropped), is counted and logged.
+// If the device or the kernel refuses a call after Create(), the guest sees
+// what dead hardware would show (reads are all ones, writes are dropped). The
+// refusal is counted and logged.
 //
-// Thread-safe. Three locks, in this order: the topology mutex of the VM, held
-// over every change of what is mapped or trapped where; the control mutex,
-// over the shadow and the interrupt mode; the interrupts' own. Under the
-// control mutex the router, the interrupt controller and EventLoop::Add() are
-// called, but not the address spaces and the guest memory.
+// Thread-safe. Three kinds of locks are acquired in this order:
+//  - The VM's topology mutex is held during every change of what is mapped or
+//    trapped where.
+//  - The control mutex guards the shadow and the interrupt mode. The device
+//    calls the router, the interrupt controller and EventLoop::Add() under it,
+//    but never the address spaces or the guest memory.
+//  - The mutexes of the interrupt classes come last.
 class VfioPciDevice final : public pci_host::PciFunction {
  public:
   struct Options {
@@ -75,62 +80,72 @@ class VfioPciDevice final : public pci_host::PciFunction {
     interrupts::MsiRouter* router = nullptr;
     interrupts::InterruptController* controller = nullptr;
     kernel::EventLoop* loop = nullptr;
-    // Serializes changes of the VM's memory and port layout. Never held by the
-    // caller of a method here.
+    // Serializes changes of the VM's memory and port layout. Callers of this
+    // class's methods must not hold it.
     absl::Mutex* topology_mutex = nullptr;
 
-    // For messages; the host address if empty.
+    // The name in messages. If empty, the host address is used.
     std::string name;
-    // Whether the guest finds it on the root bus, where a PCI Express endpoint
-    // is shown as integrated into the root complex: it has no link there.
+    // Whether the guest finds the device on the root bus. A PCI Express
+    // endpoint has no link there, so it is shown as integrated into the root
+    // complex.
     bool on_root_bus = true;
-    // Where its INTx is wired; without one the guest sees no interrupt pin.
+    // The GSI that INTx is wired to. Without it the guest sees no interrupt
+    // pin.
     std::optional<allocator::Gsi> intx_gsi;
     interrupts::InterruptBudget* budget = nullptr;  // no limits if null
     CapabilityPolicy policy;
-    // The host wants the device back (VFIO_PCI_REQ_IRQ_INDEX), or reported an
-    // uncorrectable error (VFIO_PCI_ERR_IRQ_INDEX). From the event loop, with
-    // no lock held.
+    // Called when the host wants the device back (VFIO_PCI_REQ_IRQ_INDEX) and
+    // when it reports an uncorrectable error (VFIO_PCI_ERR_IRQ_INDEX). Both
+    // run in the event loop with no lock held.
     std::function<void()> on_unplug_request;
     std::function<void()> on_error;
   };
 
-  // After a failure everything is given back, the device included.
+  // Attaches the device. After a failure everything is released, including
+  // `options.device`.
   static absl::StatusOr<std::shared_ptr<VfioPciDevice>> Create(Options options);
 
   VfioPciDevice(const VfioPciDevice&) = delete;
   VfioPciDevice& operator=(const VfioPciDevice&) = delete;
-  ~VfioPciDevice() override;  // As Detach().
+  ~VfioPciDevice() override;  // Calls Detach().
 
   uint32_t ConfigRead(uint16_t offset, unsigned width) override;
   void ConfigWrite(uint16_t offset, absl::Span<const uint8_t> bytes) override;
 
-  // The implemented BARs in order, as at attach: type and size, for placement.
-  // Their addresses are in Describe().
+  // The implemented BARs in order of index, with type and size as at attach,
+  // for placement. Describe() has their current addresses.
   absl::Span<const pci::Bar> bars() const { return bars_; }
 
-  // What firmware does: puts an address into a BAR. kNotFound for a BAR that
-  // is not implemented, kInvalidArgument for an address it cannot hold.
+  // Writes an address into a BAR, as firmware does. Returns kNotFound if the
+  // BAR is not implemented, kInvalidArgument if it cannot hold the address, and
+  // kFailedPrecondition after Detach().
   absl::Status SetBarAddress(pci::BarIndex index, uint64_t address);
 
-  // A reset of the machine: VFIO_DEVICE_RESET, if the device can, and the
-  // guest's view as after power-on.
+  // Resets the device for a reset of the machine. Calls VFIO_DEVICE_RESET if
+  // the device supports it, and returns the guest's view to its state after
+  // power-on. Returns kFailedPrecondition after Detach().
   absl::Status Reset();
 
-  // KVM_RUN failed with EFAULT: the guest touched a slot whose device does not
-  // answer, because the slot could not be deleted in time or because the device
-  // left the guest behind our back. Looks at what the device decodes, and tries
-  // again to delete what does not belong.
+  // Repairs the slots after KVM_RUN failed with EFAULT. In that case the guest
+  // touched a slot whose device does not answer, because the slot could not be
+  // deleted in time or because the device stopped decoding without a guest
+  // access. Reads what the device decodes, and retries to delete the slots that
+  // do not belong.
   void ReconcileBars();
 
-  // Takes the device out of the guest and closes it; nothing of it is left in
-  // the VM. Returns the first failure but goes on; OK if it was, or is being,
-  // detached by somebody else. Configuration reads are all ones from then on.
-  // What Options points to is needed until then, not after.
+  // Removes the device from the guest, leaves nothing of it in the VM, and
+  // closes it. Continues after a failure and returns the first one. Returns OK
+  // at once if the device is detached or another thread is still detaching it.
+  // From then on configuration reads are all ones.
   //
-  // Waits for callbacks that are running: not from one of the event loop's,
-  // other than on_unplug_request and on_error, and not under a lock that these
-  // take.
+  // After it returns, the device uses nothing that Options points to except the
+  // topology mutex, which methods other than ConfigRead(), Detach() and the
+  // destructor may still lock.
+  //
+  // Waits for running callbacks. Do not call it from an event-loop callback
+  // (on_unplug_request and on_error excepted) or while holding a lock that such
+  // a callback takes.
   absl::Status Detach();
 
   DeviceReport Describe() const;
@@ -139,8 +154,8 @@ class VfioPciDevice final : public pci_host::PciFunction {
  private:
   explicit VfioPciDevice(Options options);
 
-  // The steps of Create(), in order; what they make goes into the members, so
-  // that the destructor unwinds a half-made device. (vfio_pci_device.cc)
+  // The steps of Create(), in order (vfio_pci_device.cc). They store what they
+  // make in members, so that the destructor can undo a half-made device.
   absl::Status ReadImage();
   void DecodeBars();
   void CreateVectorGroups();
@@ -150,7 +165,7 @@ class VfioPciDevice final : public pci_host::PciFunction {
   void StartInterrupts();
   absl::Status ConnectEvents();
 
-  // Accesses. (vfio_pci_device_config.cc)
+  // Guest accesses and resets (vfio_pci_device_config.cc).
   void WriteTopology(uint16_t offset, absl::Span<const uint8_t> bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*topology_mutex_);
   void WriteLocked(uint16_t offset, absl::Span<const uint8_t> bytes)
@@ -174,11 +189,11 @@ class VfioPciDevice final : public pci_host::PciFunction {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   VectorGroupReport DescribeGroup(InterruptKind kind) const;
 
-  // MSI or MSI-X: what the device has, and what the guest is shown of it.
+  // The MSI or MSI-X vectors that the device has and that the guest is shown.
   struct Vectors {
     uint16_t device = 0;
     uint16_t shown = 0;
-    std::string limited_by;  // why fewer, or none
+    std::string limited_by;  // why fewer are shown, or none
     std::unique_ptr<vfio::VfioIrqIndex> host;
     std::unique_ptr<interrupts::MsixVectorGroup> group;
   };
@@ -192,8 +207,8 @@ class VfioPciDevice final : public pci_host::PciFunction {
   std::unique_ptr<VfioRegions> regions_;
   std::vector<uint8_t> image_;  // the configuration space at attach
   std::vector<pci::Bar> bars_;
-  std::vector<std::string> problems_;  // what was wrong with the device
-  // The device's own, shown or not.
+  std::vector<std::string> problems_;  // defects of the device
+  // The device's own capability, whether or not the guest is shown it.
   std::optional<pci::MsixCapability> device_msix_;
   interrupts::InterruptBudget::Reservation reservation_;
   Vectors msi_;
@@ -210,8 +225,8 @@ class VfioPciDevice final : public pci_host::PciFunction {
   std::optional<ConfigShadow> shadow_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<InterruptMode> mode_ ABSL_PT_GUARDED_BY(mutex_);
   pci::PowerState power_state_ ABSL_GUARDED_BY(mutex_) = pci::PowerState::kD0;
-  // A write to COMMAND failed, or the device does not decode what it should:
-  // nothing of it answers until the next write.
+  // A write to COMMAND failed, or the device does not decode memory although it
+  // should. No BAR answers while this is set.
   bool command_lost_ ABSL_GUARDED_BY(mutex_) = false;
   bool detached_ ABSL_GUARDED_BY(mutex_) = false;
   ConfigCounters counters_ ABSL_GUARDED_BY(mutex_);

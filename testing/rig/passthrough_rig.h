@@ -28,11 +28,12 @@
 
 namespace passthru::fake {
 
-// For tests: a VM on the simulated host with one passed-through device, and the
-// test in the guest's place. Accesses come from the test's thread, through the
-// buses, as the exit loop brings them; the event loop runs when told to.
+// A VM on the simulated host with one passed-through device, for tests. The
+// test acts as the guest. Its accesses take the way through the buses that the
+// exit loop would take, on the test's thread. The event loop runs only inside
+// the methods below that say so.
 //
-// CHECKs what is not the test's subject.
+// CHECK-fails if a step fails that is not the test's subject.
 class PassthroughRig {
  public:
   struct Options {
@@ -40,7 +41,7 @@ class PassthroughRig {
     SimulatedHost::Options host;
     uint32_t msi_vectors_available = 32;
     uint32_t msix_vectors_available = 2048;
-    // Changes to the fixture, and to how the device is created.
+    // Change the fixture, and the options that the device is created with.
     std::function<void(fixture::PciDevice&)> edit_fixture;
     std::function<void(vfio_pci::VfioPciDevice::Options&)> edit_options;
   };
@@ -48,21 +49,21 @@ class PassthroughRig {
   explicit PassthroughRig(Options options);
   ~PassthroughRig();
 
-  // Opens group and device and creates the VfioPciDevice.
+  // Opens the group and the device and creates the VfioPciDevice.
   absl::Status Attach();
   vfio_pci::VfioPciDevice& device() { return *device_; }
   std::shared_ptr<vfio_pci::VfioPciDevice>& device_pointer() { return device_; }
 
-  // Configuration space.
+  // Access the configuration space.
   uint32_t Read(uint16_t offset, unsigned width) {
     return device_->ConfigRead(offset, width) & Mask(width);
   }
   void Write(uint16_t offset, unsigned width, uint32_t value);
-  // Where the capability is in the guest's view; 0: nowhere.
+  // Return the offset of the capability in the guest's view, or 0.
   uint16_t FindCapability(uint8_t id);
   uint16_t FindExtendedCapability(uint16_t id);
 
-  // Trapped accesses. (A mapped area is checked in the slots.)
+  // Make trapped accesses. Tests check mapped areas with Slots() instead.
   uint64_t Load(uint64_t address, unsigned width);
   void Store(uint64_t address, unsigned width, uint64_t value);
 
@@ -70,19 +71,19 @@ class PassthroughRig {
   void PlaceBar(uint8_t index, uint64_t address);
   static constexpr uint64_t kBarAddress = 0xe0000000;
 
-  // The MSI-X table of the device at kBarAddress.
+  // Write the MSI-X table in a BAR at kBarAddress, and Message Control.
   void WriteVector(uint16_t vector, uint32_t data, bool masked);
   void SetMsixControl(bool enable, bool function_mask);
   static pci::MsiMessage Message(uint32_t data) {
     return {.address = 0xfee00000, .data = data};
   }
 
-  // The device raises an interrupt; then the event loop runs.
+  // Raise an interrupt in the device, and then run the event loop.
   void RaiseMsix(uint16_t vector);
   void RaiseMsi(uint16_t vector);
   void SetIntx(bool asserted);
   void RunLoop();
-  // The data of the MSIs that arrived since the last call.
+  // Returns the data of the MSIs that arrived since the last call.
   std::vector<uint32_t> TakeMessages();
 
   SimulatedHost& host() { return *host_; }
@@ -109,7 +110,7 @@ class PassthroughRig {
   pci::Bdf bdf_;
   memory::GuestMemoryMap memory_;  // Outlives the VM, as in a VMM.
   std::unique_ptr<kvm::KvmVm> vm_;
-  std::unique_ptr<kvm::KvmVcpu> vcpu_;  // Whose local APIC takes messages.
+  std::unique_ptr<kvm::KvmVcpu> vcpu_;  // Its APIC takes messages.
   std::unique_ptr<interrupts::GsiRouter> router_;
   std::unique_ptr<allocator::MemorySlotAllocator> slots_;
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
