@@ -22,16 +22,18 @@
 
 namespace passthru::interrupts {
 
-// What the fakes below were asked, in order, e.g. "irqfd on 24".
-// Thread-compatible: tests that look at it have one thread.
+// The calls to the fakes below, in order, e.g. "irqfd on 24".
+// Thread-compatible. Tests that read it have one thread.
 using CallLog = std::vector<std::string>;
 
-// KVM's side of interrupts over real eventfds, for tests of this package: an
-// attached irqfd drains; assigning triggers on a pending count and does not
-// drain it; deassigning discards the count; an interrupt of a GSI without a
-// route is lost. As measured on Linux 6.12.
+// KVM's side of interrupts over real eventfds, for tests of this package. It
+// behaves as measured on Linux 6.12:
+//  - An assigned irqfd drains its eventfd.
+//  - Assigning an irqfd triggers on a pending count, which it does not drain.
+//  - Deassigning an irqfd discards the count.
+//  - An interrupt of a GSI without a route is lost.
 //
-// Thread-safe, but for `log`.
+// Thread-safe, except for `log`.
 class FakeInterruptController final : public InterruptController {
  public:
   explicit FakeInterruptController(CallLog* log = nullptr) : log_(log) {}
@@ -44,26 +46,28 @@ class FakeInterruptController final : public InterruptController {
       absl::Span<const kvm_irq_routing_entry> entries) override;
   absl::Status SignalMsi(const pci::MsiMessage& message) override;
 
-  // What the device's interrupt handler on the host does.
+  // Signals `event_fd`, as the host's handler of the device's interrupt does.
   void Signal(int event_fd);
 
-  // The messages that reached the guest, in order, and forgets them.
+  // Returns and forgets the messages that reached the guest, in order. Only a
+  // controller with a `log` keeps them.
   std::vector<pci::MsiMessage> TakeDelivered();
-  // How many reached it in all, and how many were lost for want of a route.
+  // Return how many interrupts ever reached the guest, and how many were lost
+  // because their GSI had no route.
   uint64_t delivered() const;
   uint64_t lost() const;
-  // With this message's data.
+  // Returns how many messages with this data reached the guest.
   uint64_t delivered_with(uint32_t data) const;
 
   std::vector<kvm_irq_routing_entry> table() const;
   size_t irqfds() const;
 
-  // Failures to come: each call that is named fails so many times.
+  // Make the next `times` calls of the named kind fail with errno `error`.
   void FailAssign(int times, int error);
   void FailDeassign(int times, int error);
   void FailRouting(int times, int error);
   void FailSignal(int times, int error);
-  // The largest table that is accepted.
+  // Makes SetGsiRouting() refuse tables of more than `entries` entries.
   void LimitRoutes(size_t entries);
 
  private:
@@ -95,7 +99,8 @@ class FakeInterruptController final : public InterruptController {
   size_t max_entries_ ABSL_GUARDED_BY(mutex_) = 4096;
 };
 
-// VFIO's side: which vector signals which eventfd. Thread-safe, but for `log`.
+// VFIO's side of interrupts, which maps each vector to the eventfd it signals.
+// Thread-safe, except for `log`.
 class FakeHostVectors final : public HostVectors {
  public:
   FakeHostVectors(FakeInterruptController* controller, uint32_t count,
@@ -108,15 +113,15 @@ class FakeHostVectors final : public HostVectors {
                                absl::Span<const int> event_fds) override;
   absl::Status Disable() override;
 
-  // The device raises `vector`. Returns whether the host had armed it.
+  // Raises `vector` in the device. Returns whether the host had armed it.
   bool Fire(uint32_t vector);
 
   bool enabled() const;
-  // How many host vectors are allocated.
+  // Returns the number of host vectors that are allocated.
   size_t allocated() const;
   int calls() const;
 
-  // The host has only so many vectors.
+  // Limits how many vectors the host has available.
   void LimitVectors(uint32_t available);
   void FailSet(int times, int error);
   void FailDisable(int times, int error);

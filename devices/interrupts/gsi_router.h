@@ -23,12 +23,12 @@
 
 namespace passthru::interrupts {
 
-// What a GsiRouter has done and holds.
+// What a GsiRouter has done so far and what it holds now.
 struct GsiRouterStats {
   uint64_t routing_calls = 0;     // KVM_SET_GSI_ROUTING, failed ones included
   uint64_t entries_copied = 0;    // by those calls
   uint64_t failed_commits = 0;    // the kernel kept its old table
-  uint64_t refused_messages = 0;  // not staged: no interrupt message
+  uint64_t refused_messages = 0;  // not staged, since no interrupt message
   uint64_t refused_routes = 0;    // Allocate() with a full table
   uint32_t routes = 0;            // allocated now
   uint32_t uncommitted = 0;       // of those, with a message that KVM lacks
@@ -38,39 +38,39 @@ struct GsiRouterStats {
                          const GsiRouterStats&) = default;
 };
 
-// The one GSI routing table of a VM. It holds the routes of the irqchips, which
-// stay, and those of MSI messages, staged and committed.
+// The one GSI routing table of a VM. It holds the irqchips' routes, which never
+// change, and the staged and committed routes of MSI messages.
 //
-// When to commit: a call copies the whole table, so one call per vector would
-// copy O(N^2) entries. A commit happens, on an interrupt that went through user
-// space for want of a route, when either
-//  - at least as many routes wait as the kernel's table holds MSI routes: the
-//    table then doubles, so N vectors that come one by one cost O(log N) calls
-//    and O(N) entries; or
-//  - vectors that were already given that chance once have gone through user
-//    space so often since the last commit that the calls saved pay for the
-//    entries copied (kEntriesPerDelivery).
-// After a failure, twice as many routes must wait, or the deliveries be paid
-// again, before it is tried anew.
+// A commit copies the whole table, so one commit per vector would copy O(N^2)
+// entries. OnUserSpaceDelivery(), the report of an interrupt that lacked a
+// route in the kernel, therefore commits only in these cases:
+//  - At least as many routes wait for a commit as the kernel's table holds MSI
+//    routes. New routes then double the table, so N vectors that come one by
+//    one cost O(log N) calls and O(N) entries.
+//  - Messages that stayed uncommitted after their first delivery from user
+//    space have been delivered that way so often since the last commit that one
+//    commit would now be cheaper (kEntriesPerDelivery).
+// After a failed commit, it tries again when twice as many routes wait as at
+// the failure, or when new deliveries outweigh the cost once more.
 //
 // Thread-safe.
 class GsiRouter final : public MsiRouter {
  public:
-  // Delivering from user space (a wake-up, a read, KVM_SIGNAL_MSI) costs about
-  // as much as copying this many entries within KVM_SET_GSI_ROUTING: some
-  // 3 us against 0.3 us an entry.
+  // One delivery from user space (a wake-up, a read, KVM_SIGNAL_MSI) costs
+  // about as much as copying this many entries within KVM_SET_GSI_ROUTING. It
+  // takes some 3 us, and an entry some 0.3 us.
   static constexpr uint32_t kEntriesPerDelivery = 8;
 
   struct Options {
     InterruptController* controller = nullptr;
-    // What is in the table besides MSI routes, e.g. what an adopted VM has.
+    // The routes in the table besides MSI routes, e.g. those of an adopted VM.
     std::vector<kvm_irq_routing_entry> base_routes = DefaultIrqchipRoutes();
     allocator::Gsi first_gsi = kFirstMsiGsi;
-    // KVM_CAP_IRQ_ROUTING: the limit of entries, and of GSI numbers.
+    // KVM_CAP_IRQ_ROUTING, the limit of both entries and GSI numbers.
     uint32_t max_entries = 4096;
   };
-  // kInvalidArgument when the base routes do not fit below first_gsi or into
-  // the table.
+  // Returns kInvalidArgument if the base routes do not fit below first_gsi or
+  // leave no room in the table, or if first_gsi is not below max_entries.
   static absl::StatusOr<std::unique_ptr<GsiRouter>> Create(Options options);
 
   absl::StatusOr<allocator::Gsi> Allocate() override;
@@ -82,17 +82,17 @@ class GsiRouter final : public MsiRouter {
   absl::StatusOr<bool> OnUserSpaceDelivery(allocator::Gsi gsi) override;
   absl::Status Commit() override;
 
-  // How many more routes Allocate() can give.
+  // Returns how many more routes Allocate() can provide.
   uint32_t available() const;
   GsiRouterStats stats() const;
 
  private:
   struct Route {
-    // Empty for an entry that the kernel's table holds but nobody owns.
+    // Empty for an entry of the kernel's table whose route was released.
     allocator::GsiAllocation owner;
     std::optional<pci::MsiMessage> staged;
     std::optional<pci::MsiMessage> committed;
-    // Delivered from user space since the message was staged.
+    // Whether user space has delivered the message since it was staged.
     bool delivered = false;
 
     bool owned() const { return !owner.empty(); }
@@ -118,8 +118,8 @@ class GsiRouter final : public MsiRouter {
   uint32_t dirty_ ABSL_GUARDED_BY(mutex_) = 0;      // Route::dirty()
   uint32_t committed_ ABSL_GUARDED_BY(mutex_) = 0;  // in the kernel's table
   uint32_t stale_ ABSL_GUARDED_BY(mutex_) = 0;      // committed, not owned
-  // Deliveries from user space since the last commit that an earlier commit
-  // would have saved.
+  // The number of deliveries from user space since the last commit that an
+  // earlier commit would have saved.
   uint64_t repeated_deliveries_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t dirty_at_failure_ ABSL_GUARDED_BY(mutex_) = 0;
   GsiRouterStats stats_ ABSL_GUARDED_BY(mutex_);

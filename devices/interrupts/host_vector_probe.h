@@ -9,14 +9,16 @@
 
 namespace passthru::interrupts {
 
-// How many of a device's vectors the host can give at once. The guest is shown
-// no more: a driver that was promised 16 and gets one would wait for interrupts
-// that never come. Without interrupt remapping Linux gives a function one MSI
-// vector, whatever its capability says.
+// Returns how many of a device's vectors the host can provide at once. The
+// guest is shown no more, because a driver that was promised 16 vectors and
+// gets one would wait for interrupts that never come. Without interrupt
+// remapping Linux gives a function one MSI vector, whatever its capability
+// says.
 //
-// Where vectors are allocated one by one (host.dynamic()) there is nothing to
-// ask; otherwise the type is enabled, unsignalled, and disabled again. The
-// device must have no interrupt type enabled.
+// If the host allocates vectors one by one (host.dynamic()), this returns
+// host.count() without a system call. Otherwise it enables the type with no
+// eventfd connected, and disables it again. The device must have no interrupt
+// type enabled.
 absl::StatusOr<uint32_t> ProbeHostVectors(HostVectors& host);
 
 }  // namespace passthru::interrupts

@@ -13,34 +13,35 @@
 
 namespace passthru::interrupts {
 
-// What one MSI or MSI-X vector costs once the guest uses it.
+// The cost of one MSI or MSI-X vector that the guest uses.
 struct VectorCost {
-  uint32_t host_vectors = 1;  // SET_IRQS allocates it when it is armed
-  uint32_t event_fds = 1;     // one descriptor, kept until the device goes
-  uint32_t routes = 1;        // a GSI and its entry, taken at first unmask
+  uint32_t host_vectors = 1;  // allocated by SET_IRQS when the vector is armed
+  uint32_t event_fds = 1;     // one descriptor, kept until detach
+  uint32_t routes = 1;        // a GSI and its entry, from the first unmask on
 };
 
-// How many vectors the devices of one VM may have.
+// The number of vectors that the devices of one VM may have.
 //
-// Host vectors and descriptors are hard limits: without one of them a vector
-// cannot signal at all. They are shared out when a device is attached, and one
-// that gets less shows the guest a smaller table, so that a driver asks for
-// what there is instead of waiting for interrupts that never come. Routes are
-// a soft limit: vectors beyond it work, but through user space.
+// Host vectors and descriptors are hard limits, because a vector without one of
+// them cannot signal at all. A device reserves its share of them when it is
+// attached. If it gets less than it asked for, it shows the guest a smaller
+// table, so that a driver requests the vectors that exist instead of waiting
+// for interrupts that never come. Routes are a soft limit. Vectors beyond it
+// work, but through user space.
 //
-// Thread-safe. Must outlive its reservations.
+// Thread-safe. It must outlive its reservations.
 class InterruptBudget {
  public:
   static constexpr uint32_t kUnlimited = std::numeric_limits<uint32_t>::max();
 
   struct Limits {
     uint32_t host_vectors = kUnlimited;
-    uint32_t event_fds = kUnlimited;  // e.g. RLIMIT_NOFILE less a reserve
+    uint32_t event_fds = kUnlimited;  // e.g. RLIMIT_NOFILE minus a reserve
     uint32_t routes = kUnlimited;     // e.g. GsiRouter::available()
     VectorCost cost = {};
   };
 
-  // The share of one device, given back on destruction. Move-only.
+  // The share of one device, returned to the budget on destruction. Move-only.
   class Reservation {
    public:
     Reservation() = default;
@@ -48,11 +49,12 @@ class InterruptBudget {
     Reservation& operator=(Reservation&& other) noexcept;
     ~Reservation();
 
-    // How many vectors the device may show.
+    // Returns how many vectors the device may show.
     uint32_t vectors() const { return vectors_; }
-    // Of these, how many can be routed by the kernel.
+    // Returns how many of these the kernel can route.
     uint32_t routed() const { return routed_; }
-    // What there was too little of, e.g. "eventfds"; empty if nothing.
+    // Returns the scarce resource, e.g. "eventfds", or an empty string if
+    // nothing was scarce.
     const std::string& limited_by() const { return limited_by_; }
 
    private:
@@ -67,8 +69,8 @@ class InterruptBudget {
   InterruptBudget(const InterruptBudget&) = delete;
   InterruptBudget& operator=(const InterruptBudget&) = delete;
 
-  // At most `wanted` (not 0) vectors, at least one. kResourceExhausted, with
-  // the limit that was hit, when there is none left.
+  // Reserves between one and `wanted` vectors. `wanted` must not be 0. Returns
+  // kResourceExhausted, naming the limit that was hit, if no vector is left.
   absl::StatusOr<Reservation> Reserve(uint32_t wanted);
 
  private:

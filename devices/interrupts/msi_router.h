@@ -9,47 +9,47 @@
 
 namespace passthru::interrupts {
 
-// The routes from GSIs to MSI messages that the devices of one VM share:
-// narrow, so that a VMM which owns its routing table can implement it;
-// GsiRouter is ours.
+// The routes from GSIs to MSI messages that the devices of one VM share. The
+// interface is narrow, so that a VMM that owns its routing table can implement
+// it. GsiRouter is this library's implementation.
 //
-// A message is first staged, which costs no system call, and reaches the kernel
-// with the next commit, together with whatever else was staged by then. An
-// irqfd is assigned only once IsCommitted(): the kernel accepts one without a
-// route and loses its interrupts.
+// A message is first staged, which costs no system call. It reaches the kernel
+// with the next commit, together with everything else that is staged by then.
+// Callers must not assign an irqfd before IsCommitted(), because the kernel
+// accepts an irqfd without a route and loses its interrupts.
 //
-// Implementations are thread-safe and never call back into a device, whose
-// interrupt mutex is held by the caller.
+// Implementations must be thread-safe and must never call back into a device,
+// because the caller holds the device's interrupt mutex.
 class MsiRouter {
  public:
   virtual ~MsiRouter() = default;
 
-  // A GSI of the caller's own, without a message. kResourceExhausted when the
-  // VM's table is full.
+  // Returns an unused GSI, which has no message yet, or kResourceExhausted if
+  // the VM's table is full.
   virtual absl::StatusOr<allocator::Gsi> Allocate() = 0;
 
-  // Gives `gsi` back. The caller has deassigned its irqfd. No system call: the
-  // entry leaves the kernel's table with the next commit.
+  // Releases `gsi`. The caller must have deassigned its irqfd. This makes no
+  // system call. The next commit removes the entry from the kernel's table.
   virtual void Release(allocator::Gsi gsi) = 0;
 
-  // `message` is what `gsi` shall inject. kInvalidArgument, with nothing
-  // staged, for one that is no interrupt: it would make the kernel refuse the
-  // whole VM's table.
+  // Sets the message that `gsi` will inject after the next commit. Returns
+  // kInvalidArgument and stages nothing if `message` is no interrupt, because
+  // it would make the kernel refuse the VM's whole table.
   virtual absl::Status Stage(allocator::Gsi gsi,
                              const pci::MsiMessage& message) = 0;
 
-  // Does the kernel's table say `message` for `gsi` now?
+  // Returns whether the kernel's table holds `message` for `gsi` now.
   virtual bool IsCommitted(allocator::Gsi gsi,
                            const pci::MsiMessage& message) const = 0;
 
-  // An interrupt of `gsi` was just injected from user space because its staged
-  // message is not committed. The router decides whether that is reason enough
-  // to commit. Returns whether it is committed now; a failed commit leaves the
-  // kernel's old table in force.
+  // Reports that user space just injected an interrupt of `gsi`, because its
+  // staged message is not committed. The router decides whether this is reason
+  // enough to commit. Returns whether the message is committed now. A failed
+  // commit leaves the kernel's old table in force.
   virtual absl::StatusOr<bool> OnUserSpaceDelivery(allocator::Gsi gsi) = 0;
 
-  // Makes the kernel's table what is staged, in one call; none when it is that
-  // already.
+  // Makes the kernel's table equal to what is staged, in one system call, or in
+  // none if it is equal already.
   virtual absl::Status Commit() = 0;
 };
 

@@ -27,25 +27,26 @@
 
 namespace passthru::interrupts {
 
-// How an interrupt of one vector reaches the guest at the moment.
+// How an interrupt of one vector currently reaches the guest.
 enum class VectorState : uint8_t {
-  kOff,      // no eventfd is armed: the host signals nothing
-  kMasked,   // the eventfd keeps count: that is the pending bit
-  kWatched,  // the event loop reads the eventfd and injects: KVM_SIGNAL_MSI
-  kActive,   // an irqfd injects: no user space involved
+  kOff,      // no eventfd is armed, so the host signals nothing
+  kMasked,   // the eventfd's count is the pending bit
+  kWatched,  // the event loop reads the eventfd and injects (KVM_SIGNAL_MSI)
+  kActive,   // an irqfd injects without user space
 };
 std::string_view Name(VectorState state);
 
-// One vector as it is now.
+// The current state of one vector.
 struct VectorReport {
   pci::VectorIndex vector;
   VectorState state = VectorState::kOff;
   bool masked = true;  // its own mask bit
   pci::MsiMessage message;
   std::optional<allocator::Gsi> gsi;
-  // Unmasked, but no host vector could be had: stays kOff, and silent.
+  // Whether the vector is unmasked but got no eventfd or host vector. It stays
+  // kOff and silent.
   bool unarmed = false;
-  // No route or irqfd could be had: stays kWatched.
+  // Whether the vector got no route or irqfd. It stays kWatched.
   bool user_space_only = false;
   uint64_t user_space_signals = 0;
 };
@@ -55,7 +56,7 @@ struct MsixVectorGroupStats {
   uint64_t irqfd_assigns = 0;
   uint64_t irqfd_deassigns = 0;
   uint64_t user_space_signals = 0;  // KVM_SIGNAL_MSI
-  uint64_t failed_promotions = 0;   // vectors that stay kWatched for it
+  uint64_t failed_promotions = 0;   // each leaves its vector kWatched
   uint64_t failed_arms = 0;         // no eventfd or no host vector
   uint64_t dropped = 0;             // interrupts whose message is no interrupt
   uint64_t failed_calls = 0;        // other refusals by the kernel
@@ -64,80 +65,86 @@ struct MsixVectorGroupStats {
                          const MsixVectorGroupStats&) = default;
 };
 
-// The MSI-X or the MSI vectors of one device, and how each one's interrupts
-// reach the guest: every vector goes through the states of VectorState.
+// The MSI-X or the MSI vectors of one device. It delivers their interrupts to
+// the guest. Every vector is in one of the states of VectorState:
 //
-//   kOff      enabled, programmed: eventfd, SET_IRQS, epoll once -> kMasked
-//   kMasked   unmask: route committed -> irqfd assigned          -> kActive
-//                     else stage it, deliver what is pending     -> kWatched
-//   kWatched  event: deliver, perhaps promote                    -> kActive
-//             mask: no call                                      -> kMasked
-//   kActive   mask: irqfd deassigned                             -> kMasked
-//             message changed: irqfd deassigned                  -> kWatched
+//   state     event            action                               next state
+//   kOff      enable, program  eventfd and epoll (once), SET_IRQS   kMasked
+//   kMasked   unmask           if route committed, assign irqfd     kActive
+//                              else stage, deliver what is pending  kWatched
+//   kWatched  interrupt        deliver, perhaps promote             kActive
+//             mask             none                                 kMasked
+//   kActive   mask             deassign irqfd                       kMasked
+//             message change   deassign irqfd                       kWatched
 //
-// So that no interrupt is lost or doubled, reading an eventfd and injecting
-// what it held are one step under the mutex, against mask and message changes;
-// and an irqfd is off before its message changes, on only after its route is
-// committed. A vector whose promotion fails stays kWatched until Disable():
-// slower, never silent. Host vectors are armed in one call for all entries
-// programmed when the function mask clears, then in doubling blocks.
+// Two rules keep interrupts from being lost or doubled. The group reads an
+// eventfd and injects what it held in one step under the mutex, which mask and
+// message changes also take. It assigns an irqfd only after the route is
+// committed, and deassigns it before the message changes. A vector whose
+// promotion fails stays kWatched until Disable(), where it is slower but never
+// silent. When the function mask clears, the group arms all programmed entries
+// in one call for each run of them. After that it arms blocks that double in
+// size.
 //
-// Thread-safe: guest writes arrive from vCPU threads, events from the loop's.
-// Nothing is called back but the interfaces given in Options, under the mutex.
+// Thread-safe. Guest writes arrive on vCPU threads, and events on the event
+// loop's thread. Under the mutex it calls only the interfaces in Options.
 class MsixVectorGroup {
  public:
   enum class Kind : uint8_t {
-    kMsi,   // all enabled vectors are armed at once, by Enable()
-    kMsix,  // vectors are armed as the guest comes to use them
+    kMsi,   // Enable() arms all enabled vectors at once
+    kMsix,  // vectors are armed when the guest begins to use them
   };
 
   struct Options {
     Kind kind = Kind::kMsix;
-    uint16_t vectors = 0;  // as the guest sees it; 1 to 2048
+    uint16_t vectors = 0;  // as the guest sees them, 1 to 2048
     kernel::Syscalls* syscalls = nullptr;
     HostVectors* host = nullptr;
     MsiRouter* router = nullptr;
     InterruptController* controller = nullptr;
     kernel::EventLoop* loop = nullptr;
-    // Where every failure goes that no caller is told of, and those too.
+    // Receives failures of the kernel, whether or not a caller is also told.
     kernel::FailureLog* failures = nullptr;
-    std::string name;  // for messages: "MSI-X"
+    std::string name;  // in messages, e.g. "MSI-X"
   };
   explicit MsixVectorGroup(Options options);
   MsixVectorGroup(const MsixVectorGroup&) = delete;
   MsixVectorGroup& operator=(const MsixVectorGroup&) = delete;
 
-  // As Shutdown().
+  // Calls Shutdown().
   ~MsixVectorGroup();
 
   uint16_t size() const { return static_cast<uint16_t>(options_.vectors); }
 
-  // The guest sets the enable bit; the first `count` vectors are in use (all,
-  // for MSI-X). After a failure, which is in the failure log, the group is
-  // enabled as far as the guest can tell, and arming is tried again when a
-  // vector is unmasked.
+  // Enables the first `count` vectors (all, for MSI-X), after the guest set the
+  // enable bit. After a failure, which is recorded in the failure log, the
+  // group is enabled as far as the guest can tell, and unmasking a vector
+  // retries the arming. Returns kFailedPrecondition if the group is enabled
+  // already or shut down.
   absl::Status Enable(uint16_t count, bool function_masked);
 
-  // The guest clears the enable bit, or the device is reset: nothing signals
-  // any more, and no stale count is left for the next Enable(). Messages and
-  // masks are kept. When not enabled, tries again to make the kernel give up
-  // what it kept at an earlier failure.
+  // Disables all vectors, after the guest cleared the enable bit or the device
+  // was reset. Nothing signals any more, and no stale count remains for the
+  // next Enable(). Messages and masks are kept. If the group is not enabled,
+  // this retries to disable what the kernel kept on at an earlier failure.
   absl::Status Disable();
 
-  // Bit 14 of MSI-X Message Control.
+  // Sets the function mask, bit 14 of MSI-X Message Control.
   void SetFunctionMask(bool masked);
 
-  // What the guest has programmed for `vector` (below size()), enabled or not.
+  // Takes what the guest programmed for `vector`, which must be below size().
+  // The group need not be enabled.
   void SetVector(pci::VectorIndex vector, const pci::MsiMessage& message,
                  bool masked);
 
-  // The pending bits of `count` vectors from `first` on: masked, and an
-  // interrupt arrived. Vectors beyond size() are not pending.
+  // Returns the pending bits of `count` vectors from `first` on. A vector is
+  // pending if it is masked and an interrupt arrived. Vectors beyond size() are
+  // not pending.
   std::vector<bool> Pending(pci::VectorIndex first, uint32_t count) const;
 
-  // Disables, and gives everything back: descriptors, GSIs, routes. The group
-  // stays off for good. Waits for the event loop, so not under a lock that one
-  // of its callbacks takes.
+  // Disables the group and releases its descriptors, GSIs and routes. The group
+  // cannot be enabled again. Waits for the event loop, so callers must not hold
+  // a lock that one of its callbacks takes.
   void Shutdown();
 
   VectorState state(pci::VectorIndex vector) const;
@@ -149,21 +156,21 @@ class MsixVectorGroup {
     VectorState state = VectorState::kOff;
     bool masked = true;
     pci::MsiMessage message;
-    // Created at first use, watched by the loop from then until Shutdown().
+    // Created at first use. The loop watches it from then until Shutdown().
     std::optional<kernel::EventFd> event;
     std::optional<allocator::Gsi> gsi;
     bool staged = false;   // the router has `message`
     bool unarmed = false;  // arming it for use failed
     bool user_space_only = false;
-    // Deassigning the irqfd failed: the kernel still takes the eventfd's
-    // signals for `gsi`, which must not go to another vector.
+    // Deassigning the irqfd failed. The kernel still takes the eventfd's
+    // signals for `gsi`, so that GSI must not be given to another vector.
     bool irqfd_stuck = false;
     uint64_t user_space_signals = 0;
 
     bool programmed() const { return !masked || message != pci::MsiMessage(); }
   };
 
-  // Arming: host vectors and eventfds (msix_vector_arming.cc).
+  // Arming of host vectors and eventfds (msix_vector_arming.cc).
   absl::Status EnableHost() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DisableHost() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<uint32_t> SetHost(uint32_t first,
@@ -208,11 +215,11 @@ class MsixVectorGroup {
   bool function_masked_ ABSL_GUARDED_BY(mutex_) = false;
   uint32_t count_ ABSL_GUARDED_BY(mutex_) = 0;  // in use while enabled
   bool host_enabled_ ABSL_GUARDED_BY(mutex_) = false;
-  // The kernel has the type on: from the call that enables it to the one that
-  // disables it, which may fail and is then tried again.
+  // The kernel has the type enabled, from the call that enables it until one
+  // that disables it succeeds.
   bool host_on_ ABSL_GUARDED_BY(mutex_) = false;
-  // Vectors from here on cannot be armed: the host had no more when it was
-  // asked for all (not dynamic).
+  // Vectors from this one on cannot be armed, because the host had no more when
+  // the group requested all (not dynamic).
   uint32_t host_limit_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t armed_ ABSL_GUARDED_BY(mutex_) = 0;
   bool used_routes_ ABSL_GUARDED_BY(mutex_) = false;

@@ -14,13 +14,13 @@ namespace passthru::interrupts {
 // GSIs below this are pins of the PIC and the IOAPIC on x86.
 inline constexpr allocator::Gsi kFirstMsiGsi{24};
 
-// The table that KVM_CREATE_IRQCHIP installs (arch/x86/kvm/irq_comm.c,
-// default_routing): GSI 0 to 15 to the PICs and the IOAPIC, 16 to 23 to the
-// IOAPIC. KVM_SET_GSI_ROUTING replaces the whole table, so whoever calls it
-// carries these along.
+// Returns the table that KVM_CREATE_IRQCHIP installs (arch/x86/kvm/irq_comm.c,
+// default_routing). It routes GSIs 0 to 15 to the PICs and the IOAPIC, and 16
+// to 23 to the IOAPIC. KVM_SET_GSI_ROUTING replaces the whole table, so its
+// callers must include these entries.
 std::vector<kvm_irq_routing_entry> DefaultIrqchipRoutes();
 
-// struct kvm_irq_routing_entry of type KVM_IRQ_ROUTING_MSI.
+// Returns an entry of type KVM_IRQ_ROUTING_MSI.
 kvm_irq_routing_entry MsiRoutingEntry(allocator::Gsi gsi,
                                       const pci::MsiMessage& message);
 
