@@ -104,7 +104,7 @@ TEST(PlanBarAreasTest, TableAndPbaPagesAreHoles) {
                           BarArea{0x5000, 0x3000, Kind::kMapped}));
 }
 
-// The table starts in one page and ends in the next; the PBA shares the last.
+// The table starts in one page and ends in the next, which the PBA shares.
 TEST(PlanBarAreasTest, AnUnalignedTableTakesAllItsPages) {
   EXPECT_THAT(PlanBarAreas(Memory(0x8000), Mappable(0x8000),
                            Msix(16, 0x2f80, 0x3f00), kPage),
@@ -126,8 +126,8 @@ TEST(PlanBarAreasTest, ATableBeyondTheBarHoldsNothing) {
                           BarArea{0x3000, 0x1000, Kind::kMsixTable}));
 }
 
-// Whatever the device and the kernel say: the areas cover the BAR, what is
-// mapped was offered, is whole pages, and holds nothing of table or PBA.
+// Whatever the device and the kernel report, the areas cover the BAR. The
+// mapped ones were offered, are whole pages, and hold no part of table or PBA.
 TEST(PlanBarAreasTest, PropertiesHoldForAnyLayout) {
   std::minstd_rand random(7);
   for (int i = 0; i < 5000; ++i) {

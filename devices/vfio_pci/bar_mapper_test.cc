@@ -61,7 +61,7 @@ class FakeMemory final : public memory::GuestMemory {
 
 class BarMapperTest : public ::testing::Test {
  protected:
-  // A memory BAR of 16 KiB with a hole, and 32 ports.
+  // Creates a memory BAR of 16 KiB with a hole, and a BAR of 32 ports.
   void Create() {
     const pci::Bar memory_bar = {.index = pci::BarIndex(0),
                                  .type = pci::BarType::kMemory32,
@@ -219,7 +219,7 @@ TEST_F(BarMapperTest, ASlotLeftBehindByAMoveIsTriedAgain) {
   EXPECT_TRUE(Answers(mmio_, kAddress + 0x4000));
 }
 
-// The guest still reaches it.
+// The guest still reaches the mapping.
 TEST_F(BarMapperTest, ASlotThatStaysForGoodKeepsItsMapping) {
   Create();
   ASSERT_THAT(Move(At(kAddress)), IsOk());

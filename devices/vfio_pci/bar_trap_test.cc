@@ -55,8 +55,8 @@ TEST_F(BarTrapTest, ReportsAndCountsWhatTheDeviceRefuses) {
                           HasSubstr("device: BAR1 write is dropped: ")));
 }
 
-// Answers a read when another one has begun: only if neither holds up the
-// other does either end.
+// Answers a read only after another one has begun. The reads end only if
+// neither blocks the other.
 class MeetingRegions final : public DeviceRegions {
  public:
   absl::Status ReadConfig(uint16_t, absl::Span<uint8_t>) override {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Properties of ConfigShadow over images and accesses from a fixed seed: what a
-// hostile device or guest may come up with.
+// Properties of ConfigShadow over images and accesses from a fixed seed, such
+// as a hostile device or guest may produce.
 
 #include <algorithm>
 #include <cstdint>
@@ -27,7 +27,7 @@ std::vector<uint8_t> RandomBytes(Random& random, size_t size) {
   return bytes;
 }
 
-// Random, but a device: with a list of plausible capabilities.
+// Returns the shadow of a random device with a list of plausible capabilities.
 ConfigShadow RandomShadow(Random& random) {
   std::vector<uint8_t> image =
       RandomBytes(random, random() % 2 == 0 ? 256 : 4096);
@@ -115,8 +115,8 @@ TEST(ConfigShadowPropertyTest, AnySplitOfAReadEqualsTheWhole) {
   }
 }
 
-// What needs no device does not depend on it, and what the device gets is just
-// what it has a part in.
+// A byte depends on the device exactly if it needs the device, and the device
+// receives writes of exactly these bytes.
 TEST(ConfigShadowPropertyTest, DevicePartsAreConsistent) {
   Random random(4);
   for (int i = 0; i < 250; ++i) {
@@ -133,7 +133,7 @@ TEST(ConfigShadowPropertyTest, DevicePartsAreConsistent) {
   }
 }
 
-// Whatever the guest writes, identity, lists and sizes stay.
+// Guest writes never change the capability lists or the sizes of BARs.
 TEST(ConfigShadowPropertyTest, WritesChangeOnlyWhatIsWritable) {
   Random random(5);
   for (int i = 0; i < 100; ++i) {

@@ -191,7 +191,7 @@ TEST(ConfigShadowTest, TheInterruptPinIsShownOnlyWithALine) {
 }
 
 TEST(ConfigShadowTest, AWriteIsCutIntoTheRunsThatTheDeviceGets) {
-  // Byte 0x0e, the header type, is virtual; those around it are not.
+  // Byte 0x0e, the header type, is virtual. Its neighbours are not.
   const ConfigShadow shadow = Create(Image(256));
   EXPECT_THAT(shadow.DeviceRuns(0x0c, 4),
               ElementsAre(ByteRun{0, 2}, ByteRun{3, 1}));
@@ -241,7 +241,7 @@ TEST(ConfigShadowTest, AdvancedFeaturesStartAReset) {
 // --- Capability lists.
 
 TEST(ConfigShadowTest, AHiddenCapabilityIsUnlinkedReadsZeroAndSwallowsWrites) {
-  // Slot identification in the middle.
+  // The capability in the middle is slot identification.
   ConfigShadow shadow = Create(Image(256)
                                    .Capability(0x01, 0x40)
                                    .Capability(0x04, 0x50)
@@ -311,7 +311,7 @@ TEST(ConfigShadowTest, ThePolicyCanBeAnother) {
 }
 
 TEST(ConfigShadowTest, AVirtualizedCapabilityThatOverlapsIsHidden) {
-  // MSI-X is 12 bytes long, the next one begins after 8.
+  // MSI-X is 12 bytes long, but the next capability begins after 8.
   const ConfigShadow shadow =
       Create(Image(256).Capability(0x11, 0x40).Capability(0x01, 0x48),
              {.msix_vectors = 1});
@@ -322,7 +322,8 @@ TEST(ConfigShadowTest, AVirtualizedCapabilityThatOverlapsIsHidden) {
 // --- MSI and MSI-X.
 
 TEST(ConfigShadowTest, MsiControlIsVirtual) {
-  // 64-bit, per-vector masking, 8 vectors, enabled on the host.
+  // This MSI has 64-bit addresses, per-vector masking and 8 vectors, and is
+  // enabled on the host.
   ConfigShadow shadow =
       Create(Image(256).Capability(0x05, 0x40).Put<uint16_t>(0x42, 0x0187),
              {.msi_vectors = 8});

@@ -44,7 +44,7 @@ class DeviceEventTest : public ::testing::Test {
   int calls_ = 0;
   bool fail_ = false;
   bool destroy_in_callback_ = false;
-  // Goes first: it disconnects through what is above.
+  // Destroyed first, because it disconnects through the members above.
   std::unique_ptr<DeviceEvent> event_;
 };
 

@@ -110,7 +110,7 @@ TEST_F(InterruptModeTest, MsiToMsixGoesThroughOff) {
               ElementsAre("MSI bit off", "set off", "set 0+1", "MSI-X bit on"));
 }
 
-// The kernel has one type on at a time.
+// The kernel allows one kind of interrupt at a time.
 TEST_F(InterruptModeTest, WhatWasNotDisabledIsTriedAgainWithTheNextMode) {
   mode_.Apply({.msi = true, .msi_vectors = 2});
   log_.clear();

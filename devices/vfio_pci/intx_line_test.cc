@@ -19,7 +19,7 @@ namespace {
 using ::absl_testing::IsOk;
 using ::testing::ElementsAre;
 
-// Both ends of the line: what was asked, in order, and what fails.
+// Both ends of the line. Records the calls in order, and fails one on demand.
 class FakeEnds final : public IntxHost, public interrupts::InterruptController {
  public:
   absl::Status SetTrigger(int fd) override {
@@ -103,7 +103,7 @@ TEST_F(IntxLineTest, DisableGoesOnAfterAFailure) {
   EXPECT_FALSE(line_.enabled());
 }
 
-// The kernel still has INTx on, and refuses any other type until it is off.
+// The kernel still has INTx on, and refuses any other kind until it is off.
 TEST_F(IntxLineTest, ADisableThatFailedIsTriedAgain) {
   ASSERT_THAT(line_.Enable(), IsOk());
   ends_.fail = "disable";

@@ -25,7 +25,7 @@ using interrupts::VectorState;
 using Part = MsixTableTrap::Part;
 
 constexpr uint16_t kShown = 70;
-constexpr uint32_t kTable = 0x1800;  // 80 entries: to 0x1d00
+constexpr uint32_t kTable = 0x1800;  // 80 entries, up to 0x1d00
 constexpr uint32_t kPba = 0x1d00;
 
 pci::MsixCapability DeviceMsix() {
@@ -70,7 +70,7 @@ class MsixTableTrapTest : public ::testing::Test {
     trap_.ReadPba(offset, absl::MakeSpan(bytes).first(width));
     return pci::LoadLittleEndian<uint64_t>(bytes, 0);
   }
-  // Armed, masked, pending.
+  // Makes `vector` armed, masked and pending.
   void MakePending(uint16_t vector) {
     Write(vector * 16u, 8, 0xfee00000);
     Write(vector * 16u + 8, 8, 0x40);
@@ -132,7 +132,7 @@ TEST_F(MsixTableTrapTest, AnyWidthAndAlignmentIsTheSame) {
     for (unsigned j = 0; j < width; ++j) {
       bytes[j] = static_cast<uint8_t>(random());
       const uint32_t at = (offset + j) % 16;
-      // Reserved bits stay zero: address 1:0, and all but bit 0 of control.
+      // Reserved bits (address 1:0, all but bit 0 of control) stay zero.
       const uint8_t mask = at == 0    ? 0xfc
                            : at == 12 ? 0x01
                            : at > 12  ? 0

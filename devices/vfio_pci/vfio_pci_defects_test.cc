@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What passthrough code has got wrong before, each as the guest would meet it,
-// on the whole path. docs/defects.md lists all, with the tests that answer
-// them; here are those that no other test of this package is about.
+// Defects of earlier passthrough code, each tested on the whole path as the
+// guest would meet it. docs/defects.md lists them all, with their tests. This
+// file has those that no other test of this package covers.
 
 #include <linux/kvm.h>
 #include <linux/vfio.h>
@@ -58,7 +58,7 @@ class VfioPciDefectsTest : public ::testing::Test {
   size_t Calls(std::string_view name) {
     return rig_->kernel().journal().Count(name);
   }
-  // Calls that are no wait and no read of an eventfd.
+  // Counts the calls other than waiting and reading eventfds.
   size_t CallsThatDo() {
     size_t calls = 0;
     for (const auto& [name, count] : rig_->kernel().journal().CallCounts()) {
@@ -131,8 +131,8 @@ TEST_F(VfioPciDefectsTest, AccessesOfAnyWidthAndPlaceToTheTablesPagesEnd) {
   Attach();
   rig_->PlaceBar(0, kBar);
   rig_->SetMsixControl(/*enable=*/true, /*function_mask=*/false);
-  // Beginning, end and what is behind: of the table 65 * 16 bytes, of the
-  // pending bits 16.
+  // The bases lie around the beginning and the end of the table (65 * 16 bytes)
+  // and of the pending bits (16 bytes).
   for (const uint64_t base : {uint64_t{0x1ff0}, uint64_t{0x2400},
                               uint64_t{0x2ff0}, uint64_t{0x3ff0}}) {
     for (uint64_t offset = base; offset < base + 0x30; ++offset) {
@@ -155,7 +155,7 @@ TEST_F(VfioPciDefectsTest, OnlyVectorsInUseCostTheHostAnything) {
   for (const uint16_t vector : {3, 60}) {
     rig_->WriteVector(vector, 0x30 + vector, /*masked=*/true);
   }
-  // As Linux does: all entries are masked once more (msix_mask_all()).
+  // Mask all entries once more, as Linux does (msix_mask_all()).
   for (uint64_t i = 0; i < 65; ++i) rig_->Store(kTable + 16 * i + 12, 4, 1);
   rig_->SetMsixControl(/*enable=*/true, /*function_mask=*/false);
   for (const uint16_t vector : {3, 60}) {
@@ -172,7 +172,7 @@ TEST_F(VfioPciDefectsTest, OnlyVectorsInUseCostTheHostAnything) {
 
 TEST_F(VfioPciDefectsTest, RoutesOfOthersAreInEveryCommit) {
   Attach();
-  // Somebody else in the same VM has a route.
+  // Another device in the same VM has a route.
   const auto other = rig_->router().Allocate();
   ASSERT_THAT(other, IsOk());
   ASSERT_THAT(rig_->router().Stage(*other, rig_->Message(0x99)), IsOk());
@@ -197,7 +197,7 @@ TEST_F(VfioPciDefectsTest, RoutesOfOthersAreInEveryCommit) {
     return msis;
   };
   EXPECT_THAT(data(), ElementsAre(0x30, 0x31, 0x99));
-  // And this device's are in none after it has gone.
+  // After the detach no commit has this device's routes.
   ASSERT_THAT(rig_->device().Detach(), IsOk());
   EXPECT_THAT(data(), ElementsAre(0x99));
   rig_->router().Release(*other);
@@ -240,7 +240,7 @@ TEST_F(VfioPciDefectsTest, EachOfSeveralMsiVectorsHasItsMessage) {
   EXPECT_THAT(rig_->TakeMessages(),
               ElementsAre(0x40, 0x41, 0x42, 0x43, 0x40, 0x41, 0x42, 0x43));
   EXPECT_LE(Calls("KVM_SET_GSI_ROUTING"), 3u);
-  // Two are enough for the guest now.
+  // The guest now uses only two vectors.
   rig_->Write(rig_->FindCapability(0x05) + 2, 2, 0x0011);
   for (uint16_t i = 0; i < 2; ++i) rig_->RaiseMsi(i);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x40, 0x41));
@@ -349,7 +349,7 @@ TEST_F(VfioPciDefectsTest, PortsAndMemoryAreDifferentPlaces) {
   EXPECT_FALSE(PortAnswers(0xd000));
   EXPECT_NE(rig_->Load(0xd000, 4), 0xffffffffu);
   EXPECT_EQ(rig_->Load(0xc000, 4), 0xffffffffu);
-  // Each with its own decode bit.
+  // Each space has its own decode bit.
   rig_->Write(0x04, 2, 0x2);
   EXPECT_FALSE(PortAnswers(0xc000));
   EXPECT_NE(rig_->Load(0xd000, 4), 0xffffffffu);

@@ -153,7 +153,7 @@ TEST_F(VfioPciDeviceTest, ThePinIsHiddenWithoutAnInterruptLine) {
 TEST_F(VfioPciDeviceTest, DecodeOnMapsWhatCanBeMapped) {
   Attach();
   rig_->PlaceBar(0, kBar);
-  // MSI-X table at 0x2000, pending bits at 0x3000.
+  // The MSI-X table is at 0x2000, and the pending bits are at 0x3000.
   EXPECT_THAT(rig_->Slots(), ElementsAre("0xe0000000+0x2000"));
   const BarReport bar = rig_->device().Describe().bars[0];
   EXPECT_TRUE(bar.placed);
@@ -176,7 +176,7 @@ TEST_F(VfioPciDeviceTest, DecodeOffTakesTheSlotsAway) {
 TEST_F(VfioPciDeviceTest, TrappedAccessesReachTheDevice) {
   Attach();
   rig_->PlaceBar(0, kBar);
-  // The same register through the trap under the slot: NVMe's version.
+  // Reads NVMe's version register through the trap under the slot.
   EXPECT_EQ(rig_->Load(kBar + 8, 4), 0x00010400u);
   EXPECT_EQ(rig_->device().Describe().bar.device_reads, 1u);
 }
@@ -235,7 +235,7 @@ TEST_F(VfioPciDeviceTest, ABarOverRamReadsBackAndIsTrapped) {
   EXPECT_THAT(report.bars[0].areas[0].refused, HasSubstr("overlap"));
   EXPECT_EQ(report.bar.refused_placements, 1u);
   RemoveRam();
-  // Any driver turns bus mastering on before it begins.
+  // Every driver turns bus mastering on before it uses the device.
   rig_->Write(0x04, 2, 0x6);
   EXPECT_THAT(rig_->Slots(), ElementsAre("0x1000000+0x2000"));
 }

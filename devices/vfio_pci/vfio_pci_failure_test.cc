@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every call to the kernel may fail: at attach that is an error with nothing
-// left behind, afterwards the guest sees what dead hardware would show.
+// Every call to the kernel may fail. At attach that is an error that leaves
+// nothing behind. Afterwards the guest sees what dead hardware would show.
 
 #include <cerrno>
 #include <cstdint>
@@ -42,7 +42,7 @@ PassthroughRig::Options WithEverything(const std::string& fixture) {
           }};
 }
 
-// A guest that uses all of the device; whatever fails, it goes on.
+// Acts as a guest that uses all of the device and ignores failures.
 void UseDevice(PassthroughRig& rig) {
   for (const pci::Bar& bar : rig.device().bars()) {
     if (bar.is_io()) continue;
@@ -183,7 +183,7 @@ TEST_F(VfioPciDeadDeviceTest, ConfigurationReadsAreAllOnesAndCounted) {
   EXPECT_EQ(rig_.Read(0x04, 4), 0xffffffffu);
   EXPECT_EQ(rig_.Read(0x06, 1), 0xffu);
   EXPECT_EQ(rig_.device().Describe().config.failures, 2u);
-  // What is virtual is still there.
+  // Virtual registers still answer.
   EXPECT_EQ(rig_.Read(0x00, 4), 0x00101b36u);
 }
 
@@ -245,7 +245,7 @@ TEST_F(VfioPciDeadDeviceTest, ASlotThatCannotBeDeletedIsTriedAgain) {
   EXPECT_THAT(rig_.kernel().kvm().Slots(), IsEmpty());
 }
 
-// What works less well than it should is said, and said no more once it works.
+// The report lists a degradation only as long as it lasts.
 TEST_F(VfioPciDeadDeviceTest, AStaleSlotIsADegradation) {
   EXPECT_THAT(Degraded(), IsEmpty());
   Fail("KVM_SET_USER_MEMORY_REGION", ENOMEM, Mode::kOneShot);
@@ -257,7 +257,7 @@ TEST_F(VfioPciDeadDeviceTest, AStaleSlotIsADegradation) {
   EXPECT_THAT(Degraded(), IsEmpty());
   EXPECT_THAT(rig_.kernel().kvm().Slots(), IsEmpty());
   EXPECT_EQ(rig_.device().Describe().failure_count, 1u);
-  // The device is not decoding because the guest says so.
+  // The device did not decode because the guest turned decode off.
   rig_.Write(0x04, 2, 0x2);
   EXPECT_EQ(rig_.kernel().kvm().Slots().size(), 1u);
 }
@@ -290,7 +290,7 @@ TEST_F(VfioPciDeadDeviceTest, AVectorThatIsRefusedIsADegradation) {
   EXPECT_THAT(Degraded(), IsEmpty());
 }
 
-// Somebody else reset it: the guest's accesses through the slot fault.
+// The host reset the device, so guest accesses through the slot fault.
 TEST_F(VfioPciDeadDeviceTest, ADeviceThatLeftBehindOurBackIsRetracted) {
   ASSERT_THAT(rig_.host().vfio().BackdoorReset(rig_.bdf()), IsOk());
   rig_.device().ReconcileBars();
@@ -320,8 +320,8 @@ TEST(VfioPciMapFailureTest, ABarThatCannotBeMappedIsTrapped) {
 
 // A function that fell off the bus reads all ones, and vfio-pci passes that on.
 TEST(VfioPciAttachTest, ADeviceThatReadsAllOnesIsRefused) {
-  // A virtual function has no id of its own, so this one can be made to show
-  // that of a device that is not there.
+  // A virtual function has no vendor ID in hardware, so this fixture can hold
+  // the ID that an absent device reads as.
   PassthroughRig rig(
       {.fixture = "igb_vf", .edit_fixture = [](fixture::PciDevice& fixture) {
          fixture.mutable_identity()->set_vendor_id(0xffff);

@@ -36,7 +36,7 @@ class VfioPciInterruptTest : public ::testing::Test {
     rig_ = std::make_unique<PassthroughRig>(std::move(options));
     ASSERT_THAT(rig_->Attach(), IsOk());
   }
-  // With memory decode and MSI-X on.
+  // Attaches an NVMe device and turns memory decode and MSI-X on.
   void AttachNvme(PassthroughRig::Options options = {}) {
     ASSERT_NO_FATAL_FAILURE(Attach(std::move(options)));
     rig_->PlaceBar(0, kBar);
@@ -158,7 +158,7 @@ TEST_F(VfioPciInterruptTest, BringUpCostsTwoSetIrqsAndOneRoutingCall) {
 }
 
 TEST_F(VfioPciInterruptTest, AHostWithFewerVectorsShowsASmallerTable) {
-  // Linux 6.1 cannot add vectors, so it is asked for all at attach.
+  // Linux 6.1 cannot add vectors, so the device requests all at attach.
   PassthroughRig::Options options;
   options.host.kernel.version = fake::KernelVersion::k6_1;
   options.msix_vectors_available = 10;
@@ -172,7 +172,7 @@ TEST_F(VfioPciInterruptTest, AHostWithFewerVectorsShowsASmallerTable) {
   rig_->WriteVector(9, 0x39, /*masked=*/false);
   rig_->RaiseMsix(9);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x39));
-  // Beyond what is shown the table is not there.
+  // The table ends after the entries that are shown.
   EXPECT_EQ(rig_->Load(kTable + 10 * 16, 4), 0xffffffffu);
 }
 
@@ -216,7 +216,7 @@ TEST_F(VfioPciInterruptTest, AnExhaustedBudgetHidesTheCapability) {
   const DeviceReport report = rig_->device().Describe();
   EXPECT_EQ(report.capabilities[0].treatment, CapabilityTreatment::kHide);
   EXPECT_THAT(report.capabilities[0].reason, HasSubstr("no eventfds left"));
-  // The pages of the device's own table stay out of reach all the same.
+  // The pages of the device's own table still stay unmapped.
   rig_->PlaceBar(0, kBar);
   EXPECT_THAT(rig_->Slots(), ElementsAre("0xe0000000+0x2000"));
   rig_->Store(kTable, 4, 0x12345678);
@@ -235,7 +235,7 @@ TEST_F(VfioPciInterruptTest, AnMsiInterruptArrivesWithItsMessage) {
   rig_->RaiseMsi(0);
   rig_->RaiseMsi(0);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x31, 0x31));
-  // A change of the message while enabled.
+  // The guest changes the message while MSI is enabled.
   rig_->Write(msi + 12, 1, 0x42);
   rig_->RaiseMsi(0);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x42));
@@ -271,7 +271,7 @@ TEST_F(VfioPciInterruptTest, IntxIsAssertedAndResampled) {
   auto& kvm = rig_->kernel().kvm();
   rig_->SetIntx(true);
   EXPECT_TRUE(kvm.LineLevel(16));
-  // The guest acknowledges while the device still asserts: again.
+  // If the guest acknowledges while the device asserts, the line rises again.
   kvm.Acknowledge(16);
   EXPECT_TRUE(kvm.LineLevel(16));
   rig_->SetIntx(false);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The orders in which a passed-through device is handled, each read off the
-// journal of the simulated kernel. A right order that came about by luck would
-// be lost with the next change.
+// The orders of steps that a passed-through device requires, each read off the
+// journal of the simulated kernel. Without a test, an order that is right by
+// accident would be lost with the next change.
 
 #include <linux/vfio.h>
 
@@ -30,10 +30,10 @@ using ::testing::IsEmpty;
 constexpr uint64_t kBar = PassthroughRig::kBarAddress;
 constexpr int64_t kDeassign = 1;  // KVM_IRQFD_FLAG_DEASSIGN
 
-// What matters of a call, in short; empty for calls that do not.
+// Returns the relevant part of a call in short, or "" for irrelevant calls.
 std::string Brief(const journal::JournalEntry& entry) {
   const std::string& name = entry.call.name;
-  // Eventfds and epoll are no part of these orders.
+  // Eventfds and epoll are not part of these orders.
   if (name == "read" || name == "epoll_wait" || name == "poll") return "";
   if (entry.error != 0) return absl::StrCat(name, " failed");
   if (name == "KVM_SET_USER_MEMORY_REGION") {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A passed-through device under everything at once: interrupts, masks, message
-// changes, configuration accesses, BAR moves, trapped accesses, reports, and an
-// unplug in the middle of it. For tsan, and for deadlocks.
+// A passed-through device under interrupts, masks, message changes,
+// configuration accesses, BAR moves, trapped accesses and reports at once, with
+// an unplug in the middle. The test finds data races (tsan) and deadlocks.
 
 #include <atomic>
 #include <cstdint>
