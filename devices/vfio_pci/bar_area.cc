@@ -14,7 +14,7 @@ uint64_t AlignDown(uint64_t value, uint64_t alignment) {
   return value & ~(alignment - 1);
 }
 
-// Gives [offset, end) of `areas`, which cover the BAR, another kind.
+// Changes the kind of [offset, end). `areas` cover the whole BAR.
 void Carve(std::vector<BarArea>& areas, uint64_t offset, uint64_t end,
            BarAreaKind kind) {
   std::vector<BarArea> carved;
@@ -34,8 +34,8 @@ void Carve(std::vector<BarArea>& areas, uint64_t offset, uint64_t end,
 void MergeNeighbours(std::vector<BarArea>& areas) {
   std::vector<BarArea> merged;
   for (const BarArea& area : areas) {
-    // Areas that the kernel offers apart are mapped apart: it need not have
-    // them side by side.
+    // Areas that the kernel offers separately are mapped separately, because it
+    // need not accept one mapping over two of them.
     if (!merged.empty() && merged.back().kind == area.kind && !area.mapped()) {
       merged.back().size += area.size;
     } else {
@@ -86,12 +86,12 @@ std::vector<BarArea> PlanBarAreas(
   for (const vfio::RegionArea& area : mappable) {
     if (area.offset >= bar.size) continue;
     const uint64_t size = std::min(area.size, bar.size - area.offset);
-    // Whole pages only, inwards: what the kernel did not offer is not taken.
+    // Round inwards to whole pages, to map only what the kernel offered.
     const uint64_t from = AlignDown(area.offset + page_size - 1, page_size);
     const uint64_t to = AlignDown(area.offset + size, page_size);
     if (from < to) Carve(areas, from, to, BarAreaKind::kMapped);
   }
-  // Pages that hold any of the table or of the pending bits, outwards.
+  // Round outwards to the pages that hold a part of the table or the PBA.
   const auto exclude = [&](uint64_t offset, uint64_t size, BarAreaKind kind) {
     if (offset >= bar.size) return;
     const uint64_t end = std::min(offset + size, bar.size);

@@ -109,7 +109,7 @@ void BarMapper::Place(const BarAddresses& desired) {
 void BarMapper::PlaceRange(Entry& entry, uint64_t address) {
   absl::Status status = pci::ValidateBarAddress(entry.bar, address);
   if (!status.ok()) {
-    // Not worth a log line: so it is before placement, and during sizing.
+    // Not logged, because this is normal before placement and during sizing.
     entry.problem = std::string(status.message());
     return;
   }
@@ -134,7 +134,8 @@ void BarMapper::PlaceAreas(Entry& entry) {
   for (Area& area : entry.areas) {
     if (area.mapping == nullptr) continue;
     if (area.slot.has_value()) {
-      // It could not be deleted; at the same place it is as good as new.
+      // This slot could not be deleted earlier. If the BAR is back at the
+      // slot's address, the slot is valid again.
       if (area.slot_address == address) area.refused.clear();
       continue;
     }
@@ -165,8 +166,9 @@ absl::Status BarMapper::Unmap() {
   absl::Status result = Retract({});
   for (Entry& entry : entries_) {
     for (Area& area : entry.areas) {
-      // Retract() tried: the guest still reaches this memory. Were it unmapped,
-      // something else of this process might come to be there.
+      // Retract() could not delete the slot, so the guest still reaches this
+      // memory. If it were unmapped, the process might map something else
+      // there.
       if (area.slot.has_value()) {
         options_.memory->Abandon(*area.slot).IgnoreError();  // Logged.
         area.slot.reset();

@@ -13,7 +13,7 @@ MsixTableTrap::Piece BarTrap::Find(uint64_t offset, uint64_t size) const {
   return {.part = MsixTableTrap::Part::kDevice, .size = size, .offset = offset};
 }
 
-// The bus logs it.
+// Does not log, because the bus does.
 void BarTrap::Failed(const char* what, const absl::Status& status) {
   ++failures_;
   failure_log_->Keep(absl::StrFormat("%v %s", bar_, what), status);

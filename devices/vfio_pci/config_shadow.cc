@@ -140,7 +140,7 @@ void ConfigShadow::Reset() {
   space_.Set(pci::kInterruptLine, uint8_t{0});
   for (const pci::Bar& bar : options_.bars) SetBarAddress(bar.index, 0);
   if (msi_.has_value()) {
-    // All that software can write is zero after a reset.
+    // Every bit that software can write is zero after a reset.
     const auto writable = msi_->WriteMask();
     std::vector<uint8_t> value(
         space_.bytes().begin() + msi_->offset(),

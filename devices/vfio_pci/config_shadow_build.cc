@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How a ConfigShadow is made of the device's configuration space: which bits
-// are virtual, what they hold, and which of them the guest can write.
+// Builds a ConfigShadow from the device's configuration space. This determines
+// which bits are virtual, what they hold, and which of them the guest can
+// write.
 
 #include <algorithm>
 #include <bit>
@@ -25,8 +26,8 @@ namespace {
 
 constexpr pci::ConfigReg<uint8_t> kCapabilityNext{1};
 
-// The dword that heads an extended capability, PCIe 6.0 7.6.3: the next one's
-// offset is all that is ours to change.
+// The header of an extended capability (PCIe 6.0 7.6.3). Its only field here is
+// the one that the shadow edits, the offset of the next capability.
 struct ExtendedHeader {
   using Raw = uint32_t;
   Raw raw = 0;
@@ -34,7 +35,7 @@ struct ExtendedHeader {
 };
 constexpr pci::ConfigReg<ExtendedHeader> kExtendedHeader{0};
 
-// The bytes from `offset` to the next of `starts` or `end`.
+// Returns the number of bytes from `offset` to the next of `entries` or `end`.
 template <typename Entries>
 uint16_t RoomOf(const Entries& entries, uint16_t offset, uint16_t end) {
   uint16_t next = end;
@@ -79,14 +80,14 @@ void ConfigShadow::Virtualize(uint32_t offset, uint32_t size) {
 }
 
 void ConfigShadow::BuildHeader() {
-  // What never changes is read once, at attach.
+  // Registers that never change keep the values read at attach.
   Virtualize(pci::kVendorId.offset, 4);
   Virtualize(pci::kRevisionId.offset, 4);  // and the class code
   Virtualize(pci::kCardbusCisPointer.offset, 4);
   Virtualize(pci::kSubsystemVendorId.offset, 4);
   Virtualize(pci::kMinGrant.offset, 2);
 
-  // Whether there are more functions is for the guest's bus to say.
+  // The guest's bus decides whether there are more functions.
   pci::HeaderType header = space_.Get(pci::kHeaderType);
   pci::HeaderType::kMultiFunction.Set(header, false);
   Fix(pci::kHeaderType, header);
@@ -94,7 +95,7 @@ void ConfigShadow::BuildHeader() {
   // The expansion ROM is not shown.
   Fix(pci::kExpansionRom, pci::ExpansionRom{});
 
-  // The line is a note from the guest's firmware to its operating system.
+  // The guest's firmware stores the line here for its operating system.
   Fix(pci::kInterruptLine, uint8_t{0});
   space_.SetMask(pci::kInterruptLine, 0xff);
   if (!options_.intx) {
@@ -130,7 +131,7 @@ void ConfigShadow::BuildBars() {
   std::fill_n(topology_.begin() + pci::kBar0.offset, 4 * pci::kType0BarCount,
               uint8_t{1});
 
-  // Of COMMAND the decode bits are ours: what they enable is.
+  // COMMAND's decode bits are virtual, because the BARs that they enable are.
   space_.Set(pci::kCommand, pci::Command{});
   space_.SetMask(pci::kCommand, decode.raw);
   virtual_[pci::kCommand.offset] = static_cast<uint8_t>(
@@ -149,7 +150,7 @@ CapabilityView ConfigShadow::Decide(const pci::Capability& capability) const {
     view.treatment = CapabilityTreatment::kHide;
     view.reason = std::move(reason);
   };
-  // A capability that is ours to emulate but makes no sense is not shown.
+  // A capability that needs emulation but is malformed is hidden.
   absl::Status sound;
   if (view.treatment == CapabilityTreatment::kVirtualize) {
     switch (capability.id) {
@@ -200,7 +201,7 @@ void ConfigShadow::BuildCapabilities() {
   const pci::CapabilityList list = pci::WalkCapabilities(bytes());
   if (!list.malformed.empty()) malformed_.push_back(list.malformed);
 
-  // Back to front, so that each knows its successor in the guest's list.
+  // Iterates backwards, so that the successor in the guest's list is known.
   uint8_t next = 0;
   std::vector<CapabilityView> views;
   for (auto it = list.entries.rbegin(); it != list.entries.rend(); ++it) {
@@ -343,9 +344,9 @@ void ConfigShadow::BuildPcie(const pci::Capability& capability) {
       pcie->port_type() != pci::PciePortType::kEndpoint) {
     return;
   }
-  // An endpoint has a link to a port above it; on the root bus there is none,
-  // and Linux would look for it. What sits there is integrated into the root
-  // complex and has no link registers (PCIe 6.0 7.5.3.2, 7.5.3.6).
+  // An endpoint has a link to the port above it. The root bus has no such port,
+  // and Linux would look for it. A function on the root bus is integrated into
+  // the root complex and has no link registers (PCIe 6.0 7.5.3.2, 7.5.3.6).
   pci::PcieFlags flags = space_.Get(at(Pcie::kFlags));
   pci::PcieFlags::kPortType.Set(
       flags,
@@ -382,8 +383,8 @@ void ConfigShadow::BuildExtendedCapabilities() {
     const bool first = it->offset == pci::kConfigSpaceSize;
     if (view.treatment == CapabilityTreatment::kHide) {
       Hide(view);
-      // The list begins at 0x100. A first entry that is hidden becomes a null
-      // capability, which leads to the next, as vfio-pci does itself.
+      // The list begins at 0x100. If its first entry is hidden, it becomes a
+      // null capability that links to the next, as in vfio-pci itself.
       header.raw = 0;
       ExtendedHeader::kNext.Set(header, next);
       if (first) Fix(kExtendedHeader.At(it->offset), header);

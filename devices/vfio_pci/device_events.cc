@@ -36,7 +36,7 @@ absl::StatusOr<std::unique_ptr<DeviceEvent>> DeviceEvent::Create(
 }
 
 DeviceEvent::~DeviceEvent() {
-  // The device may be gone already: then there is nothing to disconnect.
+  // This fails if the device no longer exists, which then signals nothing.
   if (connected_) connect_(-1).IgnoreError();
   if (watched_) loop_->Remove(event_->fd()).IgnoreError();
 }

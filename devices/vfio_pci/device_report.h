@@ -14,8 +14,8 @@
 #include "passthru/devices/vfio_pci/config_shadow.h"
 #include "passthru/pci/bar.h"
 
-// What a passed-through device is and does, for people and for tests. Plain
-// values: a snapshot.
+// A snapshot of a passed-through device and its activity, for people and for
+// tests. All types are plain values.
 
 namespace passthru::vfio_pci {
 
@@ -112,7 +112,7 @@ struct VectorGroupReport {
   interrupts::MsixVectorGroupStats stats;
 };
 
-// The state of a VfioPciDevice, for people and tests.
+// The report of a whole VfioPciDevice.
 struct DeviceReport {
   std::string name;  // VfioPciDevice::name()
   // pci::DescribeDevice() of the guest's view (identity, BARs, capabilities).

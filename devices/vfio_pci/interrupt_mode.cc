@@ -15,7 +15,7 @@ void InterruptMode::Apply(const Desired& desired) {
     Leave();
     Enter(kind, desired);
   } else if (kind == InterruptKind::kIntx) {
-    // On already, unless it failed to come up.
+    // Does nothing unless an earlier attempt to turn INTx on failed.
     CheckIntx(options_.intx->Enable(), "INTx is silent");
   } else if (kind == InterruptKind::kMsix) {
     options_.msix->SetFunctionMask(desired.function_masked);
@@ -53,8 +53,8 @@ void InterruptMode::Leave() {
   }
 }
 
-// The kernel has one type on at a time: what it would not disable is tried
-// again.
+// The kernel allows one kind at a time, so this first retries to disable the
+// other kinds, in case it failed before.
 void InterruptMode::Enter(InterruptKind kind, const Desired& desired) {
   kind_ = kind;
   if (options_.intx != nullptr && kind != InterruptKind::kIntx) {

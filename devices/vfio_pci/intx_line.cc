@@ -18,9 +18,10 @@ absl::Status IntxLine::Enable() {
       kernel::EventFd::Create(options_.syscalls);
   if (!resample.ok()) return resample.status();
 
-  // From the guest's end to the device's, so that nothing signals into the
-  // void. An interrupt in between stays masked; its acknowledgement, pending
-  // in the resample eventfd, takes effect when that is connected.
+  // Connect the guest's end before the device's, so that no signal is lost. An
+  // interrupt between SetTrigger() and SetUnmask() leaves the line masked. Its
+  // acknowledgement stays pending in the resample eventfd, and takes effect
+  // when SetUnmask() connects that.
   absl::Status status = options_.controller->AssignResampleIrqfd(
       trigger->fd(), resample->fd(), options_.gsi);
   if (!status.ok()) return kernel::Annotate(status, options_.name);

@@ -57,7 +57,7 @@ void MsixTableTrap::WriteTable(uint64_t offset,
 
 void MsixTableTrap::ReadPba(uint64_t offset, absl::Span<uint8_t> data) {
   ++reads_;
-  // One look at the vectors whose bits are read, then the bits.
+  // Query all vectors whose bits are read at once, then assemble the bits.
   const uint64_t first = offset * 8;
   std::vector<bool> pending;
   if (first < group_->size()) {

@@ -36,7 +36,7 @@ absl::StatusOr<std::shared_ptr<VfioPciDevice>> VfioPciDevice::Create(
         options.memory != nullptr && options.router != nullptr &&
         options.controller != nullptr && options.loop != nullptr &&
         options.topology_mutex != nullptr);
-  // What is made so far goes with it when a step fails.
+  // If a step fails, the destructor undoes the steps before it.
   std::shared_ptr<VfioPciDevice> device =
       absl::WrapUnique(new VfioPciDevice(std::move(options)));
   if (absl::Status status = device->ReadImage(); !status.ok()) return status;
@@ -76,8 +76,8 @@ absl::Status VfioPciDevice::ReadImage() {
     return absl::UnavailableError(absl::StrFormat(
         "%s does not answer: its configuration space reads all ones", name_));
   }
-  // The guest finds a function that decodes nothing, as after a reset. The
-  // kernel has enabled it to its own ends.
+  // The guest must find a function that decodes nothing, as after a reset, but
+  // the kernel enabled it for its own use.
   const pci::Command command =
       pci::ReadRegister(absl::Span<const uint8_t>(image_), pci::kCommand);
   if (pci::Command::kIoSpace.Get(command) ||
@@ -104,8 +104,8 @@ void VfioPciDevice::DecodeBars() {
     pci::BarRegister value = {.low = pci::ReadRegister(image, reg)};
     upper_half = pci::DecodeBarType(value.low) == pci::BarType::kMemory64;
     if (upper_half) value.high = pci::ReadRegister(image, reg.At(4));
-    // A BAR decodes a power of two; a region of another size (of a device that
-    // is not real hardware) ends before its BAR does.
+    // A BAR decodes a power of two. A region of another size, which belongs to
+    // a device that is not real hardware, ends before its BAR does.
     absl::StatusOr<pci::Bar> bar =
         pci::MakeBar(index, value, std::bit_ceil(region.size));
     if (!bar.ok()) {
@@ -119,8 +119,8 @@ void VfioPciDevice::DecodeBars() {
   }
 }
 
-// How many of a device's MSI or MSI-X vectors the guest is shown. Zero, with
-// the reason in limited_by, hides the capability.
+// Returns how many of a device's MSI or MSI-X vectors to show the guest. Zero
+// hides the capability, and limited_by gives the reason.
 uint32_t VfioPciDevice::VectorsToShow(InterruptKind kind,
                                       uint32_t device_vectors) {
   Vectors& vectors = kind == InterruptKind::kMsi ? msi_ : msix_;
@@ -335,7 +335,7 @@ absl::Status VfioPciDevice::SetBarAddress(pci::BarIndex index,
 absl::Status VfioPciDevice::Detach() {
   absl::Status result;
   {
-    // The VM, whose mutex comes next, may be gone by the time that the last
+    // The mutex below belongs to the VM, which may be destroyed before the last
     // reference to a detached device is dropped.
     absl::MutexLock lock(&mutex_);
     if (detached_) return absl::OkStatus();
@@ -353,7 +353,7 @@ absl::Status VfioPciDevice::Detach() {
     absl::MutexLock lock(&mutex_);
     if (mode_ != nullptr) mode_->Apply({.intx = false});
   }
-  // These wait for the event loop, which may be on its way into a lock.
+  // These wait for event-loop callbacks, which may be waiting for a lock.
   if (msi_.group != nullptr) msi_.group->Shutdown();
   if (msix_.group != nullptr) msix_.group->Shutdown();
   request_event_.reset();

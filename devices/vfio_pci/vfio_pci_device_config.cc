@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// VfioPciDevice's guest accesses to configuration space, and what follows from
-// them.
+// Guest accesses to the configuration space of a VfioPciDevice, and their
+// effects on its BARs, interrupts and state.
 
 #include <algorithm>
 #include <array>
@@ -56,8 +56,9 @@ void VfioPciDevice::ConfigWrite(uint16_t offset,
   WriteTopology(offset, bytes);
 }
 
-// The registers that decide what is mapped change only here, under the topology
-// mutex, so what is decided under the control mutex holds after it is released.
+// The registers that determine what is mapped change only under the topology
+// mutex, so the addresses computed under the control mutex stay valid after
+// that is released.
 void VfioPciDevice::WriteTopology(uint16_t offset,
                                   absl::Span<const uint8_t> bytes) {
   const auto size = static_cast<uint32_t>(bytes.size());
@@ -113,8 +114,8 @@ void VfioPciDevice::WriteLocked(uint16_t offset,
   }
   const auto& msi = shadow_->msi();
   const auto& msix = shadow_->msix();
-  // Also with COMMAND, which drivers write when they start: what failed to come
-  // up is tried again.
+  // A change of COMMAND's decode bits, which drivers make when they start, also
+  // retries interrupts that failed to come up.
   if (changed.Changed(pci::kCommand.offset, 2) ||
       (msi.has_value() && changed.Changed(msi->offset(), msi->size())) ||
       (msix.has_value() &&
@@ -139,8 +140,8 @@ void VfioPciDevice::UpdateInterrupts() {
                 .function_masked = pci::MsixControl::kFunctionMask.Get(msix)});
 }
 
-// vfio-pci drops writes of MSI-X Message Control, having set the bit itself;
-// other VFIO drivers may not.
+// vfio-pci drops writes of MSI-X Message Control, because it has set the bit
+// itself. Other VFIO drivers need not do so.
 void VfioPciDevice::WriteEnableBit(InterruptKind kind, bool enable) {
   std::array<uint8_t, 2> bytes;
   if (kind == InterruptKind::kMsi) {
@@ -176,7 +177,7 @@ void VfioPciDevice::RefreshMsiPending(uint16_t offset, uint32_t size) {
 }
 
 void VfioPciDevice::RefreshPowerState(pci::PowerState written) {
-  // The kernel may not have made the transition, and then the BARs answer.
+  // The kernel may not have made the transition. The BARs then still answer.
   const auto control = pci::PowerManagementCapability::kControlStatus.At(
       shadow_->power_management()->offset());
   std::array<uint8_t, 2> bytes;
@@ -188,13 +189,15 @@ void VfioPciDevice::RefreshPowerState(pci::PowerState written) {
   }
 }
 
-// A reset ends in D0 (PCI PM 1.2, 3.2.4). One that the device does not have, or
-// that failed, leaves it where it is, with BARs that do not answer.
+// Puts the device into D0, where a reset must end (PCI PM 1.2, 3.2.4). A device
+// without a reset, or whose reset failed, is otherwise left in a power state in
+// which its BARs may not answer.
 void VfioPciDevice::LeavePowerSaving() {
   if (power_state_ == pci::PowerState::kD0) return;
   const auto control = pci::PowerManagementCapability::kControlStatus.At(
       shadow_->power_management()->offset());
-  // The state is in the low byte; the high one, with the wake-up events, stays.
+  // The state is in the low byte. The high byte, with the wake-up events, stays
+  // as it is.
   WriteDevice(control.offset, {0});
   RefreshPowerState(pci::PowerState::kD0);
 }
@@ -215,8 +218,9 @@ void VfioPciDevice::ReconcileBars() {
   mapper_->Place(decoded);
 }
 
-// COMMAND as VFIO sees it is what its mappings follow. A device that cannot be
-// asked is taken to be as it was: the fault may be another device's.
+// VFIO's mappings follow COMMAND as VFIO presents it. If it cannot be read, the
+// device is assumed to be unchanged, because the EFAULT may be due to another
+// device.
 void VfioPciDevice::RefreshDecode() {
   std::array<uint8_t, 2> bytes;
   if (!ReadDevice(pci::kCommand.offset, absl::MakeSpan(bytes))) return;
@@ -241,14 +245,16 @@ absl::Status VfioPciDevice::Reset() {
 }
 
 void VfioPciDevice::ResetFunction(absl::FunctionRef<void()> reset_device) {
-  // The kernel takes the mappings' pages away: no slot may lead to them.
+  // A reset makes the kernel revoke the mappings' pages, so no slot may lead to
+  // them.
   mapper_->Retract({}).IgnoreError();  // Logged.
   absl::MutexLock lock(&mutex_);
   ++resets_;
   mode_->Apply({.intx = false});
   reset_device();
-  // VFIO keeps its own view of the configuration over a reset; ours is as
-  // hardware leaves it, and the device is made to agree.
+  // VFIO keeps its own view of the configuration across a reset. The shadow
+  // takes the state that hardware would have, and the write below makes the
+  // device agree.
   shadow_->Reset();
   const std::array<uint8_t, 2> no_command = {0, 0};
   command_lost_ = !WriteDevice(pci::kCommand.offset, no_command);
