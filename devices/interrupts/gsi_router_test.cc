@@ -247,7 +247,7 @@ TEST_F(GsiRouterTest, OneChangedMessageInALargeTableWaitsUntilItPays) {
     ++deliveries;
   }
   EXPECT_EQ(router_->stats().routing_calls, 2u);
-  // The first is free, then 240 entries have to be paid for.
+  // The first delivery does not count. Later ones must outweigh 240 entries.
   EXPECT_EQ(deliveries, 1 + 240 / GsiRouter::kEntriesPerDelivery);
 }
 

@@ -15,7 +15,7 @@ absl::StatusOr<uint32_t> ProbeHostVectors(HostVectors& host) {
   const std::vector<int> unsignalled(count, HostVectors::kNoEventFd);
   const absl::StatusOr<uint32_t> available = host.Set(0, unsignalled);
   if (!available.ok()) return available.status();
-  // A positive answer: nothing was enabled.
+  // A positive result means that nothing was enabled.
   if (*available != 0) return std::min(*available, count);
   if (absl::Status status = host.Disable(); !status.ok()) return status;
   return count;

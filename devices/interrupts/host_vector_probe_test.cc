@@ -30,7 +30,7 @@ TEST(ProbeHostVectorsTest, FewerAvailableIsTheAnswer) {
   FakeHostVectors host(&controller, 16, /*dynamic=*/false, &log);
   host.LimitVectors(1);
   EXPECT_THAT(ProbeHostVectors(host), IsOkAndHolds(1));
-  // Nothing was enabled, so nothing is disabled: the kernel would refuse.
+  // Nothing was enabled, so the kernel would refuse to disable it.
   EXPECT_THAT(log, ElementsAre("set 0+16"));
 }
 

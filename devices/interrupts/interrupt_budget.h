@@ -24,7 +24,7 @@ struct VectorCost {
 //
 // Host vectors and descriptors are hard limits, because a vector without one of
 // them cannot signal at all. A device reserves its share of them when it is
-// attached. If it gets less than it asked for, it shows the guest a smaller
+// attached. If it gets less than it requested, it shows the guest a smaller
 // table, so that a driver requests the vectors that exist instead of waiting
 // for interrupts that never come. Routes are a soft limit. Vectors beyond it
 // work, but through user space.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MsixVectorGroup's way from a vector that the guest uses to one that the host
-// signals: eventfds and VFIO_DEVICE_SET_IRQS, in as few calls as possible.
+// The part of MsixVectorGroup that makes the host signal the vectors that the
+// guest uses, through eventfds and as few VFIO_DEVICE_SET_IRQS as possible.
 //
-// A vector that is armed is never part of a later call: the kernel would free
-// and request its interrupt again (vfio_msi_set_vector_signal() in
-// drivers/vfio/pci/vfio_pci_intrs.c) and an edge in between would be lost. For
-// the same reason the type is never disabled in order to grow.
+// A vector that is armed is never part of a later call, because the kernel
+// would free and request its interrupt again (vfio_msi_set_vector_signal() in
+// drivers/vfio/pci/vfio_pci_intrs.c) and lose an edge in between. For the same
+// reason the group never disables the type in order to add vectors.
 
 #include <algorithm>
 #include <cstdint>
@@ -29,16 +29,15 @@ absl::Status MsixVectorGroup::EnableHost() {
     host_limit_ = count_;
     return Arm(0, count_, /*programmed_only=*/false);
   }
-  // Where vectors can be added later, one suffices to turn MSI-X on. Where
-  // not, the first call decides how many there will ever be. Either way they
-  // signal nothing yet.
+  // If vectors can be added later, one suffices to turn MSI-X on. Otherwise the
+  // first call fixes their number. In both cases they signal nothing yet.
   const std::vector<int> unsignalled(options_.host->dynamic() ? 1 : count_,
                                      HostVectors::kNoEventFd);
   host_limit_ = count_;
   absl::StatusOr<uint32_t> available = SetHost(0, unsignalled);
   if (!available.ok()) return available.status();
   if (*available == 0) return absl::OkStatus();
-  // Fewer than when the device was attached. What there is, is used.
+  // The host has fewer vectors than at attach. Use those that it has.
   host_limit_ = std::min<uint32_t>(*available, count_);
   available = SetHost(0, absl::MakeSpan(unsignalled).first(host_limit_));
   if (!available.ok()) return available.status();
@@ -58,8 +57,8 @@ absl::Status MsixVectorGroup::DisableHost() {
     return status;
   }
   host_on_ = false;
-  // Nothing signals any more. What came before belongs to the life that ends
-  // here; left in the counter, it would be a spurious interrupt of the next.
+  // Nothing signals any more. Interrupts that arrived before this would be
+  // spurious after the next Enable() if they stayed in the counters.
   for (Vector& vector : vectors_) {
     if (vector.event.has_value()) vector.event->Read().IgnoreError();
   }
@@ -74,8 +73,9 @@ absl::StatusOr<uint32_t> MsixVectorGroup::SetHost(
   return available;
 }
 
-// One call for each run of programmed vectors; entries between them that are
-// not programmed are part of the run, unsignalled, and cost no host vector.
+// Makes one call for each run of programmed vectors. A run includes entries
+// between them that are not programmed. These get no eventfd and cost no host
+// vector.
 void MsixVectorGroup::ArmProgrammed() {
   if (!host_enabled_) return;
   const uint32_t end = std::min(count_, host_limit_);
@@ -90,7 +90,7 @@ void MsixVectorGroup::ArmProgrammed() {
     for (; next < end && vectors_[next].state == VectorState::kOff; ++next) {
       if (vectors_[next].programmed()) last = next;
     }
-    // Each is tried again when it is unmasked.
+    // Unmasking a vector retries it.
     if (absl::Status status = Arm(i, last - i + 1, /*programmed_only=*/true);
         !status.ok()) {
       FailedTogether(i, last - i + 1, status);
@@ -108,8 +108,8 @@ absl::Status MsixVectorGroup::ArmForUse(uint32_t index) {
     return absl::ResourceExhaustedError(
         absl::StrFormat("the host has only %u vectors", host_limit_));
   }
-  // As many more as there are already: a guest that unmasks its vectors one by
-  // one costs a logarithmic number of calls.
+  // Arm as many more vectors as are armed already, so that a guest that unmasks
+  // its vectors one by one costs a logarithmic number of calls.
   uint32_t count = 1;
   while (count < armed_ && index + count < host_limit_ &&
          vectors_[index + count].state == VectorState::kOff) {
@@ -135,11 +135,11 @@ absl::Status MsixVectorGroup::Arm(uint32_t first, uint32_t count,
     if (absl::Status status = EnsureEvent(i); !status.ok()) {
       if (fds.empty()) return status;
       FailedTogether(first, count, status);
-      break;  // Those before can be armed.
+      break;  // The vectors before this one can be armed.
     }
     fds.push_back(vectors_[i].event->fd());
   }
-  // The call that enables the type decides how many vectors there will be.
+  // The call that enables the type fixes the number of vectors.
   if (!host_enabled_) fds.resize(count, HostVectors::kNoEventFd);
   absl::StatusOr<uint32_t> available = SetHost(first, fds);
   if (!available.ok()) return available.status();
@@ -175,9 +175,9 @@ absl::Status MsixVectorGroup::EnsureEvent(uint32_t index) {
   absl::StatusOr<kernel::EventFd> event =
       kernel::EventFd::Create(options_.syscalls);
   if (!event.ok()) return event.status();
-  // Watched for as long as it lives, whatever state the vector is in: edges
-  // that do not concern the watcher cost one wake-up each, adding and removing
-  // it at every mask would cost two system calls.
+  // The loop watches the eventfd as long as it exists, in every state of the
+  // vector. An edge that OnEvent() ignores costs one wake-up, while adding and
+  // removing the eventfd at every mask would cost two system calls.
   if (absl::Status status =
           options_.loop->Add(event->fd(), /*edge_triggered=*/true,
                              [this, index] { OnEvent(index); });

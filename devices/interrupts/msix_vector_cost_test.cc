@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What an MSI-X bring-up costs in kernel calls: the guest does what Linux's
-// msix_capability_init() and request_irq() do, and the calls are counted. The
-// same is done with a router that commits each route as it is staged, the
-// policy that VMMs have otherwise: N vectors then copy N (N + 1) / 2 entries.
+// Counts the kernel calls of an MSI-X bring-up, in which the guest does what
+// Linux's msix_capability_init() and request_irq() do. For comparison, the
+// tests repeat it with a router that commits each route when it is staged. That
+// is the usual policy of VMMs, and makes N vectors copy N (N + 1) / 2 entries.
 
 #include <cmath>
 #include <cstdint>
@@ -33,7 +33,7 @@ pci::MsiMessage Message(uint32_t vector, uint32_t destination) {
           .data = 0x4000 | (32 + vector % 200)};
 }
 
-// Commits each message as it is staged.
+// Commits each message when it is staged.
 class EagerRouter final : public MsiRouter {
  public:
   explicit EagerRouter(GsiRouter* router) : router_(router) {}
@@ -61,7 +61,7 @@ class EagerRouter final : public MsiRouter {
   GsiRouter* const router_;
 };
 
-// A device of `n` vectors, the VM's interrupts, and a guest's bring-up.
+// A device of `n` vectors, the VM's interrupts, and the guest's bring-up.
 class Scenario {
  public:
   Scenario(uint16_t n, bool eager)
@@ -91,15 +91,15 @@ class Scenario {
                      masked);
   }
 
-  // Steps A to D: enable with the function masked, program all entries while
-  // each is masked, unmask the function.
+  // Performs steps A to D, which enable MSI-X with the function masked, program
+  // all entries while each is masked, and unmask the function.
   void Program() {
     CHECK_OK(group_.Enable(n(), /*function_masked=*/true));
     for (uint16_t i = 0; i < n(); ++i) Set(i, 0, /*masked=*/true);
     group_.SetFunctionMask(false);
   }
-  // Step E for one vector: on x86 the message is written once more, to the CPU
-  // that the vector ends up on, and then the vector is unmasked.
+  // Performs step E for one vector. On x86 the guest writes the message once
+  // more, for the CPU that will serve the vector, and then unmasks the vector.
   void RequestIrq(uint16_t vector) {
     Set(vector, 1, /*masked=*/true);
     Set(vector, 1, /*masked=*/false);
@@ -113,7 +113,7 @@ class Scenario {
     }
   }
 
-  // All vectors are requested, and each then interrupts twice.
+  // Requests all vectors, and then makes each interrupt twice.
   void RunUsualCase() {
     Program();
     for (uint16_t i = 0; i < n(); ++i) RequestIrq(i);
@@ -122,7 +122,7 @@ class Scenario {
     }
     CHECK_EQ(controller_.delivered(), 2u * n());
   }
-  // What that took of the kernel.
+  // Returns how many calls for interrupts the kernel has received.
   uint64_t calls() const {
     const MsixVectorGroupStats group = group_.stats();
     return router_->stats().routing_calls + group.set_irqs_calls +
@@ -147,7 +147,7 @@ class BringUpCost : public Scenario, public ::testing::TestWithParam<uint16_t> {
   BringUpCost() : Scenario(GetParam(), /*eager=*/false) {}
 };
 
-// All vectors are requested, then the device begins to work: the usual case.
+// In the usual case the guest requests all vectors before the first interrupt.
 TEST_P(BringUpCost, OneRoutingCallWhenAllAreUnmaskedFirst) {
   Program();
   EXPECT_EQ(host_.calls(), 2);
@@ -162,14 +162,14 @@ TEST_P(BringUpCost, OneRoutingCallWhenAllAreUnmaskedFirst) {
   EXPECT_EQ(router.entries_copied, uint64_t{n()} + kBaseRoutes);
   EXPECT_EQ(group_.stats().irqfd_assigns, n());
   EXPECT_EQ(group_.stats().irqfd_deassigns, 0u);
-  // Each vector's first interrupt comes from user space, all others do not.
+  // User space delivers only the first interrupt of each vector.
   for (uint16_t i = 0; i < n(); ++i) Fire(i);
   EXPECT_EQ(group_.stats().user_space_signals, n());
   EXPECT_EQ(controller_.delivered(), 2u * n());
   EXPECT_EQ(controller_.lost(), 0u);
 }
 
-// Each vector works before the next one is requested: the worst case.
+// In the worst case each vector interrupts before the guest requests the next.
 TEST_P(BringUpCost, LogarithmicWhenVectorsFireOneByOne) {
   Program();
   for (uint16_t i = 0; i < n(); ++i) {
@@ -185,7 +185,8 @@ TEST_P(BringUpCost, LogarithmicWhenVectorsFireOneByOne) {
   EXPECT_EQ(controller_.lost(), 0u);
 }
 
-// As above, and every vector is busy: none may be left to user space for long.
+// As above, but every vector is busy, so user space must not deliver any for
+// long.
 TEST_P(BringUpCost, BusyVectorsAreAllPromoted) {
   constexpr int kInterrupts = 20;
   Program();
@@ -195,7 +196,7 @@ TEST_P(BringUpCost, BusyVectorsAreAllPromoted) {
   }
   const uint64_t deliveries = uint64_t{n()} * kInterrupts;
   const GsiRouterStats router = router_->stats();
-  // What the commits copied beyond the doubling was paid for by deliveries.
+  // Deliveries outweigh what the commits copied beyond the doubling.
   EXPECT_LE(router.entries_copied, 2u * n() + kBaseRoutes * (log_n() + 1) +
                                        GsiRouter::kEntriesPerDelivery *
                                            group_.stats().user_space_signals);
@@ -203,8 +204,8 @@ TEST_P(BringUpCost, BusyVectorsAreAllPromoted) {
   EXPECT_EQ(controller_.lost(), 0u);
 }
 
-// A guest that does not use the function mask and programs entries only as it
-// unmasks them.
+// The guest does not use the function mask, and programs an entry only when it
+// unmasks it.
 TEST_P(BringUpCost, ArmingIsLogarithmicForVectorsUnmaskedOneByOne) {
   CHECK_OK(group_.Enable(n(), /*function_masked=*/false));
   for (uint16_t i = 0; i < n(); ++i) RequestIrq(i);
@@ -212,14 +213,15 @@ TEST_P(BringUpCost, ArmingIsLogarithmicForVectorsUnmaskedOneByOne) {
   EXPECT_LE(host_.allocated(), n());
 }
 
-// The blocks it is armed in hold at most as many again as it uses.
+// The armed blocks hold at most twice as many vectors as the guest uses.
 TEST_P(BringUpCost, AQuarterUnmaskedOneByOneArmsAtMostHalf) {
   CHECK_OK(group_.Enable(n(), /*function_masked=*/false));
   for (uint16_t i = 0; i < n() / 4; ++i) RequestIrq(i);
   EXPECT_LE(host_.allocated(), n() / 2u);
 }
 
-// Steady state: mask, three message writes, unmask (an affinity change).
+// An affinity change in the steady state is a mask, three message writes and an
+// unmask.
 TEST_P(BringUpCost, AnAffinityChangeIsOneIrqfdOffAndNoRoutingCall) {
   Program();
   for (uint16_t i = 0; i < n(); ++i) RequestIrq(i);
@@ -251,7 +253,7 @@ TEST_P(CommitPolicy, DeferredCopiesOneTableWhereEagerCopiesOneAVector) {
   EXPECT_EQ(each.entries_copied, n * kBaseRoutes + n * (n + 1) / 2);
   EXPECT_EQ(once.routing_calls, 1u);
   EXPECT_EQ(once.entries_copied, n + kBaseRoutes);
-  // It is paid with one delivery from user space a vector.
+  // One delivery from user space per vector replaces the routing calls.
   EXPECT_EQ(deferred.calls(), eager.calls() + 1);
   std::cout << absl::StreamFormat(
       "COUNT: %u route entries copied to bring %u MSI-X vectors up (%u with a "

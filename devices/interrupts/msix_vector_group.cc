@@ -134,8 +134,8 @@ void MsixVectorGroup::Unmask(uint32_t index) {
     vector.unarmed = true;
     Failed(vector, "has no interrupts: it cannot be armed", status);
   }
-  // Others were armed with it, which may have failed when the guest unmasked
-  // them.
+  // Other vectors were armed with it. For some of them that may have failed
+  // when the guest unmasked them.
   for (uint32_t i = 0; i < count_; ++i) {
     if (!vectors_[i].masked) Open(vectors_[i]);
   }
@@ -166,7 +166,7 @@ void MsixVectorGroup::ChangeMessage(uint32_t index) {
   Vector& vector = vectors_[index];
   switch (vector.state) {
     case VectorState::kOff:
-      // Could not be armed when it was unmasked; this is another occasion.
+      // Arming failed when the guest unmasked the vector. Try again.
       Unmask(index);
       return;
     case VectorState::kMasked:
@@ -175,8 +175,8 @@ void MsixVectorGroup::ChangeMessage(uint32_t index) {
       StageMessage(vector);
       return;
     case VectorState::kActive:
-      // First the irqfd: a commit by another device must not change the
-      // message of an interrupt that is on its way.
+      // Deassign the irqfd first, because a commit by another device must not
+      // change the message of an interrupt in flight.
       DeassignIrqfd(vector);
       vector.state = VectorState::kWatched;
       StageMessage(vector);
@@ -188,8 +188,8 @@ void MsixVectorGroup::ChangeMessage(uint32_t index) {
 void MsixVectorGroup::OnEvent(uint32_t index) {
   absl::MutexLock lock(&mutex_);
   Vector& vector = vectors_[index];
-  // Masked: the count stays, it is the pending bit. Active: the kernel has
-  // delivered it.
+  // In kMasked the count stays as the pending bit. In kActive the kernel has
+  // delivered the interrupt.
   if (vector.state == VectorState::kWatched) DeliverAndPromote(vector);
 }
 
@@ -243,7 +243,7 @@ void MsixVectorGroup::StageMessage(Vector& vector) {
   }
   if (absl::Status status = options_.router->Stage(*vector.gsi, vector.message);
       !status.ok()) {
-    // Guests pass through such messages while they write one piece by piece.
+    // A guest produces such messages while it writes one piece by piece.
     VLOG(1) << options_.name << " vector " << IndexOf(vector) << ": " << status;
     return;
   }
@@ -309,7 +309,7 @@ std::vector<bool> MsixVectorGroup::Pending(pci::VectorIndex first,
   if (polls.empty()) return pending;
   kernel::SyscallResult<int> result;
   do {
-    // A signal interrupts poll(2) even where it does not wait (do_poll()).
+    // A signal interrupts poll(2) even with a timeout of zero (do_poll()).
     result =
         options_.syscalls->Poll(polls.data(), polls.size(), /*timeout_ms=*/0);
   } while (result.error == EINTR);
@@ -339,7 +339,7 @@ void MsixVectorGroup::Shutdown() {
       if (vector.event.has_value()) fds.push_back(vector.event->fd());
     }
   }
-  // A callback may be waiting for the mutex, so not under it.
+  // A callback may be waiting for the mutex, so it is not held here.
   for (const int fd : fds) {
     if (absl::Status status = options_.loop->Remove(fd); !status.ok()) {
       options_.failures->Add(options_.name, status);
@@ -348,15 +348,15 @@ void MsixVectorGroup::Shutdown() {
   {
     absl::MutexLock lock(&mutex_);
     for (Vector& vector : vectors_) {
-      // Closing its eventfd ends an irqfd, whatever happened before
-      // (irqfd_wakeup(), EPOLLHUP).
+      // Closing an eventfd ends its irqfd, even one that could not be
+      // deassigned (irqfd_wakeup(), EPOLLHUP).
       vector.event.reset();
       vector.irqfd_stuck = false;
       ReleaseRoute(vector);
     }
   }
   if (!flush) return;
-  // The routes leave the kernel's table.
+  // Remove the routes from the kernel's table.
   if (absl::Status status = options_.router->Commit(); !status.ok()) {
     options_.failures->Add(
         absl::StrCat(options_.name,

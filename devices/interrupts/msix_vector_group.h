@@ -80,11 +80,12 @@ struct MsixVectorGroupStats {
 // Two rules keep interrupts from being lost or doubled. The group reads an
 // eventfd and injects what it held in one step under the mutex, which mask and
 // message changes also take. It assigns an irqfd only after the route is
-// committed, and deassigns it before the message changes. A vector whose
-// promotion fails stays kWatched until Disable(), where it is slower but never
-// silent. When the function mask clears, the group arms all programmed entries
-// in one call for each run of them. After that it arms blocks that double in
-// size.
+// committed, and deassigns it before the message changes.
+//
+// A vector whose promotion fails stays kWatched until Disable(), which makes it
+// slower but never silent. When the function mask clears, the group arms host
+// vectors with one call for each run of programmed entries. Later calls arm
+// blocks that double in size.
 //
 // Thread-safe. Guest writes arrive on vCPU threads, and events on the event
 // loop's thread. Under the mutex it calls only the interfaces in Options.

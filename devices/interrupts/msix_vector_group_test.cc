@@ -71,7 +71,7 @@ class MsixVectorGroupTest : public ::testing::Test {
   bool Pending(uint16_t vector) const {
     return group_->Pending(pci::VectorIndex(vector), 1)[0];
   }
-  // Runs what the event loop's thread would run.
+  // Runs the callbacks that the event loop's thread would run.
   void RunLoop() {
     for (;;) {
       const absl::StatusOr<int> ran = loop_->RunOnce(/*timeout_ms=*/0);
@@ -138,7 +138,7 @@ TEST_F(MsixVectorGroupTest, UnprogrammedVectorsInBetweenCostNoHostVector) {
   log_.clear();
   group_->SetFunctionMask(false);
   EXPECT_THAT(log_, ElementsAre("set 1+6"));
-  EXPECT_EQ(host_->allocated(), 3u);  // 0 came with enabling.
+  EXPECT_EQ(host_->allocated(), 3u);  // Enabling took vector 0.
 }
 
 TEST_F(MsixVectorGroupTest, VectorsUnmaskedOneByOneAreArmedInDoublingBlocks) {
@@ -172,7 +172,7 @@ TEST_F(MsixVectorGroupTest, AVectorWithoutAHostVectorWorksWhenOneIsFree) {
   EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
 }
 
-// A block arms vectors that the guest has unmasked already, in vain.
+// A block also arms vectors whose arming failed when the guest unmasked them.
 TEST_F(MsixVectorGroupTest, AVectorThatIsArmedWithAnotherWorksToo) {
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
   for (uint16_t i = 0; i < 2; ++i) Set(i, 0x30 + i, /*masked=*/false);
@@ -289,7 +289,7 @@ TEST_F(MsixVectorGroupTest, ACountThatTriggeredAnIrqfdIsNotPendingLater) {
   Activate(0, 0x30);
   Set(0, 0x30, /*masked=*/true);
   Fire(0);
-  Set(0, 0x30, /*masked=*/false);  // The irqfd triggers, and does not drain.
+  Set(0, 0x30, /*masked=*/false);  // The irqfd triggers without draining.
   ASSERT_THAT(Delivered(), ElementsAre(Message(0x30)));
   Set(0, 0x30, /*masked=*/true);
   EXPECT_FALSE(Pending(0));
@@ -338,7 +338,7 @@ TEST_F(MsixVectorGroupTest, TheFirstInterruptIsSignalledAndThenPromotes) {
   Set(0, 0x30, /*masked=*/false);
   log_.clear();
   Fire(0);
-  // The route first: an irqfd without one loses interrupts.
+  // The route comes first, because an irqfd without one loses interrupts.
   EXPECT_THAT(log_, ElementsAre("signal 48", "route 41", "irqfd on 24"));
   EXPECT_EQ(State(0), VectorState::kActive);
   EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
@@ -613,7 +613,7 @@ TEST_F(MsixVectorGroupTest, MsiArmsAllItsVectorsWithOneCall) {
                                        Message(0x42), Message(0x43)));
 }
 
-// Without mask bits, a message that is written again is the only occasion.
+// Without mask bits, only another write of the message can retry the arming.
 TEST_F(MsixVectorGroupTest, MsiThatIsEnabledLateEnablesAllItsVectors) {
   Create(Kind::kMsi, /*dynamic=*/false);
   for (uint16_t i = 0; i < 4; ++i) Set(i, 0x40 + i, /*masked=*/false);
@@ -625,17 +625,17 @@ TEST_F(MsixVectorGroupTest, MsiThatIsEnabledLateEnablesAllItsVectors) {
                                        Message(0x52), Message(0x53)));
 }
 
-// --- What the kernel does not disable.
+// --- Kernel calls that fail to disable.
 
 TEST_F(MsixVectorGroupTest, ADisableThatFailedIsTriedAgainWhenEnabled) {
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
   Set(0, 0x30, /*masked=*/false);
   host_->FailDisable(2, EIO);
   EXPECT_EQ(kernel::ErrnoOf(group_->Disable()), EIO);
-  ASSERT_TRUE(host_->Fire(0));  // Into the void: to the guest it is off.
+  ASSERT_TRUE(host_->Fire(0));  // The guest sees MSI-X off.
   RunLoop();
   EXPECT_THAT(Delivered(), IsEmpty());
-  // Disabling fails once more; the unmasked vector is another occasion.
+  // Disabling fails once more, and then the unmasked vector retries it.
   log_.clear();
   EXPECT_EQ(kernel::ErrnoOf(group_->Enable(kVectors, false)), EIO);
   EXPECT_THAT(log_, ElementsAre("set off", "set off", "set 0+1", "set 0+1"));

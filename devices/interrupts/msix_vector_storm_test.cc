@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Interrupts against masks, message changes and function masks on other
-// threads, with the event loop on its own: none is lost, none is doubled.
+// Races interrupts with masks, message changes and function masks on other
+// threads, and with the event loop on its own thread. No interrupt is lost or
+// doubled.
 
 #include <atomic>
 #include <cstdint>
@@ -26,8 +27,8 @@ constexpr uint16_t kVectors = 4;
 constexpr uint64_t kInterruptsPerVector = 1000;
 constexpr uint32_t kCpus = 4;
 
-// Vector and CPU are in the data, so that deliveries are counted per vector
-// whichever message they were sent with.
+// Encodes vector and CPU in the data, so that the tests can count deliveries
+// per vector whichever message they were sent with.
 pci::MsiMessage Message(uint16_t vector, uint32_t cpu) {
   return {.address = 0xfee00000 | cpu << 12,
           .data = 0x20u + vector * kCpus + cpu};
@@ -56,8 +57,8 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
     return count;
   }
 
-  // A device that raises an interrupt only after the last one was taken, so
-  // that none may coalesce with another: each must arrive, once.
+  // Acts as a device that raises an interrupt only after the last one arrived.
+  // No two interrupts can coalesce, so each must arrive exactly once.
   void RunDevice(uint16_t vector) {
     for (uint64_t fired = 1; fired <= kInterruptsPerVector; ++fired) {
       CHECK(host_.Fire(vector));
@@ -77,7 +78,7 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
           Set(vector, cpu, /*masked=*/true);
           Set(vector, cpu, /*masked=*/false);
           break;
-        case 1:  // And one while unmasked.
+        case 1:  // An affinity change while unmasked.
           cpu = random() % kCpus;
           Set(vector, cpu, /*masked=*/false);
           break;
@@ -142,7 +143,7 @@ TEST_P(MsixVectorStormTest, DisableAndEnableInBetweenLoseNothingButThePast) {
   std::atomic<bool> stop = false;
   std::atomic<uint64_t> raised = 0;
   std::thread device([&] {
-    // Interrupts of a device that is off go nowhere.
+    // Interrupts have no effect while the group is disabled.
     while (!stop) {
       host_.Fire(0);
       ++raised;
