@@ -95,9 +95,9 @@ class PassthroughRig {
   kernel::EventLoop& loop() { return *loop_; }
   absl::Mutex& topology_mutex() { return topology_mutex_; }
   const pci::Bdf& bdf() const { return bdf_; }
-  // What is held beyond the VM itself.
+  // Returns the resources held beyond those of the VM itself.
   LeakReport Leaks() { return kernel().CheckLeaks(before_); }
-  // "BAR0+0x0 at 0xe0000000, 0x2000 bytes", for each.
+  // Returns a string like "0xe0000000+0x2000" for each memory slot.
   std::vector<std::string> Slots();
 
  private:
