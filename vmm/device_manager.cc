@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/devices/vfio/vfio_device.h"
 #include "passthru/pci/bar.h"
@@ -52,17 +53,14 @@ absl::StatusOr<std::unique_ptr<DeviceManager>> DeviceManager::Create(
     Machine* machine, DeviceManagerOptions options) {
   auto manager =
       absl::WrapUnique(new DeviceManager(machine, std::move(options)));
-  auto io = allocator::AddressAllocator::Create(kPioBase, kPioSize, "I/O BARs");
-  if (!io.ok()) return io.status();
-  manager->io_ = *std::move(io);
-  auto memory32 = allocator::AddressAllocator::Create(kMmio32Base, kMmio32Size,
-                                                      "32-bit BARs");
-  if (!memory32.ok()) return memory32.status();
-  manager->memory32_ = *std::move(memory32);
-  auto memory64 = allocator::AddressAllocator::Create(kMmio64Base, kMmio64Size,
-                                                      "64-bit BARs");
-  if (!memory64.ok()) return memory64.status();
-  manager->memory64_ = *std::move(memory64);
+  PASSTHRU_ASSIGN_OR_RETURN(manager->io_, allocator::AddressAllocator::Create(
+                                              kPioBase, kPioSize, "I/O BARs"));
+  PASSTHRU_ASSIGN_OR_RETURN(manager->memory32_,
+                            allocator::AddressAllocator::Create(
+                                kMmio32Base, kMmio32Size, "32-bit BARs"));
+  PASSTHRU_ASSIGN_OR_RETURN(manager->memory64_,
+                            allocator::AddressAllocator::Create(
+                                kMmio64Base, kMmio64Size, "64-bit BARs"));
   manager->budget_ = std::make_unique<interrupts::InterruptBudget>(
       interrupts::InterruptBudget::Limits{
           .event_fds = EventFdLimit(),
@@ -97,29 +95,27 @@ absl::StatusOr<pci::Bdf> DeviceManager::AttachLocked(pci::Bdf device) {
           device, " is attached already; the guest has it at ", guest));
     }
   }
-  const auto guest = FreeSlot();
-  if (!guest.ok()) return guest.status();
-  const auto number =
-      vfio::FindGroup(machine_->syscalls(), device, options_.paths);
-  if (!number.ok()) return number.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto guest, FreeSlot());
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const auto number,
+      vfio::FindGroup(machine_->syscalls(), device, options_.paths));
   // What KVM kept of a device that was unplugged keeps its group busy.
   machine_->memory().RetryRemovals().IgnoreError();  // Logged.
-  auto group = AcquireGroup(*number);
-  if (!group.ok()) return group.status();
-  auto attached = AttachInGroup(device, *number, *guest);
+  PASSTHRU_ASSIGN_OR_RETURN(auto group, AcquireGroupnumber);
+  auto attached = AttachInGroup(device, number, guest);
   absl::Status status = attached.status();
   if (status.ok()) status = PlaceBars(*attached);
-  if (status.ok()) status = machine_->segment().Add(*guest, attached->device);
+  if (status.ok()) status = machine_->segment().Add(guest, attached->device);
   if (!status.ok()) {
     if (attached.ok()) attached->device->Detach().IgnoreError();  // Logged.
-    group->reset();
-    if (absl::Status released = ReleaseGroup(*number); !released.ok()) {
+    group.reset();
+    if (absl::Status released = ReleaseGroupnumber; !released.ok()) {
       LOG(ERROR) << released;
     }
     return status;
   }
-  devices_.emplace(*guest, *std::move(attached));
-  return *guest;
+  devices_.emplace(guest, *std::move(attached));
+  return guest;
 }
 
 absl::Status DeviceManager::Detach(pci::Bdf guest) {
@@ -190,16 +186,13 @@ absl::StatusOr<std::shared_ptr<vfio::VfioGroup>> DeviceManager::AcquireGroup(
 
 absl::Status DeviceManager::OpenGroup(uint32_t number, GroupInUse& in_use) {
   if (container_ == nullptr) {
-    auto container =
-        vfio::VfioContainer::Create(machine_->syscalls(), options_.paths);
-    if (!container.ok()) return container.status();
-    container_ = *std::move(container);
+    PASSTHRU_ASSIGN_OR_RETURN(
+        container_,
+        vfio::VfioContainer::Create(machine_->syscalls(), options_.paths));
     group_set_ =
         std::make_unique<vfio::VfioGroupSet>(container_, options_.paths);
   }
-  auto group = group_set_->Get(number);
-  if (!group.ok()) return group.status();
-  in_use.group = *std::move(group);
+  PASSTHRU_ASSIGN_OR_RETURN(in_use.group, group_set_->Get(number));
   return StartDma();
 }
 
@@ -222,14 +215,10 @@ absl::Status DeviceManager::ReleaseGroup(uint32_t number) {
 
 absl::Status DeviceManager::StartDma() {
   if (dma_ != nullptr) return absl::OkStatus();
-  auto kvm_vfio = kvm::KvmVfioDevice::Create(&machine_->vm());
-  if (!kvm_vfio.ok()) return kvm_vfio.status();
-  kvm_vfio_ = *std::move(kvm_vfio);
+  PASSTHRU_ASSIGN_OR_RETURN(kvm_vfio_,
+                            kvm::KvmVfioDevice::Create(&machine_->vm()));
   auto dma = std::make_unique<vfio::DmaListener>(container_);
-  if (absl::Status status = machine_->memory().AddListener(dma.get());
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(machine_->memory().AddListener(dma.get()));
   dma_ = std::move(dma);
   return absl::OkStatus();
 }
@@ -243,32 +232,32 @@ absl::Status DeviceManager::StopDma() {
 
 absl::StatusOr<DeviceManager::Attached> DeviceManager::AttachInGroup(
     pci::Bdf device, uint32_t number, pci::Bdf guest) {
-  auto opened = vfio::VfioDevice::Open(groups_[number].group, device);
-  if (!opened.ok()) return opened.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto opened, vfio::VfioDevice::Open(groups_[number].group, device));
   const auto tell = [guest](const std::function<void(pci::Bdf)>& whom) {
     return whom == nullptr ? std::function<void()>()
                            : [guest, whom] { whom(guest); };
   };
   std::optional<allocator::Gsi> intx_gsi;
   if (options_.intx) intx_gsi = allocator::Gsi(IntxGsi(guest.device()));
-  auto created = vfio_pci::VfioPciDevice::Create({
-      .syscalls = machine_->syscalls(),
-      .device = *std::move(opened),
-      .mmio = &machine_->mmio(),
-      .pio = &machine_->pio(),
-      .memory = &machine_->memory(),
-      .router = &machine_->router(),
-      .controller = &machine_->vm(),
-      .loop = &machine_->loop(),
-      .topology_mutex = &machine_->topology_mutex(),
-      .intx_gsi = intx_gsi,
-      .budget = budget_.get(),
-      .on_unplug_request = tell(options_.on_unplug_request),
-      .on_error = tell(options_.on_error),
-  });
-  if (!created.ok()) return created.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto created, vfio_pci::VfioPciDevice::Create({
+                        .syscalls = machine_->syscalls(),
+                        .device = std::move(opened),
+                        .mmio = &machine_->mmio(),
+                        .pio = &machine_->pio(),
+                        .memory = &machine_->memory(),
+                        .router = &machine_->router(),
+                        .controller = &machine_->vm(),
+                        .loop = &machine_->loop(),
+                        .topology_mutex = &machine_->topology_mutex(),
+                        .intx_gsi = intx_gsi,
+                        .budget = budget_.get(),
+                        .on_unplug_request = tell(options_.on_unplug_request),
+                        .on_error = tell(options_.on_error),
+                    }));
   return Attached{
-      .host = device, .group = number, .device = *std::move(created)};
+      .host = device, .group = number, .device = std::move(created)};
 }
 
 absl::Status DeviceManager::PlaceBars(Attached& attached) {
@@ -283,11 +272,8 @@ absl::Status DeviceManager::PlaceBars(Attached& attached) {
       return kernel::Annotate(place.status(),
                               absl::StrCat(attached.host, " ", bar.index));
     }
-    if (absl::Status status =
-            attached.device->SetBarAddress(bar.index, place->address());
-        !status.ok()) {
-      return status;
-    }
+    PASSTHRU_RETURN_IF_ERROR(
+        attached.device->SetBarAddress(bar.index, place->address()));
     attached.places.push_back(*std::move(place));
   }
   return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/pci_host/host_bridge.h"
 #include "passthru/devices/pci_host/pci_config_io.h"
 #include "passthru/devices/pci_host/pci_config_mmio.h"
@@ -21,24 +22,13 @@ namespace passthru::vmm {
 absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
     const Options& options) {
   auto machine = absl::WrapUnique(new Machine(options.syscalls));
-  if (absl::Status status = machine->CreateVm(); !status.ok()) return status;
-  if (absl::Status status = machine->CreateMemory(options.ram_size);
-      !status.ok()) {
-    return status;
-  }
-  if (absl::Status status = machine->CreateVcpus(options.vcpu_count);
-      !status.ok()) {
-    return status;
-  }
-  if (absl::Status status = machine->CreatePciHost(); !status.ok()) {
-    return status;
-  }
-  auto loop = kernel::EventLoop::Create(options.syscalls);
-  if (!loop.ok()) return loop.status();
-  machine->loop_ = *std::move(loop);
-  if (absl::Status status = machine->loop_->Start(); !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(machine->CreateVm());
+  PASSTHRU_RETURN_IF_ERROR(machine->CreateMemory(options.ram_size));
+  PASSTHRU_RETURN_IF_ERROR(machine->CreateVcpus(options.vcpu_count));
+  PASSTHRU_RETURN_IF_ERROR(machine->CreatePciHost());
+  PASSTHRU_ASSIGN_OR_RETURN(machine->loop_,
+                            kernel::EventLoop::Create(options.syscalls));
+  PASSTHRU_RETURN_IF_ERROR(machine->loop_->Start());
   return machine;
 }
 
@@ -66,27 +56,18 @@ Machine::~Machine() {
 }
 
 absl::Status Machine::CreateVm() {
-  auto vm = kvm::KvmVm::Create(syscalls_);
-  if (!vm.ok()) return vm.status();
-  vm_ = *std::move(vm);
+  PASSTHRU_ASSIGN_OR_RETURN(vm_, kvm::KvmVm::Create(syscalls_));
   // Before the interrupt controllers and the first vCPU, as KVM wants it.
-  if (absl::Status status =
-          vm_->SetTssAddress(memory::GuestAddress(kTssAddress));
-      !status.ok()) {
-    return status;
-  }
-  if (absl::Status status =
-          vm_->SetIdentityMapAddress(memory::GuestAddress(kIdentityMapAddress));
-      !status.ok()) {
-    return status;
-  }
-  if (absl::Status status = vm_->CreateIrqchip(); !status.ok()) return status;
-  if (absl::Status status = vm_->CreatePit(); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(
+      vm_->SetTssAddress(memory::GuestAddress(kTssAddress)));
+  PASSTHRU_RETURN_IF_ERROR(
+      vm_->SetIdentityMapAddress(memory::GuestAddress(kIdentityMapAddress)));
+  PASSTHRU_RETURN_IF_ERROR(vm_->CreateIrqchip());
+  PASSTHRU_RETURN_IF_ERROR(vm_->CreatePit());
 
-  auto router = interrupts::GsiRouter::Create(
-      {.controller = vm_.get(), .max_entries = vm_->MaxRoutes()});
-  if (!router.ok()) return router.status();
-  router_ = *std::move(router);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      router_, interrupts::GsiRouter::Create(
+                   {.controller = vm_.get(), .max_entries = vm_->MaxRoutes()}));
   return absl::OkStatus();
 }
 
@@ -96,15 +77,11 @@ absl::Status Machine::CreateMemory(uint64_t size) {
         "guest RAM of ", size, " bytes: it must be a positive multiple of ",
         kernel::PageSize(), " and at most ", kMaxRamSize));
   }
-  auto slots = allocator::MemorySlotAllocator::Create(vm_->MaxSlots());
-  if (!slots.ok()) return slots.status();
-  slots_ = *std::move(slots);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      slots_, allocator::MemorySlotAllocator::Create(vm_->MaxSlots()));
   slot_listener_ =
       std::make_unique<kvm::KvmSlotListener>(vm_.get(), slots_.get());
-  if (absl::Status status = memory_.AddListener(slot_listener_.get());
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(memory_.AddListener(slot_listener_.get()));
   listening_ = true;
 
   auto ram = kernel::MappedRegion::Map(
@@ -114,36 +91,32 @@ absl::Status Machine::CreateMemory(uint64_t size) {
                   .name = "guest RAM"});
   if (!ram.ok()) return ram.status();
   ram_ = *std::move(ram);
-  auto area = memory_.Add({.guest = memory::GuestAddress(kRamBase),
-                           .size = size,
-                           .host = ram_.data(),
-                           .kind = memory::MemoryArea::Kind::kRam,
-                           .name = "ram"});
-  if (!area.ok()) return area.status();
-  ram_area_ = *area;
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto area, memory_.Add({.guest = memory::GuestAddress(kRamBase),
+                              .size = size,
+                              .host = ram_.data(),
+                              .kind = memory::MemoryArea::Kind::kRam,
+                              .name = "ram"}));
+  ram_area_ = area;
   return absl::OkStatus();
 }
 
 absl::Status Machine::CreateVcpus(unsigned count) {
   for (unsigned id = 0; id < count; ++id) {
-    auto vcpu = kvm::KvmVcpu::Create(vm_.get(), id);
-    if (!vcpu.ok()) return vcpu.status();
-    vcpus_.push_back(*std::move(vcpu));
+    PASSTHRU_ASSIGN_OR_RETURN(auto vcpu, kvm::KvmVcpu::Create(vm_.get(), id));
+    vcpus_.push_back(std::move(vcpu));
   }
   return absl::OkStatus();
 }
 
 absl::Status Machine::CreatePciHost() {
   segment_ = std::make_shared<pci_host::PciSegment>();
-  if (absl::Status status =
-          segment_->Add(pci::Bdf(), std::make_shared<pci_host::HostBridge>());
-      !status.ok()) {
-    return status;
-  }
-  auto ports = pio_.Add(kPciConfigPort, kPciConfigPortSize,
-                        std::make_shared<pci_host::PciConfigIo>(segment_),
-                        bus::AddressSpace::kPlatformPriority);
-  if (!ports.ok()) return ports.status();
+  PASSTHRU_RETURN_IF_ERROR(
+      segment_->Add(pci::Bdf(), std::make_shared<pci_host::HostBridge>()));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto ports, pio_.Add(kPciConfigPort, kPciConfigPortSize,
+                           std::make_shared<pci_host::PciConfigIo>(segment_),
+                           bus::AddressSpace::kPlatformPriority));
   auto ecam = mmio_.Add(
       kEcamBase, kEcamSize,
       std::make_shared<pci_host::PciConfigMmio>(

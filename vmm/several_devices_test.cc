@@ -20,6 +20,7 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/guest/drivers/guest_edu.h"
 #include "passthru/testing/guest/drivers/guest_nvme.h"
@@ -106,22 +107,22 @@ class SeveralDevicesTest : public ::testing::Test {
     machine.resources().Claim(*device);
     absl::Status status;
     if (device->info.class_code == 0x010802) {
-      auto nvme = guest::GuestNvme::Start(&machine, device.get(), {});
-      if (!nvme.ok()) return nvme.status();
+      PASSTHRU_ASSIGN_OR_RETURN(
+          auto nvme, guest::GuestNvme::Start(&machine, device.get(), {}));
       for (int i = 0; i < rounds; ++i) {
         if (i == rounds / 2) while_it_works();
-        status.Update((*nvme)->WriteAndVerify(0, 32, vcpu * 100 + i));
+        status.Update(nvme->WriteAndVerify(0, 32, vcpu * 100 + i));
       }
-      status.Update((*nvme)->Shutdown());
+      status.Update(nvme->Shutdown());
     } else {
-      auto edu = guest::GuestEdu::Start(&machine, device.get());
-      if (!edu.ok()) return edu.status();
+      PASSTHRU_ASSIGN_OR_RETURN(auto edu,
+                                guest::GuestEdu::Start(&machine, device.get()));
       for (int i = 0; i < rounds; ++i) {
         if (i == rounds / 2) while_it_works();
-        status.Update((*edu)->Factorial(12).status());
-        status.Update((*edu)->CopyAndVerify(512, static_cast<uint8_t>(i)));
+        status.Update(edu->Factorial(12).status());
+        status.Update(edu->CopyAndVerify(512, static_cast<uint8_t>(i)));
       }
-      status.Update((*edu)->Shutdown());
+      status.Update(edu->Shutdown());
     }
     if (!machine.interrupts().unexpected().empty()) {
       status.Update(absl::InternalError("an interrupt of somebody else came"));

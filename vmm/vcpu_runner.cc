@@ -11,6 +11,7 @@
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::vmm {
 
@@ -59,9 +60,8 @@ absl::Status VcpuRunner::Run() {
       continue;
     }
     faulted = false;
-    auto go_on = Handle(*exit);
-    if (!go_on.ok()) return go_on.status();
-    if (!*go_on) return absl::OkStatus();
+    PASSTHRU_ASSIGN_OR_RETURN(auto go_on, Handle(*exit));
+    if (!go_on) return absl::OkStatus();
   }
   return absl::OkStatus();
 }

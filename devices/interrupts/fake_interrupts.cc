@@ -13,6 +13,7 @@
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::interrupts {
 namespace {
@@ -34,9 +35,7 @@ absl::Status FakeInterruptController::AssignIrqfd(int event_fd,
                                                   allocator::Gsi gsi) {
   absl::MutexLock lock(&mutex_);
   Log(absl::StrCat("irqfd on ", gsi.value()));
-  if (absl::Status status = Fails(assign_, "KVM_IRQFD"); !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(Fails(assign_, "KVM_IRQFD"));
   if (!irqfds_.emplace(event_fd, gsi.value()).second) {
     return kernel::ErrnoError(EBUSY, "KVM_IRQFD");
   }
@@ -53,9 +52,7 @@ absl::Status FakeInterruptController::DeassignIrqfd(int event_fd,
                                                     allocator::Gsi gsi) {
   absl::MutexLock lock(&mutex_);
   Log(absl::StrCat("irqfd off ", gsi.value()));
-  if (absl::Status status = Fails(deassign_, "KVM_IRQFD"); !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(Fails(deassign_, "KVM_IRQFD"));
   const auto it = irqfds_.find(event_fd);
   if (it == irqfds_.end() || it->second != gsi.value()) return absl::OkStatus();
   irqfds_.erase(it);
@@ -67,10 +64,7 @@ absl::Status FakeInterruptController::SetGsiRouting(
     absl::Span<const kvm_irq_routing_entry> entries) {
   absl::MutexLock lock(&mutex_);
   Log(absl::StrCat("route ", entries.size()));
-  if (absl::Status status = Fails(routing_, "KVM_SET_GSI_ROUTING");
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(Fails(routing_, "KVM_SET_GSI_ROUTING"));
   if (entries.size() > max_entries_) {
     return kernel::ErrnoError(EINVAL, "KVM_SET_GSI_ROUTING");
   }
@@ -91,9 +85,7 @@ absl::Status FakeInterruptController::SignalMsi(
     const pci::MsiMessage& message) {
   absl::MutexLock lock(&mutex_);
   Log(absl::StrCat("signal ", message.data));
-  if (absl::Status status = Fails(signal_, "KVM_SIGNAL_MSI"); !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(Fails(signal_, "KVM_SIGNAL_MSI"));
   Deliver(message);
   return absl::OkStatus();
 }

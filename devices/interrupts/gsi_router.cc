@@ -10,6 +10,7 @@
 #include "absl/log/check.h"
 #include "absl/strings/str_format.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::interrupts {
 
@@ -33,10 +34,11 @@ absl::StatusOr<std::unique_ptr<GsiRouter>> GsiRouter::Create(Options options) {
           entry.gsi, options.first_gsi));
     }
   }
-  auto gsis = allocator::GsiAllocator::Create(
-      options.first_gsi, options.max_entries - options.first_gsi.value());
-  if (!gsis.ok()) return gsis.status();
-  return absl::WrapUnique(new GsiRouter(std::move(options), *std::move(gsis)));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto gsis,
+      allocator::GsiAllocator::Create(
+          options.first_gsi, options.max_entries - options.first_gsi.value()));
+  return absl::WrapUnique(new GsiRouter(std::move(options), std::move(gsis)));
 }
 
 GsiRouter::GsiRouter(Options options,
@@ -125,7 +127,7 @@ absl::StatusOr<bool> GsiRouter::OnUserSpaceDelivery(allocator::Gsi gsi) {
   if (it->second.delivered) ++repeated_deliveries_;
   it->second.delivered = true;
   if (!WorthCommitting()) return false;
-  if (absl::Status status = CommitLocked(); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(CommitLocked());
   return true;
 }
 

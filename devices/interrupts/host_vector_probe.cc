@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::interrupts {
 
@@ -13,11 +14,10 @@ absl::StatusOr<uint32_t> ProbeHostVectors(HostVectors& host) {
   const uint32_t count = host.count();
   if (count <= 1 || host.dynamic()) return count;
   const std::vector<int> unsignalled(count, HostVectors::kNoEventFd);
-  const absl::StatusOr<uint32_t> available = host.Set(0, unsignalled);
-  if (!available.ok()) return available.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const uint32_t available, host.Set(0, unsignalled));
   // A positive result means that nothing was enabled.
-  if (*available != 0) return std::min(*available, count);
-  if (absl::Status status = host.Disable(); !status.ok()) return status;
+  if (available != 0) return std::min(available, count);
+  PASSTHRU_RETURN_IF_ERROR(host.Disable());
   return count;
 }
 

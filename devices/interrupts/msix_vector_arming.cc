@@ -20,11 +20,12 @@
 #include "absl/types/span.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
 #include "passthru/devices/kernel/event_fd.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::interrupts {
 
 absl::Status MsixVectorGroup::EnableHost() {
-  if (absl::Status status = DisableHost(); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(DisableHost());
   if (options_.kind == Kind::kMsi) {
     host_limit_ = count_;
     return Arm(0, count_, /*programmed_only=*/false);
@@ -101,7 +102,7 @@ void MsixVectorGroup::ArmProgrammed() {
 
 absl::Status MsixVectorGroup::ArmForUse(uint32_t index) {
   if (!host_enabled_) {
-    if (absl::Status status = EnableHost(); !status.ok()) return status;
+    PASSTHRU_RETURN_IF_ERROR(EnableHost());
     if (vectors_[index].state != VectorState::kOff) return absl::OkStatus();
   }
   if (index >= host_limit_) {
@@ -172,19 +173,14 @@ void MsixVectorGroup::FailedTogether(uint32_t first, uint32_t count,
 absl::Status MsixVectorGroup::EnsureEvent(uint32_t index) {
   Vector& vector = vectors_[index];
   if (vector.event.has_value()) return absl::OkStatus();
-  absl::StatusOr<kernel::EventFd> event =
-      kernel::EventFd::Create(options_.syscalls);
-  if (!event.ok()) return event.status();
+  PASSTHRU_ASSIGN_OR_RETURN(kernel::EventFd event,
+                            kernel::EventFd::Create(options_.syscalls));
   // The loop watches the eventfd as long as it exists, in every state of the
   // vector. An edge that OnEvent() ignores costs one wake-up, while adding and
   // removing the eventfd at every mask would cost two system calls.
-  if (absl::Status status =
-          options_.loop->Add(event->fd(), /*edge_triggered=*/true,
-                             [this, index] { OnEvent(index); });
-      !status.ok()) {
-    return status;
-  }
-  vector.event = *std::move(event);
+  PASSTHRU_RETURN_IF_ERROR(options_.loop->Add(
+      event.fd(), /*edge_triggered=*/true, [this, index] { OnEvent(index); }));
+  vector.event = std::move(event);
   return absl::OkStatus();
 }
 

@@ -25,6 +25,7 @@
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/event_fd.h"
 #include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
@@ -160,15 +161,13 @@ absl::StatusOr<int> EventLoop::Run(int timeout_ms, bool own_thread) {
   };
 
   std::array<epoll_event, kMaxEvents> events;
-  const absl::StatusOr<int> count =
-      WaitForEvents(timeout_ms, events.data(), kMaxEvents);
-  if (!count.ok()) return count.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const int count, WaitForEvents(timeout_ms, events.data(), kMaxEvents));
   int ran = 0;
-  for (int i = 0; i < *count; ++i) {
+  for (int i = 0; i < count; ++i) {
     const uint64_t id = events[static_cast<size_t>(i)].data.u64;
     if (id == kWakeId) {
-      const absl::StatusOr<uint64_t> drained = wake_.Read();
-      if (!drained.ok()) return drained.status();
+      PASSTHRU_ASSIGN_OR_RETURN(const uint64_t drained, wake_.Read());
     } else if (Dispatch(id)) {
       ++ran;
     }

@@ -16,6 +16,7 @@
 #include "passthru/devices/kernel/event_fd.h"
 #include "passthru/devices/kernel/mapped_region.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kvm/kvm_vcpu.h"
 #include "passthru/devices/kvm/kvm_vfio_device.h"
 #include "passthru/devices/kvm/kvm_vm.h"
@@ -29,30 +30,23 @@ using absl_testing::IsOk;
 
 // Creates a VM and uses most of this package, until a call fails.
 absl::Status UseKvm(fake::FakeKernel& kernel) {
-  const auto vm = KvmVm::Create(&kernel);
-  if (!vm.ok()) return vm.status();
-  if (absl::Status s = (*vm)->CreateIrqchip(); !s.ok()) return s;
-  if (absl::Status s = (*vm)->CreatePit(); !s.ok()) return s;
-  const auto vcpu = KvmVcpu::Create(vm->get(), 0);
-  if (!vcpu.ok()) return vcpu.status();
-  const auto device = KvmVfioDevice::Create(vm->get());
-  if (!device.ok()) return device.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto vm, KvmVm::Create(&kernel));
+  PASSTHRU_RETURN_IF_ERROR(vm->CreateIrqchip());
+  PASSTHRU_RETURN_IF_ERROR(vm->CreatePit());
+  PASSTHRU_ASSIGN_OR_RETURN(const auto vcpu, KvmVcpu::Create(vm.get(), 0));
+  PASSTHRU_ASSIGN_OR_RETURN(const auto device, KvmVfioDevice::Create(vm.get()));
   const auto memory =
       kernel::MappedRegion::Map(&kernel, {.length = kernel::PageSize(),
                                           .protection = PROT_READ | PROT_WRITE,
                                           .flags = MAP_PRIVATE | MAP_ANONYMOUS,
                                           .name = "guest memory"});
   if (!memory.ok()) return memory.status();
-  if (absl::Status s = (*vm)->SetMemorySlot(
-          allocator::MemorySlot(0), memory::GuestAddress(0), memory->size(),
-          memory->data(), /*read_only=*/false);
-      !s.ok()) {
-    return s;
-  }
-  const auto event = kernel::EventFd::Create(&kernel);
-  if (!event.ok()) return event.status();
-  if (absl::Status s = (*vm)->SetGsiRouting({}); !s.ok()) return s;
-  return (*vm)->AssignIrqfd(event->fd(), allocator::Gsi(24));
+  PASSTHRU_RETURN_IF_ERROR(
+      vm->SetMemorySlot(allocator::MemorySlot(0), memory::GuestAddress(0),
+                        memory->size(), memory->data(), /*read_only=*/false));
+  PASSTHRU_ASSIGN_OR_RETURN(const auto event, kernel::EventFd::Create(&kernel));
+  PASSTHRU_RETURN_IF_ERROR(vm->SetGsiRouting({}));
+  return vm->AssignIrqfd(event.fd(), allocator::Gsi(24));
 }
 
 TEST(KvmFaultsTest, FailureOfAnyCallIsReportedAndLeavesNothing) {

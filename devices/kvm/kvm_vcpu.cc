@@ -20,6 +20,7 @@
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/kvm/kvm_vm.h"
 #include "passthru/devices/kvm/vcpu_exit.h"
@@ -33,32 +34,31 @@ using kernel::SyscallResult;
 absl::StatusOr<std::unique_ptr<KvmVcpu>> KvmVcpu::Create(KvmVm* vm,
                                                          unsigned id) {
   kernel::Syscalls* const syscalls = vm->syscalls();
-  const absl::StatusOr<int> immediate_exit =
-      vm->CheckExtension(KVM_CAP_IMMEDIATE_EXIT);
-  if (!immediate_exit.ok()) return immediate_exit.status();
-  if (*immediate_exit == 0) {
+  PASSTHRU_ASSIGN_OR_RETURN(const int immediate_exit,
+                            vm->CheckExtension(KVM_CAP_IMMEDIATE_EXIT));
+  if (immediate_exit == 0) {
     return absl::FailedPreconditionError(
         "this host's KVM lacks KVM_CAP_IMMEDIATE_EXIT, without which a virtual "
         "CPU cannot be stopped: use Linux 4.12 or newer");
   }
-  const absl::StatusOr<size_t> size = vm->VcpuMmapSize();
-  if (!size.ok()) return size.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const size_t size, vm->VcpuMmapSize());
   const SyscallResult<int> created =
       syscalls->IoctlInt(vm->fd(), KVM_CREATE_VCPU, id);
   if (!created.ok()) {
     return ErrnoError(created.error, absl::StrCat("KVM_CREATE_VCPU(", id, ")"));
   }
   kernel::FileDescriptor vcpu(syscalls, created.value);
-  absl::StatusOr<kernel::MappedRegion> run = kernel::MappedRegion::Map(
-      syscalls, {.length = *size,
-                 .protection = PROT_READ | PROT_WRITE,
-                 .flags = MAP_SHARED,
-                 .fd = vcpu.get(),
-                 .offset = 0,
-                 .name = absl::StrCat("struct kvm_run of vCPU ", id)});
-  if (!run.ok()) return run.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      kernel::MappedRegion run,
+      kernel::MappedRegion::Map(
+          syscalls, {.length = size,
+                     .protection = PROT_READ | PROT_WRITE,
+                     .flags = MAP_SHARED,
+                     .fd = vcpu.get(),
+                     .offset = 0,
+                     .name = absl::StrCat("struct kvm_run of vCPU ", id)}));
   return absl::WrapUnique(
-      new KvmVcpu(syscalls, id, std::move(vcpu), *std::move(run)));
+      new KvmVcpu(syscalls, id, std::move(vcpu), std::move(run)));
 }
 
 void KvmVcpu::RequestImmediateExit() {

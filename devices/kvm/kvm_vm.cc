@@ -24,6 +24,7 @@
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/memory/guest_address.h"
 #include "passthru/pci/msi_message.h"
@@ -105,9 +106,9 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Adopt(kernel::Syscalls* syscalls,
 
 absl::Status KvmVm::Initialize() {
   for (const RequiredCapability& required : kRequired) {
-    const absl::StatusOr<int> value = CheckExtension(required.capability);
-    if (!value.ok()) return value.status();
-    if (*value == 0) {
+    PASSTHRU_ASSIGN_OR_RETURN(const int value,
+                              CheckExtension(required.capability));
+    if (value == 0) {
       return absl::FailedPreconditionError(absl::StrCat(
           "this host's KVM lacks ", required.name,
           ", without which devices cannot be passed through: use a newer "
@@ -217,10 +218,10 @@ absl::Status KvmVm::DeleteMemorySlot(allocator::MemorySlot slot) {
 }
 
 absl::StatusOr<size_t> KvmVm::VcpuMmapSize() const {
-  const absl::StatusOr<kernel::FileDescriptor> kvm = OpenKvm(syscalls_);
-  if (!kvm.ok()) return kvm.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const kernel::FileDescriptor kvm,
+                            OpenKvm(syscalls_));
   const SyscallResult<int> size =
-      syscalls_->IoctlInt(kvm->get(), KVM_GET_VCPU_MMAP_SIZE, 0);
+      syscalls_->IoctlInt(kvm.get(), KVM_GET_VCPU_MMAP_SIZE, 0);
   if (!size.ok()) return ErrnoError(size.error, "KVM_GET_VCPU_MMAP_SIZE");
   if (static_cast<size_t>(size.value) < sizeof(kvm_run)) {
     return absl::DataLossError(

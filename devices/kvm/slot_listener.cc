@@ -9,22 +9,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/memory/memory_area.h"
 
 namespace passthru::kvm {
 
 absl::Status KvmSlotListener::OnAdd(const memory::MemoryArea& area) {
-  absl::StatusOr<allocator::MemorySlotAllocation> slot = slots_->Allocate();
-  if (!slot.ok()) {
-    return slot.status();
-  }
-  if (absl::Status set = vm_->SetMemorySlot(slot->slot(), area.guest, area.size,
-                                            area.host, area.read_only);
-      !set.ok()) {
-    return set;
-  }
+  PASSTHRU_ASSIGN_OR_RETURN(allocator::MemorySlotAllocation slot,
+                            slots_->Allocate());
+  PASSTHRU_RETURN_IF_ERROR(vm_->SetMemorySlot(
+      slot.slot(), area.guest, area.size, area.host, area.read_only));
   absl::MutexLock lock(&mutex_);
-  used_[area.guest] = *std::move(slot);
+  used_[area.guest] = std::move(slot);
   return absl::OkStatus();
 }
 
@@ -35,10 +31,7 @@ absl::Status KvmSlotListener::OnRemove(const memory::MemoryArea& area) {
     return absl::NotFoundError(absl::StrCat("no slot holds ", area));
   }
   // The slot returns to the allocator only after the kernel has deleted it.
-  if (absl::Status deleted = vm_->DeleteMemorySlot(found->second.slot());
-      !deleted.ok()) {
-    return deleted;
-  }
+  PASSTHRU_RETURN_IF_ERROR(vm_->DeleteMemorySlot(found->second.slot()));
   used_.erase(found);
   return absl::OkStatus();
 }

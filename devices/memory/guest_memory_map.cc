@@ -18,6 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/memory/guest_address.h"
 #include "passthru/devices/memory/guest_memory.h"
 #include "passthru/devices/memory/memory_area.h"
@@ -94,10 +95,10 @@ absl::Status GuestMemoryMap::CheckRoom(const MemoryArea& area) const {
 }
 
 absl::StatusOr<AreaId> GuestMemoryMap::Add(const MemoryArea& area) {
-  if (absl::Status status = CheckArea(area); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(CheckArea(area));
   absl::MutexLock lock(&change_mutex_);
   RetryLocked().IgnoreError();  // Logged.
-  if (absl::Status status = CheckRoom(area); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(CheckRoom(area));
   Entry entry = {.id = AreaId(next_id_++), .area = area};
   absl::Status refusal;
   for (MemoryListener* listener : listeners_) {

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::vfio {
@@ -50,13 +51,14 @@ absl::StatusOr<InfoAnswer<Info>> QueryInfo(kernel::Syscalls* syscalls, int fd,
   static_assert(std::is_trivially_copyable_v<Info>);
   static_assert(std::is_same_v<decltype(Info::argsz), uint32_t>);
   static_assert(offsetof(Info, argsz) == 0);
-  absl::StatusOr<std::vector<uint8_t>> bytes = QueryInfoBytes(
-      syscalls, fd, request,
-      {reinterpret_cast<const uint8_t*>(&inputs), sizeof(inputs)}, what);
-  if (!bytes.ok()) return bytes.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      std::vector<uint8_t> bytes,
+      QueryInfoBytes(
+          syscalls, fd, request,
+          {reinterpret_cast<const uint8_t*>(&inputs), sizeof(inputs)}, what));
   InfoAnswer<Info> answer;
-  std::memcpy(&answer.info, bytes->data(), sizeof(Info));
-  answer.bytes = *std::move(bytes);
+  std::memcpy(&answer.info, bytes.data(), sizeof(Info));
+  answer.bytes = std::move(bytes);
   return answer;
 }
 

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/memory/iova.h"
 #include "passthru/devices/vfio/info_query.h"
@@ -64,10 +65,8 @@ absl::Status ParseCapabilities(const InfoAnswer<vfio_iommu_type1_info>& answer,
   for (const InfoCapability& capability : capabilities.entries) {
     switch (capability.id) {
       case VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE: {
-        absl::StatusOr<std::vector<IovaRange>> ranges =
-            ParseIovaRanges(capability.payload);
-        if (!ranges.ok()) return ranges.status();
-        info->iova_ranges = *std::move(ranges);
+        PASSTHRU_ASSIGN_OR_RETURN(info->iova_ranges,
+                                  ParseIovaRanges(capability.payload));
         break;
       }
       case VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL: {
@@ -130,19 +129,19 @@ std::string IommuInfo::RangesToString() const {
 
 absl::StatusOr<IommuInfo> QueryIommuInfo(kernel::Syscalls* syscalls,
                                          int container_fd) {
-  const absl::StatusOr<InfoAnswer<vfio_iommu_type1_info>> answer =
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const InfoAnswer<vfio_iommu_type1_info> answer,
       QueryInfo(syscalls, container_fd, VFIO_IOMMU_GET_INFO,
-                vfio_iommu_type1_info{}, kWhat);
-  if (!answer.ok()) return answer.status();
+                vfio_iommu_type1_info{}, kWhat));
   IommuInfo info;
-  if ((answer->info.flags & VFIO_IOMMU_INFO_PGSIZES) != 0) {
-    info.page_sizes = answer->info.iova_pgsizes;
+  if ((answer.info.flags & VFIO_IOMMU_INFO_PGSIZES) != 0) {
+    info.page_sizes = answer.info.iova_pgsizes;
   }
   info.min_page_size = info.page_sizes == 0
                            ? kernel::PageSize()
                            : info.page_sizes & (~info.page_sizes + 1);
-  if ((answer->info.flags & VFIO_IOMMU_INFO_CAPS) != 0) {
-    const absl::Status parsed = ParseCapabilities(*answer, &info);
+  if ((answer.info.flags & VFIO_IOMMU_INFO_CAPS) != 0) {
+    const absl::Status parsed = ParseCapabilities(answer, &info);
     if (!parsed.ok()) {
       return absl::DataLossError(
           absl::StrFormat("%s: %s", kWhat, parsed.message()));

@@ -19,6 +19,7 @@
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/vfio/explain.h"
 #include "passthru/devices/vfio/hot_reset.h"
@@ -69,10 +70,10 @@ absl::StatusOr<std::unique_ptr<VfioDevice>> VfioDevice::Open(
 
 absl::Status VfioDevice::Query() {
   const std::string what = What("VFIO_DEVICE_GET_INFO");
-  const absl::StatusOr<InfoAnswer<vfio_device_info>> answer = QueryInfo(
-      syscalls_, fd(), VFIO_DEVICE_GET_INFO, vfio_device_info{}, what);
-  if (!answer.ok()) return answer.status();
-  const vfio_device_info& info = answer->info;
+  PASSTHRU_ASSIGN_OR_RETURN(const InfoAnswer<vfio_device_info> answer,
+                            QueryInfo(syscalls_, fd(), VFIO_DEVICE_GET_INFO,
+                                      vfio_device_info{}, what));
+  const vfio_device_info& info = answer.info;
   if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) {
     return absl::FailedPreconditionError(
         absl::StrFormat("%s: not a PCI device (flags 0x%x)", what, info.flags));

@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/vfio/irq_info.h"
 #include "passthru/devices/vfio/vfio_device.h"
@@ -79,11 +80,11 @@ absl::StatusOr<uint32_t> VfioDevice::SetIrqEventFds(
         "has %d",
         IrqName(index), start, event_fds.size(), name_, info.count));
   }
-  const absl::StatusOr<int> result =
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const int result,
       SetIrqs(index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-              start, static_cast<uint32_t>(event_fds.size()), event_fds);
-  if (!result.ok()) return result.status();
-  return static_cast<uint32_t>(*result);
+              start, static_cast<uint32_t>(event_fds.size()), event_fds));
+  return static_cast<uint32_t> result;
 }
 
 absl::Status VfioDevice::DisableIrq(uint32_t index) const {

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/vfio/explain.h"
 #include "passthru/devices/vfio/find_group.h"
@@ -36,9 +37,8 @@ absl::StatusOr<std::shared_ptr<VfioGroup>> VfioGroup::Open(
   std::shared_ptr<VfioGroup> group = absl::WrapUnique(
       new VfioGroup(std::move(container), number,
                     kernel::FileDescriptor(syscalls, opened.value)));
-  const absl::StatusOr<uint32_t> status = group->GetStatus();
-  if (!status.ok()) return status.status();
-  if ((*status & VFIO_GROUP_FLAGS_VIABLE) == 0) {
+  PASSTHRU_ASSIGN_OR_RETURN(const uint32_t status, group->GetStatus());
+  if ((status & VFIO_GROUP_FLAGS_VIABLE) == 0) {
     return ExplainNotViable(number,
                             FindBlockingDevices(syscalls, number, paths));
   }

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio_pci/config_shadow.h"
 #include "passthru/pci/advanced_features.h"
 #include "passthru/pci/capability_length.h"
@@ -49,17 +50,17 @@ uint16_t RoomOf(const Entries& entries, uint16_t offset, uint16_t end) {
 
 absl::StatusOr<ConfigShadow> ConfigShadow::Create(
     absl::Span<const uint8_t> image, Options options) {
-  absl::StatusOr<pci::ConfigSpace> space = pci::ConfigSpace::FromBytes(image);
-  if (!space.ok()) return space.status();
+  PASSTHRU_ASSIGN_OR_RETURN(pci::ConfigSpace space,
+                            pci::ConfigSpace::FromBytes(image));
   const uint32_t layout =
-      pci::HeaderType::kLayout.Get(space->Get(pci::kHeaderType));
+      pci::HeaderType::kLayout.Get(space.Get(pci::kHeaderType));
   if (layout != pci::HeaderType::kLayoutNormal) {
     return absl::UnimplementedError(absl::StrFormat(
         "header type %u: only devices (type 0) can be passed through, not "
         "bridges",
         layout));
   }
-  ConfigShadow shadow(*std::move(space), std::move(options));
+  ConfigShadow shadow(std::move(space), std::move(options));
   shadow.BuildHeader();
   shadow.BuildBars();
   shadow.BuildCapabilities();

@@ -21,6 +21,7 @@
 #include "passthru/devices/interrupts/host_vector_probe.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/region_info.h"
 #include "passthru/devices/vfio_pci/bar_area.h"
 #include "passthru/pci/capabilities.h"
@@ -39,7 +40,7 @@ absl::StatusOr<std::shared_ptr<VfioPciDevice>> VfioPciDevice::Create(
   // If a step fails, the destructor undoes the steps before it.
   std::shared_ptr<VfioPciDevice> device =
       absl::WrapUnique(new VfioPciDevice(std::move(options)));
-  if (absl::Status status = device->ReadImage(); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(device->ReadImage());
   device->DecodeBars();
   device->CreateVectorGroups();
   if (absl::Status status = device->CreateShadow(); !status.ok()) {
@@ -68,10 +69,7 @@ absl::Status VfioPciDevice::ReadImage() {
   image_.resize(size >= pci::kExtendedConfigSpaceSize
                     ? pci::kExtendedConfigSpaceSize
                     : pci::kConfigSpaceSize);
-  if (absl::Status status = regions_->ReadConfig(0, absl::MakeSpan(image_));
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(regions_->ReadConfig(0, absl::MakeSpan(image_)));
   if (pci::ReadRegister<uint16_t>(image_, pci::kVendorId) == 0xffff) {
     return absl::UnavailableError(absl::StrFormat(
         "%s does not answer: its configuration space reads all ones", name_));
@@ -231,11 +229,10 @@ absl::Status VfioPciDevice::CreateShadow() {
       .msix_vectors = msix_.shown};
   if (!msi_.limited_by.empty()) options.msi_hidden_reason = msi_.limited_by;
   if (!msix_.limited_by.empty()) options.msix_hidden_reason = msix_.limited_by;
-  absl::StatusOr<ConfigShadow> shadow =
-      ConfigShadow::Create(image_, std::move(options));
-  if (!shadow.ok()) return shadow.status();
+  PASSTHRU_ASSIGN_OR_RETURN(ConfigShadow shadow,
+                            ConfigShadow::Create(image_, std::move(options)));
   absl::MutexLock lock(&mutex_);
-  shadow_ = *std::move(shadow);
+  shadow_ = std::move(shadow);
   return absl::OkStatus();
 }
 

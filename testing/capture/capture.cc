@@ -20,6 +20,7 @@
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/read_file.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/devices/vfio/vfio_container.h"
 #include "passthru/devices/vfio/vfio_device.h"
@@ -84,11 +85,8 @@ absl::StatusOr<std::vector<uint8_t>> CombineConfig(
         vfio_device.name(), vfio_device.config_size(), PCI_CFG_SPACE_EXP_SIZE));
   }
   std::vector<uint8_t> shown(vfio_device.config_size());
-  if (absl::Status status = vfio_device.ReadRegion(VFIO_PCI_CONFIG_REGION_INDEX,
-                                                   0, absl::MakeSpan(shown));
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(vfio_device.ReadRegion(VFIO_PCI_CONFIG_REGION_INDEX,
+                                                  0, absl::MakeSpan(shown)));
   std::vector<uint8_t> config = physical;
   if (physical.size() < shown.size()) {
     config.insert(config.end(),
@@ -197,54 +195,41 @@ absl::Status CaptureOpened(const vfio::VfioDevice& vfio_device,
                            const SysfsDevice& sysfs,
                            const CaptureOptions& options, Capture& capture) {
   fixture::PciDevice& device = capture.device;
-  const auto config = CombineConfig(vfio_device, sysfs.config, capture.notes);
-  if (!config.ok()) return config.status();
-  if (config->size() < PCI_STD_HEADER_SIZEOF) {
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const auto config,
+      CombineConfig(vfio_device, sysfs.config, capture.notes));
+  if (config.size() < PCI_STD_HEADER_SIZEOF) {
     return absl::DataLossError(absl::StrFormat(
         "%s has a configuration space of %d bytes, less than a header",
-        vfio_device.name(), config->size()));
+        vfio_device.name(), config.size()));
   }
-  device.set_config_space_size(static_cast<uint32_t>(config->size()));
-  *device.mutable_config() = ToRows(*config);
-  FillIdentity(sysfs, *config, *device.mutable_identity());
+  device.set_config_space_size(static_cast<uint32_t>(config.size()));
+  *device.mutable_config() = ToRowsconfig;
+  FillIdentity(sysfs, config, *device.mutable_identity());
   if (device.name().empty()) {
     device.set_name(
         absl::StrFormat("%04x-%04x", sysfs.vendor_id, sysfs.device_id));
   }
 
-  if (absl::Status status =
-          CaptureRegions(vfio_device, *config, device, capture.notes);
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(
+      CaptureRegions(vfio_device, config, device, capture.notes));
   CaptureIrqs(vfio_device, device);
-  if (absl::Status status =
-          CaptureMsixTable(vfio_device, *config, device, capture.notes);
-      !status.ok()) {
-    return status;
-  }
-  if (absl::Status status = CaptureRomImage(vfio_device, device);
-      !status.ok()) {
-    return status;
-  }
-  if (absl::Status status =
-          CaptureContents(vfio_device, *config, options.contents, device);
-      !status.ok()) {
-    return status;
-  }
-  CaptureVpd(vfio_device, *config, device);
+  PASSTHRU_RETURN_IF_ERROR(
+      CaptureMsixTable(vfio_device, config, device, capture.notes));
+  PASSTHRU_RETURN_IF_ERROR(CaptureRomImage(vfio_device, device));
+  PASSTHRU_RETURN_IF_ERROR(
+      CaptureContents(vfio_device, config, options.contents, device));
+  CaptureVpd(vfio_device, config, device);
 
   // From here on something is written.
-  fixture::ConfigImage masks = SpecifiedMasks(*config);
+  fixture::ConfigImage masks = SpecifiedMasksconfig;
   if (options.write_masks != MaskMeasurement::kNone) {
-    const auto physical = PhysicalConfig::Open(
-        vfio_device.syscalls(), vfio_device.address(), options.paths);
-    if (!physical.ok()) return physical.status();
-    if (absl::Status status = MeasureWriteMasks(*physical, options.write_masks,
-                                                masks, capture.notes);
-        !status.ok()) {
-      return status;
-    }
+    PASSTHRU_ASSIGN_OR_RETURN(
+        const auto physical,
+        PhysicalConfig::Open(vfio_device.syscalls(), vfio_device.address(),
+                             options.paths));
+    PASSTHRU_RETURN_IF_ERROR(
+        MeasureWriteMasks(physical, options.write_masks, masks, capture.notes));
   }
   *device.mutable_write_masks() = ToWriteMasks(masks);
   return CaptureReset(vfio_device, sysfs, options.try_hot_reset,
@@ -279,18 +264,13 @@ absl::StatusOr<ContentsRange> ParseContentsRange(std::string_view text) {
 absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
                                       const pci::Bdf& bdf,
                                       const CaptureOptions& options) {
-  const absl::StatusOr<uint32_t> group_number =
-      vfio::FindGroup(syscalls, bdf, options.paths);
-  if (!group_number.ok()) return group_number.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const uint32_t group_number,
+                            vfio::FindGroup(syscalls, bdf, options.paths));
   // Before VFIO has it: opening enables the device and resets it.
-  absl::StatusOr<SysfsDevice> sysfs =
-      ReadSysfsDevice(syscalls, bdf, options.paths);
-  if (!sysfs.ok()) return sysfs.status();
-  PowerUp(sysfs->config);
-  if (absl::Status status = CheckOptions(options, *sysfs, bdf.ToString());
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_ASSIGN_OR_RETURN(SysfsDevice sysfs,
+                            ReadSysfsDevice(syscalls, bdf, options.paths));
+  PowerUp(sysfs.config);
+  PASSTHRU_RETURN_IF_ERROR(CheckOptions(options, sysfs, bdf.ToString()));
 
   Capture capture;
   fixture::PciDevice& device = capture.device;
@@ -304,24 +284,24 @@ absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
         std::string(absl::StripAsciiWhitespace(*release)));
   }
   device.set_bdf(bdf.ToString());
-  device.mutable_iommu_group()->set_number(*group_number);
-  for (const fixture::Sibling& sibling : sysfs->siblings) {
+  device.mutable_iommu_group()->set_numbergroup_number;
+  for (const fixture::Sibling& sibling : sysfs.siblings) {
     *device.mutable_iommu_group()->add_siblings() = sibling;
   }
-  device.set_is_virtual_function(sysfs->is_virtual_function);
-  for (const fixture::HostResource& resource : sysfs->resources) {
+  device.set_is_virtual_function(sysfs.is_virtual_function);
+  for (const fixture::HostResource& resource : sysfs.resources) {
     *device.add_host_resources() = resource;
   }
 
-  auto container = vfio::VfioContainer::Create(syscalls, options.paths);
-  if (!container.ok()) return container.status();
-  auto group = vfio::VfioGroup::Open(*std::move(container), *group_number,
-                                     options.paths);
-  if (!group.ok()) return group.status();
-  const auto vfio_device = vfio::VfioDevice::Open(*std::move(group), bdf);
-  if (!vfio_device.ok()) return vfio_device.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto container, vfio::VfioContainer::Create(syscalls, options.paths));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto group,
+      vfio::VfioGroup::Open(std::move(container), group_number, options.paths));
+  PASSTHRU_ASSIGN_OR_RETURN(const auto vfio_device,
+                            vfio::VfioDevice::Open(std::move(group), bdf));
   if (absl::Status status =
-          CaptureOpened(**vfio_device, *sysfs, options, capture);
+          CaptureOpened(*vfio_device, sysfs, options, capture);
       !status.ok()) {
     return kernel::Annotate(status, "capture");
   }

@@ -20,6 +20,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/testing/capture/capture.h"
 #include "passthru/testing/capture/fixture_text.h"
@@ -81,9 +82,8 @@ absl::StatusOr<CaptureOptions> OptionsFromFlags() {
   options.name = absl::GetFlag(FLAGS_name);
   options.provenance = ProvenanceFromFlags();
   for (const std::string& text : absl::GetFlag(FLAGS_contents)) {
-    const auto range = ParseContentsRange(text);
-    if (!range.ok()) return range.status();
-    options.contents.push_back(*range);
+    PASSTHRU_ASSIGN_OR_RETURN(const auto range, ParseContentsRange(text));
+    options.contents.push_backrange;
   }
   if (absl::GetFlag(FLAGS_measure_undefined_registers)) {
     options.write_masks = MaskMeasurement::kAll;
@@ -103,9 +103,9 @@ absl::StatusOr<Capture> CaptureLspci(const std::string& path,
   options.provenance.set_tool("passthru capture --lspci");
   options.include_identity = absl::GetFlag(FLAGS_include_identity);
   if (arguments.size() > 1) {
-    const auto bdf = vfio::ParseHostDevice(arguments[1]);
-    if (!bdf.ok()) return bdf.status();
-    options.bdf = bdf->ToString();
+    PASSTHRU_ASSIGN_OR_RETURN(const auto bdf,
+                              vfio::ParseHostDevice(arguments[1]));
+    options.bdf = bdf.ToString();
   }
   std::ifstream file(UserPath(path), std::ios::binary);
   std::stringstream text;
@@ -130,22 +130,20 @@ absl::StatusOr<Capture> CaptureOne(const std::vector<char*>& arguments) {
         "lists them); --help lists the flags");
   }
   if (!lspci.empty()) return CaptureLspci(lspci, arguments);
-  const auto options = OptionsFromFlags();
-  if (!options.ok()) return options.status();
-  const auto bdf = vfio::ParseHostDevice(arguments[1]);
-  if (!bdf.ok()) return bdf.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto options, OptionsFromFlags());
+  PASSTHRU_ASSIGN_OR_RETURN(const auto bdf,
+                            vfio::ParseHostDevice(arguments[1]));
   kernel::LinuxSyscalls kernel;
-  return CaptureDevice(&kernel, *bdf, *options);
+  return CaptureDevice(&kernel, bdf, options);
 }
 
 absl::Status Main(const std::vector<char*>& arguments) {
-  const auto capture = CaptureOne(arguments);
-  if (!capture.ok()) return capture.status();
-  std::cout << FixtureText(capture->device, capture->notes);
+  PASSTHRU_ASSIGN_OR_RETURN(const auto capture, CaptureOne(arguments));
+  std::cout << FixtureText(capture.device, capture.notes);
   std::cout.flush();
   if (!std::cout) return absl::UnavailableError("the output cannot be written");
   if (const absl::Status status =
-          fixture::Validate(capture->device, "the fixture");
+          fixture::Validate(capture.device, "the fixture");
       !status.ok()) {
     return absl::InternalError(absl::StrCat(
         "the fixture was written, but the simulation does not take it; please "

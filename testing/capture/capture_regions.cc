@@ -16,6 +16,7 @@
 #include "absl/strings/str_format.h"
 #include "passthru/devices/kernel/mapped_region.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/info_query.h"
 #include "passthru/pci/capabilities.h"
 #include "passthru/pci/capability_id.h"
@@ -109,11 +110,8 @@ absl::Status CaptureRegion(const vfio::VfioDevice& vfio_device, uint32_t index,
   const vfio::InfoCapabilities chain = vfio::WalkInfoCapabilities(
       answer->bytes, answer->info.cap_offset, sizeof(vfio_region_info));
   for (const vfio::InfoCapability& capability : chain.entries) {
-    if (absl::Status status =
-            AddCapability(capability, PayloadOf(chain, capability), region);
-        !status.ok()) {
-      return status;
-    }
+    PASSTHRU_RETURN_IF_ERROR(
+        AddCapability(capability, PayloadOf(chain, capability), region));
   }
   return absl::OkStatus();
 }
@@ -121,20 +119,14 @@ absl::Status CaptureRegion(const vfio::VfioDevice& vfio_device, uint32_t index,
 // Size of the ROM's BAR, which VFIO shows as a region only if there is an image
 // behind it. The register is the kernel's own copy: nothing reaches the device.
 absl::StatusOr<uint64_t> RomBarSize(const vfio::VfioDevice& vfio_device) {
-  const auto old = vfio_device.ReadConfig<uint32_t>(PCI_ROM_ADDRESS);
-  if (!old.ok()) return old.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto old,
+                            vfio_device.ReadConfig<uint32_t>(PCI_ROM_ADDRESS));
   constexpr auto kAllOnes = static_cast<uint32_t>(PCI_ROM_ADDRESS_MASK);
-  if (absl::Status status =
-          vfio_device.WriteConfig<uint32_t>(PCI_ROM_ADDRESS, kAllOnes);
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(
+      vfio_device.WriteConfig<uint32_t>(PCI_ROM_ADDRESS, kAllOnes));
   const auto mask = vfio_device.ReadConfig<uint32_t>(PCI_ROM_ADDRESS);
-  if (absl::Status status =
-          vfio_device.WriteConfig<uint32_t>(PCI_ROM_ADDRESS, *old);
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(
+      vfio_device.WriteConfig<uint32_t>(PCI_ROM_ADDRESS, old));
   if (!mask.ok()) return mask.status();
   const uint32_t writable = *mask & kAllOnes;
   return writable == 0 ? 0 : uint64_t{~writable} + 1;
@@ -162,30 +154,26 @@ absl::Status CaptureRegions(const vfio::VfioDevice& vfio_device,
                             std::vector<std::string>& notes) {
   for (uint32_t i = 0; i < vfio_device.region_count(); ++i) {
     if (i == VFIO_PCI_CONFIG_REGION_INDEX) continue;
-    if (absl::Status status = CaptureRegion(vfio_device, i, device);
-        !status.ok()) {
-      return status;
-    }
+    PASSTHRU_RETURN_IF_ERROR(CaptureRegion(vfio_device, i, device));
   }
-  absl::StatusOr<uint64_t> rom = RomBarSize(vfio_device);
-  if (!rom.ok()) return rom.status();
-  if (*rom == 0) return absl::OkStatus();
+  PASSTHRU_ASSIGN_OR_RETURN(uint64_t rom, RomBarSize(vfio_device));
+  if (rom == 0) return absl::OkStatus();
   // Of the host's first display, the kernel takes the firmware's copy at
   // 0xc0000 for the ROM (pci_fixup_video()), whose size is another.
   const uint32_t address = fixture::ReadLe32(config, PCI_ROM_ADDRESS) &
                            uint32_t{PCI_ROM_ADDRESS_MASK};
-  if (address != 0 && (address & (*rom - 1)) != 0) {
-    *rom = address & (~address + 1);
+  if (address != 0 && (address & (rom - 1)) != 0) {
+    rom = address & (~address + 1);
     notes.push_back(absl::StrFormat(
         "The host shows a copy of the expansion ROM, not the ROM. The size of "
         "its BAR is taken to be 0x%x, as its address allows.",
-        *rom));
+        rom));
     if (fixture::Region* const region =
             RegionNumbered(device, VFIO_PCI_ROM_REGION_INDEX)) {
-      region->set_size(*rom);
+      region->set_sizerom;
     }
   }
-  device.mutable_expansion_rom()->set_bar_size(*rom);
+  device.mutable_expansion_rom()->set_bar_sizerom;
   return absl::OkStatus();
 }
 
@@ -211,11 +199,8 @@ absl::Status CaptureContents(const vfio::VfioDevice& vfio_device,
       if (IsInMsixTable(msix, range.bar, at)) continue;
       uint8_t data[4] = {};
       const size_t length = std::min<uint64_t>(width, region.size - at);
-      if (absl::Status status = vfio_device.ReadRegion(
-              range.bar, at, absl::MakeSpan(data, length));
-          !status.ok()) {
-        return status;
-      }
+      PASSTHRU_RETURN_IF_ERROR(
+          vfio_device.ReadRegion(range.bar, at, absl::MakeSpan(data, length)));
       for (size_t i = 0; i < length; ++i) {
         if (at + i >= range.offset && at + i < end) {
           contents[range.bar][at + i] = data[i];
@@ -283,11 +268,8 @@ absl::Status CaptureRomImage(const vfio::VfioDevice& vfio_device,
         vfio_device.name(), size, kMaxRomSize));
   }
   std::vector<uint8_t> image(size);
-  if (absl::Status status = vfio_device.ReadRegion(VFIO_PCI_ROM_REGION_INDEX, 0,
-                                                   absl::MakeSpan(image));
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(vfio_device.ReadRegion(VFIO_PCI_ROM_REGION_INDEX, 0,
+                                                  absl::MakeSpan(image)));
   // Beyond the image reads give ones.
   while (!image.empty() && image.back() == 0xff) image.pop_back();
   image.resize(

@@ -25,6 +25,7 @@
 #include "absl/strings/str_split.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/capture/capture.h"
 #include "passthru/testing/capture/fixture_text.h"
@@ -44,8 +45,7 @@ std::vector<ContentsRange> ContentsOf(const std::string& name) {
 absl::StatusOr<Capture> CaptureNamed(const std::string& name,
                                      const std::string& address,
                                      CaptureOptions options) {
-  const auto bdf = pci::Bdf::Parse(address);
-  if (!bdf.ok()) return bdf.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto bdf, pci::Bdf::Parse(address));
   options.name = name;
   options.write_masks = MaskMeasurement::kAll;
   options.try_hot_reset = true;
@@ -53,7 +53,7 @@ absl::StatusOr<Capture> CaptureNamed(const std::string& name,
   if (absl::StrContains(name, "nvme")) options.model = "nvme";
   if (absl::StrContains(name, "edu")) options.model = "edu";
   kernel::LinuxSyscalls kernel;
-  return CaptureDevice(&kernel, *bdf, options);
+  return CaptureDevice(&kernel, bdf, options);
 }
 
 // Whether vectors can be added to an enabled MSI-X is the kernel's own doing,
@@ -109,12 +109,12 @@ absl::Status PrintOne(const std::string& platform, const std::string& date,
   options.provenance.set_platform(platform);
   options.provenance.set_date(date);
   options.provenance.set_tool("passthru capture, in testing/lab");
-  const auto capture = CaptureNamed(parts[0], parts[1], std::move(options));
-  if (!capture.ok()) return capture.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const auto capture, CaptureNamed(parts[0], parts[1], std::move(options)));
   std::cout << "==> " << parts[0] << ".textproto\n"
-            << FixtureText(capture->device, capture->notes) << "<==\n";
+            << FixtureText(capture.device, capture.notes) << "<==\n";
   std::cout.flush();
-  return fixture::Validate(capture->device, parts[0]);
+  return fixture::Validate(capture.device, parts[0]);
 }
 
 int Main(const std::vector<std::string>& arguments) {

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/capture/byte_rows.h"
 #include "passthru/testing/capture/redact.h"
 #include "passthru/testing/capture/write_masks.h"
@@ -316,7 +317,7 @@ void Builder::AddIdentity() {
 }
 
 absl::StatusOr<Capture> Builder::Build() {
-  if (absl::Status status = CheckIdentity(); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(CheckIdentity());
   device_.set_schema_version(1);
   device_.set_name(options_.name);
   device_.set_bdf(source_.bdf);

@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/bdf.h"
 
 namespace passthru::capture {
@@ -75,7 +76,7 @@ absl::Status Parser::Line(size_t number, std::string_view raw) {
   if (space != std::string_view::npos && absl::StrContains(line, '.')) {
     const auto bdf = pci::Bdf::Parse(line.substr(0, space));
     if (bdf.ok()) {
-      if (absl::Status status = FinishDevice(); !status.ok()) return status;
+      PASSTHRU_RETURN_IF_ERROR(FinishDevice());
       LspciDevice& device = devices_.emplace_back();
       device.bdf = bdf->ToString();
       device.description =
@@ -99,9 +100,8 @@ absl::Status Parser::Line(size_t number, std::string_view raw) {
       return absl::OkStatus();
     }
   }
-  const absl::StatusOr<bool> is_row = AddRow(line);
-  if (!is_row.ok()) return is_row.status();
-  if (*is_row || !in_device_) return absl::OkStatus();
+  PASSTHRU_ASSIGN_OR_RETURN(const bool is_row, AddRow(line));
+  if (is_row || !in_device_) return absl::OkStatus();
   return AddDetail(line);
 }
 
@@ -254,7 +254,7 @@ absl::Status Parser::FinishDevice() {
 }
 
 absl::StatusOr<std::vector<LspciDevice>> Parser::Finish() {
-  if (absl::Status status = FinishDevice(); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(FinishDevice());
   if (devices_.empty()) {
     return absl::InvalidArgumentError(
         devices_without_dump_ == 0
@@ -272,9 +272,7 @@ absl::StatusOr<std::vector<LspciDevice>> ParseLspci(std::string_view text) {
   Parser parser;
   size_t number = 0;
   for (const std::string_view line : absl::StrSplit(text, '\n')) {
-    if (absl::Status status = parser.Line(++number, line); !status.ok()) {
-      return status;
-    }
+    PASSTHRU_RETURN_IF_ERROR(parser.Line(++number, line));
   }
   return parser.Finish();
 }

@@ -15,6 +15,7 @@
 #include "absl/strings/strip.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/read_file.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
 
 namespace passthru::capture {
@@ -26,13 +27,13 @@ std::string Folder(const pci::Bdf& bdf, const vfio::VfioPaths& paths) {
 
 absl::StatusOr<uint16_t> ReadNumber(kernel::Syscalls* syscalls,
                                     const std::string& path) {
-  const absl::StatusOr<std::string> text = kernel::ReadFile(syscalls, path);
-  if (!text.ok()) return text.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const std::string text,
+                            kernel::ReadFile(syscalls, path));
   uint32_t value = 0;
-  if (!absl::SimpleHexAtoi(absl::StripAsciiWhitespace(*text), &value) ||
+  if (!absl::SimpleHexAtoi(absl::StripAsciiWhitespacetext, &value) ||
       value > 0xffff) {
     return absl::DataLossError(
-        absl::StrCat(path, " holds \"", *text, "\", no 16-bit number"));
+        absl::StrCat(path, " holds \"", text, "\", no 16-bit number"));
   }
   return static_cast<uint16_t>(value);
 }
@@ -40,10 +41,10 @@ absl::StatusOr<uint16_t> ReadNumber(kernel::Syscalls* syscalls,
 // resource_show(): "0xSTART 0xEND 0xFLAGS" a line.
 absl::Status ReadResources(kernel::Syscalls* syscalls, const std::string& path,
                            std::vector<fixture::HostResource>& resources) {
-  const absl::StatusOr<std::string> text = kernel::ReadFile(syscalls, path);
-  if (!text.ok()) return text.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const std::string text,
+                            kernel::ReadFile(syscalls, path));
   for (const std::string_view line :
-       absl::StrSplit(*text, '\n', absl::SkipEmpty())) {
+       absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     const std::vector<std::string_view> fields =
         absl::StrSplit(line, ' ', absl::SkipEmpty());
     uint64_t start = 0;
@@ -109,12 +110,11 @@ absl::Status ReadSiblings(kernel::Syscalls* syscalls, const pci::Bdf& bdf,
   }
   for (const std::string& name : names.value) {
     if (name == bdf.ToString()) continue;
-    const absl::StatusOr<std::string> driver =
-        vfio::DriverOf(syscalls, name, paths);
-    if (!driver.ok()) return driver.status();
+    PASSTHRU_ASSIGN_OR_RETURN(const std::string driver,
+                              vfio::DriverOf(syscalls, name, paths));
     fixture::Sibling sibling;
     sibling.set_bdf(name);
-    sibling.set_driver(*driver);
+    sibling.set_driverdriver;
     device.siblings.push_back(std::move(sibling));
   }
   return absl::OkStatus();
@@ -127,34 +127,25 @@ absl::StatusOr<SysfsDevice> ReadSysfsDevice(kernel::Syscalls* syscalls,
                                             const vfio::VfioPaths& paths) {
   const std::string folder = Folder(bdf, paths);
   SysfsDevice device;
-  const absl::StatusOr<std::string> config =
-      kernel::ReadFile(syscalls, absl::StrCat(folder, "/config"));
-  if (!config.ok()) return config.status();
-  device.config.assign(config->begin(), config->end());
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const std::string config,
+      kernel::ReadFile(syscalls, absl::StrCat(folder, "/config")));
+  device.config.assign(config.begin(), config.end());
 
-  const auto vendor = ReadNumber(syscalls, absl::StrCat(folder, "/vendor"));
-  if (!vendor.ok()) return vendor.status();
-  device.vendor_id = *vendor;
-  const auto id = ReadNumber(syscalls, absl::StrCat(folder, "/device"));
-  if (!id.ok()) return id.status();
-  device.device_id = *id;
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const auto vendor, ReadNumber(syscalls, absl::StrCat(folder, "/vendor")));
+  device.vendor_id = vendor;
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const auto id, ReadNumber(syscalls, absl::StrCat(folder, "/device")));
+  device.device_id = id;
   device.is_virtual_function =
       syscalls->Readlink(absl::StrCat(folder, "/physfn").c_str()).ok();
 
-  if (absl::Status status = ReadResources(
-          syscalls, absl::StrCat(folder, "/resource"), device.resources);
-      !status.ok()) {
-    return status;
-  }
-  if (absl::Status status = ReadResetMethods(
-          syscalls, absl::StrCat(folder, "/reset_method"), device);
-      !status.ok()) {
-    return status;
-  }
-  if (absl::Status status = ReadSiblings(syscalls, bdf, paths, device);
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(ReadResources(
+      syscalls, absl::StrCat(folder, "/resource"), device.resources));
+  PASSTHRU_RETURN_IF_ERROR(ReadResetMethods(
+      syscalls, absl::StrCat(folder, "/reset_method"), device));
+  PASSTHRU_RETURN_IF_ERROR(ReadSiblings(syscalls, bdf, paths, device));
   return device;
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/capabilities.h"
 #include "passthru/pci/capability_id.h"
 #include "passthru/pci/capability_length.h"
@@ -160,10 +161,7 @@ void Measurable::Add(const pci::ExtendedCapability& capability) {
 absl::StatusOr<uint8_t> WriteAndRead(const PhysicalConfig& physical,
                                      size_t offset, unsigned value) {
   const uint16_t at = static_cast<uint16_t>(offset);
-  if (absl::Status status = physical.Write(at, static_cast<uint8_t>(value));
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(physical.Write(at, static_cast<uint8_t>(value)));
   return physical.Read(at);
 }
 
@@ -242,11 +240,10 @@ absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
                                fixture::ConfigImage& image,
                                std::vector<std::string>& notes) {
   const std::vector<uint8_t> bits = MeasurableBits(image.bytes, measurement);
-  const auto before = physical.ReadAll(bits.size());
-  if (!before.ok()) return before.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto before, physical.ReadAll(bits.size()));
   for (size_t i = 0; i < bits.size(); ++i) {
     if (bits[i] == 0) continue;
-    const uint8_t old = (*before)[i];
+    const uint8_t old = before[i];
     const auto changed = WriteAndRead(physical, i, old ^ bits[i]);
     if (!changed.ok()) {
       // Whatever went wrong, the old value goes back.
@@ -258,10 +255,10 @@ absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
     // status bits that nobody has described.
     if (*changed == old) continue;
     image.writable[i] = static_cast<uint8_t>((*changed ^ old) & bits[i]);
-    const auto restored = WriteAndRead(physical, i, old);
-    if (!restored.ok()) return restored.status();
+    PASSTHRU_ASSIGN_OR_RETURN(const auto restored,
+                              WriteAndRead(physical, i, old));
   }
-  return NoteWhatIsLost(physical, *before, image, notes);
+  return NoteWhatIsLost(physical, before, image, notes);
 }
 
 }  // namespace passthru::capture

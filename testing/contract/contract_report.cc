@@ -17,6 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/contract/observation.h"
 #include "passthru/testing/contract/transcript.h"
 #include "passthru/testing/kernel/kernel_version.h"
@@ -61,14 +62,12 @@ absl::Status Run(std::string_view folder, bool save) {
   std::vector<Observation> all;
   for (const auto& [name, observed] : answers) {
     if (save) {
-      if (absl::Status s = SaveTranscript(folder, name, *version, observed);
-          !s.ok()) {
-        return s;
-      }
+      PASSTHRU_RETURN_IF_ERROR(
+          SaveTranscript(folder, name, *version, observed));
     }
-    const auto expected = LoadTranscript(folder, name, *version);
-    if (!expected.ok()) return expected.status();
-    agreement.Compare(name, observed, *expected);
+    PASSTHRU_ASSIGN_OR_RETURN(const auto expected,
+                              LoadTranscript(folder, name, *version));
+    agreement.Compare(name, observed, expected);
     all.insert(all.end(), observed.begin(), observed.end());
   }
   std::cout << "Linux " << release << "\n" << agreement.Report();

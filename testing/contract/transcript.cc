@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::contract {
 namespace {
@@ -100,9 +101,8 @@ absl::StatusOr<std::vector<Observation>> LoadTranscript(
   auto transcript = Read(Path(folder, subject, kBase));
   if (!transcript.ok() || version == kBase) return transcript;
   const std::string path = Path(folder, subject, version);
-  const auto differences = Read(path);
-  if (!differences.ok()) return differences.status();
-  for (const Observation& other : *differences) {
+  PASSTHRU_ASSIGN_OR_RETURN(const auto differences, Read(path));
+  for (const Observation& other : differences) {
     const auto found = std::find_if(transcript->begin(), transcript->end(),
                                     [&other](const Observation& candidate) {
                                       return SameQuestion(candidate, other);
@@ -121,9 +121,7 @@ absl::Status SaveTranscript(std::string_view folder, std::string_view subject,
                             const std::vector<Observation>& observed) {
   std::vector<Observation> base;
   if (version != kBase) {
-    auto read = Read(Path(folder, subject, kBase));
-    if (!read.ok()) return read.status();
-    base = *std::move(read);
+    PASSTHRU_ASSIGN_OR_RETURN(base, Read(Path(folder, subject, kBase)));
   }
   const std::string path = Path(folder, subject, version);
   std::ofstream out(path);

@@ -10,6 +10,7 @@
 #include "absl/log/globals.h"
 #include "absl/log/initialize.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/vfio/fake_vfio.h"
 #include "passthru/vmm/vcpu_runner.h"
@@ -71,25 +72,25 @@ void FuzzVm::Stop() {
 
 absl::Status FuzzVm::AddDevice(const fixture::PciDevice& fixture,
                                pci::Bdf bdf) {
-  auto model = fake::MakeModel(fixture);
-  if (!model.ok()) return model.status();
+  PASSTHRU_ASSIGN_OR_RETURN(auto model, fake::MakeModel(fixture));
   fake::DeviceOptions options;
   options.bdf = bdf;
   options.group = ++groups_;
-  options.model = *std::move(model);
+  options.model = std::move(model);
   return host_.vfio().AddDevice(fixture, std::move(options));
 }
 
 absl::Status FuzzVm::Start(kernel::Syscalls* syscalls) {
   truthful_ = syscalls == nullptr;
-  auto machine = vmm::Machine::Create(
-      {.syscalls = syscalls != nullptr ? syscalls : &host_.kernel(),
-       .ram_size = uint64_t{1} << 20});
-  if (!machine.ok()) return machine.status();
-  auto devices = vmm::DeviceManager::Create(machine->get());
-  if (!devices.ok()) return devices.status();
-  machine_ = *std::move(machine);
-  devices_ = *std::move(devices);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto machine,
+      vmm::Machine::Create(
+          {.syscalls = syscalls != nullptr ? syscalls : &host_.kernel(),
+           .ram_size = uint64_t{1} << 20}));
+  PASSTHRU_ASSIGN_OR_RETURN(auto devices,
+                            vmm::DeviceManager::Create(machine.get()));
+  machine_ = std::move(machine);
+  devices_ = std::move(devices);
   empty_machine_ = host_.kernel().Resources();
   return absl::OkStatus();
 }

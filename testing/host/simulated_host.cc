@@ -8,6 +8,7 @@
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/models/edu_model.h"
 #include "passthru/testing/models/nvme/nvme_model.h"
@@ -43,25 +44,19 @@ SimulatedHost::~SimulatedHost() {
 
 absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
                                                    DeviceOptions options) {
-  const auto fixture = fixture::LoadFixture(path);
-  if (!fixture.ok()) return fixture.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto fixture, fixture::LoadFixture(path));
   pci::Bdf bdf;
   if (options.bdf.has_value()) {
     bdf = *options.bdf;
   } else {
-    const auto captured = pci::Bdf::Parse(fixture->bdf());
-    if (!captured.ok()) return captured.status();
-    bdf = *captured;
+    PASSTHRU_ASSIGN_OR_RETURN(const auto captured,
+                              pci::Bdf::Parse(fixture.bdf()));
+    bdf = captured;
   }
   if (options.model == nullptr) {
-    auto model = MakeModel(*fixture);
-    if (!model.ok()) return model.status();
-    options.model = *std::move(model);
+    PASSTHRU_ASSIGN_OR_RETURN(options.model, MakeModelfixture);
   }
-  if (absl::Status status = vfio_.AddDevice(*fixture, std::move(options));
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(vfio_.AddDevice(fixture, std::move(options)));
   return bdf;
 }
 
@@ -70,9 +65,8 @@ absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
   if (device.model().empty()) return nullptr;
   if (device.model() == "edu") return std::make_unique<models::EduModel>();
   if (device.model() == "nvme") {
-    auto nvme = models::nvme::NvmeModel::Create({});
-    if (!nvme.ok()) return nvme.status();
-    return *std::move(nvme);
+    PASSTHRU_ASSIGN_OR_RETURN(auto nvme, models::nvme::NvmeModel::Create({}));
+    return std::move(nvme);
   }
   return absl::InvalidArgumentError(
       absl::StrCat("fixture ", device.name(), ": no device model '",

@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/contract/kvm/kvm_contract.h"
@@ -55,9 +56,8 @@ absl::Status Run(const std::vector<std::string>& arguments) {
         absl::StrSplit(argument, absl::MaxSplits('=', 1));
     const std::pair<std::string, std::string> bdfs =
         absl::StrSplit(parts.second, absl::MaxSplits(',', 1));
-    const auto bdf = pci::Bdf::Parse(bdfs.first);
-    if (!bdf.ok()) return bdf.status();
-    const auto group = vfio::FindGroup(&kernel, *bdf);
+    PASSTHRU_ASSIGN_OR_RETURN(const auto bdf, pci::Bdf::Parse(bdfs.first));
+    const auto group = vfio::FindGroup(&kernel, bdf);
     if (!group.ok()) return group.status();
     if (parts.first == "group") {
       Print("group",
@@ -65,7 +65,7 @@ absl::Status Run(const std::vector<std::string>& arguments) {
                                    [&] { Unbind(kernel, bdfs.second); }));
     } else {
       Print(parts.first,
-            contract::ObserveVfio(&kernel, bdf->ToString(), *group));
+            contract::ObserveVfio(&kernel, bdf.ToString(), *group));
     }
   }
   return absl::OkStatus();

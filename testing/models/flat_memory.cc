@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/little_endian.h"
 
 namespace passthru::models {
@@ -66,7 +67,7 @@ absl::Status FlatMemory::CheckDma(uint64_t iova, uint64_t size) {
 
 absl::Status FlatMemory::DmaRead(uint64_t iova, absl::Span<uint8_t> data) {
   ++dma_reads_;
-  if (absl::Status s = CheckDma(iova, data.size()); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(CheckDma(iova, data.size()));
   const absl::Span<const uint8_t> bytes = Bytes(iova, data.size());
   std::copy(bytes.begin(), bytes.end(), data.begin());
   return absl::OkStatus();
@@ -75,7 +76,7 @@ absl::Status FlatMemory::DmaRead(uint64_t iova, absl::Span<uint8_t> data) {
 absl::Status FlatMemory::DmaWrite(uint64_t iova,
                                   absl::Span<const uint8_t> data) {
   ++dma_writes_;
-  if (absl::Status s = CheckDma(iova, data.size()); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(CheckDma(iova, data.size()));
   if (iova < read_only_end_ && iova + data.size() > read_only_begin_) {
     return absl::PermissionDeniedError(
         absl::StrCat("IOVA 0x", absl::Hex(iova), " is read-only"));

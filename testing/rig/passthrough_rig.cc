@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/devices/vfio/vfio_container.h"
 #include "passthru/devices/vfio/vfio_device.h"
@@ -55,17 +56,17 @@ PassthroughRig::~PassthroughRig() {
 }
 
 absl::Status PassthroughRig::Attach() {
-  const absl::StatusOr<uint32_t> number = vfio::FindGroup(&kernel(), bdf_);
-  if (!number.ok()) return number.status();
-  auto container = vfio::VfioContainer::Create(&kernel());
-  if (!container.ok()) return container.status();
-  auto group = vfio::VfioGroup::Open(*std::move(container), *number);
-  if (!group.ok()) return group.status();
-  auto device = vfio::VfioDevice::Open(*std::move(group), bdf_);
-  if (!device.ok()) return device.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const uint32_t number,
+                            vfio::FindGroup(&kernel(), bdf_));
+  PASSTHRU_ASSIGN_OR_RETURN(auto container,
+                            vfio::VfioContainer::Create(&kernel()));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto group, vfio::VfioGroup::Open(std::move(container), number));
+  PASSTHRU_ASSIGN_OR_RETURN(auto device,
+                            vfio::VfioDevice::Open(std::move(group), bdf_));
   vfio_pci::VfioPciDevice::Options options = {
       .syscalls = &kernel(),
-      .device = *std::move(device),
+      .device = std::move(device),
       .mmio = &mmio_,
       .pio = &pio_,
       .memory = &memory_,
@@ -74,10 +75,8 @@ absl::Status PassthroughRig::Attach() {
       .loop = loop_.get(),
       .topology_mutex = &topology_mutex_};
   if (options_.edit_options != nullptr) options_.edit_options(options);
-  absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> created =
-      vfio_pci::VfioPciDevice::Create(std::move(options));
-  if (!created.ok()) return created.status();
-  device_ = *std::move(created);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      device_, vfio_pci::VfioPciDevice::Create(std::move(options)));
   return absl::OkStatus();
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/kernel/fake_sysfs.h"
 
@@ -126,11 +127,8 @@ FakeVfio::~FakeVfio() {
 
 absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
                                  DeviceOptions options) {
-  if (absl::Status status = fixture::Validate(
-          fixture, absl::StrCat("device \"", fixture.name(), "\""));
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(fixture::Validate(
+      fixture, absl::StrCat("device \"", fixture.name(), "\"")));
   const pci::Bdf bdf =
       options.bdf.has_value() ? *options.bdf : *pci::Bdf::Parse(fixture.bdf());
   const uint32_t number =
@@ -310,9 +308,8 @@ absl::StatusOr<FakeVfioDevice*> FakeVfio::FindOrError(
 absl::StatusOr<FakeVfioDevice::Snapshot> FakeVfio::Snapshot(
     const pci::Bdf& bdf) const {
   absl::MutexLock lock(&core_->mutex);
-  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
-  if (!device.ok()) return device.status();
-  return (*device)->GetSnapshot();
+  PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));
+  return device->GetSnapshot();
 }
 
 std::vector<DmaMapping> FakeVfio::DmaMappings(const pci::Bdf& bdf) const {
@@ -334,33 +331,29 @@ absl::Status FakeVfio::WithHardware(
     const pci::Bdf& bdf,
     const std::function<void(models::DevicePlatform&)>& action) {
   absl::MutexLock lock(&core_->mutex);
-  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
-  if (!device.ok()) return device.status();
-  action(**device);
+  PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));
+  action(*device);
   return absl::OkStatus();
 }
 
 absl::Status FakeVfio::RequestRelease(const pci::Bdf& bdf) {
   absl::MutexLock lock(&core_->mutex);
-  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
-  if (!device.ok()) return device.status();
-  (*device)->RequestRelease();
+  PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));
+  device->RequestRelease();
   return absl::OkStatus();
 }
 
 absl::Status FakeVfio::ReportError(const pci::Bdf& bdf) {
   absl::MutexLock lock(&core_->mutex);
-  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
-  if (!device.ok()) return device.status();
-  (*device)->ReportError();
+  PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));
+  device->ReportError();
   return absl::OkStatus();
 }
 
 absl::Status FakeVfio::BackdoorReset(const pci::Bdf& bdf) {
   absl::MutexLock lock(&core_->mutex);
-  absl::StatusOr<FakeVfioDevice*> device = FindOrError(bdf);
-  if (!device.ok()) return device.status();
-  (*device)->hardware().Reset(models::ResetKind::kBus);
+  PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));
+  device->hardware().Reset(models::ResetKind::kBus);
   return absl::OkStatus();
 }
 

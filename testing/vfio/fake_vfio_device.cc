@@ -12,6 +12,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/fixture/fixture_bytes.h"
 #include "passthru/testing/journal/decode_vfio.h"
 #include "passthru/testing/journal/user_memory.h"
@@ -58,21 +59,21 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
   std::shared_ptr<FakeVfioDevice> device(
       new FakeVfioDevice(std::move(options)));
   const fixture::PciDevice& fixture = device->options_.fixture;
-  absl::StatusOr<std::unique_ptr<HardwareFunction>> hardware =
+  PASSTHRU_ASSIGN_OR_RETURN(
+      device->hardware_,
       HardwareFunction::Create(fixture, std::move(device->options_.model),
-                               device->options_.mapped_registers);
-  if (!hardware.ok()) return hardware.status();
-  device->hardware_ = *std::move(hardware);
+                               device->options_.mapped_registers));
   for (const fixture::Region& region : fixture.regions()) {
     if (region.index() < VFIO_PCI_NUM_REGIONS || region.size() == 0) continue;
-    absl::StatusOr<std::unique_ptr<BarMemory>> memory = BarMemory::Create(
-        region.size(),
-        absl::StrCat(fixture.name(), " region ", region.index()));
-    if (!memory.ok()) return memory.status();
+    PASSTHRU_ASSIGN_OR_RETURN(
+        std::unique_ptr<BarMemory> memory,
+        BarMemory::Create(
+            region.size(),
+            absl::StrCat(fixture.name(), " region ", region.index())));
     for (const fixture::ByteRow& row : region.contents()) {
-      (*memory)->Write(row.offset(), *fixture::ParseHexBytes(row.bytes()));
+      memory->Write(row.offset(), *fixture::ParseHexBytes(row.bytes()));
     }
-    device->extra_regions_[region.index()] = *std::move(memory);
+    device->extra_regions_[region.index()] = std::move(memory);
   }
   if (const auto msix = device->hardware_->capabilities().msix) {
     const uint32_t table = device->hardware_->ReadConfig(

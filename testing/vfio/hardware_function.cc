@@ -11,6 +11,7 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::fake {
 namespace {
@@ -89,10 +90,10 @@ absl::Status HardwareFunction::CreateBars() {
   for (unsigned bar = 0; bar < kBars; ++bar) {
     const fixture::Region* region = FindRegion(device_, bar);
     if (region == nullptr) continue;
-    absl::StatusOr<std::unique_ptr<BarMemory>> memory = BarMemory::Create(
-        region->size(), absl::StrCat(device_.name(), " BAR", bar));
-    if (!memory.ok()) return memory.status();
-    bars_[bar] = *std::move(memory);
+    PASSTHRU_ASSIGN_OR_RETURN(
+        bars_[bar],
+        BarMemory::Create(region->size(),
+                          absl::StrCat(device_.name(), " BAR", bar)));
   }
   FillBars();
   return absl::OkStatus();
@@ -101,10 +102,11 @@ absl::Status HardwareFunction::CreateBars() {
 absl::Status HardwareFunction::CreateMappedRegisters() {
   for (uint8_t bar = 0; model_ != nullptr && bar < kBars; ++bar) {
     if (bars_[bar] == nullptr || bar_is_io(bar)) continue;
-    auto registers = MappedRegisters::Create(model_.get(), pci::BarIndex(bar),
-                                             bars_[bar].get());
-    if (!registers.ok()) return registers.status();
-    mapped_registers_.push_back(*std::move(registers));
+    PASSTHRU_ASSIGN_OR_RETURN(
+        auto registers,
+        MappedRegisters::Create(model_.get(), pci::BarIndex(bar),
+                                bars_[bar].get()));
+    mapped_registers_.push_back(std::move(registers));
   }
   return absl::OkStatus();
 }

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/devices/vfio_pci/device_report.h"
@@ -43,28 +44,21 @@ class Demo {
 
   absl::Status Run(const std::vector<pci::Bdf>& devices) {
     BeginPhase("create VM");
-    auto machine = Machine::Create({.syscalls = &calls_, .ram_size = kRamSize});
-    if (!machine.ok()) return machine.status();
-    machine_ = *std::move(machine);
-    auto manager = DeviceManager::Create(machine_.get());
-    if (!manager.ok()) return manager.status();
-    devices_ = *std::move(manager);
+    PASSTHRU_ASSIGN_OR_RETURN(
+        machine_, Machine::Create({.syscalls = &calls_, .ram_size = kRamSize}));
+    PASSTHRU_ASSIGN_OR_RETURN(devices_, DeviceManager::Create(machine_.get()));
 
     BeginPhase("attach");
     for (const pci::Bdf device : devices) {
-      const auto guest = devices_->Attach(device);
-      if (!guest.ok()) return guest.status();
-      attached_.push_back({.guest = *guest});
-      ReportDevice(device, *guest);
+      PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices_->Attach(device));
+      attached_.push_back({.guest = guest});
+      ReportDevice(device, guest);
     }
-    if (absl::Status status = RunGuest(); !status.ok()) return status;
+    PASSTHRU_RETURN_IF_ERROR(RunGuest());
 
     BeginPhase("detach");
     for (const Attached& attached : attached_) {
-      if (absl::Status status = devices_->Detach(attached.guest);
-          !status.ok()) {
-        return status;
-      }
+      PASSTHRU_RETURN_IF_ERROR(devices_->Detach(attached.guest));
     }
     devices_.reset();
     EndPhase();
@@ -104,14 +98,12 @@ class Demo {
     guest::GuestProgram program = [this, options](guest::GuestCpu& cpu) {
       return guest::RunGuest(cpu, options, guest_report_);
     };
-    auto guest_run = GuestRun::Create(
-        machine_.get(), simulated_ == nullptr ? nullptr : &simulated_->kernel(),
-        std::move(program));
-    if (!guest_run.ok()) return guest_run.status();
-    guest_run_ = *std::move(guest_run);
-    if (absl::Status status = guest_run_->Run(*runner_); !status.ok()) {
-      return status;
-    }
+    PASSTHRU_ASSIGN_OR_RETURN(
+        guest_run_, GuestRun::Create(
+                        machine_.get(),
+                        simulated_ == nullptr ? nullptr : &simulated_->kernel(),
+                        std::move(program)));
+    PASSTHRU_RETURN_IF_ERROR(guest_run_->Run(*runner_));
     for (size_t i = 0; i < attached_.size(); ++i) {
       ReportGuest(attached_[i], *report_.mutable_devices(static_cast<int>(i)));
     }
@@ -333,17 +325,13 @@ absl::StatusOr<pci::Bdf> AddSimulated(fake::SimulatedHost& host,
 
 absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
   if (!options.devices.empty()) {
-    const auto before = ProcessResources();
-    if (!before.ok()) return before.status();
+    PASSTHRU_ASSIGN_OR_RETURN(const auto before, ProcessResources());
     kernel::LinuxSyscalls linux_kernel;
     Demo demo(&linux_kernel, /*simulated=*/nullptr, options);
-    if (absl::Status status = demo.Run(options.devices); !status.ok()) {
-      return status;
-    }
+    PASSTHRU_RETURN_IF_ERROR(demo.Run(options.devices));
     DemoReport report = std::move(demo.report());
-    const auto after = ProcessResources();
-    if (!after.ok()) return after.status();
-    for (const std::string& held : NewResources(*before, *after)) {
+    PASSTHRU_ASSIGN_OR_RETURN(const auto after, ProcessResources());
+    for (const std::string& held : NewResources(before, after)) {
       report.mutable_teardown()->add_leftovers(held);
     }
     return report;
@@ -352,14 +340,14 @@ absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
   std::vector<pci::Bdf> devices;
   uint32_t group = 1;
   for (const std::string& fixture : options.fixtures) {
-    const auto device = AddSimulated(host, fixture, group);
-    if (!device.ok()) return device.status();
-    devices.push_back(*device);
+    PASSTHRU_ASSIGN_OR_RETURN(const auto device,
+                              AddSimulated(host, fixture, group));
+    devices.push_backdevice;
     if (!options.one_group) ++group;
   }
   const fake::ResourceSnapshot before = host.kernel().Resources();
   Demo demo(&host.kernel(), &host, options);
-  if (absl::Status status = demo.Run(devices); !status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(demo.Run(devices));
   DemoReport report = std::move(demo.report());
   for (size_t i = 0; i < devices.size(); ++i) {
     report.mutable_devices(static_cast<int>(i))

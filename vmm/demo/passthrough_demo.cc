@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/json_util.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/vmm/demo/demo.h"
@@ -106,9 +107,8 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
           "them.");
     }
     for (const std::string& device : Devices()) {
-      const auto bdf = vfio::ParseHostDevice(device);
-      if (!bdf.ok()) return bdf.status();
-      options.devices.push_back(*bdf);
+      PASSTHRU_ASSIGN_OR_RETURN(const auto bdf, vfio::ParseHostDevice(device));
+      options.devices.push_backbdf;
     }
     return options;
   }
@@ -168,8 +168,7 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
     return absl::InvalidArgumentError(
         absl::StrCat("--output=", output, ": it is text or json."));
   }
-  auto options = OptionsFromFlags(program);
-  if (!options.ok()) return options.status();
+  PASSTHRU_ASSIGN_OR_RETURN(auto options, OptionsFromFlags(program));
   std::ofstream journal;
   if (const std::string path = absl::GetFlag(FLAGS_journal); !path.empty()) {
     journal.open(UserPath(path));
@@ -177,12 +176,11 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
       return absl::InvalidArgumentError(
           absl::StrCat("--journal=", path, " cannot be written."));
     }
-    options->journal = &journal;
+    options.journal = &journal;
   }
-  const auto report = RunDemo(*options);
-  if (!report.ok()) return report.status();
-  if (absl::Status status = Print(*report, output); !status.ok()) return status;
-  if (!report->teardown().leftovers().empty()) {
+  PASSTHRU_ASSIGN_OR_RETURN(const auto report, RunDemooptions);
+  PASSTHRU_RETURN_IF_ERROR(Print(report, output));
+  if (!report.teardown().leftovers().empty()) {
     return absl::InternalError("the device left something behind.");
   }
   return absl::OkStatus();

@@ -24,6 +24,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bdf.h"
@@ -216,13 +217,10 @@ class Walk {
   }
 
   absl::Status CreateMachine() {
-    auto machine =
-        Machine::Create({.syscalls = &kernel(), .ram_size = kRamSize});
-    if (!machine.ok()) return machine.status();
-    machine_ = *std::move(machine);
-    auto devices = DeviceManager::Create(machine_.get());
-    if (!devices.ok()) return devices.status();
-    devices_ = *std::move(devices);
+    PASSTHRU_ASSIGN_OR_RETURN(
+        machine_,
+        Machine::Create({.syscalls = &kernel(), .ram_size = kRamSize}));
+    PASSTHRU_ASSIGN_OR_RETURN(devices_, DeviceManager::Create(machine_.get()));
     return absl::OkStatus();
   }
 
@@ -265,12 +263,10 @@ class Walk {
     const auto edu = guest::ProbeDevice(&machine.config(), bystander_, {});
     if (edu == nullptr) return absl::InternalError("there is no bystander");
     machine.resources().Claim(*edu);
-    if (absl::Status s = machine.resources().AssignUnclaimed(*edu); !s.ok()) {
-      return s;
-    }
-    auto bystander = guest::GuestEdu::Start(&machine, edu.get());
-    if (!bystander.ok()) return bystander.status();
-    if (absl::Status s = Works(**bystander); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(machine.resources().AssignUnclaimed(*edu));
+    PASSTHRU_ASSIGN_OR_RETURN(auto bystander,
+                              guest::GuestEdu::Start(&machine, edu.get()));
+    PASSTHRU_RETURN_IF_ERROR(Works(*bystander));
 
     // Its interrupts have their routes by now.
     with_bystander_ = kernel().Resources();
@@ -289,7 +285,7 @@ class Walk {
       Expect(driver_.code() != absl::StatusCode::kDataLoss,
              absl::StrCat("data is lost: ", driver_.message()));
       Look(*subject);
-      if (absl::Status s = Works(**bystander); !s.ok()) return s;
+      PASSTHRU_RETURN_IF_ERROR(Works(*bystander));
       const bool before = fault_.injected();
       detached_ = devices_->Detach(*subject);
       Told("unplug", detached_);
@@ -303,21 +299,20 @@ class Walk {
     Expect(devices_->Devices() == std::vector<pci::Bdf>{bystander_},
            "the list of devices is not as before");
     host_.invariants().CheckAtRest();
-    if (absl::Status s = Works(**bystander); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(Works(*bystander));
     if (fault_.injected()) {
       // What failed was this attempt, not the machine.
       const auto again = devices_->Attach(kSubject);
       if (!again.ok()) return again.status();
-      if (absl::Status s = devices_->Detach(*again); !s.ok()) return s;
+      PASSTHRU_RETURN_IF_ERROR(devices_->Detach(*again));
       ExpectNoLeaks(with_bystander_, "of the subject, attached again");
     }
-    return (*bystander)->Shutdown();
+    return bystander->Shutdown();
   }
 
   static absl::Status Works(guest::GuestEdu& bystander) {
-    const auto factorial = bystander.Factorial(5);
-    if (!factorial.ok()) return factorial.status();
-    if (*factorial != 120) return absl::InternalError("5! is not 120");
+    PASSTHRU_ASSIGN_OR_RETURN(const auto factorial, bystander.Factorial(5));
+    if (factorial != 120) return absl::InternalError("5! is not 120");
     return bystander.CopyAndVerify(512, 1);
   }
 
@@ -326,29 +321,20 @@ class Walk {
     const auto device = guest::ProbeDevice(&machine.config(), bdf, {});
     if (device == nullptr) return absl::NotFoundError("no device answers");
     machine.resources().Claim(*device);
-    if (absl::Status s = machine.resources().AssignUnclaimed(*device);
-        !s.ok()) {
-      return s;
-    }
+    PASSTHRU_RETURN_IF_ERROR(machine.resources().AssignUnclaimed(*device));
     {
-      auto nvme = guest::GuestNvme::Start(
-          &machine, device.get(), {.queue_entries = 4, .status_looks = 1000});
-      if (!nvme.ok()) return nvme.status();
-      if (absl::Status s = (*nvme)->WriteAndVerify(0, kBlocks, 1); !s.ok()) {
-        return s;
-      }
+      PASSTHRU_ASSIGN_OR_RETURN(
+          auto nvme,
+          guest::GuestNvme::Start(&machine, device.get(),
+                                  {.queue_entries = 4, .status_looks = 1000}));
+      PASSTHRU_RETURN_IF_ERROR(nvme->WriteAndVerify(0, kBlocks, 1));
       for (size_t i = 0; i < device->info.bars.size(); ++i) {
         const guest::GuestBar& bar = device->info.bars[i];
         if (bar.is_rom() || bar.is_io()) continue;
-        if (absl::Status s = machine.resources().Move(*device, bar.index);
-            !s.ok()) {
-          return s;
-        }
+        PASSTHRU_RETURN_IF_ERROR(machine.resources().Move(*device, bar.index));
       }
-      if (absl::Status s = (*nvme)->WriteAndVerify(0, kBlocks, 2); !s.ok()) {
-        return s;
-      }
-      if (absl::Status s = (*nvme)->Shutdown(); !s.ok()) return s;
+      PASSTHRU_RETURN_IF_ERROR(nvme->WriteAndVerify(0, kBlocks, 2));
+      PASSTHRU_RETURN_IF_ERROR(nvme->Shutdown());
     }
     return StormMasks(machine, *device);
   }
@@ -357,32 +343,29 @@ class Walk {
   // twice. What is enabled stays so, for the unplug to find.
   absl::Status StormMasks(guest::GuestMachine& machine,
                           guest::LinuxPciDevice& device) {
-    if (absl::Status s = guest::PciEnableDevice(device); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(guest::PciEnableDevice(device));
     guest::PciSetMaster(device);
-    auto msix =
-        guest::LinuxMsix::Enable(machine.irq_context(), device, kVectors);
-    if (!msix.ok()) return msix.status();
+    PASSTHRU_ASSIGN_OR_RETURN(
+        auto msix,
+        guest::LinuxMsix::Enable(machine.irq_context(), device, kVectors));
     for (uint16_t i = 0; i < kVectors; ++i) {
-      if (absl::Status s = (*msix)->Request(i, absl::StrCat("vector ", i),
-                                            [this, i] { ++taken_[i]; });
-          !s.ok()) {
-        return s;
-      }
+      PASSTHRU_RETURN_IF_ERROR(msix->Request(i, absl::StrCat("vector ", i),
+                                             [this, i] { ++taken_[i]; }));
     }
     for (int round = 0; round < 3; ++round) {
       for (uint16_t i = 0; i < kVectors; ++i) {
-        (*msix)->Mask(i);
+        msix->Mask(i);
         Raise(i);
-        if (!(*msix)->Pending(i)) {
+        if (!msix->Pending(i)) {
           return absl::InternalError("a masked interrupt is not pending");
         }
-        (*msix)->Unmask(i);
-        if (absl::Status s = TakeAll(machine); !s.ok()) return s;
+        msix->Unmask(i);
+        PASSTHRU_RETURN_IF_ERROR(TakeAll(machine));
       }
-      (*msix)->SetFunctionMask(true);
+      msix->SetFunctionMask(true);
       for (uint16_t i = 0; i < kVectors; ++i) Raise(i);
-      (*msix)->SetFunctionMask(false);
-      if (absl::Status s = TakeAll(machine); !s.ok()) return s;
+      msix->SetFunctionMask(false);
+      PASSTHRU_RETURN_IF_ERROR(TakeAll(machine));
     }
     return absl::OkStatus();
   }

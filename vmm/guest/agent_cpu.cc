@@ -8,6 +8,7 @@
 #include "absl/log/log.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kvm/cpuid.h"
 #include "passthru/vmm/guest/agent_image.h"
 #include "passthru/vmm/guest_layout.h"
@@ -49,27 +50,20 @@ class AgentCpu::Port final : public bus::BusDevice {
 
 absl::StatusOr<std::unique_ptr<AgentCpu>> AgentCpu::Create(Machine* machine) {
   auto agent = absl::WrapUnique(new AgentCpu(machine));
-  if (absl::Status status = WriteAgentImage(
-          machine->ram(), {.base = kMmio64Base, .size = kMmio64Size});
-      !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(WriteAgentImage(
+      machine->ram(), {.base = kMmio64Base, .size = kMmio64Size}));
   kvm::KvmVcpu& vcpu = machine->vcpu(0);
-  if (absl::Status status = kvm::SetSupportedCpuid(machine->syscalls(), vcpu);
-      !status.ok()) {
-    return status;
-  }
-  auto sregs = vcpu.GetSregs();
-  if (!sregs.ok()) return sregs.status();
+  PASSTHRU_RETURN_IF_ERROR(kvm::SetSupportedCpuid(machine->syscalls(), vcpu));
+  PASSTHRU_ASSIGN_OR_RETURN(auto sregs, vcpu.GetSregs());
   kvm_regs regs = {};
-  SetAgentRegisters(regs, *sregs);
-  if (absl::Status status = vcpu.SetSregs(*sregs); !status.ok()) return status;
-  if (absl::Status status = vcpu.SetRegs(regs); !status.ok()) return status;
-  auto port = machine->pio().Add(kAgentCommandPort, Port::kSize,
-                                 std::make_shared<Port>(agent.get()),
-                                 bus::AddressSpace::kPlatformPriority);
-  if (!port.ok()) return port.status();
-  agent->port_ = *port;
+  SetAgentRegisters(regs, sregs);
+  PASSTHRU_RETURN_IF_ERROR(vcpu.SetSregssregs);
+  PASSTHRU_RETURN_IF_ERROR(vcpu.SetRegs(regs));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto port, machine->pio().Add(kAgentCommandPort, Port::kSize,
+                                    std::make_shared<Port>(agent.get()),
+                                    bus::AddressSpace::kPlatformPriority));
+  agent->port_ = port;
   return agent;
 }
 

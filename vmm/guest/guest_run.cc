@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/vmm/guest/agent_cpu.h"
 #include "passthru/vmm/guest/agent_layout.h"
 #include "passthru/vmm/guest_layout.h"
@@ -18,7 +19,7 @@ class SimulatedGuestRun final : public GuestRun {
   }
 
   absl::Status Run(VcpuRunner& runner) override {
-    if (absl::Status status = runner.Run(); !status.ok()) return status;
+    PASSTHRU_RETURN_IF_ERROR(runner.Run());
     return kernel_->kvm().GuestStatus(0).value_or(
         absl::InternalError("the vCPU shut down before its program ended"));
   }
@@ -67,9 +68,8 @@ absl::StatusOr<std::unique_ptr<GuestRun>> GuestRun::Create(
   if (simulated != nullptr) {
     return std::make_unique<SimulatedGuestRun>(simulated, std::move(program));
   }
-  auto agent = AgentCpu::Create(machine);
-  if (!agent.ok()) return agent.status();
-  return std::make_unique<AgentGuestRun>(*std::move(agent), std::move(program));
+  PASSTHRU_ASSIGN_OR_RETURN(auto agent, AgentCpu::Create(machine));
+  return std::make_unique<AgentGuestRun>(std::move(agent), std::move(program));
 }
 
 }  // namespace passthru::vmm

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/contract/guest/guest_contract.h"
 #include "passthru/testing/contract/observation.h"
@@ -27,14 +28,12 @@ absl::Status Main(std::vector<std::string> arguments) {
     return absl::InvalidArgumentError(
         "usage: guest_contract [--print] NVME MEMORY");
   }
-  const auto nvme = pci::Bdf::Parse(arguments[0]);
-  if (!nvme.ok()) return nvme.status();
-  const auto memory = pci::Bdf::Parse(arguments[1]);
-  if (!memory.ok()) return memory.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto nvme, pci::Bdf::Parse(arguments[0]));
+  PASSTHRU_ASSIGN_OR_RETURN(const auto memory, pci::Bdf::Parse(arguments[1]));
   kernel::LinuxSyscalls linux_kernel;
   std::vector<contract::Observation> observations;
   absl::Status status = RunGuestContract(
-      {.syscalls = &linux_kernel, .nvme = *nvme, .memory = *memory},
+      {.syscalls = &linux_kernel, .nvme = nvme, .memory = memory},
       observations);
   if (print) {
     for (const contract::Observation& one : observations) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/contract/observation.h"
 #include "passthru/testing/guest/guest_cpu.h"
 #include "passthru/vmm/device_manager.h"
@@ -18,21 +19,18 @@ namespace passthru::vmm {
 absl::Status RunGuestContract(
     const GuestContractHost& host,
     std::vector<contract::Observation>& observations) {
-  auto machine = Machine::Create({.syscalls = host.syscalls});
-  if (!machine.ok()) return machine.status();
-  auto devices = DeviceManager::Create(machine->get());
-  if (!devices.ok()) return devices.status();
-  const auto nvme = (*devices)->Attach(host.nvme);
-  if (!nvme.ok()) return nvme.status();
-  const auto memory = (*devices)->Attach(host.memory);
-  if (!memory.ok()) return memory.status();
+  PASSTHRU_ASSIGN_OR_RETURN(auto machine,
+                            Machine::Create({.syscalls = host.syscalls}));
+  PASSTHRU_ASSIGN_OR_RETURN(auto devices, DeviceManager::Create(machine.get()));
+  PASSTHRU_ASSIGN_OR_RETURN(const auto nvme, devices->Attach(host.nvme));
+  PASSTHRU_ASSIGN_OR_RETURN(const auto memory, devices->Attach(host.memory));
 
-  VcpuRunner runner({.vcpu = &(*machine)->vcpu(0),
-                     .mmio = &(*machine)->mmio(),
-                     .pio = &(*machine)->pio()});
+  VcpuRunner runner({.vcpu = &machine->vcpu(0),
+                     .mmio = &machine->mmio(),
+                     .pio = &machine->pio()});
   std::unique_ptr<GuestRun> run;
   contract::GuestContractOptions options = {
-      .layout = GuestLayoutOf(**machine), .nvme = *nvme, .memory = *memory};
+      .layout = GuestLayoutOf(*machine), .nvme = nvme, .memory = memory};
   options.exits = [&] {
     const ExitCounts counts = runner.counts();
     return contract::GuestExits{
@@ -42,14 +40,14 @@ absl::Status RunGuestContract(
         .port_writes = counts.io_writes - run->overhead()};
   };
   auto created = GuestRun::Create(
-      machine->get(), host.simulated_kvm, [&](guest::GuestCpu& cpu) {
+      machine.get(), host.simulated_kvm, [&](guest::GuestCpu& cpu) {
         return contract::ObserveAsGuest(cpu, options, observations);
       });
   if (!created.ok()) return created.status();
   run = *std::move(created);
   absl::Status status = run->Run(runner);
-  status.Update((*devices)->Detach(*memory));
-  status.Update((*devices)->Detach(*nvme));
+  status.Update(devices->Detachmemory);
+  status.Update(devices->Detachnvme);
   return status;
 }
 

@@ -20,6 +20,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/testing/guest/guest_cpu.h"
 #include "passthru/testing/guest/linux/linux_irq_vectors.h"
@@ -160,11 +161,8 @@ class VectorCheck {
 
 absl::Status RequestAll(guest::LinuxIrqVectors& vectors) {
   for (uint16_t vector = 0; vector < vectors.count(); ++vector) {
-    if (absl::Status s =
-            vectors.Request(vector, absl::StrCat("vector ", vector), [] {});
-        !s.ok()) {
-      return s;
-    }
+    PASSTHRU_RETURN_IF_ERROR(
+        vectors.Request(vector, absl::StrCat("vector ", vector), [] {}));
   }
   return absl::OkStatus();
 }
@@ -214,12 +212,12 @@ absl::Status CheckMsix(guest::GuestMachine& guest,
   if (there == 0) return absl::OkStatus();
   Transcript& transcript = bench.transcript();
   transcript.Begin("MSI-X: bring up");
-  auto vectors = guest::LinuxMsix::Enable(guest.irq_context(), device,
-                                          std::min(there, kMaxVectors));
-  if (!vectors.ok()) return vectors.status();
-  if (absl::Status s = RequestAll(**vectors); !s.ok()) return s;
-  transcript.Line(EnableLine(**vectors, there));
-  VectorCheck check(guest, bench, **vectors, vfio_pci::InterruptKind::kMsix);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto vectors, guest::LinuxMsix::Enable(guest.irq_context(), device,
+                                             std::min(there, kMaxVectors)));
+  PASSTHRU_RETURN_IF_ERROR(RequestAll(*vectors));
+  transcript.Line(EnableLine(*vectors, there));
+  VectorCheck check(guest, bench, *vectors, vfio_pci::InterruptKind::kMsix);
   check.DescribeStates();
 
   transcript.Begin("MSI-X: interrupts");
@@ -227,11 +225,11 @@ absl::Status CheckMsix(guest::GuestMachine& guest,
   transcript.Begin("MSI-X: the same again");
   check.FireEach();
   transcript.Begin("MSI-X: mask bits");
-  check.MaskEach([&](uint16_t vector) { return (*vectors)->Pending(vector); });
+  check.MaskEach([&](uint16_t vector) { return vectors->Pending(vector); });
   transcript.Begin("MSI-X: function mask");
-  CheckFunctionMask(**vectors, check, transcript);
+  CheckFunctionMask(*vectors, check, transcript);
   transcript.Begin("MSI-X: off");
-  CheckFreed(**vectors, check, transcript);
+  CheckFreed(*vectors, check, transcript);
   return absl::OkStatus();
 }
 
@@ -251,11 +249,12 @@ absl::Status CheckMsi(guest::GuestMachine& guest, guest::LinuxPciDevice& device,
   if (there == 0) return absl::OkStatus();
   Transcript& transcript = bench.transcript();
   transcript.Begin("MSI: bring up");
-  auto vectors = guest::LinuxMsi::Enable(guest.irq_context(), device, there);
-  if (!vectors.ok()) return vectors.status();
-  if (absl::Status s = RequestAll(**vectors); !s.ok()) return s;
-  transcript.Line(EnableLine(**vectors, there));
-  VectorCheck check(guest, bench, **vectors, vfio_pci::InterruptKind::kMsi);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto vectors,
+      guest::LinuxMsi::Enable(guest.irq_context(), device, there));
+  PASSTHRU_RETURN_IF_ERROR(RequestAll(*vectors));
+  transcript.Line(EnableLine(*vectors, there));
+  VectorCheck check(guest, bench, *vectors, vfio_pci::InterruptKind::kMsi);
   check.DescribeStates();
 
   transcript.Begin("MSI: interrupts");
@@ -269,7 +268,7 @@ absl::Status CheckMsi(guest::GuestMachine& guest, guest::LinuxPciDevice& device,
     });
   }
   transcript.Begin("MSI: off");
-  CheckFreed(**vectors, check, transcript);
+  CheckFreed(*vectors, check, transcript);
   return absl::OkStatus();
 }
 
@@ -317,7 +316,7 @@ absl::Status CheckInterrupts(guest::GuestMachine& guest,
                              guest::LinuxPciDevice& device,
                              RegressionBench& bench) {
   CheckIntx(device, bench);
-  if (absl::Status s = CheckMsix(guest, device, bench); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(CheckMsix(guest, device, bench));
   return CheckMsi(guest, device, bench);
 }
 
@@ -335,7 +334,7 @@ absl::Status LeaveInterruptsOn(guest::GuestMachine& guest,
     return absl::OkStatus();
   }
   if (!vectors.ok()) return vectors.status();
-  if (absl::Status s = RequestAll(**vectors); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(RequestAll(**vectors));
   VectorCheck check(guest, bench, **vectors, kind);
   // What was fired while they were off is pending still, unless a reset of the
   // device took it away.

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio_pci/bar_area.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bar.h"
@@ -59,14 +60,12 @@ class RegressionGuest {
         transcript_(bench.transcript()) {}
 
   absl::Status Run() {
-    if (absl::Status s = Enumerate(); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(Enumerate());
     ShowConfiguration();
-    if (absl::Status s = Enable(); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(Enable());
     LookAtBars();
-    if (absl::Status s = MoveBars(); !s.ok()) return s;
-    if (absl::Status s = CheckInterrupts(machine_, *device_, bench_); !s.ok()) {
-      return s;
-    }
+    PASSTHRU_RETURN_IF_ERROR(MoveBars());
+    PASSTHRU_RETURN_IF_ERROR(CheckInterrupts(machine_, *device_, bench_));
     ResetFunction();
     Sleep();
     ResetMachine();
@@ -151,11 +150,8 @@ class RegressionGuest {
 
   absl::Status Enable() {
     transcript_.Begin("Decode and bus mastering on");
-    if (absl::Status s = machine_.resources().AssignUnclaimed(*device_);
-        !s.ok()) {
-      return s;
-    }
-    if (absl::Status s = guest::PciEnableDevice(*device_); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(machine_.resources().AssignUnclaimed(*device_));
+    PASSTHRU_RETURN_IF_ERROR(guest::PciEnableDevice(*device_));
     guest::PciSetMaster(*device_);
     return absl::OkStatus();
   }
@@ -240,10 +236,7 @@ class RegressionGuest {
       if (bar.is_rom()) continue;
       transcript_.Begin(absl::StrCat("BAR", bar.index, " moves"));
       const uint64_t from = bar.address;
-      if (absl::Status s = machine_.resources().Move(*device_, bar.index);
-          !s.ok()) {
-        return s;
-      }
+      PASSTHRU_RETURN_IF_ERROR(machine_.resources().Move(*device_, bar.index));
       transcript_.Line(absl::StrFormat("from 0x%x to 0x%x, contents included",
                                        from, bar.address));
       LookAgain(bar.index, "after the move");

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/guest/guest_cpu.h"
@@ -55,28 +56,25 @@ absl::Status RunGuest(fake::SimulatedHost& host, Machine& machine,
 
 absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
                         Transcript& transcript) {
-  auto machine =
-      Machine::Create({.syscalls = &host.kernel(), .ram_size = kRamSize});
-  if (!machine.ok()) return machine.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto machine,
+      Machine::Create({.syscalls = &host.kernel(), .ram_size = kRamSize}));
   // RegressionBench runs the loop. Stopping may leave it one wake-up.
-  (*machine)->loop().Stop();
-  if (const auto woken = (*machine)->loop().RunOnce(0); !woken.ok()) {
+  machine->loop().Stop();
+  if (const auto woken = machine->loop().RunOnce(0); !woken.ok()) {
     return woken.status();
   }
-  auto devices = DeviceManager::Create(machine->get(), {.intx = true});
-  if (!devices.ok()) return devices.status();
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto devices, DeviceManager::Create(machine.get(), {.intx = true}));
 
   transcript.Begin("Attach");
-  const auto guest = (*devices)->Attach(device);
-  if (!guest.ok()) return guest.status();
-  RegressionBench bench(&host, machine->get(), &transcript);
-  bench.SetDevice(device, *guest, (*devices)->Find(*guest));
-  if (absl::Status status = RunGuest(host, **machine, bench); !status.ok()) {
-    return status;
-  }
+  PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices->Attach(device));
+  RegressionBench bench(&host, machine.get(), &transcript);
+  bench.SetDevice(device, guest, devices->Findguest);
+  PASSTHRU_RETURN_IF_ERROR(RunGuest(host, *machine, bench));
   transcript.Begin("Detach");
   bench.ReleaseDevice();
-  absl::Status detached = (*devices)->Detach(*guest);
+  absl::Status detached = devices->Detachguest;
   transcript.EndMeasurement();
   return detached;
 }
@@ -85,22 +83,19 @@ absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
 
 absl::StatusOr<RegressionResult> RunRegression(
     const RegressionOptions& options) {
-  auto fixture = fixture::LoadFixture(options.fixture);
-  if (!fixture.ok()) return fixture.status();
-  fixture->clear_model();
-  const auto device = pci::Bdf::Parse(fixture->bdf());
-  if (!device.ok()) return device.status();
+  PASSTHRU_ASSIGN_OR_RETURN(auto fixture,
+                            fixture::LoadFixture(options.fixture));
+  fixture.clear_model();
+  PASSTHRU_ASSIGN_OR_RETURN(const auto device, pci::Bdf::Parse(fixture.bdf()));
 
   fake::SimulatedHost host(HostOptions(options.kernel));
-  if (absl::Status status = host.vfio().AddDevice(*fixture); !status.ok()) {
-    return status;
-  }
+  PASSTHRU_RETURN_IF_ERROR(host.vfio().AddDevicefixture);
   options.prepare(host);
   const fake::ResourceSnapshot before = host.kernel().Resources();
   Transcript transcript(&host.kernel());
-  transcript.Headline(absl::StrCat(fixture->name(), " on the simulated Linux ",
+  transcript.Headline(absl::StrCat(fixture.name(), " on the simulated Linux ",
                                    fake::Name(options.kernel)));
-  if (absl::Status status = RunMachine(host, *device, transcript);
+  if (absl::Status status = RunMachine(host, device, transcript);
       !status.ok()) {
     transcript.Problem(status.ToString());
   }

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/contract/guest/guest_questions.h"
 
 namespace passthru::contract {
@@ -141,7 +142,7 @@ absl::Status ObserveAsGuest(guest::GuestCpu& cpu,
   ObserveSizing(observer, "nvme", options.nvme, 0);
   ObserveSizing(observer, "memory", options.memory, 2);
   ObserveMappedMemory(observer);
-  if (absl::Status s = ObserveNvme(observer); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(ObserveNvme(observer));
   observer.SetMemoryDecode(options.memory, false);
   return cpu.Stopping() ? absl::UnavailableError("guest: the platform is gone")
                         : absl::OkStatus();

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/contract/guest/guest_questions.h"
 #include "passthru/testing/guest/drivers/nvme_queue_pair.h"
 #include "passthru/testing/models/nvme/nvme_spec.h"
@@ -227,7 +228,7 @@ absl::Status NvmeQuestions::NoteCompletions(std::string_view question,
 absl::Status NvmeQuestions::Run(const models::nvme::Command& command,
                                 std::string_view what) {
   if (auto id = admin_->Submit(command); !id.ok()) return id.status();
-  if (absl::Status s = NoteInterrupt(what); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(NoteInterrupt(what));
   return NoteCompletions(absl::StrCat(what, ", the command"), 1);
 }
 
@@ -238,18 +239,16 @@ absl::Status NvmeQuestions::StartController() {
                                             0, kQueueEntries, doorbells);
   if (!admin.ok()) return admin.status();
   admin_ = *std::move(admin);
-  auto io = guest::NvmeQueuePair::Create(&observer_.cpu(), &observer_.ram(), 1,
-                                         kQueueEntries, doorbells);
-  if (!io.ok()) return io.status();
-  io_ = *std::move(io);
-  auto buffer = observer_.ram().AllocatePages(1);
-  if (!buffer.ok()) return buffer.status();
-  buffer_ = *buffer;
+  PASSTHRU_ASSIGN_OR_RETURN(
+      io_, guest::NvmeQueuePair::Create(&observer_.cpu(), &observer_.ram(), 1,
+                                        kQueueEntries, doorbells));
+  PASSTHRU_ASSIGN_OR_RETURN(auto buffer, observer_.ram().AllocatePages(1));
+  buffer_ = buffer;
 
   observer_.ecam().Write(bdf_, PCI_COMMAND, 2,
                          PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
   SetRegister(models::nvme::kRegCc, 0);
-  if (absl::Status s = WaitForReady(false); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(WaitForReady(false));
   const uint32_t last = kQueueEntries - 1;
   SetRegister(models::nvme::kRegAqa, last << 16 | last);
   observer_.Store("the admin submission queue's register",
@@ -279,9 +278,7 @@ absl::Status NvmeQuestions::CreateIoQueue() {
   create.set_prp1(io_->completion_base());
   create.set_dword(10, size_and_id);
   create.set_dword(11, 1 << 16 | kInterruptsEnabled | kContiguous);
-  if (absl::Status s = Run(create, "Create I/O Completion Queue"); !s.ok()) {
-    return s;
-  }
+  PASSTHRU_RETURN_IF_ERROR(Run(create, "Create I/O Completion Queue"));
   create.set_opcode(models::nvme::AdminOpcode::kCreateIoSubmissionQueue);
   create.set_prp1(io_->submission_base());
   create.set_dword(11, 1 << 16 | kContiguous);
@@ -296,43 +293,39 @@ absl::Status NvmeQuestions::ObserveDelivery() {
                  observer_.ExitsOf([&] { SetMasked(0, false); }));
   SetMasked(1, false);
   SetMessageControl(PCI_MSIX_FLAGS_ENABLE);
-  if (absl::Status s = Run(Identify(), "a command completes"); !s.ok())
-    return s;
-  if (absl::Status s = CreateIoQueue(); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(Run(Identify(), "a command completes"));
+  PASSTHRU_RETURN_IF_ERROR(CreateIoQueue());
   return NoteQuiet("the other queue's command completes");
 }
 
 absl::Status NvmeQuestions::ObserveMasking() {
   SetMasked(0, true);
   if (auto id = admin_->Submit(Identify()); !id.ok()) return id.status();
-  if (absl::Status s = WaitForPending(); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(WaitForPending());
   observer_.Note("pending bits of a masked vector", PendingBits());
-  if (absl::Status s = NoteCompletions("its command", 1); !s.ok()) return s;
-  if (absl::Status s = NoteQuiet("next after it"); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(NoteCompletions("its command", 1));
+  PASSTHRU_RETURN_IF_ERROR(NoteQuiet("next after it"));
   if (auto id = admin_->Submit(Identify()); !id.ok()) return id.status();
-  if (absl::Status s = NoteCompletions("a second command", 1); !s.ok()) {
-    return s;
-  }
-  if (absl::Status s = NoteQuiet("next after it"); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(NoteCompletions("a second command", 1));
+  PASSTHRU_RETURN_IF_ERROR(NoteQuiet("next after it"));
   observer_.Note("pending bits still", PendingBits());
   SetMasked(0, false);
-  if (absl::Status s = NoteInterrupt("unmasked"); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(NoteInterrupt("unmasked"));
   observer_.Note("pending bits then", PendingBits());
-  if (absl::Status s = NoteQuiet("next after one for both"); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(NoteQuiet("next after one for both"));
 
   SetMasked(0, true);
   SetMessage(0, kOtherAdminVector);
   SetMasked(0, false);
-  if (absl::Status s = Run(Identify(), "with another message"); !s.ok())
-    return s;
+  PASSTHRU_RETURN_IF_ERROR(Run(Identify(), "with another message"));
 
   SetMessageControl(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
   if (auto id = admin_->Submit(Identify()); !id.ok()) return id.status();
-  if (absl::Status s = WaitForPending(); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(WaitForPending());
   observer_.Note("pending bits of a masked function", PendingBits());
   SetMessageControl(PCI_MSIX_FLAGS_ENABLE);
-  if (absl::Status s = NoteInterrupt("function unmasked"); !s.ok()) return s;
-  if (absl::Status s = NoteCompletions("its command", 1); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(NoteInterrupt("function unmasked"));
+  PASSTHRU_RETURN_IF_ERROR(NoteCompletions("its command", 1));
   return NoteQuiet("next after it");
 }
 
@@ -352,8 +345,7 @@ absl::Status NvmeQuestions::ObserveMoves() {
     observer_.Load("a vector's data", Entry(0) + PCI_MSIX_ENTRY_DATA, 4);
     observer_.Load("a vector's data, where it was",
                    old + table_ + PCI_MSIX_ENTRY_DATA, 4);
-    if (absl::Status s = Run(Identify(), "a command completes"); !s.ok())
-      return s;
+    PASSTHRU_RETURN_IF_ERROR(Run(Identify(), "a command completes"));
   }
   return NoteQuiet("the other queue's command completes");
 }
@@ -386,7 +378,7 @@ absl::Status NvmeQuestions::StopController() {
 
 absl::Status NvmeQuestions::Run() {
   observer_.Section("registers");
-  if (absl::Status s = FindTable(); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(FindTable());
   // (The upper half of CAP is not the same in all of QEMU's versions.)
   for (const unsigned width : {1u, 2u, 4u}) {
     observer_.Load("the capabilities", bar_ + models::nvme::kRegCap, width);
@@ -396,15 +388,14 @@ absl::Status NvmeQuestions::Run() {
   }
   observer_.Section("trapped");
   ObserveTable();
-  if (absl::Status s = StartController(); !s.ok()) return s;
-  if (absl::Status s = ObserveDelivery(); !s.ok()) return s;
-  if (absl::Status s = ObserveMasking(); !s.ok()) return s;
-  if (absl::Status s = ObserveMoves(); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(StartController());
+  PASSTHRU_RETURN_IF_ERROR(ObserveDelivery());
+  PASSTHRU_RETURN_IF_ERROR(ObserveMasking());
+  PASSTHRU_RETURN_IF_ERROR(ObserveMoves());
   ObserveDecode();
   observer_.Section("end");
-  if (absl::Status s = Run(Identify(), "a command completes"); !s.ok())
-    return s;
-  if (absl::Status s = NoteQuiet("next after it"); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(Run(Identify(), "a command completes"));
+  PASSTHRU_RETURN_IF_ERROR(NoteQuiet("next after it"));
   return StopController();
 }
 

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/guest/drivers/guest_edu.h"
 #include "passthru/testing/guest/drivers/guest_nvme.h"
 #include "passthru/testing/guest/linux/guest_machine.h"
@@ -39,9 +40,7 @@ absl::Status MoveBars(GuestMachine& machine, LinuxPciDevice& device,
   for (const GuestBar& bar : device.info.bars) {
     if (bar.is_rom() || bar.is_io()) continue;
     const uint64_t from = bar.address;
-    if (absl::Status s = machine.resources().Move(device, bar.index); !s.ok()) {
-      return s;
-    }
+    PASSTHRU_RETURN_IF_ERROR(machine.resources().Move(device, bar.index));
     moves.push_back({bar.index, from, bar.address});
   }
   return absl::OkStatus();
@@ -85,9 +84,7 @@ class EduDriver final : public BoundDriver {
   explicit EduDriver(std::unique_ptr<GuestEdu> edu) : edu_(std::move(edu)) {}
 
   absl::Status Work(uint64_t seed) override {
-    if (absl::Status s = edu_->Factorial(kFactorialOf).status(); !s.ok()) {
-      return s;
-    }
+    PASSTHRU_RETURN_IF_ERROR(edu_->Factorial(kFactorialOf).status());
     return edu_->CopyAndVerify(4096, static_cast<uint8_t>(seed));
   }
   absl::Status ShutDown(GuestDeviceReport& report) override {
@@ -107,7 +104,7 @@ class GenericDriver final : public BoundDriver {
       : machine_(*machine), device_(*device), wanted_(vectors) {}
 
   absl::Status Start() {
-    if (absl::Status s = PciEnableDevice(device_); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(PciEnableDevice(device_));
     PciSetMaster(device_);
     return absl::OkStatus();
   }
@@ -117,16 +114,12 @@ class GenericDriver final : public BoundDriver {
                                 device_.FindCapability(PCI_CAP_ID_MSIX) == 0)) {
       return absl::OkStatus();
     }
-    auto vectors =
-        PciAllocIrqVectors(machine_.irq_context(), device_, 1, wanted_);
-    if (!vectors.ok()) return vectors.status();
-    vectors_ = *std::move(vectors);
+    PASSTHRU_ASSIGN_OR_RETURN(
+        vectors_,
+        PciAllocIrqVectors(machine_.irq_context(), device_, 1, wanted_));
     for (uint16_t i = 0; i < vectors_->count(); ++i) {
-      if (absl::Status s = vectors_->Request(
-              i, absl::StrCat(device_.name(), " vector ", i), [] {});
-          !s.ok()) {
-        return s;
-      }
+      PASSTHRU_RETURN_IF_ERROR(vectors_->Request(
+          i, absl::StrCat(device_.name(), " vector ", i), [] {}));
     }
     return absl::OkStatus();
   }
@@ -155,20 +148,19 @@ absl::StatusOr<std::unique_ptr<BoundDriver>> Probe(GuestMachine& machine,
   const GuestPciInfo& info = device.info;
   if (info.class_code == kClassNvme) {
     name = "nvme";
-    auto nvme = GuestNvme::Start(&machine, &device, options.nvme);
-    if (!nvme.ok()) return nvme.status();
-    return std::make_unique<NvmeDriver>(*std::move(nvme), options);
+    PASSTHRU_ASSIGN_OR_RETURN(
+        auto nvme, GuestNvme::Start(&machine, &device, options.nvme));
+    return std::make_unique<NvmeDriver>(std::move(nvme), options);
   }
   if (info.vendor_id == kQemuVendor && info.device_id == kEduDevice) {
     name = "edu";
-    auto edu = GuestEdu::Start(&machine, &device);
-    if (!edu.ok()) return edu.status();
-    return std::make_unique<EduDriver>(*std::move(edu));
+    PASSTHRU_ASSIGN_OR_RETURN(auto edu, GuestEdu::Start(&machine, &device));
+    return std::make_unique<EduDriver>(std::move(edu));
   }
   name = "generic";
   auto generic = std::make_unique<GenericDriver>(&machine, &device,
                                                  options.generic_vectors);
-  if (absl::Status s = generic->Start(); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(generic->Start());
   return generic;
 }
 

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/guest/linux/linux_pci_core.h"
 #include "passthru/testing/guest/linux/pci_alloc_irq_vectors.h"
 
@@ -74,12 +75,12 @@ void GuestEdu::Write64(uint64_t offset, uint64_t value) {
 }
 
 absl::Status GuestEdu::Enable() {
-  if (absl::Status s = PciEnableDevice(*device_); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(PciEnableDevice(*device_));
   PciSetMaster(*device_);
   for (uint64_t* page : {&source_, &destination_}) {
-    const absl::StatusOr<uint64_t> address = machine_->ram().AllocatePages(1);
-    if (!address.ok()) return address.status();
-    *page = *address;
+    PASSTHRU_ASSIGN_OR_RETURN(const uint64_t address,
+                              machine_->ram().AllocatePages(1));
+    *page = address;
     if (*page + kBufferSize > kDmaLimit) {
       return absl::OutOfRangeError(absl::StrFormat(
           "guest edu: DMA memory at %#x is above the device's 28 bits", *page));
@@ -98,9 +99,8 @@ absl::Status GuestEdu::Enable() {
     return absl::UnavailableError(
         absl::StrCat("guest edu: ", device_->name(), " is not alive"));
   }
-  auto vectors = PciAllocIrqVectors(machine_->irq_context(), *device_, 1, 1);
-  if (!vectors.ok()) return vectors.status();
-  vectors_ = *std::move(vectors);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      vectors_, PciAllocIrqVectors(machine_->irq_context(), *device_, 1, 1));
   return vectors_->Request(0, "edu", [this] { HandleInterrupt(); });
 }
 
@@ -124,10 +124,7 @@ absl::StatusOr<uint32_t> GuestEdu::Factorial(uint32_t n) {
   }
   Write(kStatus, kStatusInterrupt);
   Write(kFactorial, n);
-  if (absl::Status s = WaitForCause(kFactorialDone, "edu's factorial");
-      !s.ok()) {
-    return s;
-  }
+  PASSTHRU_RETURN_IF_ERROR(WaitForCause(kFactorialDone, "edu's factorial"));
   report_.factorial_of = n;
   report_.factorial = Read(kFactorial);
   return report_.factorial;
@@ -156,15 +153,9 @@ absl::Status GuestEdu::CopyAndVerify(uint64_t size, uint8_t seed) {
   }
   machine_->ram().Write(source_, pattern);
   machine_->ram().Write(destination_, std::vector<uint8_t>(size, 0xa5));
-  if (absl::Status s = Transfer(source_, kBuffer, size, kDmaStartToDevice);
-      !s.ok()) {
-    return s;
-  }
-  if (absl::Status s =
-          Transfer(kBuffer, destination_, size, kDmaStartFromDevice);
-      !s.ok()) {
-    return s;
-  }
+  PASSTHRU_RETURN_IF_ERROR(Transfer(source_, kBuffer, size, kDmaStartToDevice));
+  PASSTHRU_RETURN_IF_ERROR(
+      Transfer(kBuffer, destination_, size, kDmaStartFromDevice));
   report_.bytes_copied += size;
   const std::vector<uint8_t> copy = machine_->ram().Read(destination_, size);
   const auto [wrong, expected] = std::ranges::mismatch(copy, pattern);

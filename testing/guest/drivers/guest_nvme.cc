@@ -14,6 +14,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/little_endian.h"
 #include "passthru/testing/guest/linux/linux_pci_core.h"
 #include "passthru/testing/guest/linux/pci_alloc_irq_vectors.h"
@@ -92,7 +93,7 @@ void GuestNvme::WriteRegister64(uint64_t offset, uint64_t value) {
 
 // nvme_pci_enable().
 absl::Status GuestNvme::Enable() {
-  if (absl::Status s = PciEnableDevice(*device_); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(PciEnableDevice(*device_));
   PciSetMaster(*device_);
   if (ReadRegister(models::nvme::kRegCsts) == 0xffffffff) {
     return absl::UnavailableError(
@@ -100,9 +101,8 @@ absl::Status GuestNvme::Enable() {
   }
   // "Some devices and/or platforms don't advertise or work with INTx
   // interrupts. Pre-enable a single MSIX or MSI vec for setup."
-  auto vectors = PciAllocIrqVectors(machine_->irq_context(), *device_, 1, 1);
-  if (!vectors.ok()) return vectors.status();
-  vectors_ = *std::move(vectors);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      vectors_, PciAllocIrqVectors(machine_->irq_context(), *device_, 1, 1));
   report_.interrupt_kind = std::string(vectors_->kind());
   report_.interrupts.assign(1, 0);
   capabilities_ = ReadRegister(models::nvme::kRegCap) |
@@ -155,17 +155,17 @@ void GuestNvme::HandleInterrupt(uint16_t vector) {
 
 // nvme_pci_configure_admin_queue() and nvme_enable_ctrl().
 absl::Status GuestNvme::ConfigureAdminQueue() {
-  if (absl::Status s = DisableController(); !s.ok()) return s;
-  absl::StatusOr<uint64_t> buffer = machine_->ram().AllocatePages(1);
-  if (!buffer.ok()) return buffer.status();
-  admin_buffer_ = *buffer;
+  PASSTHRU_RETURN_IF_ERROR(DisableController());
+  PASSTHRU_ASSIGN_OR_RETURN(uint64_t buffer, machine_->ram().AllocatePages(1));
+  admin_buffer_ = buffer;
   const auto doorbells = [this] {
     return RegisterBase() + models::nvme::kRegDoorbells;
   };
-  absl::StatusOr<NvmeQueuePair> admin = NvmeQueuePair::Create(
-      &machine_->cpu(), &machine_->ram(), 0, options_.queue_entries, doorbells);
-  if (!admin.ok()) return admin.status();
-  queues_.push_back(*std::move(admin));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      NvmeQueuePair admin,
+      NvmeQueuePair::Create(&machine_->cpu(), &machine_->ram(), 0,
+                            options_.queue_entries, doorbells));
+  queues_.push_back(std::move(admin));
   completions_.emplace_back();
 
   const uint32_t last = options_.queue_entries - 1u;
@@ -179,24 +179,17 @@ absl::Status GuestNvme::ConfigureAdminQueue() {
                       command_set << 4;
   WriteRegister(models::nvme::kRegCc, cc);
   WriteRegister(models::nvme::kRegCc, cc | models::nvme::kCcEnable);
-  if (absl::Status s = WaitForStatus(models::nvme::kCstsReady,
-                                     models::nvme::kCstsReady, "ready");
-      !s.ok()) {
-    return s;
-  }
+  PASSTHRU_RETURN_IF_ERROR(WaitForStatus(models::nvme::kCstsReady,
+                                         models::nvme::kCstsReady, "ready"));
   return RequestVector(0, "nvme0q");
 }
 
 absl::StatusOr<models::nvme::Completion> GuestNvme::RunAdmin(
     const models::nvme::Command& command, const char* what) {
-  absl::StatusOr<uint16_t> id = queues_[0].Submit(command);
-  if (!id.ok()) return id.status();
+  PASSTHRU_ASSIGN_OR_RETURN(uint16_t id, queues_[0].Submit(command));
   ++report_.commands;
-  if (absl::Status s = machine_->interrupts().WaitUntil(
-          what, [this] { return !completions_[0].empty(); });
-      !s.ok()) {
-    return s;
-  }
+  PASSTHRU_RETURN_IF_ERROR(machine_->interrupts().WaitUntil(
+      what, [this] { return !completions_[0].empty(); }));
   const models::nvme::Completion completion = completions_[0].front();
   completions_[0].clear();
   if (!completion.status.ok()) {
@@ -255,33 +248,31 @@ absl::Status GuestNvme::SetUpIoQueues() {
   command.set_opcode(models::nvme::AdminOpcode::kSetFeatures);
   command.set_dword(10, models::nvme::kFeatureNumberOfQueues);
   command.set_dword(11, (wanted - 1) << 16 | (wanted - 1));
-  const absl::StatusOr<models::nvme::Completion> done =
-      RunAdmin(command, "Set Features Number of Queues");
-  if (!done.ok()) return done.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const models::nvme::Completion done,
+                            RunAdmin(command, "Set Features Number of Queues"));
   const uint32_t granted =
-      std::min(done->result & 0xffff, done->result >> 16) + 1;
+      std::min(done.result & 0xffff, done.result >> 16) + 1;
   const uint16_t queues =
       static_cast<uint16_t>(std::min({wanted, granted, 2047u}));
 
   // "Deregister the admin queue's interrupt" and allocate all vectors anew.
   vectors_->Free();
-  auto vectors = PciAllocIrqVectors(machine_->irq_context(), *device_, 1,
-                                    static_cast<uint16_t>(queues + 1));
-  if (!vectors.ok()) return vectors.status();
-  vectors_ = *std::move(vectors);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      vectors_, PciAllocIrqVectors(machine_->irq_context(), *device_, 1,
+                                   static_cast<uint16_t>(queues + 1)));
   report_.interrupt_vectors = vectors_->count();
   report_.interrupts.resize(vectors_->count(), 0);
-  if (absl::Status s = RequestVector(0, "nvme0q"); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(RequestVector(0, "nvme0q"));
 
   report_.io_queues = std::min<uint16_t>(
       queues,
       std::max<uint16_t>(1, static_cast<uint16_t>(vectors_->count() - 1)));
   for (uint16_t id = 1; id <= report_.io_queues; ++id) {
     const uint16_t vector = VectorOf(id);
-    if (absl::Status s = CreateIoQueue(id, vector); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(CreateIoQueue(id, vector));
     // Its own vector, or the one that the admin queue has requested already.
     if (vector != id) continue;
-    if (absl::Status s = RequestVector(vector, "nvme0q"); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(RequestVector(vector, "nvme0q"));
   }
   return absl::OkStatus();
 }
@@ -324,9 +315,8 @@ absl::Status GuestNvme::DeleteIoQueues() {
       models::nvme::Command command;
       command.set_opcode(opcode);
       command.set_dword(10, id);
-      const absl::StatusOr<models::nvme::Completion> done =
-          RunAdmin(command, "Delete I/O Queue");
-      if (!done.ok()) return done.status();
+      PASSTHRU_ASSIGN_OR_RETURN(const models::nvme::Completion done,
+                                RunAdmin(command, "Delete I/O Queue"));
     }
   }
   return absl::OkStatus();

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/little_endian.h"
 #include "passthru/testing/guest/drivers/guest_nvme.h"
 #include "passthru/testing/models/nvme/nvme_spec.h"
@@ -47,19 +48,19 @@ absl::Status GuestNvme::AllocateBuffers() {
   const uint16_t depth = std::min<uint16_t>(
       kDepth, static_cast<uint16_t>(options_.queue_entries - 1));
   for (int i = 0; i < depth * report_.io_queues; ++i) {
-    absl::StatusOr<uint64_t> first = machine_->ram().AllocatePages(pages);
-    if (!first.ok()) return first.status();
+    PASSTHRU_ASSIGN_OR_RETURN(uint64_t first,
+                              machine_->ram().AllocatePages(pages));
     Buffer buffer;
     // In descending order, so that no two pages are contiguous.
     for (uint64_t page = pages; page > 0; --page) {
-      buffer.pages.push_back(*first + (page - 1) * kPage);
+      buffer.pages.push_back(first + (page - 1) * kPage);
     }
     if (pages > 2) {
-      absl::StatusOr<uint64_t> list = machine_->ram().AllocatePages(1);
-      if (!list.ok()) return list.status();
-      buffer.list = *list;
+      PASSTHRU_ASSIGN_OR_RETURN(uint64_t list,
+                                machine_->ram().AllocatePages(1));
+      buffer.list = list;
       for (uint64_t page = 1; page < pages; ++page) {
-        machine_->cpu().Store(*list + 8 * (page - 1), 8, buffer.pages[page]);
+        machine_->cpu().Store(list + 8 * (page - 1), 8, buffer.pages[page]);
       }
     }
     buffers_.push_back(std::move(buffer));
@@ -101,9 +102,8 @@ absl::Status GuestNvme::RunWave(models::nvme::IoOpcode opcode,
                                 absl::Span<const Transfer> transfers) {
   for (size_t i = 0; i < transfers.size(); ++i) {
     NvmeQueuePair& queue = queues_[1 + i % report_.io_queues];
-    const absl::StatusOr<uint16_t> id =
-        queue.Submit(TransferCommand(opcode, transfers[i]));
-    if (!id.ok()) return id.status();
+    PASSTHRU_ASSIGN_OR_RETURN(
+        const uint16_t id, queue.Submit(TransferCommand(opcode, transfers[i])));
     ++report_.commands;
   }
   const auto done = [this, &transfers] {
@@ -132,14 +132,10 @@ absl::Status GuestNvme::Flush() {
   models::nvme::Command command;
   command.set_opcode(models::nvme::IoOpcode::kFlush);
   command.set_namespace_id(kNamespace);
-  const absl::StatusOr<uint16_t> id = queues_[1].Submit(command);
-  if (!id.ok()) return id.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const uint16_t id, queues_[1].Submit(command));
   ++report_.commands;
-  if (absl::Status s = machine_->interrupts().WaitUntil(
-          "Flush", [this] { return !completions_[1].empty(); });
-      !s.ok()) {
-    return s;
-  }
+  PASSTHRU_RETURN_IF_ERROR(machine_->interrupts().WaitUntil(
+      "Flush", [this] { return !completions_[1].empty(); }));
   const models::nvme::Completion completion = completions_[1].front();
   completions_[1].clear();
   if (completion.status.ok()) return absl::OkStatus();
@@ -197,13 +193,10 @@ absl::Status GuestNvme::CheckRange(uint64_t first, uint64_t count) const {
 }
 
 absl::Status GuestNvme::Read(uint64_t first, uint64_t count) {
-  if (absl::Status s = CheckRange(first, count); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(CheckRange(first, count));
   while (count > 0) {
     const std::vector<Transfer> wave = NextWave(first, count);
-    if (absl::Status s = RunWave(models::nvme::IoOpcode::kRead, wave);
-        !s.ok()) {
-      return s;
-    }
+    PASSTHRU_RETURN_IF_ERROR(RunWave(models::nvme::IoOpcode::kRead, wave));
     for (const Transfer& transfer : wave) {
       report_.blocks_read += transfer.count;
     }
@@ -216,29 +209,23 @@ absl::Status GuestNvme::WriteAndVerify(uint64_t first, uint64_t count,
   if (options_.read_only) {
     return absl::FailedPreconditionError("guest nvme: read-only");
   }
-  if (absl::Status s = CheckRange(first, count); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(CheckRange(first, count));
   uint64_t next = first;
   for (uint64_t left = count; left > 0;) {
     const std::vector<Transfer> wave = NextWave(next, left);
     for (const Transfer& transfer : wave) FillBuffer(transfer, seed);
-    if (absl::Status s = RunWave(models::nvme::IoOpcode::kWrite, wave);
-        !s.ok()) {
-      return s;
-    }
+    PASSTHRU_RETURN_IF_ERROR(RunWave(models::nvme::IoOpcode::kWrite, wave));
     for (const Transfer& transfer : wave) {
       report_.blocks_written += transfer.count;
     }
   }
-  if (absl::Status s = Flush(); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(Flush());
   next = first;
   absl::Status status = absl::OkStatus();
   for (uint64_t left = count; left > 0;) {
     const std::vector<Transfer> wave = NextWave(next, left);
     for (const Transfer& transfer : wave) PoisonBuffer(transfer);
-    if (absl::Status s = RunWave(models::nvme::IoOpcode::kRead, wave);
-        !s.ok()) {
-      return s;
-    }
+    PASSTHRU_RETURN_IF_ERROR(RunWave(models::nvme::IoOpcode::kRead, wave));
     for (const Transfer& transfer : wave) {
       report_.blocks_read += transfer.count;
       status.Update(VerifyBuffer(transfer, seed));

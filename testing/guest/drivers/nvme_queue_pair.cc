@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/models/nvme/nvme_spec.h"
 
 namespace passthru::guest {
@@ -27,18 +28,16 @@ absl::StatusOr<NvmeQueuePair> NvmeQueuePair::Create(
     return absl::InvalidArgumentError(
         absl::StrCat("guest nvme: queue ", id, " of ", entries, " entries"));
   }
-  const absl::StatusOr<uint64_t> submission = ram->AllocatePages(1);
-  if (!submission.ok()) return submission.status();
-  const absl::StatusOr<uint64_t> completion = ram->AllocatePages(1);
-  if (!completion.ok()) return completion.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const uint64_t submission, ram->AllocatePages(1));
+  PASSTHRU_ASSIGN_OR_RETURN(const uint64_t completion, ram->AllocatePages(1));
   NvmeQueuePair queue;
   queue.cpu_ = cpu;
   queue.ram_ = ram;
   queue.id_ = id;
   queue.entries_ = entries;
   queue.doorbells_ = std::move(doorbells);
-  queue.submission_base_ = *submission;
-  queue.completion_base_ = *completion;
+  queue.submission_base_ = submission;
+  queue.completion_base_ = completion;
   queue.Reset();
   return queue;
 }

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/guest/linux/linux_pci_core.h"
 #include "passthru/testing/guest/linux/linux_pci_device.h"
 
@@ -117,18 +118,14 @@ absl::Status LinuxMsi::Request(uint16_t vector, std::string_view name,
                                std::function<void()> handler) {
   CHECK_LT(vector, count());
   if (!has_messages_) {
-    const absl::StatusOr<GuestMessage> base =
-        context_.messages->Allocate(count());
-    if (!base.ok()) return base.status();
-    base_ = *base;
+    PASSTHRU_ASSIGN_OR_RETURN(const GuestMessage base,
+                              context_.messages->Allocate(count()));
+    base_ = base;
     has_messages_ = true;
     WriteMessage(base_);
   }
-  if (absl::Status s = context_.interrupts->Register(message(vector), name,
-                                                     std::move(handler));
-      !s.ok()) {
-    return s;
-  }
+  PASSTHRU_RETURN_IF_ERROR(
+      context_.interrupts->Register(message(vector), name, std::move(handler)));
   requested_[vector] = true;
   Unmask(vector);
   return absl::OkStatus();

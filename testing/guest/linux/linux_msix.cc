@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/guest/guest_cpu.h"
 #include "passthru/testing/guest/linux/linux_pci_core.h"
 #include "passthru/testing/guest/linux/linux_pci_device.h"
@@ -52,7 +53,7 @@ absl::StatusOr<std::unique_ptr<LinuxMsix>> LinuxMsix::Enable(
     return absl::OutOfRangeError(absl::StrCat("guest: ", device.name(), ": ",
                                               vectors, " MSI-X vectors"));
   }
-  if (absl::Status s = msix->MapTable(); !s.ok()) return s;
+  PASSTHRU_RETURN_IF_ERROR(msix->MapTable());
   msix->Initialize();
   return msix;
 }
@@ -148,14 +149,11 @@ void LinuxMsix::WriteMessage(uint16_t vector, const GuestMessage& message) {
 absl::Status LinuxMsix::Request(uint16_t vector, std::string_view name,
                                 std::function<void()> handler) {
   CHECK_LT(vector, count());
-  const absl::StatusOr<GuestMessage> message = context_.messages->Allocate();
-  if (!message.ok()) return message.status();
-  if (absl::Status s =
-          context_.interrupts->Register(*message, name, std::move(handler));
-      !s.ok()) {
-    return s;
-  }
-  WriteMessage(vector, *message);
+  PASSTHRU_ASSIGN_OR_RETURN(const GuestMessage message,
+                            context_.messages->Allocate());
+  PASSTHRU_RETURN_IF_ERROR(
+      context_.interrupts->Register(message, name, std::move(handler)));
+  WriteMessage(vector, message);
   vectors_[vector].requested = true;
   Unmask(vector);
   return absl::OkStatus();

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/guest/guest_layout.h"
 #include "passthru/testing/guest/linux/linux_pci_device.h"
 
@@ -146,7 +147,7 @@ void PciResources::Claim(const LinuxPciDevice& device) {
 absl::Status PciResources::AssignUnclaimed(LinuxPciDevice& device) {
   for (const GuestBar& bar : device.info.bars) {
     if (bar.is_rom() || IsClaimed(device, bar.index)) continue;
-    if (absl::Status s = Move(device, bar.index); !s.ok()) return s;
+    PASSTHRU_RETURN_IF_ERROR(Move(device, bar.index));
   }
   return absl::OkStatus();
 }
@@ -157,13 +158,12 @@ absl::Status PciResources::Move(LinuxPciDevice& device, int index) {
     return absl::NotFoundError(absl::StrFormat(
         "guest: %s has no BAR %d to move", device.name(), index));
   }
-  const absl::StatusOr<uint64_t> place = FindPlace(device, *bar);
-  if (!place.ok()) return place.status();
-  if (absl::Status s = UpdateResource(device, index, *place); !s.ok()) return s;
+  PASSTHRU_ASSIGN_OR_RETURN(const uint64_t place, FindPlace(device, *bar));
+  PASSTHRU_RETURN_IF_ERROR(UpdateResource(device, index, place));
   std::erase_if(used_, [&](const Used& used) {
     return used.owner == device.info.bdf && used.bar == index;
   });
-  used_.push_back({device.info.bdf, index, bar->is_io(), {*place, bar->size}});
+  used_.push_back({device.info.bdf, index, bar->is_io(), {place, bar->size}});
   return absl::OkStatus();
 }
 
