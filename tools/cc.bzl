@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """passthru_cc_library and passthru_cc_test: this repository's own C++."""
 
-def passthru_cc_library(name, hdrs = [], **kwargs):
+def passthru_cc_library(name, srcs = [], hdrs = [], **kwargs):
     """A cc_library whose headers are included as "passthru/PACKAGE/FILE.h".
 
     The prefix keeps them apart from a user's own headers: a workspace that
@@ -9,13 +9,17 @@ def passthru_cc_library(name, hdrs = [], **kwargs):
 
     Args:
       name: of the library.
+      srcs: its sources. Headers among them are its own business, but Bazel gives
+        the prefix only to `hdrs`, so they are passed on as such.
       hdrs: its headers.
       **kwargs: the other attributes of cc_library.
     """
+    headers = hdrs + [src for src in srcs if src.endswith(".h")]
     native.cc_library(
         name = name,
-        hdrs = hdrs,
-        include_prefix = "passthru/" + native.package_name() if hdrs else None,
+        srcs = [src for src in srcs if not src.endswith(".h")],
+        hdrs = headers,
+        include_prefix = "passthru/" + native.package_name() if headers else None,
         **kwargs
     )
 
