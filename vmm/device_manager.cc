@@ -101,7 +101,7 @@ absl::StatusOr<pci::Bdf> DeviceManager::AttachLocked(pci::Bdf device) {
       vfio::FindGroup(machine_->syscalls(), device, options_.paths));
   // What KVM kept of a device that was unplugged keeps its group busy.
   machine_->memory().RetryRemovals().IgnoreError();  // Logged.
-  PASSTHRU_ASSIGN_OR_RETURN(auto group, AcquireGroupnumber);
+  PASSTHRU_ASSIGN_OR_RETURN(auto group, AcquireGroup(number));
   auto attached = AttachInGroup(device, number, guest);
   absl::Status status = attached.status();
   if (status.ok()) status = PlaceBars(*attached);
@@ -109,7 +109,7 @@ absl::StatusOr<pci::Bdf> DeviceManager::AttachLocked(pci::Bdf device) {
   if (!status.ok()) {
     if (attached.ok()) attached->device->Detach().IgnoreError();  // Logged.
     group.reset();
-    if (absl::Status released = ReleaseGroupnumber; !released.ok()) {
+    if (absl::Status released = ReleaseGroup(number); !released.ok()) {
       LOG(ERROR) << released;
     }
     return status;

@@ -204,7 +204,7 @@ absl::Status CaptureOpened(const vfio::VfioDevice& vfio_device,
         vfio_device.name(), config.size()));
   }
   device.set_config_space_size(static_cast<uint32_t>(config.size()));
-  *device.mutable_config() = ToRowsconfig;
+  *device.mutable_config() = ToRows(config);
   FillIdentity(sysfs, config, *device.mutable_identity());
   if (device.name().empty()) {
     device.set_name(
@@ -222,7 +222,7 @@ absl::Status CaptureOpened(const vfio::VfioDevice& vfio_device,
   CaptureVpd(vfio_device, config, device);
 
   // From here on something is written.
-  fixture::ConfigImage masks = SpecifiedMasksconfig;
+  fixture::ConfigImage masks = SpecifiedMasks(config);
   if (options.write_masks != MaskMeasurement::kNone) {
     PASSTHRU_ASSIGN_OR_RETURN(
         const auto physical,
@@ -284,7 +284,7 @@ absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
         std::string(absl::StripAsciiWhitespace(*release)));
   }
   device.set_bdf(bdf.ToString());
-  device.mutable_iommu_group()->set_numbergroup_number;
+  device.mutable_iommu_group()->set_number(group_number);
   for (const fixture::Sibling& sibling : sysfs.siblings) {
     *device.mutable_iommu_group()->add_siblings() = sibling;
   }

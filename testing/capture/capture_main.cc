@@ -83,7 +83,7 @@ absl::StatusOr<CaptureOptions> OptionsFromFlags() {
   options.provenance = ProvenanceFromFlags();
   for (const std::string& text : absl::GetFlag(FLAGS_contents)) {
     PASSTHRU_ASSIGN_OR_RETURN(const auto range, ParseContentsRange(text));
-    options.contents.push_backrange;
+    options.contents.push_back(range);
   }
   if (absl::GetFlag(FLAGS_measure_undefined_registers)) {
     options.write_masks = MaskMeasurement::kAll;

@@ -170,10 +170,10 @@ absl::Status CaptureRegions(const vfio::VfioDevice& vfio_device,
         rom));
     if (fixture::Region* const region =
             RegionNumbered(device, VFIO_PCI_ROM_REGION_INDEX)) {
-      region->set_sizerom;
+      region->set_size(rom);
     }
   }
-  device.mutable_expansion_rom()->set_bar_sizerom;
+  device.mutable_expansion_rom()->set_bar_size(rom);
   return absl::OkStatus();
 }
 

@@ -30,7 +30,7 @@ absl::StatusOr<uint16_t> ReadNumber(kernel::Syscalls* syscalls,
   PASSTHRU_ASSIGN_OR_RETURN(const std::string text,
                             kernel::ReadFile(syscalls, path));
   uint32_t value = 0;
-  if (!absl::SimpleHexAtoi(absl::StripAsciiWhitespacetext, &value) ||
+  if (!absl::SimpleHexAtoi(absl::StripAsciiWhitespace(text), &value) ||
       value > 0xffff) {
     return absl::DataLossError(
         absl::StrCat(path, " holds \"", text, "\", no 16-bit number"));
@@ -114,7 +114,7 @@ absl::Status ReadSiblings(kernel::Syscalls* syscalls, const pci::Bdf& bdf,
                               vfio::DriverOf(syscalls, name, paths));
     fixture::Sibling sibling;
     sibling.set_bdf(name);
-    sibling.set_driverdriver;
+    sibling.set_driver(driver);
     device.siblings.push_back(std::move(sibling));
   }
   return absl::OkStatus();

@@ -54,7 +54,7 @@ absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
     bdf = captured;
   }
   if (options.model == nullptr) {
-    PASSTHRU_ASSIGN_OR_RETURN(options.model, MakeModelfixture);
+    PASSTHRU_ASSIGN_OR_RETURN(options.model, MakeModel(fixture));
   }
   PASSTHRU_RETURN_IF_ERROR(vfio_.AddDevice(fixture, std::move(options)));
   return bdf;

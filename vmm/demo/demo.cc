@@ -342,7 +342,7 @@ absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
   for (const std::string& fixture : options.fixtures) {
     PASSTHRU_ASSIGN_OR_RETURN(const auto device,
                               AddSimulated(host, fixture, group));
-    devices.push_backdevice;
+    devices.push_back(device);
     if (!options.one_group) ++group;
   }
   const fake::ResourceSnapshot before = host.kernel().Resources();

@@ -108,7 +108,7 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
     }
     for (const std::string& device : Devices()) {
       PASSTHRU_ASSIGN_OR_RETURN(const auto bdf, vfio::ParseHostDevice(device));
-      options.devices.push_backbdf;
+      options.devices.push_back(bdf);
     }
     return options;
   }
@@ -178,7 +178,7 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
     }
     options.journal = &journal;
   }
-  PASSTHRU_ASSIGN_OR_RETURN(const auto report, RunDemooptions);
+  PASSTHRU_ASSIGN_OR_RETURN(const auto report, RunDemo(options));
   PASSTHRU_RETURN_IF_ERROR(Print(report, output));
   if (!report.teardown().leftovers().empty()) {
     return absl::InternalError("the device left something behind.");

@@ -57,7 +57,7 @@ absl::StatusOr<std::unique_ptr<AgentCpu>> AgentCpu::Create(Machine* machine) {
   PASSTHRU_ASSIGN_OR_RETURN(auto sregs, vcpu.GetSregs());
   kvm_regs regs = {};
   SetAgentRegisters(regs, sregs);
-  PASSTHRU_RETURN_IF_ERROR(vcpu.SetSregssregs);
+  PASSTHRU_RETURN_IF_ERROR(vcpu.SetSregs(sregs));
   PASSTHRU_RETURN_IF_ERROR(vcpu.SetRegs(regs));
   PASSTHRU_ASSIGN_OR_RETURN(
       auto port, machine->pio().Add(kAgentCommandPort, Port::kSize,

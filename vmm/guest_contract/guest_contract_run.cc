@@ -46,8 +46,8 @@ absl::Status RunGuestContract(
   if (!created.ok()) return created.status();
   run = *std::move(created);
   absl::Status status = run->Run(runner);
-  status.Update(devices->Detachmemory);
-  status.Update(devices->Detachnvme);
+  status.Update(devices->Detach(memory));
+  status.Update(devices->Detach(nvme));
   return status;
 }
 

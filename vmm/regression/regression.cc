@@ -70,11 +70,11 @@ absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
   transcript.Begin("Attach");
   PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices->Attach(device));
   RegressionBench bench(&host, machine.get(), &transcript);
-  bench.SetDevice(device, guest, devices->Findguest);
+  bench.SetDevice(device, guest, devices->Find(guest));
   PASSTHRU_RETURN_IF_ERROR(RunGuest(host, *machine, bench));
   transcript.Begin("Detach");
   bench.ReleaseDevice();
-  absl::Status detached = devices->Detachguest;
+  absl::Status detached = devices->Detach(guest);
   transcript.EndMeasurement();
   return detached;
 }
@@ -89,7 +89,7 @@ absl::StatusOr<RegressionResult> RunRegression(
   PASSTHRU_ASSIGN_OR_RETURN(const auto device, pci::Bdf::Parse(fixture.bdf()));
 
   fake::SimulatedHost host(HostOptions(options.kernel));
-  PASSTHRU_RETURN_IF_ERROR(host.vfio().AddDevicefixture);
+  PASSTHRU_RETURN_IF_ERROR(host.vfio().AddDevice(fixture));
   options.prepare(host);
   const fake::ResourceSnapshot before = host.kernel().Resources();
   Transcript transcript(&host.kernel());
