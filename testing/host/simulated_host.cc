@@ -66,7 +66,7 @@ absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
   if (device.model() == "edu") return std::make_unique<models::EduModel>();
   if (device.model() == "nvme") {
     PASSTHRU_ASSIGN_OR_RETURN(auto nvme, models::nvme::NvmeModel::Create({}));
-    return std::move(nvme);
+    return nvme;
   }
   return absl::InvalidArgumentError(
       absl::StrCat("fixture ", device.name(), ": no device model '",
