@@ -113,10 +113,11 @@ absl::Status Machine::CreatePciHost() {
   segment_ = std::make_shared<pci_host::PciSegment>();
   PASSTHRU_RETURN_IF_ERROR(
       segment_->Add(pci::Bdf(), std::make_shared<pci_host::HostBridge>()));
-  PASSTHRU_ASSIGN_OR_RETURN(
-      auto ports, pio_.Add(kPciConfigPort, kPciConfigPortSize,
-                           std::make_shared<pci_host::PciConfigIo>(segment_),
-                           bus::AddressSpace::kPlatformPriority));
+  PASSTHRU_RETURN_IF_ERROR(
+      pio_.Add(kPciConfigPort, kPciConfigPortSize,
+               std::make_shared<pci_host::PciConfigIo>(segment_),
+               bus::AddressSpace::kPlatformPriority)
+          .status());
   auto ecam = mmio_.Add(
       kEcamBase, kEcamSize,
       std::make_shared<pci_host::PciConfigMmio>(

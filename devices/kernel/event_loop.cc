@@ -167,7 +167,7 @@ absl::StatusOr<int> EventLoop::Run(int timeout_ms, bool own_thread) {
   for (int i = 0; i < count; ++i) {
     const uint64_t id = events[static_cast<size_t>(i)].data.u64;
     if (id == kWakeId) {
-      PASSTHRU_ASSIGN_OR_RETURN(const uint64_t drained, wake_.Read());
+      PASSTHRU_RETURN_IF_ERROR(wake_.Read().status());
     } else if (Dispatch(id)) {
       ++ran;
     }

@@ -84,7 +84,7 @@ absl::StatusOr<uint32_t> VfioDevice::SetIrqEventFds(
       const int result,
       SetIrqs(index, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
               start, static_cast<uint32_t>(event_fds.size()), event_fds));
-  return static_cast<uint32_t> result;
+  return static_cast<uint32_t>(result);
 }
 
 absl::Status VfioDevice::DisableIrq(uint32_t index) const {

@@ -255,8 +255,7 @@ absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
     // status bits that nobody has described.
     if (*changed == old) continue;
     image.writable[i] = static_cast<uint8_t>((*changed ^ old) & bits[i]);
-    PASSTHRU_ASSIGN_OR_RETURN(const auto restored,
-                              WriteAndRead(physical, i, old));
+    PASSTHRU_RETURN_IF_ERROR(WriteAndRead(physical, i, old).status());
   }
   return NoteWhatIsLost(physical, before, image, notes);
 }

@@ -186,7 +186,7 @@ absl::Status GuestNvme::ConfigureAdminQueue() {
 
 absl::StatusOr<models::nvme::Completion> GuestNvme::RunAdmin(
     const models::nvme::Command& command, const char* what) {
-  PASSTHRU_ASSIGN_OR_RETURN(uint16_t id, queues_[0].Submit(command));
+  PASSTHRU_RETURN_IF_ERROR(queues_[0].Submit(command).status());
   ++report_.commands;
   PASSTHRU_RETURN_IF_ERROR(machine_->interrupts().WaitUntil(
       what, [this] { return !completions_[0].empty(); }));
@@ -315,8 +315,7 @@ absl::Status GuestNvme::DeleteIoQueues() {
       models::nvme::Command command;
       command.set_opcode(opcode);
       command.set_dword(10, id);
-      PASSTHRU_ASSIGN_OR_RETURN(const models::nvme::Completion done,
-                                RunAdmin(command, "Delete I/O Queue"));
+      PASSTHRU_RETURN_IF_ERROR(RunAdmin(command, "Delete I/O Queue").status());
     }
   }
   return absl::OkStatus();

@@ -132,7 +132,7 @@ absl::Status GuestNvme::Flush() {
   models::nvme::Command command;
   command.set_opcode(models::nvme::IoOpcode::kFlush);
   command.set_namespace_id(kNamespace);
-  PASSTHRU_ASSIGN_OR_RETURN(const uint16_t id, queues_[1].Submit(command));
+  PASSTHRU_RETURN_IF_ERROR(queues_[1].Submit(command).status());
   ++report_.commands;
   PASSTHRU_RETURN_IF_ERROR(machine_->interrupts().WaitUntil(
       "Flush", [this] { return !completions_[1].empty(); }));
