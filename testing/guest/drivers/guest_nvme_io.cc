@@ -102,8 +102,8 @@ absl::Status GuestNvme::RunWave(models::nvme::IoOpcode opcode,
                                 absl::Span<const Transfer> transfers) {
   for (size_t i = 0; i < transfers.size(); ++i) {
     NvmeQueuePair& queue = queues_[1 + i % report_.io_queues];
-    PASSTHRU_ASSIGN_OR_RETURN(
-        const uint16_t id, queue.Submit(TransferCommand(opcode, transfers[i])));
+    PASSTHRU_RETURN_IF_ERROR(
+        queue.Submit(TransferCommand(opcode, transfers[i])).status());
     ++report_.commands;
   }
   const auto done = [this, &transfers] {
