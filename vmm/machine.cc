@@ -27,7 +27,7 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
   PASSTHRU_RETURN_IF_ERROR(machine->CreateVcpus(options.vcpu_count));
   PASSTHRU_RETURN_IF_ERROR(machine->CreatePciHost());
   PASSTHRU_ASSIGN_OR_RETURN(machine->loop_,
-                            kernel::EventLoop::Create(options.syscalls));
+                            kernel::EpollEventLoop::Create(options.syscalls));
   PASSTHRU_RETURN_IF_ERROR(machine->loop_->Start());
   return machine;
 }

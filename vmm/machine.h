@@ -12,7 +12,7 @@
 #include "passthru/allocator/memory_slot_allocator.h"
 #include "passthru/devices/bus/bus.h"
 #include "passthru/devices/interrupts/gsi_router.h"
-#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/mapped_region.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/kvm/kvm_vcpu.h"
@@ -57,7 +57,7 @@ class Machine {
   pci_host::PciSegment& segment() { return *segment_; }
   memory::GuestMemoryMap& memory() { return memory_; }
   interrupts::GsiRouter& router() { return *router_; }
-  kernel::EventLoop& loop() { return *loop_; }
+  kernel::EpollEventLoop& loop() { return *loop_; }
 
   // Guest RAM, from guest-physical 0 on.
   absl::Span<uint8_t> ram() {
@@ -88,7 +88,7 @@ class Machine {
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
   std::shared_ptr<pci_host::PciSegment> segment_;
   std::unique_ptr<interrupts::GsiRouter> router_;
-  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::vector<std::unique_ptr<kvm::KvmVcpu>> vcpus_;
   memory::AreaId ram_area_;
   bool listening_ = false;

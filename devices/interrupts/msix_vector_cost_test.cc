@@ -19,7 +19,7 @@
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/msi_router.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
-#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 
@@ -66,7 +66,7 @@ class Scenario {
  public:
   Scenario(uint16_t n, bool eager)
       : n_(n),
-        loop_(*kernel::EventLoop::Create(&syscalls_)),
+        loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
         router_(*GsiRouter::Create({.controller = &controller_})),
         eager_router_(router_.get()),
         host_(&controller_, n, /*dynamic=*/true),
@@ -135,7 +135,7 @@ class Scenario {
   kernel::LinuxSyscalls syscalls_;
   kernel::FailureLog failures_{"device"};
   FakeInterruptController controller_;
-  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<GsiRouter> router_;
   EagerRouter eager_router_;
   FakeHostVectors host_;

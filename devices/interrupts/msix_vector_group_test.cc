@@ -14,8 +14,8 @@
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/errors.h"
-#include "passthru/devices/kernel/event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 
@@ -44,7 +44,7 @@ class MsixVectorGroupTest : public ::testing::Test {
 
   void Create(Kind kind, bool dynamic, uint32_t max_entries = 4096) {
     group_.reset();
-    loop_ = *kernel::EventLoop::Create(&syscalls_);
+    loop_ = *kernel::EpollEventLoop::Create(&syscalls_);
     router_ = *GsiRouter::Create(
         {.controller = &controller_, .max_entries = max_entries});
     host_ = std::make_unique<FakeHostVectors>(&controller_, kVectors, dynamic,
@@ -99,7 +99,7 @@ class MsixVectorGroupTest : public ::testing::Test {
   kernel::FailureLog failures_{"device"};
   CallLog log_;
   FakeInterruptController controller_{&log_};
-  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<GsiRouter> router_;
   std::unique_ptr<FakeHostVectors> host_;
   std::unique_ptr<MsixVectorGroup> group_;

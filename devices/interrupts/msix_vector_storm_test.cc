@@ -16,7 +16,7 @@
 #include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
-#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 
@@ -37,7 +37,7 @@ pci::MsiMessage Message(uint16_t vector, uint32_t cpu) {
 class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
  protected:
   MsixVectorStormTest()
-      : loop_(*kernel::EventLoop::Create(&syscalls_)),
+      : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
         router_(*GsiRouter::Create({.controller = &controller_})),
         host_(&controller_, kVectors, /*dynamic=*/GetParam()),
         group_(MsixVectorGroup::Options{.vectors = kVectors,
@@ -101,7 +101,7 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
   kernel::LinuxSyscalls syscalls_;
   kernel::FailureLog failures_{"device"};
   FakeInterruptController controller_;
-  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<GsiRouter> router_;
   FakeHostVectors host_;
   MsixVectorGroup group_;

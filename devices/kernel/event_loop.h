@@ -2,115 +2,38 @@
 #ifndef PASSTHRU_DEVICES_KERNEL_EVENT_LOOP_H_
 #define PASSTHRU_DEVICES_KERNEL_EVENT_LOOP_H_
 
-#include <cstdint>
 #include <functional>
-#include <memory>
-#include <optional>
-#include <thread>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
-#include "passthru/devices/kernel/event_fd.h"
-#include "passthru/devices/kernel/file_descriptor.h"
-#include "passthru/devices/kernel/syscalls.h"
 
 namespace passthru::kernel {
 
-// An event loop over one epoll(7) instance that calls functions when
-// descriptors become readable. They run either on the loop's own thread (see
-// Start()) or on the thread that calls RunOnce(). Callbacks run one at a time.
-// The loop holds no lock meanwhile, so a callback may call any method except
-// Start().
+// A loop that calls functions when descriptors become readable. Devices wait
+// with it for the eventfds of vectors that the kernel does not deliver itself.
+// The interface is narrow, so that a VMM with an event loop of its own can
+// implement it. EpollEventLoop is this library's implementation.
 //
-// Thread-safe.
+// Callbacks of one loop run one at a time, and the loop holds no lock
+// meanwhile. They call Add() and Remove(), and take the locks of devices.
+//
+// Implementations are thread-safe.
 class EventLoop {
  public:
-  static absl::StatusOr<std::unique_ptr<EventLoop>> Create(Syscalls* syscalls);
-
-  EventLoop(const EventLoop&) = delete;
-  EventLoop& operator=(const EventLoop&) = delete;
-
-  // Stops the thread and destroys all callbacks. A callback must not destroy
-  // its loop.
-  ~EventLoop();
+  virtual ~EventLoop() = default;
 
   // Watches `fd`, which must stay open until Remove(). `callback` runs whenever
   // `fd` is readable, in error or hung up. With `edge_triggered`, it runs only
   // once for each arrival, and once at first if `fd` is readable already.
   // Returns AlreadyExists if `fd` is watched already.
-  absl::Status Add(int fd, bool edge_triggered, std::function<void()> callback);
+  virtual absl::Status Add(int fd, bool edge_triggered,
+                           std::function<void()> callback) = 0;
 
   // Stops watching `fd`. By the time this returns, the callback has finished,
   // will not run again, and is destroyed with everything that it captured. If
   // the callback itself calls this, it continues and is destroyed after it
   // returns. The caller must not hold a lock that the callback takes. Returns
   // NotFound if `fd` is not watched.
-  absl::Status Remove(int fd);
-
-  // Waits up to `timeout_ms` milliseconds (-1 means without limit) and runs the
-  // callbacks that are due. Returns how many ran, which is 0 after a timeout or
-  // Wake(). Returns FailedPrecondition when called from a callback, while
-  // another thread is in RunOnce(), and between Start() and Stop().
-  absl::StatusOr<int> RunOnce(int timeout_ms);
-
-  // Makes the current RunOnce() return, or the next one if none is running.
-  absl::Status Wake();
-
-  // Starts a thread that runs callbacks until Stop(). A callback must not call
-  // this, because it could deadlock with a concurrent Stop().
-  absl::Status Start();
-
-  // Ends the thread that Start() started and waits for it. A callback that
-  // calls this only requests the end and does not wait. Does nothing if there
-  // is no thread.
-  void Stop();
-
- private:
-  struct Handler {
-    int fd;
-    uint64_t id;
-    std::function<void()> callback;
-  };
-
-  EventLoop(Syscalls* syscalls, FileDescriptor epoll, EventFd wake);
-
-  // Implements RunOnce() for the loop's own thread (`own_thread`) or a caller.
-  absl::StatusOr<int> Run(int timeout_ms, bool own_thread);
-  absl::StatusOr<int> WaitForEvents(int timeout_ms, epoll_event* events,
-                                    int max_events);
-  bool Dispatch(uint64_t id);
-  void ThreadMain();
-  bool StopRequested();
-
-  Syscalls* const syscalls_;
-  const FileDescriptor epoll_;
-  EventFd wake_;
-
-  absl::Mutex mutex_;
-  // epoll_event.data carries the handler's id and not its fd, because an event
-  // fetched before a Remove() must not reach the next user of the same fd.
-  uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
-  absl::flat_hash_map<uint64_t, std::unique_ptr<Handler>> handlers_
-      ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<int, uint64_t> ids_ ABSL_GUARDED_BY(mutex_);
-  // The handler whose callback is running, or 0 and -1 if none is.
-  uint64_t running_id_ ABSL_GUARDED_BY(mutex_) = 0;
-  int running_fd_ ABSL_GUARDED_BY(mutex_) = -1;
-  // The thread that is inside Run(), if any.
-  std::optional<std::thread::id> runner_ ABSL_GUARDED_BY(mutex_);
-  // Whether the loop has its own thread. If so, only that thread may Run().
-  bool has_thread_ ABSL_GUARDED_BY(mutex_) = false;
-  // Holds a handler that its own callback removed until the callback returns.
-  std::unique_ptr<Handler> removed_while_running_ ABSL_GUARDED_BY(mutex_);
-  bool stop_requested_ ABSL_GUARDED_BY(mutex_) = false;
-
-  // Serializes Start() and Stop(). The loop's thread must not take it, because
-  // Stop() holds it while it joins that thread.
-  absl::Mutex thread_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
-  std::thread thread_ ABSL_GUARDED_BY(thread_mutex_);
+  virtual absl::Status Remove(int fd) = 0;
 };
 
 }  // namespace passthru::kernel

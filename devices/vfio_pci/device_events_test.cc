@@ -38,8 +38,8 @@ class DeviceEventTest : public ::testing::Test {
   }
 
   kernel::LinuxSyscalls syscalls_;
-  std::unique_ptr<kernel::EventLoop> loop_ =
-      *kernel::EventLoop::Create(&syscalls_);
+  std::unique_ptr<kernel::EpollEventLoop> loop_ =
+      *kernel::EpollEventLoop::Create(&syscalls_);
   std::vector<int> fds_;
   int calls_ = 0;
   bool fail_ = false;

@@ -10,8 +10,8 @@
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/errors.h"
-#include "passthru/devices/kernel/event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 
@@ -42,7 +42,7 @@ class LoggingIntxHost final : public IntxHost {
 class InterruptModeTest : public ::testing::Test {
  protected:
   InterruptModeTest()
-      : loop_(*kernel::EventLoop::Create(&syscalls_)),
+      : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
         router_(*interrupts::GsiRouter::Create({.controller = &controller_})),
         host_(&controller_, 4, /*dynamic=*/true, &log_),
         msi_(Group(MsixVectorGroup::Kind::kMsi)),
@@ -72,7 +72,7 @@ class InterruptModeTest : public ::testing::Test {
   kernel::FailureLog failures_{"test"};
   interrupts::CallLog log_;
   interrupts::FakeInterruptController controller_;
-  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<interrupts::GsiRouter> router_;
   interrupts::FakeHostVectors host_;
   MsixVectorGroup msi_;

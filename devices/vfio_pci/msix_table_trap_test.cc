@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
-#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/pci/little_endian.h"
@@ -40,7 +40,7 @@ pci::MsixCapability DeviceMsix() {
 class MsixTableTrapTest : public ::testing::Test {
  protected:
   MsixTableTrapTest()
-      : loop_(*kernel::EventLoop::Create(&syscalls_)),
+      : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
         router_(*interrupts::GsiRouter::Create({.controller = &controller_})),
         host_(&controller_, kShown, /*dynamic=*/true),
         group_(interrupts::MsixVectorGroup::Options{.vectors = kShown,
@@ -81,7 +81,7 @@ class MsixTableTrapTest : public ::testing::Test {
   kernel::LinuxSyscalls syscalls_;
   kernel::FailureLog failures_{"device"};
   interrupts::FakeInterruptController controller_;
-  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<interrupts::GsiRouter> router_;
   interrupts::FakeHostVectors host_;
   interrupts::MsixVectorGroup group_;

@@ -45,7 +45,7 @@ PassthroughRig::PassthroughRig(Options options)
   slot_listener_ =
       std::make_unique<kvm::KvmSlotListener>(vm_.get(), slots_.get());
   CHECK_OK(memory_.AddListener(slot_listener_.get()));
-  loop_ = *kernel::EventLoop::Create(&kernel());
+  loop_ = *kernel::EpollEventLoop::Create(&kernel());
   before_ = kernel().Resources();
 }
 

@@ -13,7 +13,7 @@
 #include "passthru/allocator/memory_slot_allocator.h"
 #include "passthru/devices/bus/bus.h"
 #include "passthru/devices/interrupts/gsi_router.h"
-#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kvm/kvm_vcpu.h"
 #include "passthru/devices/kvm/kvm_vm.h"
 #include "passthru/devices/kvm/slot_listener.h"
@@ -92,7 +92,7 @@ class PassthroughRig {
   bus::Bus& pio() { return pio_; }
   memory::GuestMemoryMap& memory() { return memory_; }
   interrupts::GsiRouter& router() { return *router_; }
-  kernel::EventLoop& loop() { return *loop_; }
+  kernel::EpollEventLoop& loop() { return *loop_; }
   absl::Mutex& topology_mutex() { return topology_mutex_; }
   const pci::Bdf& bdf() const { return bdf_; }
   // Returns the resources held beyond those of the VM itself.
@@ -117,7 +117,7 @@ class PassthroughRig {
   bus::Bus mmio_{"memory"};
   bus::Bus pio_{"ports"};
   absl::Mutex topology_mutex_;
-  std::unique_ptr<kernel::EventLoop> loop_;
+  std::unique_ptr<kernel::EpollEventLoop> loop_;
   ResourceSnapshot before_;
   std::shared_ptr<vfio_pci::VfioPciDevice> device_;
   size_t messages_taken_ = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 
 #include <sys/epoll.h>
 
@@ -34,8 +34,8 @@ using absl_testing::StatusIs;
 class EventLoopTest : public testing::Test {
  protected:
   void SetUp() override {
-    absl::StatusOr<std::unique_ptr<EventLoop>> loop =
-        EventLoop::Create(&linux_);
+    absl::StatusOr<std::unique_ptr<EpollEventLoop>> loop =
+        EpollEventLoop::Create(&linux_);
     ASSERT_THAT(loop, IsOk());
     loop_ = *std::move(loop);
     absl::StatusOr<EventFd> event = EventFd::Create(&linux_);
@@ -44,7 +44,7 @@ class EventLoopTest : public testing::Test {
   }
 
   LinuxSyscalls linux_;
-  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<EpollEventLoop> loop_;
   std::unique_ptr<EventFd> event_;
 };
 
@@ -397,9 +397,9 @@ class OddSyscalls : public ForwardingSyscalls {
 
 class EventLoopErrorTest : public testing::Test {
  protected:
-  std::unique_ptr<EventLoop> MakeLoop() {
-    absl::StatusOr<std::unique_ptr<EventLoop>> loop =
-        EventLoop::Create(&syscalls_);
+  std::unique_ptr<EpollEventLoop> MakeLoop() {
+    absl::StatusOr<std::unique_ptr<EpollEventLoop>> loop =
+        EpollEventLoop::Create(&syscalls_);
     EXPECT_THAT(loop, IsOk());
     return *std::move(loop);
   }
@@ -410,16 +410,16 @@ class EventLoopErrorTest : public testing::Test {
 
 TEST_F(EventLoopErrorTest, CreationReportsEpollCreate) {
   syscalls_.create_error = EMFILE;
-  EXPECT_EQ(ErrnoOf(EventLoop::Create(&syscalls_).status()), EMFILE);
+  EXPECT_EQ(ErrnoOf(EpollEventLoop::Create(&syscalls_).status()), EMFILE);
 }
 
 TEST_F(EventLoopErrorTest, CreationReportsEpollCtl) {
   syscalls_.ctl_error = ENOSPC;
-  EXPECT_EQ(ErrnoOf(EventLoop::Create(&syscalls_).status()), ENOSPC);
+  EXPECT_EQ(ErrnoOf(EpollEventLoop::Create(&syscalls_).status()), ENOSPC);
 }
 
 TEST_F(EventLoopErrorTest, InterruptedWaitGoesOn) {
-  const std::unique_ptr<EventLoop> loop = MakeLoop();
+  const std::unique_ptr<EpollEventLoop> loop = MakeLoop();
   ASSERT_THAT(loop->Wake(), IsOk());
   syscalls_.interrupts = 3;
   EXPECT_THAT(loop->RunOnce(-1), IsOkAndHolds(0));
@@ -427,7 +427,7 @@ TEST_F(EventLoopErrorTest, InterruptedWaitGoesOn) {
 }
 
 TEST_F(EventLoopErrorTest, InterruptsDoNotExtendATimeout) {
-  const std::unique_ptr<EventLoop> loop = MakeLoop();
+  const std::unique_ptr<EpollEventLoop> loop = MakeLoop();
   ASSERT_THAT(loop->Wake(), IsOk());
   syscalls_.interrupts = 2;
   EXPECT_THAT(loop->RunOnce(60000), IsOkAndHolds(0));
@@ -439,13 +439,13 @@ TEST_F(EventLoopErrorTest, InterruptsDoNotExtendATimeout) {
 }
 
 TEST_F(EventLoopErrorTest, WaitErrorIsReported) {
-  const std::unique_ptr<EventLoop> loop = MakeLoop();
+  const std::unique_ptr<EpollEventLoop> loop = MakeLoop();
   syscalls_.wait_error = EBADF;
   EXPECT_EQ(ErrnoOf(loop->RunOnce(0).status()), EBADF);
 }
 
 TEST_F(EventLoopErrorTest, RefusedDescriptorIsNotWatched) {
-  const std::unique_ptr<EventLoop> loop = MakeLoop();
+  const std::unique_ptr<EpollEventLoop> loop = MakeLoop();
   absl::StatusOr<EventFd> event = EventFd::Create(&syscalls_);
   ASSERT_THAT(event, IsOk());
   syscalls_.ctl_error = ENOMEM;
@@ -455,7 +455,7 @@ TEST_F(EventLoopErrorTest, RefusedDescriptorIsNotWatched) {
 }
 
 TEST_F(EventLoopErrorTest, FailedRemovalStillForgetsTheCallback) {
-  const std::unique_ptr<EventLoop> loop = MakeLoop();
+  const std::unique_ptr<EpollEventLoop> loop = MakeLoop();
   absl::StatusOr<EventFd> event = EventFd::Create(&syscalls_);
   ASSERT_THAT(event, IsOk());
   int calls = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 
 #include <sys/epoll.h>
 
@@ -36,7 +36,7 @@ constexpr int kMaxEvents = 64;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create(
+absl::StatusOr<std::unique_ptr<EpollEventLoop>> EpollEventLoop::Create(
     Syscalls* syscalls) {
   const SyscallResult<int> epoll = syscalls->EpollCreate(EPOLL_CLOEXEC);
   if (!epoll.ok()) return ErrnoError(epoll.error, "epoll_create1");
@@ -51,20 +51,21 @@ absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create(
     return ErrnoError(added.error, "epoll_ctl(ADD) of the wake-up eventfd");
   }
   return absl::WrapUnique(
-      new EventLoop(syscalls, std::move(descriptor), *std::move(wake)));
+      new EpollEventLoop(syscalls, std::move(descriptor), *std::move(wake)));
 }
 
-EventLoop::EventLoop(Syscalls* syscalls, FileDescriptor epoll, EventFd wake)
+EpollEventLoop::EpollEventLoop(Syscalls* syscalls, FileDescriptor epoll,
+                               EventFd wake)
     : syscalls_(syscalls), epoll_(std::move(epoll)), wake_(std::move(wake)) {}
 
-EventLoop::~EventLoop() {
+EpollEventLoop::~EpollEventLoop() {
   Stop();
   absl::MutexLock lock(&mutex_);
-  CHECK(!runner_.has_value()) << "EventLoop destroyed while it runs";
+  CHECK(!runner_.has_value()) << "EpollEventLoop destroyed while it runs";
 }
 
-absl::Status EventLoop::Add(int fd, bool edge_triggered,
-                            std::function<void()> callback) {
+absl::Status EpollEventLoop::Add(int fd, bool edge_triggered,
+                                 std::function<void()> callback) {
   absl::MutexLock lock(&mutex_);
   if (ids_.contains(fd)) {
     return absl::AlreadyExistsError(
@@ -88,7 +89,7 @@ absl::Status EventLoop::Add(int fd, bool edge_triggered,
   return absl::OkStatus();
 }
 
-absl::Status EventLoop::Remove(int fd) {
+absl::Status EpollEventLoop::Remove(int fd) {
   std::unique_ptr<Handler> handler;  // Destroyed without the lock.
   absl::Status status;
   absl::MutexLock lock(&mutex_);
@@ -124,9 +125,9 @@ absl::Status EventLoop::Remove(int fd) {
   return status;
 }
 
-absl::StatusOr<int> EventLoop::WaitForEvents(int timeout_ms,
-                                             epoll_event* events,
-                                             int max_events) {
+absl::StatusOr<int> EpollEventLoop::WaitForEvents(int timeout_ms,
+                                                  epoll_event* events,
+                                                  int max_events) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point deadline =
       Clock::now() + std::chrono::milliseconds(std::max(timeout_ms, 0));
@@ -143,11 +144,11 @@ absl::StatusOr<int> EventLoop::WaitForEvents(int timeout_ms,
   }
 }
 
-absl::StatusOr<int> EventLoop::RunOnce(int timeout_ms) {
+absl::StatusOr<int> EpollEventLoop::RunOnce(int timeout_ms) {
   return Run(timeout_ms, /*own_thread=*/false);
 }
 
-absl::StatusOr<int> EventLoop::Run(int timeout_ms, bool own_thread) {
+absl::StatusOr<int> EpollEventLoop::Run(int timeout_ms, bool own_thread) {
   {
     absl::MutexLock lock(&mutex_);
     if (runner_.has_value() || has_thread_ != own_thread) {
@@ -175,7 +176,7 @@ absl::StatusOr<int> EventLoop::Run(int timeout_ms, bool own_thread) {
   return ran;
 }
 
-bool EventLoop::Dispatch(uint64_t id) {
+bool EpollEventLoop::Dispatch(uint64_t id) {
   const Handler* handler = nullptr;
   {
     absl::MutexLock lock(&mutex_);
@@ -197,9 +198,9 @@ bool EventLoop::Dispatch(uint64_t id) {
   return true;
 }
 
-absl::Status EventLoop::Wake() { return wake_.Signal(); }
+absl::Status EpollEventLoop::Wake() { return wake_.Signal(); }
 
-absl::Status EventLoop::Start() {
+absl::Status EpollEventLoop::Start() {
   absl::MutexLock thread_lock(&thread_mutex_);
   if (thread_.joinable()) {
     return absl::FailedPreconditionError(
@@ -213,11 +214,11 @@ absl::Status EventLoop::Start() {
     stop_requested_ = false;
     has_thread_ = true;
   }
-  thread_ = std::thread(&EventLoop::ThreadMain, this);
+  thread_ = std::thread(&EpollEventLoop::ThreadMain, this);
   return absl::OkStatus();
 }
 
-void EventLoop::Stop() {
+void EpollEventLoop::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stop_requested_ = true;
@@ -234,12 +235,12 @@ void EventLoop::Stop() {
   has_thread_ = false;
 }
 
-bool EventLoop::StopRequested() {
+bool EpollEventLoop::StopRequested() {
   absl::MutexLock lock(&mutex_);
   return stop_requested_;
 }
 
-void EventLoop::ThreadMain() {
+void EpollEventLoop::ThreadMain() {
   while (!StopRequested()) {
     const absl::StatusOr<int> ran = Run(-1, /*own_thread=*/true);
     if (!ran.ok()) {
