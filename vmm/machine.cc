@@ -65,9 +65,10 @@ absl::Status Machine::CreateVm() {
   PASSTHRU_RETURN_IF_ERROR(vm_->CreateIrqchip());
   PASSTHRU_RETURN_IF_ERROR(vm_->CreatePit());
 
-  PASSTHRU_ASSIGN_OR_RETURN(
-      router_, interrupts::GsiRouter::Create(
-                   {.controller = vm_.get(), .max_entries = vm_->MaxRoutes()}));
+  PASSTHRU_ASSIGN_OR_RETURN(router_, interrupts::GsiRouter::Create(
+                                         {.table = vm_.get(),
+                                          .base_routes = vm_->BaseRoutes(),
+                                          .max_entries = vm_->MaxRoutes()}));
   return absl::OkStatus();
 }
 

@@ -18,6 +18,7 @@
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/interrupts/host_vectors.h"
 #include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/devices/interrupts/routing_table.h"
 #include "passthru/pci/msi_message.h"
 
 namespace passthru::interrupts {
@@ -34,7 +35,8 @@ using CallLog = std::vector<std::string>;
 //  - An interrupt of a GSI without a route is lost.
 //
 // Thread-safe, except for `log`.
-class FakeInterruptController final : public InterruptController {
+class FakeInterruptController final : public InterruptController,
+                                      public RoutingTable {
  public:
   explicit FakeInterruptController(CallLog* log = nullptr) : log_(log) {}
 

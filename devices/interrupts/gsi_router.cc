@@ -15,7 +15,7 @@
 namespace passthru::interrupts {
 
 absl::StatusOr<std::unique_ptr<GsiRouter>> GsiRouter::Create(Options options) {
-  CHECK(options.controller != nullptr);
+  CHECK(options.table != nullptr);
   if (options.first_gsi.value() >= options.max_entries) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "GSI routing: the first MSI GSI is %v, the limit of GSIs is %u",
@@ -43,7 +43,7 @@ absl::StatusOr<std::unique_ptr<GsiRouter>> GsiRouter::Create(Options options) {
 
 GsiRouter::GsiRouter(Options options,
                      std::unique_ptr<allocator::GsiAllocator> gsis)
-    : controller_(options.controller),
+    : table_(options.table),
       base_routes_(std::move(options.base_routes)),
       max_entries_(options.max_entries),
       gsis_(std::move(gsis)) {}
@@ -154,7 +154,7 @@ absl::Status GsiRouter::CommitLocked() {
   ++stats_.routing_calls;
   stats_.entries_copied += entries.size();
   repeated_deliveries_ = 0;
-  if (absl::Status status = controller_->SetGsiRouting(entries); !status.ok()) {
+  if (absl::Status status = table_->SetGsiRouting(entries); !status.ok()) {
     ++stats_.failed_commits;
     dirty_at_failure_ = dirty_;
     return kernel::Annotate(

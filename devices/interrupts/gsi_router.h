@@ -16,9 +16,9 @@
 #include "absl/synchronization/mutex.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/allocator/gsi_allocator.h"
-#include "passthru/devices/interrupts/interrupt_controller.h"
 #include "passthru/devices/interrupts/msi_router.h"
 #include "passthru/devices/interrupts/routing_entries.h"
+#include "passthru/devices/interrupts/routing_table.h"
 #include "passthru/pci/msi_message.h"
 
 namespace passthru::interrupts {
@@ -62,9 +62,11 @@ class GsiRouter final : public MsiRouter {
   static constexpr uint32_t kEntriesPerDelivery = 8;
 
   struct Options {
-    InterruptController* controller = nullptr;
-    // The routes in the table besides MSI routes, e.g. those of an adopted VM.
-    std::vector<kvm_irq_routing_entry> base_routes = DefaultIrqchipRoutes();
+    RoutingTable* table = nullptr;
+    // The routes of the table that are not this router's and stay in it.
+    // kvm::KvmVm::BaseRoutes() returns those of the kernel's irqchips. A VMM
+    // adds entries of its own.
+    std::vector<kvm_irq_routing_entry> base_routes;
     allocator::Gsi first_gsi = kFirstMsiGsi;
     // KVM_CAP_IRQ_ROUTING, the limit of both entries and GSI numbers.
     uint32_t max_entries = 4096;
@@ -106,7 +108,7 @@ class GsiRouter final : public MsiRouter {
   bool WorthCommitting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CommitLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  InterruptController* const controller_;
+  RoutingTable* const table_;
   const std::vector<kvm_irq_routing_entry> base_routes_;
   const uint32_t max_entries_;
   const std::unique_ptr<allocator::GsiAllocator> gsis_;

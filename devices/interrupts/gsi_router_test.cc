@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/fake_interrupts.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/errors.h"
 
 namespace passthru::interrupts {
@@ -35,7 +36,9 @@ pci::MsiMessage Message(uint32_t data) {
 
 class GsiRouterTest : public ::testing::Test {
  protected:
-  GsiRouterTest() { Create({.controller = &controller_}); }
+  GsiRouterTest() {
+    Create({.table = &controller_, .base_routes = DefaultIrqchipRoutes()});
+  }
 
   void Create(GsiRouter::Options options) {
     absl::StatusOr<std::unique_ptr<GsiRouter>> router =
@@ -179,7 +182,9 @@ TEST_F(GsiRouterTest, AnAllocatedRouteWithoutAMessageIsNotInTheTable) {
 }
 
 TEST_F(GsiRouterTest, TheLimitCountsTheDefaultRoutes) {
-  Create({.controller = &controller_, .max_entries = kDefaultRoutes + 2});
+  Create({.table = &controller_,
+          .base_routes = DefaultIrqchipRoutes(),
+          .max_entries = kDefaultRoutes + 2});
   EXPECT_EQ(router_->available(), 2u);
   ASSERT_THAT(router_->Allocate(), IsOk());
   const absl::StatusOr<allocator::Gsi> second = router_->Allocate();
@@ -197,7 +202,7 @@ TEST_F(GsiRouterTest, AdoptsAnotherTablesRoutes) {
   entry.gsi = 3;
   entry.type = KVM_IRQ_ROUTING_IRQCHIP;
   entry.u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
-  Create({.controller = &controller_, .base_routes = {entry}});
+  Create({.table = &controller_, .base_routes = {entry}});
   Staged(Message(1));
   ASSERT_THAT(router_->Commit(), IsOk());
   ASSERT_THAT(controller_.table(), SizeIs(2));
@@ -208,18 +213,19 @@ TEST_F(GsiRouterTest, RefusesABaseRouteAmongTheMsiGsis) {
   kvm_irq_routing_entry entry = {};
   entry.gsi = 24;
   EXPECT_THAT(
-      GsiRouter::Create({.controller = &controller_, .base_routes = {entry}}),
+      GsiRouter::Create({.table = &controller_, .base_routes = {entry}}),
       StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(GsiRouterTest, RefusesATableThatTheBaseRoutesFill) {
-  EXPECT_THAT(GsiRouter::Create(
-                  {.controller = &controller_, .max_entries = kDefaultRoutes}),
+  EXPECT_THAT(GsiRouter::Create({.table = &controller_,
+                                 .base_routes = DefaultIrqchipRoutes(),
+                                 .max_entries = kDefaultRoutes}),
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(GsiRouterTest, RefusesAFirstGsiBeyondTheLimit) {
-  EXPECT_THAT(GsiRouter::Create({.controller = &controller_,
+  EXPECT_THAT(GsiRouter::Create({.table = &controller_,
                                  .base_routes = {},
                                  .first_gsi = allocator::Gsi(64),
                                  .max_entries = 64}),

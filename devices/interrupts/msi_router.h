@@ -42,15 +42,22 @@ class MsiRouter {
   virtual bool IsCommitted(allocator::Gsi gsi,
                            const pci::MsiMessage& message) const = 0;
 
-  // Reports that user space just injected an interrupt of `gsi`, because its
-  // staged message is not committed. The router decides whether this is reason
-  // enough to commit. Returns whether the message is committed now. A failed
-  // commit leaves the kernel's old table in force.
-  virtual absl::StatusOr<bool> OnUserSpaceDelivery(allocator::Gsi gsi) = 0;
-
   // Makes the kernel's table equal to what is staged, in one system call, or in
   // none if it is equal already.
   virtual absl::Status Commit() = 0;
+
+  // Reports that user space just injected an interrupt of `gsi`, because its
+  // staged message is not committed. Returns whether the message is committed
+  // now. A failed commit leaves the kernel's old table in force.
+  //
+  // This is where a router may delay commits. The default commits at once,
+  // which is right for a router whose Commit() is cheap. GsiRouter waits until
+  // a commit pays for itself.
+  virtual absl::StatusOr<bool> OnUserSpaceDelivery(allocator::Gsi gsi) {
+    static_cast<void>(gsi);
+    if (absl::Status status = Commit(); !status.ok()) return status;
+    return true;
+  }
 };
 
 }  // namespace passthru::interrupts

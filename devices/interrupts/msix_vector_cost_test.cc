@@ -19,6 +19,7 @@
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/msi_router.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
@@ -67,7 +68,8 @@ class Scenario {
   Scenario(uint16_t n, bool eager)
       : n_(n),
         loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
-        router_(*GsiRouter::Create({.controller = &controller_})),
+        router_(*GsiRouter::Create(
+            {.table = &controller_, .base_routes = DefaultIrqchipRoutes()})),
         eager_router_(router_.get()),
         host_(&controller_, n, /*dynamic=*/true),
         group_(MsixVectorGroup::Options{

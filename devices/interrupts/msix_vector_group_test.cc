@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/failure_log.h"
@@ -45,8 +46,9 @@ class MsixVectorGroupTest : public ::testing::Test {
   void Create(Kind kind, bool dynamic, uint32_t max_entries = 4096) {
     group_.reset();
     loop_ = *kernel::EpollEventLoop::Create(&syscalls_);
-    router_ = *GsiRouter::Create(
-        {.controller = &controller_, .max_entries = max_entries});
+    router_ = *GsiRouter::Create({.table = &controller_,
+                                  .base_routes = DefaultIrqchipRoutes(),
+                                  .max_entries = max_entries});
     host_ = std::make_unique<FakeHostVectors>(&controller_, kVectors, dynamic,
                                               &log_);
     group_ = std::make_unique<MsixVectorGroup>(

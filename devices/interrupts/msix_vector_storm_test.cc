@@ -16,6 +16,7 @@
 #include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
@@ -38,7 +39,8 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
  protected:
   MsixVectorStormTest()
       : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
-        router_(*GsiRouter::Create({.controller = &controller_})),
+        router_(*GsiRouter::Create(
+            {.table = &controller_, .base_routes = DefaultIrqchipRoutes()})),
         host_(&controller_, kVectors, /*dynamic=*/GetParam()),
         group_(MsixVectorGroup::Options{.vectors = kVectors,
                                         .syscalls = &syscalls_,

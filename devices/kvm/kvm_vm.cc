@@ -21,6 +21,7 @@
 #include "absl/types/span.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/allocator/memory_slot.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/flex_array.h"
@@ -92,15 +93,18 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(
     created = syscalls->IoctlInt(kvm->get(), KVM_CREATE_VM, 0);
   } while (created.error == EINTR);
   if (!created.ok()) return ErrnoError(created.error, "KVM_CREATE_VM");
-  return Adopt(syscalls, kernel::FileDescriptor(syscalls, created.value));
+  std::unique_ptr<KvmVm> vm = absl::WrapUnique(
+      new KvmVm(syscalls, kernel::FileDescriptor(syscalls, created.value)));
+  PASSTHRU_RETURN_IF_ERROR(vm->Initialize());
+  return vm;
 }
 
 absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Adopt(kernel::Syscalls* syscalls,
                                                     kernel::FileDescriptor vm) {
   std::unique_ptr<KvmVm> adopted =
       absl::WrapUnique(new KvmVm(syscalls, std::move(vm)));
-  absl::Status initialized = adopted->Initialize();
-  if (!initialized.ok()) return initialized;
+  PASSTHRU_RETURN_IF_ERROR(adopted->Initialize());
+  PASSTHRU_RETURN_IF_ERROR(adopted->FindIoapic());
   return adopted;
 }
 
@@ -130,6 +134,25 @@ absl::Status KvmVm::Initialize() {
   return absl::OkStatus();
 }
 
+absl::Status KvmVm::FindIoapic() {
+  kvm_irqchip chip = {};
+  chip.chip_id = KVM_IRQCHIP_IOAPIC;
+  const SyscallResult<int> result =
+      syscalls_->Ioctl(fd(), KVM_GET_IRQCHIP, &chip);
+  // kvm_arch_vm_ioctl() fails with ENXIO unless all of the irqchip is in the
+  // kernel. A kernel that is built without an IOAPIC does not know the call.
+  if (!result.ok() && result.error != ENXIO && result.error != ENOTTY) {
+    return ErrnoError(result.error, "KVM_GET_IRQCHIP(KVM_IRQCHIP_IOAPIC)");
+  }
+  has_kernel_ioapic_ = result.ok();
+  return absl::OkStatus();
+}
+
+std::vector<kvm_irq_routing_entry> KvmVm::BaseRoutes() const {
+  if (!has_kernel_ioapic_) return {};
+  return interrupts::DefaultIrqchipRoutes();
+}
+
 absl::StatusOr<int> KvmVm::CheckExtension(int capability) const {
   const SyscallResult<int> value = syscalls_->IoctlInt(
       fd(), KVM_CHECK_EXTENSION, static_cast<uintptr_t>(capability));
@@ -144,6 +167,7 @@ absl::Status KvmVm::CreateIrqchip() {
   const SyscallResult<int> result =
       syscalls_->IoctlInt(fd(), KVM_CREATE_IRQCHIP, 0);
   if (!result.ok()) return ErrnoError(result.error, "KVM_CREATE_IRQCHIP");
+  has_kernel_ioapic_ = true;
   return absl::OkStatus();
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,6 +17,7 @@
 #include "passthru/allocator/gsi.h"
 #include "passthru/allocator/memory_slot.h"
 #include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/devices/interrupts/routing_table.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/memory/guest_address.h"
@@ -28,15 +30,17 @@ namespace passthru::kvm {
 // (KvmSlotListener, interrupts::GsiRouter).
 //
 // Thread-safe. Each call is one ioctl (VcpuMmapSize() also opens /dev/kvm).
-class KvmVm final : public interrupts::InterruptController {
+class KvmVm final : public interrupts::InterruptController,
+                    public interrupts::RoutingTable {
  public:
   // Opens /dev/kvm, checks the API version and the capabilities that
   // passthrough needs, and creates a VM with neither CPUs nor memory.
   static absl::StatusOr<std::unique_ptr<KvmVm>> Create(
       kernel::Syscalls* syscalls);
 
-  // Takes over the VM descriptor of a VMM that has created its VM itself. The
-  // VMM may pass a dup(2) of its descriptor. Checks the same capabilities.
+  // Takes over the VM descriptor of a VMM that has created its VM itself, with
+  // its interrupt controllers. The VMM may pass a dup(2) of its descriptor.
+  // Checks the same capabilities, and finds out where the IOAPIC is.
   static absl::StatusOr<std::unique_ptr<KvmVm>> Adopt(
       kernel::Syscalls* syscalls, kernel::FileDescriptor vm);
 
@@ -48,6 +52,18 @@ class KvmVm final : public interrupts::InterruptController {
   // (KVM_CAP_IRQ_ROUTING), and the number of slots (KVM_CAP_NR_MEMSLOTS).
   uint32_t MaxRoutes() const { return max_routes_; }
   uint32_t MaxSlots() const { return max_slots_; }
+
+  // Returns whether PIC and IOAPIC are in the kernel. They are not with a split
+  // irqchip (KVM_CAP_SPLIT_IRQCHIP), in a VM without CreateIrqchip(), and on a
+  // kernel that is built without them (CONFIG_KVM_IOAPIC). MSI and MSI-X work
+  // there if the local APICs are in the kernel, but INTx does not.
+  bool has_kernel_ioapic() const { return has_kernel_ioapic_; }
+
+  // Returns the entries that a routing table of this VM needs besides those for
+  // MSIs, for GsiRouter::Options::base_routes. With the IOAPIC in the kernel
+  // they are interrupts::DefaultIrqchipRoutes(). Otherwise there are none, and
+  // KVM refuses a table that has any (kvm_set_routing_entry()).
+  std::vector<kvm_irq_routing_entry> BaseRoutes() const;
 
   // Creates PIC, IOAPIC and local APICs in the kernel (KVM_CREATE_IRQCHIP) and
   // the timer (KVM_CREATE_PIT2). Call CreateIrqchip() before the first vCPU is
@@ -70,8 +86,9 @@ class KvmVm final : public interrupts::InterruptController {
                              void* host, bool read_only);
   absl::Status DeleteMemorySlot(allocator::MemorySlot slot);
 
-  // interrupts::InterruptController.
+  // interrupts::InterruptController and interrupts::RoutingTable.
   absl::Status AssignIrqfd(int event_fd, allocator::Gsi gsi) override;
+  absl::Status CheckResampleIrqfd() const override;
   absl::Status AssignResampleIrqfd(int event_fd, int resample_fd,
                                    allocator::Gsi gsi) override;
   absl::Status DeassignIrqfd(int event_fd, allocator::Gsi gsi) override;
@@ -91,12 +108,15 @@ class KvmVm final : public interrupts::InterruptController {
 
   // Checks capabilities and reads limits, as the last step of creation.
   absl::Status Initialize();
+  // Sets has_kernel_ioapic_ (KVM_GET_IRQCHIP).
+  absl::Status FindIoapic();
   absl::Status SetIrqfd(const kvm_irqfd& irqfd, std::string_view what);
 
   kernel::Syscalls* const syscalls_;
   const kernel::FileDescriptor vm_;
   uint32_t max_routes_ = 0;
   uint32_t max_slots_ = 0;
+  bool has_kernel_ioapic_ = false;
 };
 
 }  // namespace passthru::kvm

@@ -78,6 +78,42 @@ TEST_F(KvmVmTest, AdoptedVmWorksLikeItsOwn) {
   EXPECT_THAT((*adopted)->CreateIrqchip(), IsOk());
 }
 
+TEST_F(KvmVmTest, AdoptedVmTellsWhereItsIoapicIs) {
+  enum class Irqchip { kNone, kSplit, kFull };
+  const auto adopt = [this](Irqchip irqchip) {
+    const kernel::SyscallResult<int> kvm = syscalls()->Open("/dev/kvm", O_RDWR);
+    const int vm = syscalls()->IoctlInt(kvm.value, KVM_CREATE_VM, 0).value;
+    syscalls()->Close(kvm.value);
+    kvm_enable_cap split = {};
+    split.cap = KVM_CAP_SPLIT_IRQCHIP;
+    split.args[0] = 24;
+    if (irqchip == Irqchip::kSplit) {
+      EXPECT_TRUE(syscalls()->Ioctl(vm, KVM_ENABLE_CAP, &split).ok());
+    } else if (irqchip == Irqchip::kFull) {
+      EXPECT_TRUE(syscalls()->IoctlInt(vm, KVM_CREATE_IRQCHIP, 0).ok());
+    }
+    return *KvmVm::Adopt(syscalls(), kernel::FileDescriptor(syscalls(), vm));
+  };
+  const auto full = adopt(Irqchip::kFull);
+  EXPECT_TRUE(full->has_kernel_ioapic());
+  EXPECT_THAT(full->CheckResampleIrqfd(), IsOk());
+  EXPECT_THAT(full->SetGsiRouting(full->BaseRoutes()), IsOk());
+
+  const auto split = adopt(Irqchip::kSplit);
+  EXPECT_FALSE(split->has_kernel_ioapic());
+  EXPECT_THAT(split->CheckResampleIrqfd(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("split irqchip")));
+  EXPECT_TRUE(split->BaseRoutes().empty());
+  EXPECT_THAT(split->SetGsiRouting(split->BaseRoutes()), IsOk());
+  // The routes of an irqchip that is not there are refused, with the reason.
+  const absl::Status refused = split->SetGsiRouting(full->BaseRoutes());
+  EXPECT_EQ(ErrnoOf(refused), EINVAL);
+  EXPECT_THAT(refused.message(), HasSubstr("KvmVm::BaseRoutes()"));
+
+  EXPECT_FALSE(adopt(Irqchip::kNone)->has_kernel_ioapic());
+}
+
 TEST_F(KvmVmTest, DescriptorThatIsNoVmIsNotAdopted) {
   const kernel::SyscallResult<int> null = syscalls()->Open("/dev/null", O_RDWR);
   ASSERT_TRUE(null.ok());

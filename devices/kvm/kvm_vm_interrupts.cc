@@ -43,6 +43,14 @@ absl::Status KvmVm::AssignIrqfd(int event_fd, allocator::Gsi gsi) {
   return SetIrqfd(irqfd, "assign");
 }
 
+absl::Status KvmVm::CheckResampleIrqfd() const {
+  if (has_kernel_ioapic_) return absl::OkStatus();
+  // kvm_arch_irqfd_allowed() demands irqchip_full().
+  return absl::FailedPreconditionError(
+      "the VM's IOAPIC is not in the kernel (split irqchip), and KVM has "
+      "level-triggered irqfds only with one that is");
+}
+
 absl::Status KvmVm::AssignResampleIrqfd(int event_fd, int resample_fd,
                                         allocator::Gsi gsi) {
   kvm_irqfd irqfd = {};
@@ -75,8 +83,18 @@ absl::Status KvmVm::SetGsiRouting(
   const SyscallResult<int> result =
       syscalls_->Ioctl(fd(), KVM_SET_GSI_ROUTING, table.data());
   if (!result.ok()) {
-    return ErrnoError(result.error, absl::StrCat("KVM_SET_GSI_ROUTING(",
-                                                 entries.size(), " routes)"));
+    std::string what =
+        absl::StrCat("KVM_SET_GSI_ROUTING(", entries.size(), " routes)");
+    const bool names_irqchip = std::any_of(
+        entries.begin(), entries.end(), [](const kvm_irq_routing_entry& entry) {
+          return entry.type == KVM_IRQ_ROUTING_IRQCHIP;
+        });
+    if (result.error == EINVAL && !has_kernel_ioapic_ && names_irqchip) {
+      what +=
+          ": the table has entries for an irqchip, but the VM's IOAPIC is not "
+          "in the kernel; take the base routes from KvmVm::BaseRoutes()";
+    }
+    return ErrnoError(result.error, what);
   }
   return absl::OkStatus();
 }

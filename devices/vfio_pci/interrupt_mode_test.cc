@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/failure_log.h"
@@ -43,7 +44,9 @@ class InterruptModeTest : public ::testing::Test {
  protected:
   InterruptModeTest()
       : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
-        router_(*interrupts::GsiRouter::Create({.controller = &controller_})),
+        router_(*interrupts::GsiRouter::Create(
+            {.table = &controller_,
+             .base_routes = interrupts::DefaultIrqchipRoutes()})),
         host_(&controller_, 4, /*dynamic=*/true, &log_),
         msi_(Group(MsixVectorGroup::Kind::kMsi)),
         msix_(Group(MsixVectorGroup::Kind::kMsix)),

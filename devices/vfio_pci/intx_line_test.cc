@@ -36,9 +36,6 @@ class FakeEnds final : public IntxHost, public interrupts::InterruptController {
     return Note("irqfd off");
   }
   absl::Status AssignIrqfd(int, allocator::Gsi) override { return Note("?"); }
-  absl::Status SetGsiRouting(absl::Span<const kvm_irq_routing_entry>) override {
-    return Note("?");
-  }
   absl::Status SignalMsi(const pci::MsiMessage&) override { return Note("?"); }
 
   std::vector<std::string> log;

@@ -13,6 +13,7 @@
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
@@ -41,7 +42,9 @@ class MsixTableTrapTest : public ::testing::Test {
  protected:
   MsixTableTrapTest()
       : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
-        router_(*interrupts::GsiRouter::Create({.controller = &controller_})),
+        router_(*interrupts::GsiRouter::Create(
+            {.table = &controller_,
+             .base_routes = interrupts::DefaultIrqchipRoutes()})),
         host_(&controller_, kShown, /*dynamic=*/true),
         group_(interrupts::MsixVectorGroup::Options{.vectors = kShown,
                                                     .syscalls = &syscalls_,

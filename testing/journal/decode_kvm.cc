@@ -44,6 +44,7 @@ constexpr KvmIoctl kIoctls[] = {
      Argument::kPointer},
     {KVM_CREATE_IRQCHIP, "KVM_CREATE_IRQCHIP", Argument::kNone},
     {KVM_CREATE_PIT2, "KVM_CREATE_PIT2", Argument::kPointer},
+    {KVM_GET_IRQCHIP, "KVM_GET_IRQCHIP", Argument::kPointer},
     {KVM_IRQ_LINE, "KVM_IRQ_LINE", Argument::kPointer},
     {KVM_IRQ_LINE_STATUS, "KVM_IRQ_LINE_STATUS", Argument::kPointer},
     {KVM_SET_GSI_ROUTING, "KVM_SET_GSI_ROUTING", Argument::kPointer},
@@ -112,6 +113,10 @@ bool DescribeStruct(unsigned long request, const void* arg, Call& call) {
     case KVM_SET_IDENTITY_MAP_ADDR:
       return decode(uint64_t{},
                     [&call](uint64_t value) { call.Hex("address", value); });
+    case KVM_GET_IRQCHIP:
+      return decode(kvm_irqchip{}, [&call](const kvm_irqchip& value) {
+        call.Number("chip_id", value.chip_id);
+      });
     case KVM_CREATE_PIT2:
       return decode(kvm_pit_config{}, [&call](const kvm_pit_config& value) {
         call.Hex("flags", value.flags);

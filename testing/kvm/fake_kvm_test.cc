@@ -132,7 +132,7 @@ TEST_F(FakeKvmTest, UnreadableArgumentIsEfault) {
        {KVM_SET_USER_MEMORY_REGION, KVM_SET_USER_MEMORY_REGION2,
         KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_PIT2, KVM_IRQ_LINE,
         KVM_IRQ_LINE_STATUS, KVM_SET_GSI_ROUTING, KVM_IRQFD, KVM_SIGNAL_MSI,
-        KVM_IOEVENTFD, KVM_ENABLE_CAP, KVM_CREATE_DEVICE}) {
+        KVM_IOEVENTFD, KVM_ENABLE_CAP, KVM_CREATE_DEVICE, KVM_GET_IRQCHIP}) {
     EXPECT_EQ(kernel().IoctlInt(vm.fd(), request, kBadAddress).error, EFAULT)
         << std::hex << request;
   }
@@ -166,8 +166,8 @@ TEST_F(FakeKvmTest, UnknownVcpuCallIsEinval) {
 TEST_F(FakeKvmTest, WhatIsNotBuiltIsAnUnknownCall) {
   KvmTestVm vm(&kernel());
   for (const unsigned long request :
-       {KVM_GET_DIRTY_LOG, KVM_GET_IRQCHIP, KVM_GET_CLOCK,
-        KVM_REGISTER_COALESCED_MMIO, KVM_CREATE_GUEST_MEMFD}) {
+       {KVM_GET_DIRTY_LOG, KVM_GET_CLOCK, KVM_REGISTER_COALESCED_MMIO,
+        KVM_CREATE_GUEST_MEMFD}) {
     EXPECT_EQ(kernel().IoctlInt(vm.fd(), request, 0).error, ENOTTY)
         << std::hex << request;
   }
@@ -249,6 +249,28 @@ TEST_F(FakeKvmTest, SplitIrqchipComesBeforeTheFirstVcpu) {
   capability.cap = KVM_CAP_SPLIT_IRQCHIP;
   capability.args[0] = 24;
   EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_ENABLE_CAP, &capability).error, EINVAL);
+}
+
+// The state that Linux 6.18 reports of a VM that has not run.
+TEST_F(FakeKvmTest, IrqchipReadsAsAfterAReset) {
+  KvmTestVm vm(&kernel());
+  const auto get = [&](uint32_t id) {
+    kvm_irqchip chip{};
+    chip.chip_id = id;
+    EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_GET_IRQCHIP, &chip).error,
+              id <= KVM_IRQCHIP_IOAPIC ? 0 : EINVAL);
+    return chip;
+  };
+  EXPECT_EQ(get(KVM_IRQCHIP_PIC_MASTER).chip.pic.elcr_mask, 0xf8);
+  EXPECT_EQ(get(KVM_IRQCHIP_PIC_SLAVE).chip.pic.elcr_mask, 0xde);
+  const kvm_irqchip ioapic = get(KVM_IRQCHIP_IOAPIC);
+  EXPECT_EQ(ioapic.chip.ioapic.base_address, 0xfec00000u);
+  EXPECT_EQ(ioapic.chip.ioapic.redirtbl[23].bits, 0x10000u);
+  get(3);
+
+  KvmTestVm none(&kernel(), /*irqchip=*/false);
+  kvm_irqchip chip{};
+  EXPECT_EQ(kernel().Ioctl(none.fd(), KVM_GET_IRQCHIP, &chip).error, ENXIO);
 }
 
 TEST_F(FakeKvmTest, RegistersAreKept) {

@@ -61,13 +61,15 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
       if (KvmCapability(core_->version, KVM_CAP_USER_MEMORY2) == 0) break;
       return {.error = SetMemoryRegion2(arg)};
     case KVM_SET_TSS_ADDR:
-      // "if (addr > (unsigned int)(-3 * PAGE_SIZE))"
+      // KVM's type for the address has 32 bits (kvm_vm_ioctl_set_tss_addr()).
       return {.error =
                   integer > uint32_t{0} - 3 * uint32_t{kPageSize} ? EINVAL : 0};
     case KVM_SET_IDENTITY_MAP_ADDR:
       return {.error = SetIdentityMapAddress(arg)};
     case KVM_CREATE_IRQCHIP:
       return {.error = CreateIrqchip()};
+    case KVM_GET_IRQCHIP:
+      return {.error = GetIrqchip(arg)};
     case KVM_CREATE_PIT2:
       return {.error = CreatePit(arg)};
     case KVM_ENABLE_CAP:
@@ -168,6 +170,32 @@ int FakeKvmVm::EnableSplitIrqchip(const kvm_enable_cap& capability) {
   if (!vcpus_.empty()) return EINVAL;
   mode_ = IrqchipMode::kSplit;
   return 0;
+}
+
+// Answers with the state after a reset (measured on Linux 6.18). No guest of
+// the fake programs the PICs or the IOAPIC, so theirs stays so.
+int FakeKvmVm::GetIrqchip(void* arg) {
+  auto chip = journal::CopyFromUser<kvm_irqchip>(arg);
+  if (!chip.has_value()) return EFAULT;
+  if (mode_ != IrqchipMode::kFull) return ENXIO;
+  switch (chip->chip_id) {
+    case KVM_IRQCHIP_PIC_MASTER:
+      chip->chip.pic = {};
+      chip->chip.pic.elcr_mask = 0xf8;
+      break;
+    case KVM_IRQCHIP_PIC_SLAVE:
+      chip->chip.pic = {};
+      chip->chip.pic.elcr_mask = 0xde;
+      break;
+    case KVM_IRQCHIP_IOAPIC:
+      chip->chip.ioapic = {};
+      chip->chip.ioapic.base_address = 0xfec00000;
+      for (auto& entry : chip->chip.ioapic.redirtbl) entry.fields.mask = 1;
+      break;
+    default:
+      return EINVAL;
+  }
+  return journal::CopyToUser(arg, *chip) ? 0 : EFAULT;
 }
 
 int FakeKvmVm::SetGsiRouting(const void* arg) {

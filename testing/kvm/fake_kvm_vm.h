@@ -116,6 +116,7 @@ class FakeKvmVm final : public VcpuPlatform,
   int CreatePit(const void* arg);
   int EnableCapability(const void* arg);
   int EnableSplitIrqchip(const kvm_enable_cap& capability);
+  int GetIrqchip(void* arg);
   int SetGsiRouting(const void* arg);
   int SetIdentityMapAddress(const void* arg);
 

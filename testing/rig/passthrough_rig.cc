@@ -40,7 +40,8 @@ PassthroughRig::PassthroughRig(Options options)
   vm_ = *kvm::KvmVm::Create(&kernel());
   CHECK_OK(vm_->CreateIrqchip());
   vcpu_ = *kvm::KvmVcpu::Create(vm_.get(), 0);
-  router_ = *interrupts::GsiRouter::Create({.controller = vm_.get()});
+  router_ = *interrupts::GsiRouter::Create(
+      {.table = vm_.get(), .base_routes = vm_->BaseRoutes()});
   slots_ = *allocator::MemorySlotAllocator::Create(vm_->MaxSlots());
   slot_listener_ =
       std::make_unique<kvm::KvmSlotListener>(vm_.get(), slots_.get());
