@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/devices/vfio_pci/capability_policy.h"
 
+#include <cstddef>
 #include <string_view>
+#include <vector>
 
 namespace passthru::vfio_pci {
 namespace {
@@ -80,12 +82,31 @@ constexpr CapabilityRule<ExtendedId> kExtendedRules[] = {
      "function numbers in the guest are not the host's"},
 };
 
-template <typename Rules, typename AnyId>
-CapabilityPolicy::Decision Find(Rules rules, AnyId id) {
-  for (const auto& rule : rules) {
+// The later rules of `own` come first, and all of them before ours.
+template <typename AnyId, size_t kCount>
+CapabilityPolicy::Decision Find(const std::vector<CapabilityRule<AnyId>>& own,
+                                const CapabilityRule<AnyId> (&ours)[kCount],
+                                AnyId id) {
+  for (auto rule = own.rbegin(); rule != own.rend(); ++rule) {
+    if (rule->id == id) return {rule->treatment, rule->reason};
+  }
+  for (const CapabilityRule<AnyId>& rule : ours) {
     if (rule.id == id) return {rule.treatment, rule.reason};
   }
   return {};
+}
+
+bool IsEmulated(Id id) {
+  return id == Id::kMsi || id == Id::kMsix || id == Id::kPciExpress;
+}
+
+bool IsEmulated(ExtendedId) { return false; }
+
+// Makes a rule that cannot be carried out into the nearest one that can.
+template <typename AnyId>
+CapabilityTreatment Feasible(AnyId id, CapabilityTreatment treatment) {
+  if (treatment == kHide) return kHide;
+  return IsEmulated(id) ? kVirtualize : CapabilityTreatment::kPass;
 }
 
 }  // namespace
@@ -102,16 +123,29 @@ std::string_view Name(CapabilityTreatment treatment) {
   return "?";
 }
 
-CapabilityPolicy::CapabilityPolicy()
-    : CapabilityPolicy(kStandardRules, kExtendedRules) {}
+CapabilityPolicy CapabilityPolicy::With(pci::CapabilityId id,
+                                        CapabilityTreatment treatment,
+                                        std::string_view reason) const {
+  CapabilityPolicy result = *this;
+  result.standard_.push_back({id, Feasible(id, treatment), reason});
+  return result;
+}
+
+CapabilityPolicy CapabilityPolicy::With(pci::ExtendedCapabilityId id,
+                                        CapabilityTreatment treatment,
+                                        std::string_view reason) const {
+  CapabilityPolicy result = *this;
+  result.extended_.push_back({id, Feasible(id, treatment), reason});
+  return result;
+}
 
 CapabilityPolicy::Decision CapabilityPolicy::For(pci::CapabilityId id) const {
-  return Find(standard_, id);
+  return Find(standard_, kStandardRules, id);
 }
 
 CapabilityPolicy::Decision CapabilityPolicy::For(
     pci::ExtendedCapabilityId id) const {
-  return Find(extended_, id);
+  return Find(extended_, kExtendedRules, id);
 }
 
 }  // namespace passthru::vfio_pci

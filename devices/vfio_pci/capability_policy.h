@@ -4,8 +4,8 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
-#include "absl/types/span.h"
 #include "passthru/pci/capability_id.h"
 
 namespace passthru::vfio_pci {
@@ -31,29 +31,39 @@ struct CapabilityRule {
 // in no list. Its bytes stay readable and writable at their offset
 // (vfio_raw_config_read(), vfio_raw_config_write()).
 //
-// Immutable. The rules must outlive it.
+// A default object has the rules of this package (capability_policy.cc). A VMM
+// adds rules of its own, which take precedence over them:
+//
+//   options.policy = CapabilityPolicy().With(
+//       pci::CapabilityId::kVitalProductData, CapabilityTreatment::kHide,
+//       "serial numbers stay on the host");
+//
+// MSI, MSI-X and PCI Express are emulated or hidden, never passed, because
+// their registers work only together with the VMM. A rule that passes one of
+// them counts as one that virtualizes it. No other capability has an emulation,
+// so a rule that virtualizes another one counts as one that passes it.
 class CapabilityPolicy {
  public:
-  using StandardRules = absl::Span<const CapabilityRule<pci::CapabilityId>>;
-  using ExtendedRules =
-      absl::Span<const CapabilityRule<pci::ExtendedCapabilityId>>;
-
   struct Decision {
     CapabilityTreatment treatment = CapabilityTreatment::kPass;
     std::string_view reason;
   };
 
-  // Uses the rules of this package (capability_policy.cc).
-  CapabilityPolicy();
-  CapabilityPolicy(StandardRules standard, ExtendedRules extended)
-      : standard_(standard), extended_(extended) {}
+  // Return this policy with one more rule, which overrides earlier ones for
+  // `id`. `reason` is a clause for the device's report, and must be a literal
+  // or otherwise outlive the policy and the device.
+  CapabilityPolicy With(pci::CapabilityId id, CapabilityTreatment treatment,
+                        std::string_view reason) const;
+  CapabilityPolicy With(pci::ExtendedCapabilityId id,
+                        CapabilityTreatment treatment,
+                        std::string_view reason) const;
 
   Decision For(pci::CapabilityId id) const;
   Decision For(pci::ExtendedCapabilityId id) const;
 
  private:
-  StandardRules standard_;
-  ExtendedRules extended_;
+  std::vector<CapabilityRule<pci::CapabilityId>> standard_;
+  std::vector<CapabilityRule<pci::ExtendedCapabilityId>> extended_;
 };
 
 }  // namespace passthru::vfio_pci

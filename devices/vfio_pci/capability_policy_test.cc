@@ -38,11 +38,54 @@ TEST(CapabilityPolicyTest, PassesWhatNoRuleNames) {
             CapabilityTreatment::kPass);
 }
 
-TEST(CapabilityPolicyTest, TheFirstRuleOfAnIdCounts) {
-  static constexpr CapabilityRule<Id> kRules[] = {
-      {Id::kMsi, CapabilityTreatment::kHide, "first"},
-      {Id::kMsi, CapabilityTreatment::kPass, "second"}};
-  EXPECT_EQ(CapabilityPolicy(kRules, {}).For(Id::kMsi).reason, "first");
+TEST(CapabilityPolicyTest, OneRuleMoreLeavesTheOthers) {
+  const CapabilityPolicy policy =
+      CapabilityPolicy()
+          .With(Id::kVitalProductData, CapabilityTreatment::kHide, "serial")
+          .With(ExtendedId::kAddressTranslationServices,
+                CapabilityTreatment::kPass, "virtual IOMMU");
+  EXPECT_EQ(policy.For(Id::kVitalProductData).treatment,
+            CapabilityTreatment::kHide);
+  EXPECT_EQ(policy.For(Id::kVitalProductData).reason, "serial");
+  EXPECT_EQ(policy.For(ExtendedId::kAddressTranslationServices).treatment,
+            CapabilityTreatment::kPass);
+  EXPECT_EQ(policy.For(Id::kMsix).treatment, CapabilityTreatment::kVirtualize);
+  EXPECT_EQ(policy.For(ExtendedId::kSingleRootIov).treatment,
+            CapabilityTreatment::kHide);
+}
+
+TEST(CapabilityPolicyTest, TheLastRuleOfAnIdCounts) {
+  const CapabilityPolicy policy =
+      CapabilityPolicy()
+          .With(Id::kMsi, CapabilityTreatment::kVirtualize, "first")
+          .With(Id::kMsi, CapabilityTreatment::kHide, "second");
+  EXPECT_EQ(policy.For(Id::kMsi).treatment, CapabilityTreatment::kHide);
+  EXPECT_EQ(policy.For(Id::kMsi).reason, "second");
+}
+
+// A guest that wrote MSI's or MSI-X's registers itself would get no interrupt.
+TEST(CapabilityPolicyTest, InterruptsAreVirtualizedOrHiddenWhateverIsAsked) {
+  for (const Id id : {Id::kMsi, Id::kMsix, Id::kPciExpress}) {
+    EXPECT_EQ(CapabilityPolicy()
+                  .With(id, CapabilityTreatment::kPass, "raw")
+                  .For(id)
+                  .treatment,
+              CapabilityTreatment::kVirtualize);
+    EXPECT_EQ(CapabilityPolicy()
+                  .With(id, CapabilityTreatment::kHide, "none")
+                  .For(id)
+                  .treatment,
+              CapabilityTreatment::kHide);
+  }
+}
+
+TEST(CapabilityPolicyTest, WhatHasNoEmulationIsPassed) {
+  EXPECT_EQ(
+      CapabilityPolicy()
+          .With(Id::kPowerManagement, CapabilityTreatment::kVirtualize, "wish")
+          .For(Id::kPowerManagement)
+          .treatment,
+      CapabilityTreatment::kPass);
 }
 
 }  // namespace

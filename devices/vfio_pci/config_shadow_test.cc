@@ -300,12 +300,11 @@ TEST(ConfigShadowTest, WithAllExtendedHiddenTheListIsEmpty) {
 }
 
 TEST(ConfigShadowTest, ThePolicyCanBeAnother) {
-  static constexpr CapabilityRule<pci::CapabilityId> kRules[] = {
-      {pci::CapabilityId::kPowerManagement, CapabilityTreatment::kHide,
-       "it hurts"}};
   const ConfigShadow shadow =
       Create(Image(256).Capability(0x01, 0x40).Capability(0x04, 0x50),
-             {.policy = CapabilityPolicy(kRules, {})});
+             {.policy = CapabilityPolicy().With(
+                  pci::CapabilityId::kPowerManagement,
+                  CapabilityTreatment::kHide, "it hurts")});
   EXPECT_THAT(Chain(shadow), ElementsAre(0x50));
   EXPECT_EQ(shadow.capabilities()[0].reason, "it hurts");
 }
