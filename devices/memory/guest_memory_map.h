@@ -18,6 +18,7 @@
 #include "passthru/devices/memory/guest_memory.h"
 #include "passthru/devices/memory/memory_area.h"
 #include "passthru/devices/memory/memory_listener.h"
+#include "passthru/devices/memory/memory_source.h"
 
 namespace passthru::memory {
 
@@ -43,7 +44,7 @@ enum class Access : uint8_t { kRead, kWrite };
 // Thread-safe. The map calls listeners under a separate lock, which excludes
 // other changes but not Translate() and Areas(). Mapping much memory for DMA
 // takes seconds, during which vCPUs and device models keep running.
-class GuestMemoryMap final : public GuestMemory {
+class GuestMemoryMap final : public GuestMemory, public MemorySource {
  public:
   // A range in which no area may be, because the platform answers there (ECAM,
   // interrupt controllers). A memory slot would hide the platform, and a guest
@@ -70,21 +71,10 @@ class GuestMemoryMap final : public GuestMemory {
   absl::Status Remove(AreaId id) override;
   absl::Status Abandon(AreaId id) override;
 
-  // Retries the removal of abandoned areas, for a caller that needs their
-  // memory released. (The mapping of a BAR keeps the device's group busy.)
-  // Returns the first failure.
-  absl::Status RetryRemovals();
-
-  // Tells `listener` of every area that is there, in address order, and of
-  // every change until RemoveListener(). Areas whose removal has failed are
-  // left out. If the listener refuses an area, the map tells it to remove the
-  // ones that it accepted, does not register it, and returns the refusal.
-  absl::Status AddListener(MemoryListener* listener);
-
-  // Tells `listener` to remove every area that it holds, from the last to the
-  // first. Returns the first failure. In any case the listener is then
-  // unregistered and may be destroyed. Returns kNotFound if it was never added.
-  absl::Status RemoveListener(MemoryListener* listener);
+  absl::Status RetryRemovals() override;
+  // Areas whose removal has failed are not told to a new listener.
+  absl::Status AddListener(MemoryListener* listener) override;
+  absl::Status RemoveListener(MemoryListener* listener) override;
 
   // Returns the host address of [address, address + size), which must lie in
   // one RAM area that allows this access. The result is valid until that area

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "passthru/devices/pci_host/function_bus.h"
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/pci/bdf.h"
 
@@ -27,7 +28,7 @@ namespace passthru::pci_host {
 // holds more than one function and clears it otherwise.
 //
 // Thread-safe. The segment holds no lock while it calls a function.
-class PciSegment {
+class PciSegment final : public FunctionBus {
  public:
   // The size of a function's extended configuration space.
   static constexpr uint16_t kConfigSize = 4096;
@@ -35,7 +36,7 @@ class PciSegment {
   // `number` is the segment group of every Bdf that the caller adds.
   explicit PciSegment(uint16_t number = 0);
   // No access may be in flight.
-  ~PciSegment();
+  ~PciSegment() override;
 
   PciSegment(const PciSegment&) = delete;
   PciSegment& operator=(const PciSegment&) = delete;
@@ -46,12 +47,13 @@ class PciSegment {
   // another segment, and kAlreadyExists for a place that is taken. A guest
   // looks for functions 1 to 7 only if it found function 0, so the caller must
   // add one there.
-  absl::Status Add(pci::Bdf bdf, std::shared_ptr<PciFunction> function);
+  absl::Status Add(pci::Bdf bdf,
+                   std::shared_ptr<PciFunction> function) override;
 
   // Removes the function at `bdf`. Returns only when no other thread is in a
   // call to it. From inside such a call, Remove() does not wait for that call.
   // Returns kNotFound for a place that is empty.
-  absl::Status Remove(pci::Bdf bdf);
+  absl::Status Remove(pci::Bdf bdf) override;
 
   // Performs a guest access of any length and alignment to one function's
   // configuration space. It is cut into naturally aligned pieces of at most 4
