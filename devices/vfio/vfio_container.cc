@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <linux/vfio.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/log/log.h"
@@ -19,6 +21,7 @@
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/memory/iova.h"
 #include "passthru/devices/vfio/explain.h"
@@ -36,28 +39,49 @@ absl::StatusOr<std::shared_ptr<VfioContainer>> VfioContainer::Create(
   const SyscallResult<int> opened =
       syscalls->Open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (!opened.ok()) return ExplainContainerOpen(opened.error, path);
-  kernel::FileDescriptor container(syscalls, opened.value);
+  std::shared_ptr<VfioContainer> container = absl::WrapUnique(new VfioContainer(
+      syscalls, kernel::FileDescriptor(syscalls, opened.value)));
+  PASSTHRU_RETURN_IF_ERROR(container->Check(path));
+  return container;
+}
 
+absl::StatusOr<std::shared_ptr<VfioContainer>> VfioContainer::Adopt(
+    kernel::Syscalls* syscalls, kernel::FileDescriptor descriptor) {
+  std::shared_ptr<VfioContainer> container =
+      absl::WrapUnique(new VfioContainer(syscalls, std::move(descriptor)));
+  PASSTHRU_RETURN_IF_ERROR(container->Check("the adopted VFIO container"));
+  // A container without an IOMMU answers EINVAL (vfio_fops_unl_ioctl()).
+  const absl::StatusOr<IommuInfo> info =
+      QueryIommuInfo(syscalls, container->fd());
+  if (!info.ok() && kernel::ErrnoOf(info.status()) != EINVAL) {
+    return info.status();
+  }
+  absl::MutexLock lock(&container->mutex_);
+  container->adopted_iommu_ = info.ok();
+  return container;
+}
+
+absl::Status VfioContainer::Check(std::string_view name) const {
   const SyscallResult<int> version =
-      syscalls->IoctlInt(container.get(), VFIO_GET_API_VERSION, 0);
+      syscalls_->IoctlInt(container_.get(), VFIO_GET_API_VERSION, 0);
   if (!version.ok()) {
     return ErrnoError(version.error,
-                      absl::StrCat("VFIO_GET_API_VERSION on ", path));
+                      absl::StrCat("VFIO_GET_API_VERSION on ", name));
   }
   if (version.value != VFIO_API_VERSION) {
     return absl::FailedPreconditionError(absl::StrFormat(
-        "%s speaks version %d of VFIO's interface; this program needs %d", path,
+        "%s speaks version %d of VFIO's interface; this program needs %d", name,
         version.value, VFIO_API_VERSION));
   }
-  const SyscallResult<int> type1v2 = syscalls->IoctlInt(
-      container.get(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU);
+  const SyscallResult<int> type1v2 = syscalls_->IoctlInt(
+      container_.get(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU);
   if (!type1v2.ok()) {
     return ErrnoError(
         type1v2.error,
-        absl::StrCat("VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU) on ", path));
+        absl::StrCat("VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU) on ", name));
   }
-  if (type1v2.value == 0) return ExplainNoType1v2(path);
-  return absl::WrapUnique(new VfioContainer(syscalls, std::move(container)));
+  if (type1v2.value == 0) return ExplainNoType1v2(name);
+  return absl::OkStatus();
 }
 
 absl::Status VfioContainer::CheckHasIommu() const {
@@ -139,7 +163,7 @@ absl::Status VfioContainer::AttachGroup(int group_fd, uint32_t group) {
   bool first = false;
   {
     absl::MutexLock lock(&mutex_);
-    first = groups_ == 0;
+    first = groups_ == 0 && !adopted_iommu_;
   }
   absl::Status status;
   if (first) {
@@ -166,6 +190,16 @@ absl::Status VfioContainer::AttachGroup(int group_fd, uint32_t group) {
         absl::StrCat("VFIO_GROUP_UNSET_CONTAINER of group ", group));
   }
   return status;
+}
+
+absl::Status VfioContainer::AdoptAttachedGroup() {
+  absl::MutexLock attach_lock(&attach_mutex_);
+  PASSTHRU_ASSIGN_OR_RETURN(const IommuInfo info,
+                            QueryIommuInfo(syscalls_, container_.get()));
+  absl::MutexLock lock(&mutex_);
+  info_ = info;
+  ++groups_;
+  return absl::OkStatus();
 }
 
 absl::Status VfioContainer::DetachGroup(int group_fd, uint32_t group) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -32,6 +33,12 @@ class VfioContainer {
   static absl::StatusOr<std::shared_ptr<VfioContainer>> Create(
       kernel::Syscalls* syscalls, const VfioPaths& paths = {});
 
+  // Takes over a descriptor of /dev/vfio/vfio that another party opened, and
+  // makes the same checks. The container may have groups and an IOMMU already
+  // (VFIO_SET_IOMMU), which must then be of type1v2.
+  static absl::StatusOr<std::shared_ptr<VfioContainer>> Adopt(
+      kernel::Syscalls* syscalls, kernel::FileDescriptor container);
+
   // Queries the limits of the IOMMU from the kernel. This, MapDma() and
   // UnmapDma() return FailedPrecondition while the container has no group.
   absl::StatusOr<IommuInfo> QueryInfo() const;
@@ -56,6 +63,9 @@ class VfioContainer {
   // VFIO_GROUP_UNSET_CONTAINER. `group` is the group's number, for messages.
   absl::Status AttachGroup(int group_fd, uint32_t group);
   absl::Status DetachGroup(int group_fd, uint32_t group);
+  // For VfioGroup, too. Counts a group that another party attached to this
+  // container. DetachGroup() detaches it.
+  absl::Status AdoptAttachedGroup();
 
   kernel::Syscalls* syscalls() const { return syscalls_; }
   int fd() const { return container_.get(); }
@@ -65,6 +75,9 @@ class VfioContainer {
       : syscalls_(syscalls), container_(std::move(container)) {}
 
   absl::Status CheckHasIommu() const;
+  // Checks API version and type, as the last step of creation. `name` is the
+  // container's, for messages.
+  absl::Status Check(std::string_view name) const;
 
   kernel::Syscalls* const syscalls_;
   const kernel::FileDescriptor container_;
@@ -73,6 +86,8 @@ class VfioContainer {
   absl::Mutex attach_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   mutable absl::Mutex mutex_;
   uint32_t groups_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Whether another party has called VFIO_SET_IOMMU, which works only once.
+  bool adopted_iommu_ ABSL_GUARDED_BY(mutex_) = false;
   IommuInfo info_ ABSL_GUARDED_BY(mutex_);
 };
 

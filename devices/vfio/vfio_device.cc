@@ -60,11 +60,16 @@ absl::StatusOr<std::unique_ptr<VfioDevice>> VfioDevice::Open(
   if (!opened.ok()) {
     return ExplainDeviceOpen(opened.error, name, group->number());
   }
+  return Adopt(std::move(group), address,
+               kernel::FileDescriptor(syscalls, opened.value));
+}
+
+absl::StatusOr<std::unique_ptr<VfioDevice>> VfioDevice::Adopt(
+    std::shared_ptr<VfioGroup> group, pci::Bdf address,
+    kernel::FileDescriptor descriptor) {
   std::unique_ptr<VfioDevice> device = absl::WrapUnique(
-      new VfioDevice(std::move(group), address,
-                     kernel::FileDescriptor(syscalls, opened.value)));
-  absl::Status queried = device->Query();
-  if (!queried.ok()) return queried;
+      new VfioDevice(std::move(group), address, std::move(descriptor)));
+  PASSTHRU_RETURN_IF_ERROR(device->Query());
   return device;
 }
 

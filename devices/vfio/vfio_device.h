@@ -46,6 +46,12 @@ class VfioDevice {
   static absl::StatusOr<std::unique_ptr<VfioDevice>> Open(
       std::shared_ptr<VfioGroup> group, pci::Bdf address);
 
+  // Takes over a descriptor of the device at `address` of `group` that another
+  // party opened (VFIO_GROUP_GET_DEVICE_FD). Queries it like Open().
+  static absl::StatusOr<std::unique_ptr<VfioDevice>> Adopt(
+      std::shared_ptr<VfioGroup> group, pci::Bdf address,
+      kernel::FileDescriptor device);
+
   pci::Bdf address() const { return address_; }
   // Returns the address as text, such as "0000:01:00.0".
   const std::string& name() const { return name_; }

@@ -34,16 +34,27 @@ absl::StatusOr<std::shared_ptr<VfioGroup>> VfioGroup::Open(
       syscalls->Open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (!opened.ok()) return ExplainGroupOpen(opened.error, path);
 
+  return Adopt(std::move(container), number,
+               kernel::FileDescriptor(syscalls, opened.value), paths);
+}
+
+absl::StatusOr<std::shared_ptr<VfioGroup>> VfioGroup::Adopt(
+    std::shared_ptr<VfioContainer> container, uint32_t number,
+    kernel::FileDescriptor descriptor, const VfioPaths& paths) {
+  kernel::Syscalls* const syscalls = container->syscalls();
   std::shared_ptr<VfioGroup> group = absl::WrapUnique(
-      new VfioGroup(std::move(container), number,
-                    kernel::FileDescriptor(syscalls, opened.value)));
+      new VfioGroup(std::move(container), number, std::move(descriptor)));
   PASSTHRU_ASSIGN_OR_RETURN(const uint32_t status, group->GetStatus());
   if ((status & VFIO_GROUP_FLAGS_VIABLE) == 0) {
     return ExplainNotViable(number,
                             FindBlockingDevices(syscalls, number, paths));
   }
-  absl::Status attached = group->container_->AttachGroup(group->fd(), number);
-  if (!attached.ok()) return attached;
+  if ((status & VFIO_GROUP_FLAGS_CONTAINER_SET) != 0) {
+    PASSTHRU_RETURN_IF_ERROR(group->container_->AdoptAttachedGroup());
+  } else {
+    PASSTHRU_RETURN_IF_ERROR(
+        group->container_->AttachGroup(group->fd(), number));
+  }
   group->attached_ = true;
   return group;
 }

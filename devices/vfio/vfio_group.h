@@ -18,7 +18,7 @@ namespace passthru::vfio {
 // One open /dev/vfio/<number>, attached to a container. It is an IOMMU group,
 // which is a set of devices that the hardware cannot isolate from one another.
 // The kernel allows only one open at a time, so a VMM that passes through
-// several devices of a group must share this object (see VfioGroupSet).
+// several devices of a group must share this object.
 //
 // Thread-safe, because it is immutable after Open().
 class VfioGroup {
@@ -28,6 +28,14 @@ class VfioGroup {
   static absl::StatusOr<std::shared_ptr<VfioGroup>> Open(
       std::shared_ptr<VfioContainer> container, uint32_t number,
       const VfioPaths& paths = {});
+
+  // Takes over a descriptor of group `number` that another party opened. The
+  // group may be attached to a container already, which must then be
+  // `container`. Checks that the group is viable, and attaches it if it is not
+  // attached.
+  static absl::StatusOr<std::shared_ptr<VfioGroup>> Adopt(
+      std::shared_ptr<VfioContainer> container, uint32_t number,
+      kernel::FileDescriptor group, const VfioPaths& paths = {});
 
   VfioGroup(const VfioGroup&) = delete;
   VfioGroup& operator=(const VfioGroup&) = delete;
