@@ -17,10 +17,30 @@
 #include "passthru/devices/memory/guest_memory.h"
 #include "passthru/devices/vfio_pci/bar_area.h"
 #include "passthru/devices/vfio_pci/device_regions.h"
-#include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bar.h"
 
 namespace passthru::vfio_pci {
+
+struct BarAreaReport {
+  BarArea area;
+  // Whether the guest now accesses this mapped area without an exit. False
+  // while the BAR does not decode and if the memory slot was refused.
+  bool in_guest = false;
+  // The kernel's refusal to map the area, or to make or delete its slot. Empty
+  // if there was none.
+  std::string refused;
+  // Whether a slot at an earlier address of the BAR could not be deleted. The
+  // guest still reaches the device there.
+  bool stale_slot = false;
+};
+
+struct BarReport {
+  pci::Bar bar;  // with the address that the register holds now
+  // Whether the BAR is decoded and placed at bar.address.
+  bool placed = false;
+  std::string problem;  // why it is not placed although decode is on
+  std::vector<BarAreaReport> areas;
+};
 
 // The address at which each BAR should answer, by index. A BAR that does not
 // decode has none.
@@ -40,7 +60,7 @@ using BarAddresses = std::array<std::optional<uint64_t>, 6>;
 // be there, then the owner writes to the device, then Place() adds what is
 // there now.
 //
-// Thread-compatible. Callers hold the VM's topology mutex. Retract(), Place()
+// Thread-compatible. Callers hold the VM's layout lock. Retract(), Place()
 // and Unmap() call the address spaces and the guest memory, so their callers
 // must not hold a device lock.
 class BarMapper {

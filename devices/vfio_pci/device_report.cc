@@ -71,20 +71,6 @@ void AddVectors(const VectorGroupReport& report,
 
 }  // namespace
 
-std::string_view Name(InterruptKind kind) {
-  switch (kind) {
-    case InterruptKind::kNone:
-      return "none";
-    case InterruptKind::kIntx:
-      return "INTx";
-    case InterruptKind::kMsi:
-      return "MSI";
-    case InterruptKind::kMsix:
-      return "MSI-X";
-  }
-  return "?";
-}
-
 std::string_view Name(DegradationKind kind) {
   switch (kind) {
     case DegradationKind::kTrapped:
@@ -195,6 +181,9 @@ std::vector<std::string> ToLines(const DeviceReport& report) {
   }
   lines.push_back(
       absl::StrCat("Interrupts: ", std::string(Name(report.interrupt))));
+  if (!report.intx_hidden_reason.empty()) {
+    lines.push_back("  INTx is hidden: " + report.intx_hidden_reason);
+  }
   for (const VectorGroupReport& group : report.vector_groups) {
     AddVectors(group, lines);
   }

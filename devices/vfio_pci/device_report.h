@@ -9,9 +9,10 @@
 #include <vector>
 
 #include "passthru/devices/interrupts/msix_vector_group.h"
-#include "passthru/devices/vfio_pci/bar_area.h"
+#include "passthru/devices/vfio_pci/bar_mapper.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/config_shadow.h"
+#include "passthru/devices/vfio_pci/interrupt_kind.h"
 #include "passthru/pci/bar.h"
 
 // A snapshot of a passed-through device and its activity, for people and for
@@ -33,27 +34,6 @@ struct CapabilityReport {
   std::string decoded;
 
   bool shown() const { return treatment != CapabilityTreatment::kHide; }
-};
-
-struct BarAreaReport {
-  BarArea area;
-  // Whether the guest now accesses this mapped area without an exit. False
-  // while the BAR does not decode and if the memory slot was refused.
-  bool in_guest = false;
-  // The kernel's refusal to map the area, or to make or delete its slot. Empty
-  // if there was none.
-  std::string refused;
-  // Whether a slot at an earlier address of the BAR could not be deleted. The
-  // guest still reaches the device there.
-  bool stale_slot = false;
-};
-
-struct BarReport {
-  pci::Bar bar;  // with the address that the register holds now
-  // Whether the BAR is decoded and placed at bar.address.
-  bool placed = false;
-  std::string problem;  // why it is not placed although decode is on
-  std::vector<BarAreaReport> areas;
 };
 
 // Numbers of configuration accesses since Create().
@@ -80,9 +60,6 @@ struct BarCounters {
 
   friend bool operator==(const BarCounters&, const BarCounters&) = default;
 };
-
-enum class InterruptKind : uint8_t { kNone, kIntx, kMsi, kMsix };
-std::string_view Name(InterruptKind kind);
 
 // What is slower or does not work because the kernel refused a call.
 enum class DegradationKind : uint8_t {
@@ -122,6 +99,9 @@ struct DeviceReport {
   std::vector<std::string> malformed;
   std::vector<BarReport> bars;
   InterruptKind interrupt = InterruptKind::kNone;
+  // Why the guest sees no interrupt pin although it has a GSI for it. Empty if
+  // there is no such reason.
+  std::string intx_hidden_reason;
   std::vector<VectorGroupReport> vector_groups;
   ConfigCounters config;
   BarCounters bar;

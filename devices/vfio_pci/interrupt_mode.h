@@ -8,7 +8,7 @@
 
 #include "passthru/devices/interrupts/msix_vector_group.h"
 #include "passthru/devices/kernel/failure_log.h"
-#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/devices/vfio_pci/interrupt_kind.h"
 #include "passthru/devices/vfio_pci/intx_line.h"
 
 namespace passthru::vfio_pci {

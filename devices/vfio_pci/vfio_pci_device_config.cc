@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
-#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device_impl.h"
 #include "passthru/pci/config_reg.h"
 #include "passthru/pci/little_endian.h"
 #include "passthru/pci/msi_capability.h"
@@ -22,7 +22,7 @@
 
 namespace passthru::vfio_pci {
 
-uint32_t VfioPciDevice::ConfigRead(uint16_t offset, unsigned width) {
+uint32_t VfioPciDevice::Impl::ConfigRead(uint16_t offset, unsigned width) {
   std::array<uint8_t, 4> buffer;
   buffer.fill(0xff);
   const absl::Span<uint8_t> data =
@@ -40,8 +40,8 @@ uint32_t VfioPciDevice::ConfigRead(uint16_t offset, unsigned width) {
   return pci::LoadLittleEndian<uint32_t>(buffer, 0);
 }
 
-void VfioPciDevice::ConfigWrite(uint16_t offset,
-                                absl::Span<const uint8_t> bytes) {
+void VfioPciDevice::Impl::ConfigWrite(uint16_t offset,
+                                      absl::Span<const uint8_t> bytes) {
   const auto size = static_cast<uint32_t>(bytes.size());
   bool topology = false;
   {
@@ -52,15 +52,15 @@ void VfioPciDevice::ConfigWrite(uint16_t offset,
       return;
     }
   }
-  absl::MutexLock lock(topology_mutex_);
+  memory::LayoutLockHolder layout(layout_lock_);
   WriteTopology(offset, bytes);
 }
 
 // The registers that determine what is mapped change only under the topology
 // mutex, so the addresses computed under the control mutex stay valid after
 // that is released.
-void VfioPciDevice::WriteTopology(uint16_t offset,
-                                  absl::Span<const uint8_t> bytes) {
+void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
+                                        absl::Span<const uint8_t> bytes) {
   const auto size = static_cast<uint32_t>(bytes.size());
   bool resets = false;
   pci::PowerState power;
@@ -98,8 +98,8 @@ void VfioPciDevice::WriteTopology(uint16_t offset,
   mapper_->Place(decoded);
 }
 
-void VfioPciDevice::WriteLocked(uint16_t offset,
-                                absl::Span<const uint8_t> bytes) {
+void VfioPciDevice::Impl::WriteLocked(uint16_t offset,
+                                      absl::Span<const uint8_t> bytes) {
   const pci::ConfigWriteResult changed = shadow_->Write(offset, bytes);
   const std::vector<ConfigShadow::Run> runs =
       shadow_->DeviceRuns(offset, static_cast<uint32_t>(bytes.size()));
@@ -124,7 +124,7 @@ void VfioPciDevice::WriteLocked(uint16_t offset,
   }
 }
 
-void VfioPciDevice::UpdateInterrupts() {
+void VfioPciDevice::Impl::UpdateInterrupts() {
   const pci::MsiState msi = shadow_->MsiState();
   if (msi_.group != nullptr) {
     for (uint16_t i = 0; i < msi_.group->size(); ++i) {
@@ -142,7 +142,7 @@ void VfioPciDevice::UpdateInterrupts() {
 
 // vfio-pci drops writes of MSI-X Message Control, because it has set the bit
 // itself. Other VFIO drivers need not do so.
-void VfioPciDevice::WriteEnableBit(InterruptKind kind, bool enable) {
+void VfioPciDevice::Impl::WriteEnableBit(InterruptKind kind, bool enable) {
   std::array<uint8_t, 2> bytes;
   if (kind == InterruptKind::kMsi) {
     const auto reg = pci::MsiCapability::kControl.At(shadow_->msi()->offset());
@@ -162,7 +162,7 @@ void VfioPciDevice::WriteEnableBit(InterruptKind kind, bool enable) {
   }
 }
 
-void VfioPciDevice::RefreshMsiPending(uint16_t offset, uint32_t size) {
+void VfioPciDevice::Impl::RefreshMsiPending(uint16_t offset, uint32_t size) {
   const auto& msi = shadow_->msi();
   if (!msi.has_value() || !msi->pending().has_value()) return;
   const uint32_t begin = msi->pending()->At(msi->offset()).offset;
@@ -176,7 +176,7 @@ void VfioPciDevice::RefreshMsiPending(uint16_t offset, uint32_t size) {
   shadow_->SetMsiPending(bits);
 }
 
-void VfioPciDevice::RefreshPowerState(pci::PowerState written) {
+void VfioPciDevice::Impl::RefreshPowerState(pci::PowerState written) {
   // The kernel may not have made the transition. The BARs then still answer.
   const auto control = pci::PowerManagementCapability::kControlStatus.At(
       shadow_->power_management()->offset());
@@ -192,7 +192,7 @@ void VfioPciDevice::RefreshPowerState(pci::PowerState written) {
 // Puts the device into D0, where a reset must end (PCI PM 1.2, 3.2.4). A device
 // without a reset, or whose reset failed, is otherwise left in a power state in
 // which its BARs may not answer.
-void VfioPciDevice::LeavePowerSaving() {
+void VfioPciDevice::Impl::LeavePowerSaving() {
   if (power_state_ == pci::PowerState::kD0) return;
   const auto control = pci::PowerManagementCapability::kControlStatus.At(
       shadow_->power_management()->offset());
@@ -202,8 +202,8 @@ void VfioPciDevice::LeavePowerSaving() {
   RefreshPowerState(pci::PowerState::kD0);
 }
 
-void VfioPciDevice::ReconcileBars() {
-  absl::MutexLock topology(topology_mutex_);
+void VfioPciDevice::Impl::ReconcileBars() {
+  memory::LayoutLockHolder layout(layout_lock_);
   BarAddresses decoded;
   {
     absl::MutexLock lock(&mutex_);
@@ -221,7 +221,7 @@ void VfioPciDevice::ReconcileBars() {
 // VFIO's mappings follow COMMAND as VFIO presents it. If it cannot be read, the
 // device is assumed to be unchanged, because the EFAULT may be due to another
 // device.
-void VfioPciDevice::RefreshDecode() {
+void VfioPciDevice::Impl::RefreshDecode() {
   std::array<uint8_t, 2> bytes;
   if (!ReadDevice(pci::kCommand.offset, absl::MakeSpan(bytes))) return;
   const pci::Command now = {.raw = pci::LoadLittleEndian<uint16_t>(bytes, 0)};
@@ -229,8 +229,8 @@ void VfioPciDevice::RefreshDecode() {
                   !pci::Command::kMemorySpace.Get(now);
 }
 
-absl::Status VfioPciDevice::Reset() {
-  absl::MutexLock topology(topology_mutex_);
+absl::Status VfioPciDevice::Impl::Reset() {
+  memory::LayoutLockHolder layout(layout_lock_);
   {
     absl::MutexLock lock(&mutex_);
     if (detached_) {
@@ -244,7 +244,8 @@ absl::Status VfioPciDevice::Reset() {
   return status;
 }
 
-void VfioPciDevice::ResetFunction(absl::FunctionRef<void()> reset_device) {
+void VfioPciDevice::Impl::ResetFunction(
+    absl::FunctionRef<void()> reset_device) {
   // A reset makes the kernel revoke the mappings' pages, so no slot may lead to
   // them.
   mapper_->Retract({}).IgnoreError();  // Logged.
@@ -263,8 +264,8 @@ void VfioPciDevice::ResetFunction(absl::FunctionRef<void()> reset_device) {
   UpdateInterrupts();
 }
 
-BarAddresses VfioPciDevice::Decoded(const ConfigShadow& shadow,
-                                    pci::PowerState power) const {
+BarAddresses VfioPciDevice::Impl::Decoded(const ConfigShadow& shadow,
+                                          pci::PowerState power) const {
   BarAddresses addresses;
   if (power == pci::PowerState::kD3Hot || command_lost_) return addresses;
   const pci::Command command = shadow.Get(pci::kCommand);
@@ -276,7 +277,8 @@ BarAddresses VfioPciDevice::Decoded(const ConfigShadow& shadow,
   return addresses;
 }
 
-bool VfioPciDevice::ReadDevice(uint16_t offset, absl::Span<uint8_t> data) {
+bool VfioPciDevice::Impl::ReadDevice(uint16_t offset,
+                                     absl::Span<uint8_t> data) {
   ++counters_.reads_from_device;
   const absl::Status status = regions_->ReadConfig(offset, data);
   if (status.ok()) return true;
@@ -286,8 +288,8 @@ bool VfioPciDevice::ReadDevice(uint16_t offset, absl::Span<uint8_t> data) {
   return false;
 }
 
-bool VfioPciDevice::WriteDevice(uint16_t offset,
-                                absl::Span<const uint8_t> bytes) {
+bool VfioPciDevice::Impl::WriteDevice(uint16_t offset,
+                                      absl::Span<const uint8_t> bytes) {
   ++counters_.writes_to_device;
   const absl::Status status = regions_->WriteConfig(offset, bytes);
   if (status.ok()) return true;

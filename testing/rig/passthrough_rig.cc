@@ -66,15 +66,15 @@ absl::Status PassthroughRig::Attach() {
   PASSTHRU_ASSIGN_OR_RETURN(auto device,
                             vfio::VfioDevice::Open(std::move(group), bdf_));
   vfio_pci::VfioPciDevice::Options options = {
-      .syscalls = &kernel(),
-      .device = std::move(device),
-      .mmio = &mmio_,
-      .pio = &pio_,
-      .memory = &memory_,
-      .router = router_.get(),
-      .controller = vm_.get(),
-      .loop = loop_.get(),
-      .topology_mutex = &topology_mutex_};
+      .vm = {.syscalls = &kernel(),
+             .mmio = &mmio_,
+             .pio = &pio_,
+             .memory = &memory_,
+             .router = router_.get(),
+             .controller = vm_.get(),
+             .loop = loop_.get(),
+             .layout_lock = &layout_lock_},
+      .device = std::move(device)};
   if (options_.edit_options != nullptr) options_.edit_options(options);
   PASSTHRU_ASSIGN_OR_RETURN(
       device_, vfio_pci::VfioPciDevice::Create(std::move(options)));

@@ -18,6 +18,7 @@
 #include "passthru/devices/kvm/kvm_vm.h"
 #include "passthru/devices/kvm/slot_listener.h"
 #include "passthru/devices/memory/guest_memory_map.h"
+#include "passthru/devices/memory/layout_lock.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/pci/msi_message.h"
@@ -93,7 +94,7 @@ class PassthroughRig {
   memory::GuestMemoryMap& memory() { return memory_; }
   interrupts::GsiRouter& router() { return *router_; }
   kernel::EpollEventLoop& loop() { return *loop_; }
-  absl::Mutex& topology_mutex() { return topology_mutex_; }
+  memory::LayoutLock& layout_lock() { return layout_lock_; }
   const pci::Bdf& bdf() const { return bdf_; }
   // Returns the resources held beyond those of the VM itself.
   LeakReport Leaks() { return kernel().CheckLeaks(before_); }
@@ -116,7 +117,7 @@ class PassthroughRig {
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
   bus::Bus mmio_{"memory"};
   bus::Bus pio_{"ports"};
-  absl::Mutex topology_mutex_;
+  memory::LayoutMutex layout_lock_;
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   ResourceSnapshot before_;
   std::shared_ptr<vfio_pci::VfioPciDevice> device_;

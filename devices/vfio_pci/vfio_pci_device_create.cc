@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The steps that make a VfioPciDevice.
+
+#include <linux/vfio.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/log/log.h"
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "passthru/devices/interrupts/host_vector_probe.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/vfio/region_info.h"
+#include "passthru/devices/vfio_pci/bar_area.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device_impl.h"
+#include "passthru/pci/capabilities.h"
+#include "passthru/pci/msi_capability.h"
+#include "passthru/pci/registers.h"
+
+namespace passthru::vfio_pci {
+
+VfioPciDevice::Impl::Impl(Options options)
+    : options_(std::move(options)),
+      layout_lock_(options_.vm.layout_lock),
+      name_(options_.name.empty() ? options_.device->name() : options_.name),
+      failures_(name_),
+      device_(std::move(options_.device)),
+      regions_(std::make_unique<VfioRegions>(device_.get())) {}
+
+VfioPciDevice::Impl::~Impl() { Detach().IgnoreError(); }  // Logged.
+
+absl::Status VfioPciDevice::Impl::Initialize() {
+  PASSTHRU_RETURN_IF_ERROR(ReadImage());
+  DecodeBars();
+  CreateVectorGroups();
+  PASSTHRU_RETURN_IF_ERROR(kernel::Annotate(CreateShadow(), name_));
+  CreateBars();
+  StartInterrupts();
+  return kernel::Annotate(ConnectEvents(), name_);
+}
+
+absl::Status VfioPciDevice::Impl::ReadImage() {
+  const uint64_t size = device_->config_size();
+  image_.resize(size >= pci::kExtendedConfigSpaceSize
+                    ? pci::kExtendedConfigSpaceSize
+                    : pci::kConfigSpaceSize);
+  PASSTHRU_RETURN_IF_ERROR(regions_->ReadConfig(0, absl::MakeSpan(image_)));
+  if (pci::ReadRegister<uint16_t>(image_, pci::kVendorId) == 0xffff) {
+    return absl::UnavailableError(absl::StrFormat(
+        "%s does not answer: its configuration space reads all ones", name_));
+  }
+  // The guest must find a function that decodes nothing, as after a reset, but
+  // the kernel enabled it for its own use.
+  const pci::Command command =
+      pci::ReadRegister(absl::Span<const uint8_t>(image_), pci::kCommand);
+  if (pci::Command::kIoSpace.Get(command) ||
+      pci::Command::kMemorySpace.Get(command) ||
+      pci::Command::kBusMaster.Get(command)) {
+    return regions_->WriteConfig(pci::kCommand.offset, {0, 0});
+  }
+  return absl::OkStatus();
+}
+
+void VfioPciDevice::Impl::DecodeBars() {
+  bool upper_half = false;
+  for (uint8_t i = 0; i < pci::kType0BarCount; ++i) {
+    const pci::BarIndex index(i);
+    const vfio::VfioRegionInfo& region = device_->region(i);
+    if (std::exchange(upper_half, false)) continue;
+    if (!region.status.ok()) {
+      problems_.push_back(
+          absl::StrCat("BAR ", i, ": ", region.status.message()));
+    }
+    if (!region.exists()) continue;
+    const auto reg = pci::RegisterOf(index);
+    const absl::Span<const uint8_t> image = image_;
+    pci::BarRegister value = {.low = pci::ReadRegister(image, reg)};
+    upper_half = pci::DecodeBarType(value.low) == pci::BarType::kMemory64;
+    if (upper_half) value.high = pci::ReadRegister(image, reg.At(4));
+    // A BAR decodes a power of two. A region of another size, which belongs to
+    // a device that is not real hardware, ends before its BAR does.
+    absl::StatusOr<pci::Bar> bar =
+        pci::MakeBar(index, value, std::bit_ceil(region.size));
+    if (!bar.ok()) {
+      problems_.push_back(
+          absl::StrCat("BAR ", i, " is not shown: ", bar.status().message()));
+      LOG(WARNING) << name_ << ": " << problems_.back();
+      continue;
+    }
+    bar->address = 0;
+    bars_.push_back(*bar);
+  }
+}
+
+// Returns how many of a device's MSI or MSI-X vectors to show the guest. Zero
+// hides the capability, and limited_by gives the reason.
+uint32_t VfioPciDevice::Impl::VectorsToShow(InterruptKind kind,
+                                            uint32_t device_vectors) {
+  Vectors& vectors = kind == InterruptKind::kMsi ? msi_ : msix_;
+  const uint32_t index = kind == InterruptKind::kMsi ? VFIO_PCI_MSI_IRQ_INDEX
+                                                     : VFIO_PCI_MSIX_IRQ_INDEX;
+  vectors.device = static_cast<uint16_t>(device_vectors);
+  vectors.host = std::make_unique<vfio::VfioIrqIndex>(device_.get(), index);
+  uint32_t shown = std::min(device_vectors, vectors.host->count());
+  if (shown < device_vectors) {
+    const absl::Status& query = device_->irq(index).status;
+    vectors.limited_by =
+        query.ok() ? "what VFIO offers" : std::string(query.message());
+  }
+  if (shown == 0) return 0;
+  const absl::StatusOr<uint32_t> available =
+      interrupts::ProbeHostVectors(*vectors.host);
+  if (!available.ok()) {
+    failures_.Add(absl::StrCat(Name(kind), " is not shown"),
+                  available.status());
+    vectors.limited_by = std::string(available.status().message());
+    return 0;
+  }
+  if (*available < shown) {
+    shown = *available;
+    vectors.limited_by =
+        absl::StrFormat("the host has only %u vectors available", shown);
+  }
+  return shown;
+}
+
+void VfioPciDevice::Impl::CreateVectorGroups() {
+  const absl::Span<const uint8_t> image = image_;
+  const pci::CapabilityList list = pci::WalkCapabilities(image);
+  uint32_t msi = 0;
+  uint32_t msix = 0;
+  if (const auto* capability = list.Find(pci::CapabilityId::kMsi)) {
+    const auto parsed = pci::MsiCapability::Parse(image, capability->offset);
+    if (parsed.ok()) {
+      msi = VectorsToShow(InterruptKind::kMsi, parsed->max_vectors());
+    }
+  }
+  if (const auto* capability = list.Find(pci::CapabilityId::kMsix)) {
+    const auto parsed = pci::MsixCapability::Parse(image, capability->offset);
+    if (parsed.ok()) {
+      std::array<uint64_t, pci::kType0BarCount> sizes = {};
+      for (const pci::Bar& bar : bars_) {
+        if (!bar.is_io()) sizes[bar.index.value()] = bar.size;
+      }
+      device_msix_ = *parsed;
+      if (absl::Status status = parsed->Validate(sizes); !status.ok()) {
+        msix_.device = parsed->table_size();
+        msix_.limited_by = std::string(status.message());
+      } else {
+        msix = VectorsToShow(InterruptKind::kMsix, parsed->table_size());
+      }
+    }
+  }
+  if (options_.budget != nullptr && std::max(msi, msix) > 0) {
+    // Only one of the two is in use at a time.
+    absl::StatusOr<interrupts::InterruptBudget::Reservation> reservation =
+        options_.budget->Reserve(std::max(msi, msix));
+    std::string limit;
+    if (reservation.ok()) {
+      reservation_ = *std::move(reservation);
+      limit = absl::StrCat("the VM's limit of ", reservation_.limited_by());
+    } else {
+      limit = std::string(reservation.status().message());
+    }
+    if (reservation_.vectors() < msi) msi_.limited_by = limit;
+    if (reservation_.vectors() < msix) msix_.limited_by = limit;
+    msi = std::min(msi, reservation_.vectors());
+    msix = std::min(msix, reservation_.vectors());
+  }
+  msi_.shown = static_cast<uint16_t>(std::bit_floor(msi));
+  msix_.shown = static_cast<uint16_t>(msix);
+
+  const auto create = [this](Vectors& vectors,
+                             interrupts::MsixVectorGroup::Kind kind,
+                             InterruptKind name) {
+    if (vectors.shown == 0) return;
+    vectors.group = std::make_unique<interrupts::MsixVectorGroup>(
+        interrupts::MsixVectorGroup::Options{
+            .kind = kind,
+            .vectors = vectors.shown,
+            .syscalls = options_.vm.syscalls,
+            .host = vectors.host.get(),
+            .router = options_.vm.router,
+            .controller = options_.vm.controller,
+            .loop = options_.vm.loop,
+            .failures = &failures_,
+            .name = std::string(Name(name))});
+  };
+  create(msi_, interrupts::MsixVectorGroup::Kind::kMsi, InterruptKind::kMsi);
+  create(msix_, interrupts::MsixVectorGroup::Kind::kMsix, InterruptKind::kMsix);
+  if (msix_.group != nullptr) {
+    msix_table_ =
+        std::make_unique<MsixTableTrap>(*device_msix_, msix_.group.get());
+  }
+}
+
+// Returns whether the guest is shown an interrupt pin.
+bool VfioPciDevice::Impl::ShowsIntx() {
+  if (!options_.intx_gsi.has_value() ||
+      !device_->irq(VFIO_PCI_INTX_IRQ_INDEX).exists()) {
+    return false;
+  }
+  const absl::Status works = options_.vm.controller->CheckResampleIrqfd();
+  if (works.ok()) return true;
+  intx_hidden_reason_ = std::string(works.message());
+  LOG(WARNING) << name_
+               << ": the guest sees no interrupt pin: " << intx_hidden_reason_;
+  return false;
+}
+
+absl::Status VfioPciDevice::Impl::CreateShadow() {
+  ConfigShadow::Options options = {.policy = options_.policy,
+                                   .on_root_bus = options_.on_root_bus,
+                                   .bars = bars_,
+                                   .intx = ShowsIntx(),
+                                   .msi_vectors = msi_.shown,
+                                   .msix_vectors = msix_.shown};
+  if (!msi_.limited_by.empty()) options.msi_hidden_reason = msi_.limited_by;
+  if (!msix_.limited_by.empty()) options.msix_hidden_reason = msix_.limited_by;
+  PASSTHRU_ASSIGN_OR_RETURN(ConfigShadow shadow,
+                            ConfigShadow::Create(image_, std::move(options)));
+  absl::MutexLock lock(&mutex_);
+  shadow_ = std::move(shadow);
+  return absl::OkStatus();
+}
+
+void VfioPciDevice::Impl::CreateBars() {
+  std::vector<BarMapper::Bar> bars;
+  for (const pci::Bar& bar : bars_) {
+    traps_.push_back(std::make_shared<BarTrap>(
+        absl::StrCat(name_, " ", bar.index.ToString()), bar.index,
+        regions_.get(), &failures_, msix_table_.get()));
+    bars.push_back(
+        {.bar = bar,
+         .areas = PlanBarAreas(bar, device_->region(bar.index.value()),
+                               device_msix_, kernel::PageSize()),
+         .trap = traps_.back()});
+  }
+  mapper_ = std::make_unique<BarMapper>(
+      BarMapper::Options{.name = name_,
+                         .failures = &failures_,
+                         .regions = regions_.get(),
+                         .mmio = options_.vm.mmio,
+                         .pio = options_.vm.pio,
+                         .memory = options_.vm.memory},
+      std::move(bars));
+}
+
+void VfioPciDevice::Impl::StartInterrupts() {
+  absl::MutexLock lock(&mutex_);
+  if (shadow_->Get(pci::kInterruptPin) != 0) {
+    intx_host_ = std::make_unique<VfioIntxHost>(device_.get());
+    intx_ = std::make_unique<IntxLine>(
+        IntxLine::Options{.name = absl::StrCat(name_, " INTx"),
+                          .syscalls = options_.vm.syscalls,
+                          .host = intx_host_.get(),
+                          .controller = options_.vm.controller,
+                          .gsi = *options_.intx_gsi});
+  }
+  mode_ = std::make_unique<InterruptMode>(InterruptMode::Options{
+      .failures = &failures_,
+      .msi = msi_.group.get(),
+      .msix = msix_.group.get(),
+      .intx = intx_.get(),
+      .set_enable_bit = [this](InterruptKind kind, bool enable) {
+        mutex_.AssertHeld();
+        WriteEnableBit(kind, enable);
+      }});
+  UpdateInterrupts();
+}
+
+absl::Status VfioPciDevice::Impl::ConnectEvents() {
+  if (options_.on_unplug_request != nullptr &&
+      device_->irq(VFIO_PCI_REQ_IRQ_INDEX).exists()) {
+    absl::StatusOr<std::unique_ptr<DeviceEvent>> event = DeviceEvent::Create(
+        options_.vm.syscalls, options_.vm.loop,
+        [this](int fd) { return device_->SetRequestEventFd(fd); },
+        options_.on_unplug_request);
+    if (!event.ok()) return event.status();
+    request_event_ = *std::move(event);
+  }
+  if (options_.on_error != nullptr &&
+      device_->irq(VFIO_PCI_ERR_IRQ_INDEX).exists()) {
+    absl::StatusOr<std::unique_ptr<DeviceEvent>> event = DeviceEvent::Create(
+        options_.vm.syscalls, options_.vm.loop,
+        [this](int fd) { return device_->SetErrorEventFd(fd); },
+        options_.on_error);
+    if (!event.ok()) return event.status();
+    error_event_ = *std::move(event);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace passthru::vfio_pci

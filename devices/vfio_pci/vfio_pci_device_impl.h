@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_VFIO_PCI_VFIO_PCI_DEVICE_IMPL_H_
+#define PASSTHRU_DEVICES_VFIO_PCI_VFIO_PCI_DEVICE_IMPL_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/devices/bus/address_space.h"
+#include "passthru/devices/interrupts/interrupt_budget.h"
+#include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/devices/interrupts/msi_router.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/kernel/event_loop.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/memory/guest_memory.h"
+#include "passthru/devices/pci_host/pci_function.h"
+#include "passthru/devices/vfio/vfio_device.h"
+#include "passthru/devices/vfio/vfio_irq_index.h"
+#include "passthru/devices/vfio_pci/bar_mapper.h"
+#include "passthru/devices/vfio_pci/bar_trap.h"
+#include "passthru/devices/vfio_pci/capability_policy.h"
+#include "passthru/devices/vfio_pci/config_shadow.h"
+#include "passthru/devices/vfio_pci/device_events.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/devices/vfio_pci/interrupt_mode.h"
+#include "passthru/devices/vfio_pci/intx_line.h"
+#include "passthru/devices/vfio_pci/msix_table_trap.h"
+#include "passthru/devices/vfio_pci/vfio_adapters.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/bar.h"
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/msix_capability.h"
+#include "passthru/pci/power_management.h"
+
+namespace passthru::vfio_pci {
+
+// Implements VfioPciDevice. Its public methods are those of VfioPciDevice,
+// which documents them.
+class VfioPciDevice::Impl {
+ public:
+  explicit Impl(Options options);
+  ~Impl();
+
+  // The steps of VfioPciDevice::Create(). If one fails, the destructor undoes
+  // those before it.
+  absl::Status Initialize();
+
+  uint32_t ConfigRead(uint16_t offset, unsigned width);
+  void ConfigWrite(uint16_t offset, absl::Span<const uint8_t> bytes);
+  absl::Span<const pci::Bar> bars() const { return bars_; }
+  absl::Status SetBarAddress(pci::BarIndex index, uint64_t address);
+  absl::Status Reset();
+  void ReconcileBars();
+  absl::Status Detach();
+  DeviceReport Describe() const;
+  const std::string& name() const { return name_; }
+
+ private:
+  // The steps of Initialize(), in order (vfio_pci_device_create.cc). They store
+  // what they make in members, so that the destructor can undo a half-made
+  // device.
+  absl::Status ReadImage();
+  void DecodeBars();
+  void CreateVectorGroups();
+  uint32_t VectorsToShow(InterruptKind kind, uint32_t device_vectors);
+  bool ShowsIntx();
+  absl::Status CreateShadow();
+  void CreateBars();
+  void StartInterrupts();
+  absl::Status ConnectEvents();
+
+  // Guest accesses and resets (vfio_pci_device_config.cc).
+  void WriteTopology(uint16_t offset, absl::Span<const uint8_t> bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
+  void WriteLocked(uint16_t offset, absl::Span<const uint8_t> bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RefreshDecode() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool WriteDevice(uint16_t offset, absl::Span<const uint8_t> bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool ReadDevice(uint16_t offset, absl::Span<uint8_t> data)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RefreshPowerState(pci::PowerState written)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeavePowerSaving() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RefreshMsiPending(uint16_t offset, uint32_t size)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UpdateInterrupts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WriteEnableBit(InterruptKind kind, bool enable)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ResetFunction(absl::FunctionRef<void()> reset_device)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
+  BarAddresses Decoded(const ConfigShadow& shadow, pci::PowerState power) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  VectorGroupReport DescribeGroup(InterruptKind kind) const;
+
+  // The MSI or MSI-X vectors that the device has and that the guest is shown.
+  struct Vectors {
+    uint16_t device = 0;
+    uint16_t shown = 0;
+    std::string limited_by;  // why fewer are shown, or none
+    std::unique_ptr<vfio::VfioIrqIndex> host;
+    std::unique_ptr<interrupts::MsixVectorGroup> group;
+  };
+
+  // Immutable after Create().
+  Options options_;  // without the device
+  memory::LayoutLock* const layout_lock_;
+  std::string name_;
+  kernel::FailureLog failures_;
+  std::unique_ptr<vfio::VfioDevice> device_;  // until Detach()
+  std::unique_ptr<VfioRegions> regions_;
+  std::vector<uint8_t> image_;  // the configuration space at attach
+  std::vector<pci::Bar> bars_;
+  std::vector<std::string> problems_;  // defects of the device
+  // The device's own capability, whether or not the guest is shown it.
+  std::optional<pci::MsixCapability> device_msix_;
+  std::string intx_hidden_reason_;
+  interrupts::InterruptBudget::Reservation reservation_;
+  Vectors msi_;
+  Vectors msix_;
+  std::unique_ptr<MsixTableTrap> msix_table_;
+  std::unique_ptr<VfioIntxHost> intx_host_;
+  std::unique_ptr<IntxLine> intx_;
+  std::vector<std::shared_ptr<BarTrap>> traps_;
+  std::unique_ptr<DeviceEvent> request_event_;
+  std::unique_ptr<DeviceEvent> error_event_;
+
+  mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(*layout_lock_);
+  std::unique_ptr<BarMapper> mapper_ ABSL_PT_GUARDED_BY(*layout_lock_);
+  std::optional<ConfigShadow> shadow_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<InterruptMode> mode_ ABSL_PT_GUARDED_BY(mutex_);
+  pci::PowerState power_state_ ABSL_GUARDED_BY(mutex_) = pci::PowerState::kD0;
+  // A write to COMMAND failed, or the device does not decode memory although it
+  // should. No BAR answers while this is set.
+  bool command_lost_ ABSL_GUARDED_BY(mutex_) = false;
+  bool detached_ ABSL_GUARDED_BY(mutex_) = false;
+  ConfigCounters counters_ ABSL_GUARDED_BY(mutex_);
+  uint64_t resets_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace passthru::vfio_pci
+
+#endif  // PASSTHRU_DEVICES_VFIO_PCI_VFIO_PCI_DEVICE_IMPL_H_
