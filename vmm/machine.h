@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "passthru/allocator/memory_slot_allocator.h"
 #include "passthru/devices/bus/bus.h"
@@ -19,6 +18,7 @@
 #include "passthru/devices/kvm/kvm_vm.h"
 #include "passthru/devices/kvm/slot_listener.h"
 #include "passthru/devices/memory/guest_memory_map.h"
+#include "passthru/devices/memory/layout_lock.h"
 #include "passthru/devices/pci_host/pci_segment.h"
 
 namespace passthru::vmm {
@@ -65,7 +65,7 @@ class Machine {
   }
 
   // Serializes changes of what is where in the guest: the outermost lock.
-  absl::Mutex& topology_mutex() { return topology_mutex_; }
+  memory::LayoutLock& layout_lock() { return layout_lock_; }
 
  private:
   explicit Machine(kernel::Syscalls* syscalls);
@@ -76,13 +76,15 @@ class Machine {
   absl::Status CreatePciHost();
 
   kernel::Syscalls* const syscalls_;
-  absl::Mutex topology_mutex_;
+  memory::LayoutMutex layout_lock_;
   bus::Bus mmio_{"memory"};
   bus::Bus pio_{"ports"};
 
-  // What KVM may hold on to is there until the VM is closed.
+  // Declared before vm_, and so destroyed after it, because KVM may still use
+  // these.
   kernel::MappedRegion ram_;
-  memory::GuestMemoryMap memory_;  // Nothing is where the platform answers.
+  // Refuses areas over ECAM and the interrupt controllers.
+  memory::GuestMemoryMap memory_;
   std::unique_ptr<kvm::KvmVm> vm_;
   std::unique_ptr<allocator::MemorySlotAllocator> slots_;
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;

@@ -177,7 +177,7 @@ int FakeKvmVm::EnableSplitIrqchip(const kvm_enable_cap& capability) {
 int FakeKvmVm::GetIrqchip(void* arg) {
   auto chip = journal::CopyFromUser<kvm_irqchip>(arg);
   if (!chip.has_value()) return EFAULT;
-  if (mode_ != IrqchipMode::kFull) return ENXIO;
+  if (mode_ != IrqchipMode::kKernel) return ENXIO;
   switch (chip->chip_id) {
     case KVM_IRQCHIP_PIC_MASTER:
       chip->chip.pic = {};

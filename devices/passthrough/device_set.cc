@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passthru/devices/passthrough/device_set.h"
+
+#include <utility>
+
+#include "absl/log/log.h"
+#include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/passthrough/keep_first.h"
+
+namespace passthru::passthrough {
+
+DeviceSet::~DeviceSet() {
+  absl::MutexLock lock(&mutex_);
+  while (!devices_.empty()) {
+    if (absl::Status status = DetachLocked(devices_.rbegin()->first);
+        !status.ok()) {
+      LOG(ERROR) << status;
+    }
+  }
+}
+
+absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> DeviceSet::Attach(
+    AttachOptions options) {
+  absl::MutexLock lock(&mutex_);
+  const absl::Status status = AttachLocked(options);
+  if (!status.ok()) {
+    return kernel::Annotate(status, absl::StrCat("attaching ", options.host));
+  }
+  return devices_.at(options.guest).device;
+}
+
+absl::Status DeviceSet::AttachLocked(AttachOptions& options) {
+  for (const auto& [guest, attached] : devices_) {
+    if (attached.host == options.host) {
+      return absl::AlreadyExistsError(absl::StrCat(
+          options.host, " is attached already; the guest has it at ", guest));
+    }
+  }
+  PASSTHRU_ASSIGN_OR_RETURN(auto opened, options_.dma->Open(options.host));
+  absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> created =
+      vfio_pci::VfioPciDevice::Create(
+          {.vm = options_.vm,
+           .device = std::move(opened),
+           .name = options.name,
+           .on_root_bus = options.on_root_bus,
+           .intx_gsi = options.intx_gsi,
+           .budget = options_.budget,
+           .policy = options.policy,
+           .on_unplug_request = std::move(options.on_unplug_request),
+           .on_error = std::move(options.on_error)});
+  absl::Status status = created.status();
+  Attached attached = {.host = options.host};
+  if (created.ok()) {
+    attached.device = *std::move(created);
+    status = Show(options, attached);
+  }
+  if (status.ok()) {
+    devices_.emplace(options.guest, std::move(attached));
+    return absl::OkStatus();
+  }
+  if (attached.device != nullptr) {
+    attached.device->Detach().IgnoreError();  // Logged.
+    attached.device.reset();
+  }
+  if (absl::Status released = options_.dma->Release(options.host);
+      !released.ok()) {
+    LOG(ERROR) << released;
+  }
+  return status;
+}
+
+absl::Status DeviceSet::Show(AttachOptions& options, Attached& attached) {
+  if (options.place_bars != nullptr) {
+    PASSTHRU_RETURN_IF_ERROR(options.place_bars(*attached.device));
+  }
+  return options_.bus->Add(options.guest, attached.device);
+}
+
+absl::Status DeviceSet::Detach(pci::Bdf guest) {
+  absl::MutexLock lock(&mutex_);
+  if (!devices_.contains(guest)) {
+    return absl::NotFoundError(absl::StrCat("no device at guest ", guest));
+  }
+  return DetachLocked(guest);
+}
+
+absl::Status DeviceSet::DetachLocked(pci::Bdf guest) {
+  auto node = devices_.extract(guest);
+  Attached& attached = node.mapped();
+  absl::Status first = options_.bus->Remove(guest);
+  KeepFirst(first, attached.device->Detach());
+  attached.device.reset();
+  KeepFirst(first, options_.dma->Release(attached.host));
+  return kernel::Annotate(first, absl::StrCat("detaching ", attached.host));
+}
+
+void DeviceSet::ReconcileBars() {
+  std::vector<std::shared_ptr<vfio_pci::VfioPciDevice>> devices;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [guest, attached] : devices_) {
+      devices.push_back(attached.device);
+    }
+  }
+  for (const auto& device : devices) device->ReconcileBars();
+}
+
+std::shared_ptr<vfio_pci::VfioPciDevice> DeviceSet::Find(pci::Bdf guest) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = devices_.find(guest);
+  return found == devices_.end() ? nullptr : found->second.device;
+}
+
+std::vector<pci::Bdf> DeviceSet::Devices() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<pci::Bdf> guests;
+  for (const auto& [guest, attached] : devices_) guests.push_back(guest);
+  return guests;
+}
+
+}  // namespace passthru::passthrough

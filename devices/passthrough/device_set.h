@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_DEVICES_PASSTHROUGH_DEVICE_SET_H_
+#define PASSTHRU_DEVICES_PASSTHROUGH_DEVICE_SET_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "passthru/allocator/gsi.h"
+#include "passthru/devices/interrupts/interrupt_budget.h"
+#include "passthru/devices/passthrough/dma_space.h"
+#include "passthru/devices/pci_host/function_bus.h"
+#include "passthru/devices/vfio_pci/capability_policy.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/devices/vfio_pci/vm_interfaces.h"
+#include "passthru/pci/bdf.h"
+
+namespace passthru::passthrough {
+
+// The host devices that are passed through to one VM. It attaches and detaches
+// them in the order that kernel and hardware demand, and undoes what was done
+// when a step fails.
+//
+// Attach():
+//  1. The DMA address space opens the device, and its DMA reaches guest memory.
+//  2. VfioPciDevice::Create() reads the device and prepares traps, host
+//  mappings
+//     and interrupts. The device decodes nothing yet.
+//  3. The caller's place_bars writes first addresses into the BARs, as firmware
+//     does on hardware.
+//  4. The device appears on the guest's PCI bus.
+// Detach() takes the device off the bus, then out of guest memory and this
+// process, and then out of the DMA address space.
+//
+// Thread-safe. Attach() and Detach() serialize. No callback of a device runs
+// inside them.
+class DeviceSet {
+ public:
+  // All pointers must outlive the set.
+  struct Options {
+    vfio_pci::VmInterfaces vm;
+    DmaSpace* dma = nullptr;
+    pci_host::FunctionBus* bus = nullptr;
+    interrupts::InterruptBudget* budget = nullptr;  // no limits if null
+  };
+  struct AttachOptions {
+    pci::Bdf host;   // the host device
+    pci::Bdf guest;  // where the guest finds it
+    // Writes first addresses into the device's BARs
+    // (VfioPciDevice::SetBarAddress()). Null if the guest or its firmware does
+    // so. A failure fails Attach().
+    std::function<absl::Status(vfio_pci::VfioPciDevice&)> place_bars;
+
+    // The rest is as in VfioPciDevice::Options.
+    std::string name;
+    bool on_root_bus = true;
+    std::optional<allocator::Gsi> intx_gsi;
+    vfio_pci::CapabilityPolicy policy;
+    std::function<void()> on_unplug_request;
+    std::function<void()> on_error;
+  };
+
+  explicit DeviceSet(Options options) : options_(std::move(options)) {}
+  // Detaches the devices that are left.
+  ~DeviceSet();
+
+  DeviceSet(const DeviceSet&) = delete;
+  DeviceSet& operator=(const DeviceSet&) = delete;
+
+  // Passes a device through. Returns AlreadyExists if the host device is
+  // attached or the guest's place is taken. After a failure, which names the
+  // device, nothing of it is left in the VM or in this process.
+  absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> Attach(
+      AttachOptions options);
+
+  // Takes away the device that the guest has at `guest`. Continues after a
+  // failure and returns the first one. Returns NotFound if there is none.
+  absl::Status Detach(pci::Bdf guest);
+
+  // Repairs the slots of all devices after KVM_RUN failed with EFAULT. See
+  // VfioPciDevice::ReconcileBars().
+  void ReconcileBars();
+
+  // Returns the device that the guest has at `guest`, or null.
+  std::shared_ptr<vfio_pci::VfioPciDevice> Find(pci::Bdf guest) const;
+
+  // Returns where the guest has devices, in ascending order.
+  std::vector<pci::Bdf> Devices() const;
+
+ private:
+  struct Attached {
+    pci::Bdf host;
+    std::shared_ptr<vfio_pci::VfioPciDevice> device;
+  };
+
+  absl::Status AttachLocked(AttachOptions& options)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Show(AttachOptions& options, Attached& attached)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status DetachLocked(pci::Bdf guest)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Options options_;
+
+  // Acquired before the VM's layout lock.
+  mutable absl::Mutex mutex_;
+  std::map<pci::Bdf, Attached> devices_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace passthru::passthrough
+
+#endif  // PASSTHRU_DEVICES_PASSTHROUGH_DEVICE_SET_H_
