@@ -11,27 +11,27 @@
 namespace passthru::journal {
 
 // One decoded argument of a system call, or one field of a struct that it
-// points to. `kind` says how it is printed, and which values differ from run
-// to run without meaning anything (descriptors and host addresses), so that a
-// normalized journal can rename them.
+// points to. `kind` says how to print the value. Descriptors and host addresses
+// differ from run to run without meaning, so a normalized journal renames them.
 struct CallField {
   enum class Kind { kNumber, kHex, kFd, kHostAddress, kText };
 
   std::string name;
   Kind kind = Kind::kNumber;
-  int64_t number = 0;  // Not for kText.
-  std::string text;    // Only for kText.
+  int64_t number = 0;  // Unused for kText.
+  std::string text;    // Used for kText only.
 };
 
-// A call as the journal records it and as faults are matched against it.
+// A system call as the journal records it and as the fault injector matches it.
 struct Call {
-  // "open", "mmap", ...; for ioctls the request's UAPI name ("KVM_IRQFD").
+  // "open", "mmap" or the like. For an ioctl, the request's UAPI name, such as
+  // "KVM_IRQFD".
   std::string name;
-  // What the call was made on: a path, or the description of the open file
-  // ("vfio-device 0000:01:00.0"). Empty where there is none.
+  // The object of the call: a path, or the description of an open file such as
+  // "vfio-device 0000:01:00.0". Empty if the call has none.
   std::string subject;
   std::vector<CallField> fields;
-  // What the result is, when the call succeeds.
+  // How to print the result of a successful call.
   CallField::Kind result_kind = CallField::Kind::kNumber;
 
   Call& Number(std::string_view field, int64_t value) {
@@ -54,7 +54,7 @@ struct Call {
     return *this;
   }
 
-  // The field of that name, or null.
+  // Returns the field named `field`, or null.
   const CallField* Find(std::string_view field) const {
     for (const CallField& candidate : fields) {
       if (candidate.name == field) return &candidate;
@@ -62,8 +62,8 @@ struct Call {
     return nullptr;
   }
 
-  // Whether it waits for something to happen: how often it is made, and when,
-  // says nothing.
+  // Returns whether the call waits for an event. How often and when a program
+  // makes such a call says nothing about the program.
   bool Waits() const { return name == "KVM_RUN" || name == "epoll_wait"; }
 
  private:

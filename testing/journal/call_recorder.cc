@@ -21,7 +21,7 @@ using kernel::SyscallResult;
 
 constexpr std::string_view kVfioDevice = "vfio-device ";
 
-// What the journal shows as a call's result.
+// Returns a call's result as the journal shows it.
 template <typename T>
 int64_t ResultNumber(const T& value) {
   if constexpr (std::is_pointer_v<T>) {
@@ -33,7 +33,7 @@ int64_t ResultNumber(const T& value) {
   }
 }
 
-// What a descriptor is that this call made.
+// Returns the description of the descriptor that this call made.
 std::string SubjectOfNew(const Call& call, unsigned long request) {
   switch (request) {
     case KVM_CREATE_VM:
@@ -89,7 +89,8 @@ SyscallResult<int> CallRecorder::Open(const char* path, int flags) {
 }
 
 SyscallResult<int> CallRecorder::Close(int fd) {
-  // Before the number can be somebody else's.
+  // Looks the subject up now, because another open may get the number after the
+  // close.
   Call call = DescribeFdCall("close", Subject(fd), fd);
   {
     const absl::MutexLock lock(&mutex_);

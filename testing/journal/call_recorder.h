@@ -18,27 +18,29 @@
 
 namespace passthru::journal {
 
-// Passes every system call on, counts it by name (ioctls by their UAPI name),
-// and writes it into a journal where one is wanted: a line each, as it returns,
-// in the words of FakeKernel's journal and with the values that differ from run
-// to run renamed (JournalText). Works over the real kernel and over the
-// simulated one.
+// A Syscalls that forwards every call to another kernel and counts the calls by
+// name (ioctls by their UAPI name). It can also write a journal with one line
+// per call, at the time when the call returns. The lines have the format of
+// FakeKernel's journal, with the values that differ from run to run renamed
+// (see JournalText). It works over the real kernel and over the simulated one.
 //
-// Waiting is counted only: KVM_RUN, epoll_wait. What the thread that waits for
-// interrupts calls is indented: when and how often depends on the hardware.
+// The journal omits the calls that wait, KVM_RUN and epoll_wait, which are only
+// counted. It indents the other calls of a thread that has called epoll_wait,
+// because their time and number depend on the hardware. Poll() is forwarded
+// without being counted.
 //
 // Thread-safe.
 class CallRecorder final : public kernel::ForwardingSyscalls {
  public:
   using Counts = std::map<std::string, uint64_t>;
 
-  // `journal` may be null; it is flushed after every line, so that it tells how
-  // a process ended that did not end well.
+  // `journal` may be null. The recorder flushes it after every line, so that it
+  // also tells how a crashed process ended.
   explicit CallRecorder(kernel::Syscalls* target,
                         std::ostream* journal = nullptr)
       : ForwardingSyscalls(target), journal_(journal) {}
 
-  // The calls since the last Take().
+  // Returns the counts since the last Take().
   Counts Take();
 
   kernel::SyscallResult<int> Open(const char* path, int flags) override;
@@ -71,7 +73,7 @@ class CallRecorder final : public kernel::ForwardingSyscalls {
   template <typename T>
   kernel::SyscallResult<T> Record(const Call& call,
                                   const kernel::SyscallResult<T>& result);
-  // What the descriptor is, by how it was made.
+  // Returns what the descriptor refers to, as known from the call that made it.
   std::string Subject(int fd);
   void Remember(int fd, std::string subject);
 

@@ -64,7 +64,7 @@ constexpr KvmIoctl kIoctls[] = {
     {KVM_SET_CPUID2, "KVM_SET_CPUID2", Argument::kPointer},
 };
 
-// The MSI routes of a table, as far as they are readable on one line.
+// Returns the MSI routes of a table, as many as fit on one readable line.
 std::string DescribeRoutes(const kvm_irq_routing& header, const void* arg) {
   constexpr uint32_t kShown = 8;
   const auto* const entries =
@@ -94,7 +94,7 @@ void DescribeRegion(const Region& region, Call& call) {
       .HostAddress("userspace_addr", region.userspace_addr);
 }
 
-// False: the struct cannot be read.
+// Returns false if the struct cannot be read.
 bool DescribeStruct(unsigned long request, const void* arg, Call& call) {
   const auto decode = [arg]<typename T>(const T&, auto describe) {
     const std::optional<T> value = CopyFromUser<T>(arg);
@@ -127,7 +127,8 @@ bool DescribeStruct(unsigned long request, const void* arg, Call& call) {
         call.Number("irq", value.irq).Number("level", value.level);
       });
     case KVM_SET_GSI_ROUTING:
-      // Only the header: sizeof counts no entries.
+      // Decodes only the header, because sizeof(kvm_irq_routing) counts no
+      // entries.
       return decode(kvm_irq_routing{}, [&](const kvm_irq_routing& value) {
         call.Number("nr", value.nr)
             .Hex("flags", value.flags)
@@ -171,7 +172,7 @@ bool DescribeStruct(unsigned long request, const void* arg, Call& call) {
       return decode(kvm_device_attr{}, [&call](const kvm_device_attr& value) {
         call.Number("group", value.group)
             .Number("attr", static_cast<int64_t>(value.attr));
-        // KVM_DEV_VFIO_FILE: the descriptor, not where it is stored.
+        // For KVM_DEV_VFIO_FILE, shows the descriptor instead of its address.
         const auto fd = CopyFromUser<int32_t>(UserPointer(value.addr));
         if (value.group == KVM_DEV_VFIO_FILE && fd.has_value()) {
           call.Fd("fd", *fd);

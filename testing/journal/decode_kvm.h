@@ -6,8 +6,9 @@
 
 namespace passthru::journal {
 
-// Decodes a KVM ioctl for the journal: its UAPI name and the fields of its
-// struct under their UAPI names, as far as `arg` can be read. Thread-safe.
+// Decodes a KVM ioctl for the journal. The result has the UAPI names of the
+// request and of the fields of its struct, as far as `arg` can be read.
+// Thread-safe.
 Call DescribeKvmIoctl(unsigned long request, const void* arg);
 
 }  // namespace passthru::journal

@@ -11,18 +11,19 @@
 
 namespace passthru::journal {
 
-// Describe the calls of kernel::Syscalls but ioctls for a journal; those are in
-// fake_kvm_calls.h and vfio/vfio_calls.h. `subject` says what the descriptor
-// is. Thread-safe.
+// Describe the calls of kernel::Syscalls for a journal. Ioctls are described in
+// decode_kvm.h and decode_vfio.h. `subject` says what the descriptor refers to.
+// Thread-safe.
 Call DescribeOpen(const char* path, int flags);
 Call DescribePath(std::string_view name, const char* path);
 Call DescribeFdCall(std::string_view name, std::string subject, int fd);
-// read, write, pread and pwrite.
+// Describe read and write, or with `offset` pread and pwrite.
 Call DescribeTransfer(std::string_view name, std::string subject, int fd,
                       size_t count);
 Call DescribeTransfer(std::string_view name, std::string subject, int fd,
                       size_t count, uint64_t offset);
-// Registers and doorbells: the value says more than the length.
+// Adds the data of a transfer of at most 8 bytes, such as an access to a
+// register or a doorbell, where the value says more than the length.
 void AddData(Call& call, const void* data, size_t count);
 Call DescribeMmap(std::string subject, int fd, size_t length, int protection,
                   int flags, uint64_t offset);

@@ -16,7 +16,7 @@ namespace passthru::journal {
 namespace {
 
 constexpr size_t kMaxNameLength = 64;
-// More descriptors than this are not listed: a SET_IRQS may have 2,048.
+// The number of descriptors to list. A SET_IRQS may have 2,048.
 constexpr size_t kMaxListed = 8;
 
 Call MapDma(Call call, const void* arg) {

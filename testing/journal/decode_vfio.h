@@ -6,9 +6,10 @@
 
 namespace passthru::journal {
 
-// Decode a VFIO ioctl for the journal: its UAPI name and the fields of its
-// struct under their UAPI names, as far as `arg` can be read. The numbers of a
-// device's ioctls are partly those of a container's. Thread-safe.
+// Decode a VFIO ioctl for the journal. The result has the UAPI names of the
+// request and of the fields of its struct, as far as `arg` can be read. A
+// device needs a function of its own because VFIO uses some ioctl numbers both
+// for devices and for containers. Thread-safe.
 Call DescribeVfioIoctl(unsigned long request, const void* arg);
 Call DescribeVfioDeviceIoctl(unsigned long request, const void* arg);
 

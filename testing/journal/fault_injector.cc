@@ -71,8 +71,8 @@ size_t FaultInjector::counted_calls() const {
 std::optional<Fault> FaultInjector::OnCall(const Call& call) {
   const absl::MutexLock lock(&mutex_);
   if (CountsAmongAll(call.name)) ++counted_calls_;
-  // Every rule counts every call, so that rules do not depend on each other;
-  // the oldest that fires decides.
+  // Every rule counts every call, so that the rules do not depend on each
+  // other. The oldest rule that fires decides.
   std::optional<Fault> fault;
   for (Rule& rule : rules_) {
     if (rule.choose != nullptr) {

@@ -16,25 +16,26 @@
 
 namespace passthru::journal {
 
-// What is done to a call instead of (an error), or before (a shorter count),
-// carrying it out.
+// How a call fails. It either returns an error without being carried out, or it
+// transfers fewer bytes than the caller asked for.
 struct Fault {
-  int error = 0;                      // errno.
-  std::optional<size_t> short_count;  // read, write, pread, pwrite.
+  int error = 0;                      // An errno.
+  std::optional<size_t> short_count;  // For read, write, pread, pwrite.
 };
 
-// Makes chosen calls fail as the kernel might: the nth of all, the nth of a
-// kind, or whichever a predicate picks. A call that fails has no effect, with
-// one exception, close(2), which Linux carries out also when it reports an
-// error.
+// Makes chosen calls fail as the kernel might: the nth of all calls, the nth
+// call of a name, or the calls that a predicate picks. A failed call has no
+// effect. The exception is close(2), which Linux carries out even when it
+// reports an error.
 //
-// Rules are numbered from 1 and count from when they are added. One-shot rules
-// disarm when they fire; sticky rules go on failing every later match.
+// Each rule counts matching calls from 1, beginning when the rule is added. A
+// one-shot rule disarms when it fires. A sticky rule fails every later match
+// too.
 //
-// "The nth of all" counts the calls that a caller must expect to fail: close
-// and munmap, whose failure nobody can act on, are not among them, nor are the
-// waits (KVM_RUN, poll, epoll_wait). Rules by name or predicate reach every
-// call.
+// FailNth() counts only the calls whose failure a caller must expect. It leaves
+// out close and munmap, after whose failure a caller can do nothing, and the
+// calls that wait (KVM_RUN, poll, epoll_wait). Rules by name or predicate reach
+// every call.
 //
 // Thread-safe.
 class FaultInjector {
@@ -47,36 +48,39 @@ class FaultInjector {
   FaultInjector& operator=(const FaultInjector&) = delete;
 
   void FailNth(size_t n, int error, Mode mode = Mode::kOneShot);
-  // `name` as the journal shows it: "KVM_IRQFD", "mmap".
+  // `name` is the name in the journal, such as "KVM_IRQFD" or "mmap".
   void FailNthOf(std::string_view name, size_t n, int error,
                  Mode mode = Mode::kOneShot);
   void FailWhen(Predicate predicate, int error, Mode mode = Mode::kOneShot);
-  // `choose` is shown every call until Clear() and says which fail, and how.
+  // Shows `choose` every call until Clear(). It decides which calls fail and
+  // how.
   using Chooser = std::function<std::optional<Fault>(const Call&)>;
   void FailAsChosen(Chooser choose);
-  // The nth read, write, pread or pwrite (of that name) stops after `count`
-  // bytes if it was longer.
+  // Ends the nth call of `name` (read, write, pread or pwrite) after `count`
+  // bytes if the call asked for more.
   void ShortenNthOf(std::string_view name, size_t n, size_t count,
                     Mode mode = Mode::kOneShot);
 
   void Clear();
 
-  // How many faults were injected, and how many calls "of all" were seen, since
-  // construction or Clear(): a loop over n ends when a run injects none.
+  // Return how many failures were injected, and how many calls FailNth() would
+  // count, since construction or Clear(). A loop over n can end when a run
+  // injects no failure.
   size_t injected() const;
   size_t counted_calls() const;
 
-  // The kernel's question before it carries out a call.
+  // Returns how `call` must fail, if it must. The kernel calls this before it
+  // carries out a call.
   std::optional<Fault> OnCall(const Call& call);
 
-  // Whether FailNth() counts calls of this name.
+  // Returns whether FailNth() counts calls of this name.
   static bool CountsAmongAll(std::string_view name);
 
  private:
   struct Rule {
-    Chooser choose;  // If set, the rest is not used.
+    Chooser choose;  // If set, the other members are unused.
     Predicate matches;
-    size_t remaining = 1;  // Fires when a match brings it to 0.
+    size_t remaining = 1;  // The rule fires when a match brings it to 0.
     Mode mode = Mode::kOneShot;
     Fault fault;
     bool spent = false;

@@ -11,7 +11,7 @@
 namespace passthru::journal {
 namespace {
 
-// 0: carried out.
+// Returns the injected errno, or 0 if the call is carried out.
 int ErrorOf(FaultInjector& faults, std::string_view name) {
   const std::optional<Fault> fault =
       faults.OnCall(Call{.name = std::string(name)});

@@ -87,7 +87,7 @@ std::string JournalText::Names::NameOf(int64_t value) {
 }
 
 std::string JournalText::Value(CallField::Kind kind, int64_t number) {
-  // -1 and null mean something and stay.
+  // -1 and null have a meaning and stay unchanged.
   if (kind == CallField::Kind::kFd && number >= 0) return fds_.NameOf(number);
   if (kind == CallField::Kind::kHostAddress && number != 0) {
     return addresses_.NameOf(number);

@@ -18,33 +18,34 @@
 
 namespace passthru::journal {
 
-// One line of the journal: a system call with what it answered, or an event,
-// something that the kernel or the hardware did without being called (an
-// interrupt delivered, a DMA refused).
+// One line of the journal. It is a system call with its result, or an event. An
+// event is something that the kernel or the hardware did without a call, such
+// as the delivery of an interrupt or the refusal of a DMA access.
 struct JournalEntry {
   enum class Kind { kCall, kEvent };
 
   uint64_t sequence = 0;
   Kind kind = Kind::kCall;
   Call call;
-  int64_t result = 0;  // Of a call that succeeded.
-  int error = 0;       // errno, 0 on success.
+  int64_t result = 0;  // Of a successful call.
+  int error = 0;       // An errno, or 0 on success.
 
-  // The field's number, or `otherwise` when there is no such field.
+  // Returns the number of `field`, or `otherwise` if there is no such field.
   int64_t Number(std::string_view field, int64_t otherwise = -1) const;
-  // The field's text, or empty.
+  // Returns the text of `field`, or an empty string.
   std::string_view Text(std::string_view field) const;
 
-  // "KVM_IRQFD(vm, fd=7, gsi=24, flags=0x0) = 0".
+  // Returns a string like "KVM_IRQFD(vm, fd=7, gsi=24, flags=0x0) = 0".
   std::string ToString() const;
 };
 
 std::ostream& operator<<(std::ostream& out, const JournalEntry& entry);
 
-// Writes entries as lines in which the values that differ from run to run have
-// names, in order of appearance: descriptors fd#1, fd#2, host addresses addr#1.
-// A descriptor or a mapping that is given back loses its name, for its number
-// comes again as something else. Two runs that did the same give the same text.
+// Writes entries as lines in which the values that differ from run to run are
+// renamed in order of appearance: descriptors to fd#1 and fd#2, host addresses
+// to addr#1. A closed descriptor and an unmapped address lose their name,
+// because the kernel may reuse the number for another object. Two runs that
+// make the same calls give the same text.
 //
 // Thread-compatible.
 class JournalText {
@@ -70,9 +71,9 @@ class JournalText {
   Names addresses_{"addr"};
 };
 
-// Everything the code under test asked of the kernel, in order. Calls made by
-// several threads are in the order in which the fake carried them out; a call
-// that blocks is recorded when it returns.
+// Records every call that the code under test made to the kernel, in order.
+// Calls of several threads are in the order in which the fake carried them out.
+// A call that blocks is recorded when it returns.
 //
 // Thread-safe.
 class Journal {
@@ -87,25 +88,27 @@ class Journal {
   void RecordEvent(Call event);
 
   std::vector<JournalEntry> Entries() const;
-  // Only those whose name is one of `names`, in order.
+  // Returns only the entries whose name is one of `names`, in order.
   std::vector<JournalEntry> EntriesNamed(
       std::initializer_list<std::string_view> names) const;
   std::vector<JournalEntry> EntriesWhere(const Predicate& predicate) const;
 
-  // How many calls and events of that name, kept or only counted.
+  // Returns the number of calls and events of that name, including those whose
+  // entries were not kept.
   size_t Count(std::string_view name) const;
   size_t CountWhere(const Predicate& predicate) const;
-  // By name, calls and events apart.
+  // Return the counts by name.
   std::map<std::string, size_t> CallCounts() const;
   std::map<std::string, size_t> EventCounts() const;
 
-  // Forgets the entries and the counts; sequence numbers go on.
+  // Forgets the entries and the counts. Sequence numbers continue.
   void Clear();
 
-  // Off: entries are only counted (storms of millions of calls).
+  // Sets whether to keep entries. If false, the journal only counts them, which
+  // suits tests with millions of calls.
   void set_keep_entries(bool keep);
 
-  // Every entry as a line of JournalText.
+  // Returns every entry as a line of JournalText.
   std::string NormalizedText() const;
 
  private:

@@ -8,14 +8,14 @@
 #include "gmock/gmock.h"
 #include "passthru/testing/journal/journal.h"
 
-// Matchers for JournalEntry, to be combined:
+// Matchers for JournalEntry, which tests can combine:
 //   EXPECT_THAT(kernel.journal().EntriesNamed({"KVM_SET_GSI_ROUTING",
 //                                              "KVM_IRQFD"}),
 //               ElementsAre(IsCall("KVM_SET_GSI_ROUTING"),
 //                           AllOf(IsCall("KVM_IRQFD"), WithField("gsi", 24))));
 namespace passthru::journal {
 
-// A call of that name that succeeded.
+// Matches a successful call of that name.
 MATCHER_P(IsCall, name, "") {
   return arg.kind == JournalEntry::Kind::kCall && arg.call.name == name &&
          arg.error == 0;
@@ -35,7 +35,7 @@ MATCHER_P(OnSubject, matcher, "") {
                                        result_listener);
 }
 
-// A numeric field, of any kind.
+// Matches a numeric field of any kind.
 MATCHER_P2(WithField, name, matcher, "") {
   if (arg.call.Find(name) == nullptr) {
     *result_listener << "has no field " << name;

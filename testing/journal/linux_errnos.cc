@@ -49,7 +49,8 @@ bool IsGroupRemoval(const Call& call) {
 bool IsEpollDelete(const Call& call) {
   return Number(call, "op") == EPOLL_CTL_DEL;
 }
-// Off, and a vector that loses its eventfd: nothing is allocated.
+// Returns whether the call sets no eventfd, because it carries none or takes
+// away that of INTx, ERR or REQ. The kernel then allocates nothing.
 bool IsIrqRelease(const Call& call) {
   return (Number(call, "flags") & VFIO_IRQ_SET_DATA_EVENTFD) == 0 ||
          (Number(call, "count") == 1 && Number(call, "fd[0]") == -1 &&
@@ -94,7 +95,7 @@ absl::Span<const LinuxErrnos> LinuxErrnoTable() {
        {EBUSY, ENOMEM},
        "vfio_pci_core_mmap(): pci_request_selected_regions(), pci_iomap()"},
       {"mmap", nullptr, {ENOMEM}, "mmap_region()"},
-      // Eventfds never block here and their counters do not overflow.
+      // An eventfd never blocks here, and its counter does not overflow.
       {"pread",
        IsConfigAccess,
        {EIO, ENODEV},
@@ -145,7 +146,8 @@ absl::Span<const LinuxErrnos> LinuxErrnoTable() {
        nullptr,
        {ENODEV, EIO, ENOMEM, EMFILE, EACCES},
        "vfio_pci_core_enable(): pci_enable_device(); anon_inode_getfile()"},
-      // Each call on a device wakes it: vfio_device_pm_runtime_get() says EIO.
+      // Each call on a device wakes the device, so each may fail with the EIO
+      // of vfio_device_pm_runtime_get().
       {"VFIO_DEVICE_GET_INFO", nullptr, {EIO}, "vfio_device_fops_unl_ioctl()"},
       {"VFIO_DEVICE_GET_REGION_INFO",
        IsBarInfo,

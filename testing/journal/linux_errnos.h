@@ -10,25 +10,27 @@
 
 namespace passthru::journal {
 
-// What a call may fail with on Linux although its user made no mistake: memory
-// or descriptors ran out, somebody else was faster, hardware is gone. Mistakes
-// (EFAULT, EBADF, most EINVAL) are not among it: code under test does not make
-// them, or is told by the fake when it does.
+// The errors that Linux may return for a call although the caller made no
+// mistake: memory or descriptors ran out, another process was faster, or
+// hardware was removed. The table leaves out mistakes (EFAULT, EBADF, most
+// cases of EINVAL). The code under test does not make them, or learns of them
+// from the fake.
 //
-// One row for each way in which a call is made that fails differently.
+// A call has one row for each use of it that fails differently.
 struct LinuxErrnos {
-  std::string_view call;  // as the journal names it
-  // Which of them; null for all that no earlier row took.
+  std::string_view call;  // As the journal names it.
+  // Returns whether the row is for `call`. Null in a row for all calls that no
+  // earlier row took.
   bool (*applies)(const Call& call) = nullptr;
-  // Empty: it cannot fail.
+  // Empty if the call cannot fail.
   std::vector<int> errnos;
-  // Where in Linux 6.12 they come from, or why there are none.
+  // Where in Linux 6.12 the errors come from, or why there are none.
   std::string_view source;
 };
 
 absl::Span<const LinuxErrnos> LinuxErrnoTable();
 
-// The row for this call; null for a call that nobody looked up.
+// Returns the row for this call, or null if the table has none.
 const LinuxErrnos* FindLinuxErrnos(const Call& call);
 
 }  // namespace passthru::journal

@@ -13,8 +13,8 @@ namespace {
 using Transfer = ssize_t (*)(pid_t, const iovec*, unsigned long, const iovec*,
                              unsigned long, unsigned long);
 
-// The kernel walks the page tables for us, so that a bad address is a short
-// count or EFAULT and never a signal.
+// Copies with a system call, in which the kernel walks the page tables. A bad
+// address then gives a short count or EFAULT and never a signal.
 bool Copy(Transfer transfer, void* local_address, const void* user,
           size_t size) {
   if (size == 0) return true;

@@ -9,15 +9,15 @@
 
 namespace passthru::journal {
 
-// The kernel's copy_from_user() and copy_to_user(): access to this process's
-// memory at an address that may be anything. False where the kernel would
-// answer EFAULT: unmapped, not permitted, or beyond the end of the file behind
-// the mapping (where a plain load raises SIGBUS). Part of a refused range may
-// have been copied. Thread-safe.
+// Access this process's memory at any address, like the kernel's
+// copy_from_user() and copy_to_user(). They return false where the kernel would
+// answer EFAULT: the range is unmapped, not permitted, or beyond the end of the
+// file behind the mapping (where a plain load raises SIGBUS). Part of a refused
+// range may have been copied. Thread-safe.
 bool CopyFromUser(void* destination, const void* user, size_t size);
 bool CopyToUser(void* user, const void* source, size_t size);
 
-// The struct an ioctl points to, nullopt for EFAULT.
+// Returns the struct that an ioctl's argument points to, or nullopt for EFAULT.
 template <typename T>
 std::optional<T> CopyFromUser(const void* user) {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -32,7 +32,7 @@ bool CopyToUser(void* user, const T& value) {
   return CopyToUser(user, &value, sizeof(value));
 }
 
-// An address that came as an integer inside a struct.
+// Converts an address that the UAPI carries as an integer in a struct.
 inline void* UserPointer(uint64_t address) {
   // NOLINTNEXTLINE(performance-no-int-to-ptr): the UAPI carries it so.
   return reinterpret_cast<void*>(address);

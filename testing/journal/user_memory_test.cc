@@ -17,7 +17,7 @@ constexpr size_t kPage = 4096;
 
 class UserMemoryTest : public ::testing::Test {
  protected:
-  // A page with the given protection and nothing accessible behind it.
+  // Maps a page with the given protection, followed by an inaccessible one.
   void* MapBeforeHole(int protection) {
     void* const area = ::mmap(nullptr, 2 * kPage, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -6,9 +6,9 @@
 
 namespace passthru::journal {
 
-// A file offset of a vfio-pci device holds the region's index above bit 40
-// (VFIO_PCI_OFFSET_SHIFT). No user of the interface may know that: they are
-// told each region's offset.
+// vfio-pci puts the region's index above bit 40 of a file offset
+// (VFIO_PCI_OFFSET_SHIFT). Users of the interface must not rely on that. They
+// read each region's offset from the kernel.
 inline constexpr unsigned kRegionShift = 40;
 
 constexpr uint32_t RegionOf(uint64_t file_offset) {
