@@ -28,7 +28,7 @@ namespace {
 
 using kernel::SyscallResult;
 
-// /proc/self/fdinfo/<fd>: empty when the number is not open.
+// Returns /proc/self/fdinfo/<fd>, or an empty string if `fd` is not open.
 std::string FdInfo(int fd) {
   const std::string path = absl::StrCat("/proc/self/fdinfo/", fd);
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -39,7 +39,7 @@ std::string FdInfo(int fd) {
   return length <= 0 ? std::string() : std::string(text, length);
 }
 
-// Whether any descriptor but `own_fd` refers to the eventfd.
+// Returns whether a descriptor other than `own_fd` refers to the eventfd.
 bool IsOpenElsewhere(const std::string& identity, int own_fd) {
   DIR* const directory = ::opendir("/proc/self/fd");
   if (directory == nullptr) return true;
@@ -57,7 +57,7 @@ bool IsOpenElsewhere(const std::string& identity, int own_fd) {
 
 FakeEventfd::~FakeEventfd() { ::close(own_fd_); }
 
-// fs/eventfd.c, eventfd_show_fdinfo(): the id is unique among those alive.
+// The id in eventfd_show_fdinfo() (fs/eventfd.c) is unique among those alive.
 std::string EventfdTable::IdentityOf(int fd) {
   const std::string info = FdInfo(fd);
   if (!absl::StrContains(info, "eventfd-count:")) return {};
@@ -84,19 +84,19 @@ SyscallResult<std::shared_ptr<FakeEventfd>> EventfdTable::Lookup(int fd) {
 
 void EventfdTable::Signal(FakeEventfd& eventfd, uint64_t count) {
   if (eventfd.waiters_.empty()) {
-    // A blocking eventfd would block here only at a count of 2^64 - 2.
+    // Even a blocking eventfd blocks here only at a count of 2^64 - 2.
     [[maybe_unused]] const ssize_t written =
         ::write(eventfd.own_fd_, &count, sizeof(count));
     return;
   }
-  // An irqfd is an exclusive waiter with priority: it drains, and neither later
-  // waiters nor user space are woken.
+  // An irqfd is an exclusive waiter with priority. It drains the eventfd, and
+  // so neither later waiters nor user space wake.
   Drain(eventfd);
   eventfd.waiters_.front()->OnSignal();
 }
 
 void EventfdTable::Attach(FakeEventfd& eventfd, EventfdWaiter* waiter) {
-  // __add_wait_queue() puts the newest first.
+  // The newest waiter comes first, as with __add_wait_queue().
   eventfd.waiters_.insert(eventfd.waiters_.begin(), waiter);
   ++waiters_;
 }
@@ -118,8 +118,8 @@ bool EventfdTable::Pending(const FakeEventfd& eventfd) {
 uint64_t EventfdTable::Drain(FakeEventfd& eventfd) {
   uint64_t count = 0;
   const iovec buffer{.iov_base = &count, .iov_len = sizeof(count)};
-  // Never waits, whether or not its owner made the eventfd nonblocking: user
-  // space may take the count between any look at it and the read.
+  // RWF_NOWAIT never waits, even if the owner made the eventfd blocking. User
+  // space may take the count between a check for it and the read.
   const ssize_t length = ::preadv2(eventfd.own_fd_, &buffer, 1, -1, RWF_NOWAIT);
   return length == sizeof(count) ? count : 0;
 }

@@ -13,20 +13,21 @@
 
 namespace passthru::fake {
 
-// What waits on an eventfd inside the kernel with priority over user space: an
-// irqfd. Called with the fake kernel's mutex held.
+// A waiter inside the kernel, such as an irqfd, which takes an eventfd's count
+// before user space can. Called with the fake kernel's mutex held.
 class EventfdWaiter {
  public:
   virtual ~EventfdWaiter() = default;
-  // irqfd_wakeup(EPOLLIN): signalled; the count has been drained already.
+  // Called after a signal, as irqfd_wakeup() is with EPOLLIN. The table has
+  // already drained the count.
   virtual void OnSignal() = 0;
-  // irqfd_wakeup(EPOLLHUP): the last descriptor was closed. The waiter has been
-  // detached already.
+  // Called after the last descriptor was closed, as irqfd_wakeup() is with
+  // EPOLLHUP. The table has already detached the waiter.
   virtual void OnHangup() = 0;
 };
 
-// One eventfd (struct eventfd_ctx). Held by a shared_ptr it outlives close(2)
-// of every descriptor, as an eventfd_ctx reference does.
+// One eventfd (struct eventfd_ctx). A shared_ptr to it outlives the close(2) of
+// every descriptor, as a reference to an eventfd_ctx does.
 class FakeEventfd {
  public:
   FakeEventfd(int own_fd, std::string identity)
@@ -35,20 +36,20 @@ class FakeEventfd {
   FakeEventfd& operator=(const FakeEventfd&) = delete;
   ~FakeEventfd();
 
-  // "eventfd 12": stable for its life, for messages.
+  // Returns a string like "eventfd 12" for messages. It never changes.
   const std::string& identity() const { return identity_; }
 
  private:
   friend class EventfdTable;
 
-  const int own_fd_;  // A duplicate: keeps the object and its count alive.
+  const int own_fd_;  // A duplicate, which keeps the object and its count.
   const std::string identity_;
-  std::vector<EventfdWaiter*> waiters_;  // First: the next to be woken.
+  std::vector<EventfdWaiter*> waiters_;  // The first one is the next to wake.
 };
 
-// The eventfds that the fake kernel holds references to, by the identity of the
-// object and not of the number. The count itself is the real eventfd's, so that
-// real poll and epoll see it.
+// The eventfds that the fake kernel holds references to. The key is the
+// identity of the object, not a descriptor's number. The count stays in the
+// real eventfd, where the real poll and epoll see it.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class EventfdTable {
@@ -57,36 +58,40 @@ class EventfdTable {
   EventfdTable(const EventfdTable&) = delete;
   EventfdTable& operator=(const EventfdTable&) = delete;
 
-  // eventfd_ctx_fdget(): EBADF when the descriptor is not open, EINVAL when it
-  // is not an eventfd. The same object for every descriptor of one eventfd.
+  // Returns the eventfd behind `fd`, like eventfd_ctx_fdget(). EBADF if the
+  // descriptor is not open, EINVAL if it is not an eventfd. All descriptors of
+  // one eventfd give the same object.
   kernel::SyscallResult<std::shared_ptr<FakeEventfd>> Lookup(int fd);
 
-  // eventfd_signal(): in the signaller's context, the waiter attached last
-  // drains the eventfd and is called; with none, the count grows and user space
-  // sees it.
+  // Signals the eventfd, like eventfd_signal(). If it has waiters, the newest
+  // one drains it and is called in the signaller's context. Without waiters the
+  // count grows, and user space sees it.
   void Signal(FakeEventfd& eventfd, uint64_t count = 1);
 
-  // add_wait_queue_priority(): does not touch a pending count; the caller asks
-  // Pending() and acts, as kvm_irqfd_assign() does.
+  // Adds a waiter, like add_wait_queue_priority(). Does not touch a pending
+  // count. The caller checks Pending() and acts on it, as kvm_irqfd_assign()
+  // does.
   void Attach(FakeEventfd& eventfd, EventfdWaiter* waiter);
-  // eventfd_ctx_remove_wait_queue(): detaches and discards the count.
+  // Detaches the waiter and discards the count, like
+  // eventfd_ctx_remove_wait_queue().
   void Detach(FakeEventfd& eventfd, EventfdWaiter* waiter);
 
-  // Whether a read would return a count now.
+  // Returns whether a read would return a count now.
   static bool Pending(const FakeEventfd& eventfd);
-  // Takes the count; 0 when there is none.
+  // Takes and returns the count, which is 0 if nothing is pending.
   static uint64_t Drain(FakeEventfd& eventfd);
 
-  // write(2) by user space of the eventfd behind `fd`, which may wake a waiter.
-  // False when no waiter is attached: the caller lets the real kernel do it.
+  // Wakes the waiter of the eventfd behind `fd`, for a write(2) by user space.
+  // Returns false if the eventfd has no waiter. The caller then passes the
+  // write to the real kernel.
   bool SignalFromUser(int fd, uint64_t count);
 
-  // A descriptor was closed that referred to an eventfd with this identity (see
-  // IdentityOf()): waiters hang up if it was the last one.
+  // Tells the table that a descriptor of the eventfd with this identity was
+  // closed (see IdentityOf()). If it was the last one, the waiters hang up.
   void OnClosed(const std::string& identity);
 
-  // What distinguishes the eventfd object behind a descriptor from all others
-  // alive; empty when it is not an eventfd.
+  // Returns a string that differs between all eventfds alive, or an empty one
+  // if `fd` is not an eventfd.
   static std::string IdentityOf(int fd);
 
   static bool HasWaiter(const FakeEventfd& eventfd) {
@@ -94,7 +99,7 @@ class EventfdTable {
   }
   bool has_waiters() const { return waiters_ > 0; }
 
-  // Eventfds referenced from inside the kernel now.
+  // Returns how many eventfds the kernel references now.
   size_t live() const;
 
  private:

@@ -34,7 +34,7 @@ class EventfdTableTest : public ::testing::Test {
     return found.value;
   }
 
-  // What user space reads: 0 for EAGAIN.
+  // Returns the count that user space reads, or 0 for EAGAIN.
   static uint64_t Read(int fd) {
     uint64_t count = 0;
     return ::read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;

@@ -26,14 +26,15 @@ journal::Call FakeFile::DescribeUnknownIoctl(unsigned long request,
   return call;
 }
 
-// vfs_ioctl() without an unlocked_ioctl.
+// Answers like vfs_ioctl() for a file without unlocked_ioctl.
 SyscallResult<int> FakeFile::Ioctl(unsigned long, void*) {
   return {.error = ENOTTY};
 }
 
 bool FakeFile::RunsUnlocked(unsigned long) const { return false; }
 
-// vfs_read() and vfs_write() without FMODE_CAN_READ, FMODE_CAN_WRITE.
+// These answer like vfs_read() and vfs_write() without FMODE_CAN_READ and
+// FMODE_CAN_WRITE.
 SyscallResult<size_t> FakeFile::Read(void*, size_t) {
   return {.error = EINVAL};
 }
@@ -50,7 +51,7 @@ SyscallResult<size_t> FakeFile::Pwrite(const void*, size_t, uint64_t) {
   return {.error = EINVAL};
 }
 
-// do_mmap() without an mmap operation.
+// Answers like do_mmap() for a file without an mmap operation.
 SyscallResult<void*> FakeFile::Mmap(void*, size_t, int, int, uint64_t) {
   return {.error = ENODEV};
 }

@@ -32,10 +32,10 @@ namespace {
 
 using kernel::SyscallResult;
 
-// MAXSYMLINKS.
+// Linux calls it MAXSYMLINKS.
 constexpr int kMaxLinks = 40;
 
-// A sysfs attribute, opened.
+// An open text attribute or directory.
 class TextFile final : public PositionedFile {
  public:
   TextFile(std::string path, std::string contents)
@@ -53,7 +53,7 @@ class TextFile final : public PositionedFile {
     return {.value = length};
   }
 
-  // Attributes are opened for reading only.
+  // The attributes are never open for writing.
   SyscallResult<size_t> Pwrite(const void*, size_t, uint64_t) override {
     return {.error = EBADF};
   }
@@ -63,7 +63,8 @@ class TextFile final : public PositionedFile {
   const std::string contents_;
 };
 
-// sysfs_kf_bin_read(), sysfs_kf_bin_write().
+// An open binary attribute, which answers like sysfs_kf_bin_read() and
+// sysfs_kf_bin_write().
 class BinaryFile final : public PositionedFile {
  public:
   BinaryFile(std::string path, std::shared_ptr<BinaryAttribute> attribute)
@@ -104,8 +105,8 @@ std::deque<std::string> Components(std::string_view path) {
 }
 
 std::string DevicesPath(std::string_view bdf) {
-  // "0000:01:00.0" is below the host bridge's root bus "pci0000:01" here:
-  // bridges between are not shown.
+  // Here "0000:01:00.0" is directly below a root bus "pci0000:01", because
+  // FakeSysfs shows no bridges.
   return absl::StrCat("/sys/devices/pci", bdf.substr(0, bdf.rfind(':')), "/",
                       bdf);
 }
@@ -115,10 +116,10 @@ std::string DevicesPath(std::string_view bdf) {
 struct FakeSysfs::Node {
   enum class Type { kDirectory, kLink, kText, kBinary, kCharacterDevice };
   Type type = Type::kDirectory;
-  std::string path;  // Absolute, without links.
+  std::string path;  // Absolute and without links.
   Node* parent = nullptr;
   std::map<std::string, std::unique_ptr<Node>, std::less<>> children;
-  std::string text;  // Of a link: its target.
+  std::string text;  // The target, if it is a link.
   std::shared_ptr<BinaryAttribute> attribute;
   Opener opener;
   int open_error = 0;
@@ -146,7 +147,7 @@ bool FakeSysfs::Owns(std::string_view path) {
   return std::any_of(
       kPrefixes.begin(), kPrefixes.end(), [path](std::string_view prefix) {
         if (!absl::StartsWith(path, prefix)) return false;
-        if (prefix == "/sys/devices/pci") return true;  // "pci0000:00".
+        if (prefix == "/sys/devices/pci") return true;  // As in "pci0000:00".
         return path.size() == prefix.size() || path[prefix.size()] == '/';
       });
 }
@@ -207,7 +208,7 @@ void FakeSysfs::SetOpenError(std::string_view path, int error) {
   if (found.ok()) found.value->open_error = error;
 }
 
-// path_lookupat(): links on the way are followed, at most kMaxLinks of them.
+// Follows links on the way, at most kMaxLinks of them, like path_lookupat().
 SyscallResult<FakeSysfs::Node*> FakeSysfs::Resolve(std::string_view path,
                                                    bool follow_last) const {
   std::deque<std::string> rest = Components(path);
@@ -307,7 +308,7 @@ void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
   if (device.config != nullptr) {
     AddBinaryFile(absl::StrCat(base, "/config"), device.config);
   }
-  // Which function it belongs to is not known here.
+  // This class does not know the physical function.
   if (device.is_virtual_function) AddLink(absl::StrCat(base, "/physfn"), "..");
   AddLink(absl::StrCat(base, "/subsystem"), "../../../bus/pci");
   AddLink(absl::StrCat("/sys/bus/pci/devices/", device.bdf),

@@ -17,8 +17,8 @@
 
 namespace passthru::fake {
 
-// What a binary attribute reads and writes (struct bin_attribute). Called with
-// the fake kernel's mutex held, within [0, size()).
+// The contents of a binary attribute (struct bin_attribute). Called with the
+// fake kernel's mutex held, for bytes within [0, size()).
 class BinaryAttribute {
  public:
   virtual ~BinaryAttribute() = default;
@@ -29,28 +29,29 @@ class BinaryAttribute {
 
 // A PCI function as sysfs shows it.
 struct SysfsPciDevice {
-  std::string bdf;  // "0000:01:00.0".
+  std::string bdf;  // Such as "0000:01:00.0".
   uint16_t vendor = 0;
   uint16_t device = 0;
   uint16_t subsystem_vendor = 0;
   uint16_t subsystem_device = 0;
   uint32_t class_code = 0;              // 24 bits.
-  std::optional<uint32_t> iommu_group;  // None: no IOMMU.
-  std::string driver;                   // Empty: none bound.
-  std::string resource;                 // Text of the attribute.
-  std::string reset_method;             // The same: "flr bus\n".
+  std::optional<uint32_t> iommu_group;  // Empty if there is no IOMMU.
+  std::string driver;                   // Empty if none is bound.
+  std::string resource;                 // Contents of the attribute.
+  std::string reset_method;             // The same, such as "flr bus\n".
   bool is_virtual_function = false;
-  std::shared_ptr<BinaryAttribute> config;  // The attribute, if there is one.
+  std::shared_ptr<BinaryAttribute> config;  // Null if there is none.
 };
 
 // The part of the file system that belongs to the fake kernel: /dev/vfio,
-// /dev/kvm and the PCI and IOMMU parts of /sys, with links, directories and
-// text files. Paths outside of these are the real kernel's (Owns()).
+// /dev/kvm, /dev/iommu (which does not exist) and the PCI and IOMMU parts of
+// /sys, with their links, directories and text files. All other paths belong to
+// the real kernel (see Owns()).
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeSysfs {
  public:
-  // Opens a character device; `flags` are open(2)'s.
+  // Opens a character device. `flags` are those of open(2).
   using Opener =
       std::function<kernel::SyscallResult<std::shared_ptr<FakeFile>>(int)>;
 
@@ -59,32 +60,34 @@ class FakeSysfs {
   FakeSysfs& operator=(const FakeSysfs&) = delete;
   ~FakeSysfs();
 
-  // Whether this path is answered here, existing or not.
+  // Returns whether the path belongs to the fake kernel, even if it does not
+  // exist.
   static bool Owns(std::string_view path);
 
-  // Building. Missing parents are made; an existing node is replaced.
+  // Add nodes and their missing parents, and replace nodes that exist.
   void AddDirectory(std::string_view path);
   void AddFile(std::string_view path, std::string contents);
   void AddBinaryFile(std::string_view path,
                      std::shared_ptr<BinaryAttribute> attribute);
   void AddLink(std::string_view path, std::string target);
   void AddCharacterDevice(std::string_view path, Opener opener);
-  void Remove(std::string_view path);  // With everything below it.
+  void Remove(std::string_view path);  // Also removes everything below it.
 
-  // /sys/devices/pci<segment>:<bus>/<bdf> with its attributes, the links
+  // Adds /sys/devices/pci<segment>:<bus>/<bdf> with its attributes, the links
   // /sys/bus/pci/devices/<bdf>, .../iommu_group, .../driver, .../subsystem, and
-  // /sys/kernel/iommu_groups/<n>/devices/<bdf>. Does not make /dev/vfio/<n>.
+  // /sys/kernel/iommu_groups/<n>/devices/<bdf>. Does not add /dev/vfio/<n>.
   void AddPciDevice(const SysfsPciDevice& device);
-  // What unbinding and binding do to the links. Empty: unbound.
+  // Changes the links as unbinding and binding a driver would. An empty
+  // `driver` only unbinds.
   void SetDriver(std::string_view bdf, const std::string& driver);
   void RemovePciDevice(std::string_view bdf);
 
-  // From now on open(2) of that node answers `error`: EACCES for a device node
-  // that this user may not open. 0 takes it back.
+  // Makes every later open(2) of the node fail with `error`, such as EACCES for
+  // a device node that the user may not open. 0 ends that.
   void SetOpenError(std::string_view path, int error);
 
-  // The calls. Intermediate links are followed; readlink does not follow the
-  // last, the others do.
+  // Carry out the system calls. They follow links on the way. Readlink() does
+  // not follow a link at the end of the path, and the others do.
   kernel::SyscallResult<std::shared_ptr<FakeFile>> Open(std::string_view path,
                                                         int flags);
   kernel::SyscallResult<std::string> Readlink(std::string_view path) const;

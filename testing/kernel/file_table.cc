@@ -26,7 +26,7 @@ FileTable::~FileTable() {
 SyscallResult<int> FileTable::Install(std::shared_ptr<FakeFile> file,
                                       bool close_on_exec) {
   int ends[2];
-  // Nonblocking, so that a read(2) that goes past the seam does not hang.
+  // Nonblocking, so that a read(2) that bypasses the seam does not hang.
   if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return {.error = errno};
   if (!close_on_exec) ::fcntl(ends[0], F_SETFD, 0);
   struct stat status;
@@ -36,7 +36,8 @@ SyscallResult<int> FileTable::Install(std::shared_ptr<FakeFile> file,
     ::close(ends[1]);
     return {.error = error};
   }
-  // A control block of its own: its deleter is the file's fput().
+  // This pointer needs a control block of its own, whose deleter does what
+  // fput() does for the file.
   FakeFile* const raw = file.get();
   FileRef reference(raw, [file = std::move(file)](FakeFile* released) {
     released->OnRelease();
@@ -62,7 +63,7 @@ SyscallResult<int> FileTable::Close(int fd) {
   const auto found = entries_.find({status.st_dev, status.st_ino});
   if (found != entries_.end() && LastReaderGone(found->second.write_end)) {
     ::close(found->second.write_end);
-    // Out of the table first: releasing may come back here.
+    // Erases the entry first, because the release may call this table again.
     const FileRef last = std::move(found->second.file);
     entries_.erase(found);
   }
@@ -98,7 +99,7 @@ std::vector<FileTable::OpenFile> FileTable::OpenFiles() {
   return open;
 }
 
-// pipe(7): a write end whose readers are all gone polls as an error.
+// A write end polls as an error once all readers are closed (pipe(7)).
 bool FileTable::LastReaderGone(int write_end) {
   pollfd poll{.fd = write_end, .events = 0};
   return ::poll(&poll, 1, 0) == 1 && (poll.revents & POLLERR) != 0;

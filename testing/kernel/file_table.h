@@ -14,15 +14,16 @@
 
 namespace passthru::fake {
 
-// Which descriptors of this process are the fake kernel's, and which open file
-// each refers to.
+// The descriptors of this process that belong to the fake kernel, and the open
+// file of each.
 //
-// A descriptor handed out is a real one: the read end of a pipe that carries
-// nothing. Its number is the kernel's, it may be closed, duplicated, polled or
-// passed anywhere. A file is found by the identity of its pipe (st_dev,
-// st_ino), never by the number, so that dup(2), close(2) behind the fake's back
-// and the reuse of a number are all right. The table keeps the pipe's write
-// end, which reports an error once the last read end is closed.
+// The table hands out real descriptors, each the read end of a pipe that
+// carries no data. The real kernel chooses the number, and the program may
+// close, duplicate, poll or pass on the descriptor. The table finds a file by
+// the identity of its pipe (st_dev, st_ino) and not by the number. It therefore
+// copes with dup(2), with a close(2) that bypasses the fake, and with numbers
+// that are used again. It keeps the pipe's write end, which reports an error
+// once the last read end is closed.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FileTable {
@@ -32,32 +33,33 @@ class FileTable {
   FileTable& operator=(const FileTable&) = delete;
   ~FileTable();
 
-  // A new descriptor for `file`; EMFILE when there is none. The file stays
-  // open until the last descriptor, mapping and FileRef is gone.
-
+  // Returns a new descriptor for `file`, or the errno of pipe2(2), such as
+  // EMFILE. The file stays open until its last descriptor, mapping and FileRef
+  // are released.
   kernel::SyscallResult<int> Install(std::shared_ptr<FakeFile> file,
                                      bool close_on_exec = true);
 
-  // The open file, or null when the descriptor is not the fake's.
+  // Returns the open file, or null if the descriptor does not belong to the
+  // fake.
   FileRef Lookup(int fd) const;
 
-  // Whether the number is open at all.
+  // Returns whether any file is open at this number.
   static bool IsOpen(int fd);
 
-  // close(2) of a descriptor of the fake's.
+  // Closes a descriptor of the fake, like close(2).
   kernel::SyscallResult<int> Close(int fd);
 
-  // Releases files whose last descriptor was closed behind the fake's back.
+  // Releases files whose last descriptor was closed without a call of Close().
   void Sweep();
 
-  // Releases everything, whoever still has a descriptor.
+  // Releases every file, including those that still have descriptors.
   void Clear();
 
   struct OpenFile {
-    int fd = -1;  // As it was handed out.
+    int fd = -1;  // The first one handed out.
     std::string description;
   };
-  // What is open by descriptor now.
+  // Returns the files that have a descriptor now.
   std::vector<OpenFile> OpenFiles();
 
  private:

@@ -17,10 +17,11 @@
 
 namespace passthru::fake {
 
-// What all parts of one fake kernel share, and the mutex that serializes them.
-// FakeKernel owns it and takes the mutex around every call of a FakeFile; so
-// the parts run as if on a single-CPU kernel, interrupts included: a device
-// that signals, the irqfd that drains and the vCPU that receives are one step.
+// The state that all parts of one fake kernel share, and the mutex that
+// serializes them. FakeKernel owns it and takes the mutex around every call of
+// a FakeFile. The parts, interrupts included, therefore run as if on a
+// single-CPU kernel. When a device signals, the irqfd drains and the vCPU
+// receives in the same step.
 //
 // Methods of FakeFile, EventfdWaiter and DevicePlatform run with the mutex
 // held. Public methods that a test calls take it themselves.
@@ -31,7 +32,8 @@ struct KernelCore {
 
   const KernelVersion version;
 
-  // Leaf mutexes of their own: may be used with or without `mutex`.
+  // These have mutexes of their own, so that callers may use them with or
+  // without `mutex`.
   journal::Journal journal;
   journal::FaultInjector faults;
 
@@ -41,21 +43,24 @@ struct KernelCore {
   EventfdTable eventfds ABSL_GUARDED_BY(mutex);
   FakeSysfs paths ABSL_GUARDED_BY(mutex);
 
-  // Signalled when device models may have work to do: after every call into
-  // the fake and every guest access that a model saw.
+  // Signalled when device models may have work to do, which is after every call
+  // into the fake and every guest access that a model saw.
   absl::CondVar device_work;
 };
 
-// A part of the fake kernel: VFIO, KVM. All called with the mutex held.
+// A part of the fake kernel, such as VFIO or KVM. All methods are called with
+// the mutex held.
 class Subsystem {
  public:
   virtual ~Subsystem() = default;
 
-  // Does one bounded piece of asynchronous hardware work; false when idle.
+  // Does one bounded piece of asynchronous hardware work. Returns false if
+  // idle.
   virtual bool Step() { return false; }
 
-  // One line for each thing that user space created and did not destroy yet,
-  // descriptors and mappings apart: "vm 1: slot 3 [0xe0000000, +0x1000)".
+  // Appends one line for each object that user space created and has not yet
+  // destroyed, such as "vm 1: slot 3 [0xe0000000, +0x1000)". Descriptors and
+  // mappings are not among them.
   virtual void AppendResources(std::vector<std::string>& resources) const = 0;
 };
 

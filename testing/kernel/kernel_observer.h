@@ -8,18 +8,19 @@
 
 namespace passthru::fake {
 
-// Looks at the fake kernel after everything that may have changed it: each call
-// that the fake carried out or refused, each step of a device. Calls that go to
-// the real kernel without the fake's mutex (epoll_wait, reads of an eventfd)
-// change nothing of it and are not shown.
+// Watches the fake kernel. It is called after everything that may have changed
+// the kernel, which is each call that the fake carried out or refused and each
+// step of a device. Calls that go to the real kernel without the fake's mutex
+// (epoll_wait, reads of an eventfd) change nothing in the fake, so the observer
+// does not see them.
 //
 // Called with the fake kernel's mutex held.
 class KernelObserver {
  public:
   virtual ~KernelObserver() = default;
 
-  // `result` of a call that succeeded, as the journal shows it; `error` is
-  // errno, 0 on success.
+  // `result` is the result of a successful call as the journal shows it.
+  // `error` is an errno, or 0 on success.
   virtual void OnCall(const journal::Call& call, int64_t result, int error) = 0;
   virtual void OnHardwareStep() = 0;
 };

@@ -7,9 +7,10 @@
 
 namespace passthru::fake {
 
-// The kernels whose answers were measured and that a FakeKernel can stand for.
-// Ordered: `version >= KernelVersion::k6_12` asks for a rule that changed
-// there. 6.18 was measured for KVM only; for VFIO it answers as 6.12.
+// The kernels that a FakeKernel can stand for. Their answers were measured. The
+// values are ordered, so that code can test for a rule that changed in a
+// version with `version >= KernelVersion::k6_12`. 6.18 was measured only for
+// KVM. Its VFIO answers as that of 6.12.
 enum class KernelVersion { k6_1, k6_12, k6_18, k7_2 };
 
 inline constexpr KernelVersion kAllKernelVersions[] = {

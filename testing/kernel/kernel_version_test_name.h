@@ -11,13 +11,13 @@
 
 namespace passthru::fake {
 
-// "Linux6_12".
+// Returns a string like "Linux6_12".
 inline std::string TestName(KernelVersion version) {
   return absl::StrCat("Linux",
                       absl::StrReplaceAll(Name(version), {{".", "_"}}));
 }
 
-// For INSTANTIATE_TEST_SUITE_P over kernels.
+// Names the instances of an INSTANTIATE_TEST_SUITE_P over kernels.
 inline std::string KernelTestName(
     const ::testing::TestParamInfo<KernelVersion>& info) {
   return TestName(info.param);

@@ -8,12 +8,12 @@
 
 namespace passthru::fake {
 
-// What user space holds in the fake kernel at one moment, a line each:
-// descriptors, mappings, memory slots, irqfds, ioeventfds, MSI routes, VFIO
-// objects, DMA mappings.
+// The objects that user space holds in the fake kernel at one moment, as one
+// line each: descriptors, mappings, memory slots, irqfds, ioeventfds, MSI
+// routes, VFIO objects, DMA mappings.
 using ResourceSnapshot = std::vector<std::string>;
 
-// What is held now and was not held then.
+// The objects that user space holds now and did not hold before.
 struct LeakReport {
   std::vector<std::string> leaks;
 
@@ -23,8 +23,8 @@ struct LeakReport {
 
 std::ostream& operator<<(std::ostream& out, const LeakReport& report);
 
-// The lines of `now` that are not in `before`; a line that occurs more often
-// counts for each time.
+// Returns the lines of `now` that are not in `before`. A line that occurs more
+// often than before counts once for each extra time.
 LeakReport FindLeaks(ResourceSnapshot before, ResourceSnapshot now);
 
 }  // namespace passthru::fake

@@ -16,7 +16,7 @@ namespace passthru::fake {
 struct Mapping {
   uint64_t address = 0;
   uint64_t length = 0;  // In whole pages.
-  FileRef file;         // Null: anonymous memory or a file of the real kernel.
+  FileRef file;         // Null for anonymous memory and real files.
   uint64_t offset = 0;  // Of `address` in the file.
   int protection = 0;
   int flags = 0;
@@ -24,9 +24,9 @@ struct Mapping {
   uint64_t end() const { return address + length; }
 };
 
-// The host address ranges that code under test mapped, and the fake file that
-// each shows: the kernel's VMAs. Partial unmapping splits, MAP_FIXED over a
-// mapping replaces, as Linux does.
+// The host address ranges that the code under test mapped, and the fake file
+// behind each, like the VMAs of a kernel. As on Linux, partial unmapping splits
+// a mapping, and MAP_FIXED replaces what it covers.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class MappingTable {
@@ -35,21 +35,21 @@ class MappingTable {
   MappingTable(const MappingTable&) = delete;
   MappingTable& operator=(const MappingTable&) = delete;
 
-  // Replaces whatever the range overlaps.
+  // Adds a mapping, which replaces others where it overlaps them.
   void Add(Mapping mapping);
   void Remove(uint64_t address, uint64_t length);
 
   void Clear() { mappings_.clear(); }
 
-  // The mapping that holds this byte.
+  // Returns the mapping that holds this byte, or null.
   const Mapping* Find(uint64_t address) const;
 
-  // All mappings of this file, by address.
+  // Returns all mappings of this file by address.
   std::vector<Mapping> Of(const FakeFile* file) const;
   std::vector<Mapping> All() const;
 
  private:
-  std::map<uint64_t, Mapping> mappings_;  // By address; disjoint.
+  std::map<uint64_t, Mapping> mappings_;  // By address. They are disjoint.
 };
 
 }  // namespace passthru::fake

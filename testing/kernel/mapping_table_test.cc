@@ -65,12 +65,13 @@ TEST(MappingTableTest, ListsTheMappingsOfAFile) {
   EXPECT_EQ(file.use_count(), 1);
 }
 
-// Against one owner per page, for any order of mapping and unmapping.
+// Compares the table with an array that holds one owner per page, after mapping
+// and unmapping in random order.
 TEST(MappingTableTest, AgreesWithAPageArray) {
   constexpr uint64_t kPages = 64;
   std::mt19937_64 random(20240722);
   MappingTable table;
-  std::array<uint64_t, kPages> offset_of_page{};  // 0: unmapped.
+  std::array<uint64_t, kPages> offset_of_page{};  // 0 if unmapped.
   uint64_t next_offset = kPage;
   for (int round = 0; round < 5000; ++round) {
     const uint64_t first = random() % kPages;

@@ -10,8 +10,9 @@
 
 namespace passthru::fake {
 
-// A file with a position, which read(2) and write(2) begin at and move on:
-// vfs_read() and vfs_write() with f_pos. Subclasses say what is where.
+// A file with a position, where read(2) and write(2) begin and which they
+// advance, like vfs_read() and vfs_write() with f_pos. Subclasses implement
+// Pread() and Pwrite().
 class PositionedFile : public FakeFile {
  public:
   kernel::SyscallResult<size_t> Read(void* buffer, size_t count) final {
