@@ -36,8 +36,8 @@ using kernel::SyscallResult;
 
 namespace {
 
-// kvm_dev_ioctl_get_cpuid(): a vendor and long mode, which is what VMMs look
-// at before they hand the list on to KVM_SET_CPUID2.
+// Answers like kvm_dev_ioctl_get_cpuid(), with a vendor and long mode only.
+// VMMs check these before they pass the list on to KVM_SET_CPUID2.
 SyscallResult<int> GetSupportedCpuid(void* arg) {
   static constexpr kvm_cpuid_entry2 kEntries[] = {
       {.function = 0,
@@ -74,7 +74,7 @@ class FakeKvmSystemFile final : public FakeFile {
     return journal::DescribeKvmIoctl(request, arg);
   }
 
-  // kvm_dev_ioctl().
+  // Answers like kvm_dev_ioctl().
   SyscallResult<int> Ioctl(unsigned long request, void* arg) override {
     const auto integer = reinterpret_cast<uintptr_t>(arg);
     switch (request) {
@@ -82,7 +82,7 @@ class FakeKvmSystemFile final : public FakeFile {
         if (integer != 0) break;
         return {.value = KVM_API_VERSION};
       case KVM_CREATE_VM:
-        // The types of protected VMs are not built.
+        // The fake has no types of protected VMs.
         if (integer != 0) break;
         kvm_->core_->mutex.AssertHeld();
         return kvm_->CreateVm();

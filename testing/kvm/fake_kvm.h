@@ -29,68 +29,72 @@ namespace passthru::fake {
 
 class FakeKvmVm;
 
-// The fake's /dev/kvm, and what tests ask of its VMs. Answers by errno as the
-// KernelVersion of the core does (virt/kvm, arch/x86/kvm); what is not built
-// answers as a call that this kernel does not know.
+// The fake's /dev/kvm, and the state of its VMs for tests. It answers errno by
+// errno as virt/kvm and arch/x86/kvm do in the KernelVersion of the core. A
+// call that it does not implement fails as one that this kernel does not know.
 //
-// Thread-safe; the Subsystem half runs under the fake kernel's mutex.
+// Thread-safe. The methods of Subsystem run under the fake kernel's mutex.
 class FakeKvm final : public Subsystem {
  public:
   struct Options {
-    // How long a guest waits for an interrupt before it is told that none
-    // comes: a test that gets there has failed.
+    // How long a guest waits before WaitForInterrupt() returns without an
+    // interrupt. In most tests, reaching the limit is a failure.
     absl::Duration guest_wait_limit = absl::Seconds(60);
   };
   FakeKvm(KernelCore* core, Options options);
   // Stops all guests and waits for their programs to return.
   ~FakeKvm() override;
 
-  // Makes /dev/kvm.
+  // Adds /dev/kvm to the fake's paths.
   void Register() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
 
-  // What runs on the vCPU with this id, of every VM. Before its first KVM_RUN.
+  // Sets the program of the vCPUs with this id, in every VM. Call it before the
+  // vCPU's first KVM_RUN.
   void SetGuestProgram(unsigned vcpu, guest::GuestProgram program)
       ABSL_LOCKS_EXCLUDED(core_->mutex);
-  // What the program of the newest vCPU with this id returned, also when the
-  // VM is gone; nullopt while it runs.
+  // Returns the result of the program of the newest vCPU with this id, even
+  // after its VM was destroyed, or nullopt until the program returns.
   std::optional<absl::Status> GuestStatus(unsigned vcpu) const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
-  // For waits that begin from now on: short where a test expects that an
-  // interrupt may be lost.
+  // Sets the limit of the waits that begin from now on. Tests in which an
+  // interrupt may be lost use a short one.
   void SetGuestWaitLimit(absl::Duration limit)
       ABSL_LOCKS_EXCLUDED(core_->mutex);
-  // Tells all guests that their VM stops, and waits until their programs have
-  // returned. KVM_RUN answers KVM_EXIT_SHUTDOWN from then on.
+  // Tells all guests that their VM stops, and waits for their programs to
+  // return. KVM_RUN answers KVM_EXIT_SHUTDOWN from then on.
   void StopGuests() ABSL_LOCKS_EXCLUDED(core_->mutex);
 
-  // Of all VMs so far.
+  // Returns the sum over all VMs so far, including destroyed ones.
   FakeExitCounts ExitCounts() const ABSL_LOCKS_EXCLUDED(core_->mutex);
 
-  // Of the newest VM alive; empty when there is none.
+  // Return the tables of the newest VM alive, or nothing if there is none. The
+  // same VM answers all methods down to Acknowledge().
   std::vector<FakeKvmSlot> Slots() const ABSL_LOCKS_EXCLUDED(core_->mutex);
   std::vector<kvm_irq_routing_entry> Routes() const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
   std::vector<FakeKvmIrqfds::Assigned> Irqfds() const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
-  // Every MSI that was sent to its local APICs, in order, taken or not.
+  // Returns every MSI that was sent to the VM's local APICs, in order, whether
+  // or not a vCPU took it.
   std::vector<guest::GuestInterrupt> Messages() const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
-  // Interrupts of GSIs without a route.
+  // Returns how many irqfd interrupts arrived for a GSI without a route.
   size_t LostInterrupts() const ABSL_LOCKS_EXCLUDED(core_->mutex);
-  // The level of an IOAPIC pin, and the guest's EOI for it.
+  // Return the level of an IOAPIC pin, and acknowledge (EOI) as the guest.
   bool LineLevel(uint32_t pin) const ABSL_LOCKS_EXCLUDED(core_->mutex);
   void Acknowledge(uint32_t gsi) ABSL_LOCKS_EXCLUDED(core_->mutex);
 
-  // Waits for programs of vCPUs that are gone. Without the mutex.
+  // Waits for the programs of released vCPUs. Call it without the mutex.
   void JoinStoppedGuests() ABSL_LOCKS_EXCLUDED(core_->mutex);
 
-  // What a waiting or loading guest lets happen; set once, before any guest.
+  // Sets the step of device work that a guest's loads and waits cause. Call it
+  // once, before any guest runs.
   void set_step_hardware(std::function<bool()> step)
       ABSL_LOCKS_EXCLUDED(core_->mutex);
 
-  // The tables of every VM alive. Called with the mutex held.
+  // Visits the tables of every VM alive. Called with the mutex held.
   struct VmTables {
-    std::string name;  // "vm 1".
+    std::string name;  // Such as "vm 1".
     const FakeKvmSlots& slots;
     const FakeKvmRouting& routing;
     const FakeKvmIrqfds& irqfds;
@@ -103,7 +107,7 @@ class FakeKvm final : public Subsystem {
  private:
   friend class FakeKvmSystemFile;
 
-  // KVM_CREATE_VM: a new descriptor.
+  // Carries out KVM_CREATE_VM and returns the new descriptor.
   kernel::SyscallResult<int> CreateVm()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
   std::shared_ptr<FakeKvmVm> NewestVm() const
@@ -114,7 +118,7 @@ class FakeKvm final : public Subsystem {
   std::map<unsigned, guest::GuestProgram> programs_
       ABSL_GUARDED_BY(core_->mutex);
   std::vector<std::weak_ptr<FakeKvmVm>> vms_ ABSL_GUARDED_BY(core_->mutex);
-  // All there ever were: their counts and results outlive the VM.
+  // All vCPUs so far. Their counts and results outlive the VM.
   std::vector<std::shared_ptr<FakeVcpu>> vcpus_ ABSL_GUARDED_BY(core_->mutex);
   std::vector<std::thread> stopped_guests_ ABSL_GUARDED_BY(core_->mutex);
   std::function<bool()> step_hardware_ ABSL_GUARDED_BY(core_->mutex);

@@ -39,7 +39,7 @@ int KvmCapability(KernelVersion version, unsigned long capability) {
     case KVM_CAP_X2APIC_API:
       return KVM_X2APIC_API_USE_32BIT_IDS |
              KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;
-    // As 6.1 answers it, although KVM_CREATE_DEVICE works there.
+    // 6.1 answers 0 here, although KVM_CREATE_DEVICE works there.
     case KVM_CAP_DEVICE_CTRL:
     case KVM_CAP_USER_MEMORY2:
     case KVM_CAP_MEMORY_FAULT_INFO:

@@ -9,8 +9,8 @@
 
 namespace passthru::fake {
 
-// KVM_GET_VCPU_MMAP_SIZE on x86: struct kvm_run, the port I/O page and the
-// coalesced MMIO ring, a page each.
+// KVM_GET_VCPU_MMAP_SIZE on x86: one page each for struct kvm_run, the port I/O
+// data and the coalesced MMIO ring.
 inline constexpr size_t kVcpuMmapSize = 12288;
 
 inline constexpr uint32_t kKvmSlotCount = 32764;    // KVM_USER_MEM_SLOTS
@@ -18,8 +18,9 @@ inline constexpr uint32_t kKvmMaxIrqRoutes = 4096;  // KVM_MAX_IRQ_ROUTES
 inline constexpr uint32_t kKvmMaxVcpus = 1024;      // KVM_MAX_VCPUS
 inline constexpr uint32_t kKvmMaxVcpuIds = 4096;    // KVM_MAX_VCPU_IDS
 
-// KVM_CHECK_EXTENSION as measured on that kernel (Debian's builds; the 6.18 was
-// one without SMM). 0 for what is not built here.
+// Returns the answer of KVM_CHECK_EXTENSION as measured on that kernel
+// (Debian's builds, of which the one of 6.18 lacked SMM). Returns 0 for a
+// capability that the fake does not implement.
 int KvmCapability(KernelVersion version, unsigned long capability);
 
 }  // namespace passthru::fake

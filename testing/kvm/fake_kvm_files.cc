@@ -80,7 +80,7 @@ bool FakeKvmVcpuFile::RunsUnlocked(unsigned long request) const {
   return request == KVM_RUN;
 }
 
-// kvm_vcpu_ioctl() and kvm_arch_vcpu_ioctl().
+// Answers like kvm_vcpu_ioctl() and kvm_arch_vcpu_ioctl().
 SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
   if (vm_->IsForeignProcess()) return {.error = EIO};
   switch (request) {
@@ -102,8 +102,8 @@ SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
   }
 }
 
-// kvm_vcpu_ioctl_set_cpuid2(): what the guest sees is of no interest here, only
-// whether Linux would take it.
+// Checks whether kvm_vcpu_ioctl_set_cpuid2() would accept the list, and then
+// drops it, because guest programs do not use CPUID.
 int FakeKvmVcpuFile::SetCpuid(const void* arg) const {
   const auto header = journal::CopyFromUser<kvm_cpuid2>(arg);
   if (!header.has_value()) return EFAULT;

@@ -33,8 +33,8 @@ class FakeKvmVmFile final : public FakeFile {
   std::shared_ptr<FakeKvmVm> vm_;
 };
 
-// The descriptor of a vCPU (kvm_vcpu_fops): KVM_RUN, registers, and the mapping
-// of struct kvm_run.
+// The descriptor of a vCPU (kvm_vcpu_fops). It serves KVM_RUN, the registers
+// and the mapping of struct kvm_run.
 class FakeKvmVcpuFile final : public FakeFile {
  public:
   FakeKvmVcpuFile(KernelCore* core, std::shared_ptr<FakeKvmVm> vm,

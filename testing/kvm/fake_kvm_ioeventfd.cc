@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kMaxDevices = 1000;  // NR_IOBUS_DEVS
 
-// Virtio CCW's bus is not built: refused as an unknown flag.
+// The fake has no bus for Virtio CCW, and so refuses its flag as unknown.
 constexpr uint32_t kKnownFlags = KVM_IOEVENTFD_FLAG_DATAMATCH |
                                  KVM_IOEVENTFD_FLAG_PIO |
                                  KVM_IOEVENTFD_FLAG_DEASSIGN;
@@ -83,7 +83,7 @@ int FakeKvmIoeventfds::Deassign(const kvm_ioeventfd& request) {
   return 0;
 }
 
-// ioeventfd_check_collision().
+// Answers like ioeventfd_check_collision().
 bool FakeKvmIoeventfds::Collide(const Ioeventfd& a, const Ioeventfd& b) {
   return a.pio == b.pio && a.address == b.address &&
          (a.length == 0 || b.length == 0 ||
@@ -91,7 +91,7 @@ bool FakeKvmIoeventfds::Collide(const Ioeventfd& a, const Ioeventfd& b) {
            (a.wildcard || b.wildcard || a.data_match == b.data_match)));
 }
 
-// ioeventfd_in_range().
+// Matches like ioeventfd_in_range().
 bool FakeKvmIoeventfds::OnWrite(bool pio, uint64_t address, unsigned width,
                                 uint64_t value) {
   core_->mutex.AssertHeld();

@@ -14,20 +14,19 @@
 
 namespace passthru::fake {
 
-// The ioeventfds of one VM, as virt/kvm/eventfd.c does them: a guest store that
-// no slot takes and that matches one signals its eventfd and does not exit.
-//
-// Guarded by the fake kernel's mutex (Thread-compatible).
+// The ioeventfds of one VM, with the rules of virt/kvm/eventfd.c. A guest store
+// that matches one, and that no memory slot takes, signals its eventfd and does
+// not exit.
 class FakeKvmIoeventfds {
  public:
   explicit FakeKvmIoeventfds(KernelCore* core) : core_(core) {}
   FakeKvmIoeventfds(const FakeKvmIoeventfds&) = delete;
   FakeKvmIoeventfds& operator=(const FakeKvmIoeventfds&) = delete;
 
-  // KVM_IOEVENTFD: 0 or an errno.
+  // Carries out KVM_IOEVENTFD. Returns 0 or an errno.
   int Set(const kvm_ioeventfd& request);
 
-  // A guest's write; whether an ioeventfd took it.
+  // Offers a guest's write to the ioeventfds. Returns whether one took it.
   bool OnWrite(bool pio, uint64_t address, unsigned width, uint64_t value);
 
   size_t size() const { return ioeventfds_.size(); }
@@ -37,7 +36,7 @@ class FakeKvmIoeventfds {
     bool pio = false;
     std::shared_ptr<FakeEventfd> eventfd;
     uint64_t address = 0;
-    uint32_t length = 0;  // 0: any.
+    uint32_t length = 0;  // 0 matches any width.
     bool wildcard = true;
     uint64_t data_match = 0;
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What irqfds, routes and lines do, beyond what they answer.
+// Tests what irqfds, routes and lines do, beyond the answers of their ioctls.
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/eventfd.h>
@@ -44,7 +44,7 @@ class FakeKvmIrqTest : public FakeKernelTest {
       : event_(kernel().Eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC).value) {}
   ~FakeKvmIrqTest() override { kernel().Close(event_); }
 
-  // As VFIO's interrupt handler does it.
+  // Signals `fd` as VFIO's interrupt handler does.
   void Signal(int fd) {
     KernelCore& core = kernel().core();
     const absl::MutexLock lock(&core.mutex);
@@ -53,7 +53,7 @@ class FakeKvmIrqTest : public FakeKernelTest {
     core.eventfds.Signal(*eventfd.value);
   }
 
-  // 0: nothing there.
+  // Returns the count, or 0 if nothing is pending.
   uint64_t Read(int fd) {
     uint64_t count = 0;
     return kernel().Read(fd, &count, sizeof(count)).ok() ? count : 0;
@@ -209,7 +209,7 @@ TEST_F(FakeKvmIrqTest, ResampledLineStaysUpUntilTheGuestAcknowledges) {
   kernel().kvm().Acknowledge(kLine);
   EXPECT_FALSE(kernel().kvm().LineLevel(kLine));
   EXPECT_EQ(Read(resample), 1u);
-  // The last irqfd of the line takes its level with it.
+  // The shutdown of the line's last irqfd lowers the line.
   Signal(event_);
   EXPECT_EQ(vm.SetIrqfd(event_, kLine, KVM_IRQFD_FLAG_DEASSIGN), 0);
   EXPECT_FALSE(kernel().kvm().LineLevel(kLine));
@@ -260,9 +260,9 @@ TEST_F(FakeKvmIrqTest, SignalMsiNeedsNoRoute) {
   EXPECT_THAT(Messages(), ElementsAre(kSecond));
 }
 
-// A device that fires while the VMM assigns and deassigns: each signal is seen
-// by the guest, by user space, or (pending at an assignment) by both. The
-// device waits for that, since two signals may become one.
+// The device signals while the VMM assigns and deassigns. The guest or user
+// space must see each signal, or both if it is pending at an assignment. The
+// device waits for that, because two signals may become one.
 TEST_F(FakeKvmIrqTest, NothingIsLostBetweenIrqfdAndUserSpace) {
   KvmTestVm vm(&kernel());
   EXPECT_EQ(vm.SetRoutes(kGsi, {kFirst}), 0);
@@ -279,7 +279,7 @@ TEST_F(FakeKvmIrqTest, NothingIsLostBetweenIrqfdAndUserSpace) {
   });
   uint64_t seen_by_user_space = 0;
   size_t seen_before = 0;
-  // Far more rounds than any schedule needs: a lost signal ends the test.
+  // No schedule needs nearly as many rounds, so a lost signal ends the test.
   for (int round = 0; acknowledged < kSignals && round < 1'000'000; ++round) {
     EXPECT_EQ(vm.SetIrqfd(event_, kGsi), 0);
     seen_by_user_space += Read(event_);
@@ -290,7 +290,7 @@ TEST_F(FakeKvmIrqTest, NothingIsLostBetweenIrqfdAndUserSpace) {
       seen_before = seen;
       ++acknowledged;
     }
-    std::this_thread::yield();  // The mutex is not a fair one.
+    std::this_thread::yield();  // The mutex is not fair.
   }
   EXPECT_EQ(acknowledged, kSignals) << "a signal was lost";
   acknowledged = kSignals;

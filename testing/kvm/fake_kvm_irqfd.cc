@@ -20,7 +20,7 @@
 
 namespace passthru::fake {
 
-// struct kvm_kernel_irqfd.
+// One irqfd (struct kvm_kernel_irqfd).
 class FakeKvmIrqfds::Irqfd final : public EventfdWaiter {
  public:
   Irqfd(FakeKvmIrqfds* owner, std::shared_ptr<FakeEventfd> eventfd,
@@ -30,8 +30,8 @@ class FakeKvmIrqfds::Irqfd final : public EventfdWaiter {
         gsi_(gsi),
         resample_(std::move(resample)) {}
 
-  // irqfd_inject(): an edge is a pulse; a resampled line stays up until the
-  // guest acknowledges it.
+  // Injects like irqfd_inject(). An edge is a pulse. A resampled line stays up
+  // until the guest acknowledges it.
   void OnSignal() override {
     if (resample_ != nullptr) {
       owner_->sink_->SetIrq(IrqSource::kResampler, gsi_, true, "irqfd");
@@ -51,7 +51,7 @@ class FakeKvmIrqfds::Irqfd final : public EventfdWaiter {
   FakeKvmIrqfds* const owner_;
   const std::shared_ptr<FakeEventfd> eventfd_;
   const uint32_t gsi_;
-  const std::shared_ptr<FakeEventfd> resample_;  // Null: an edge.
+  const std::shared_ptr<FakeEventfd> resample_;  // Null if edge-triggered.
 };
 
 FakeKvmIrqfds::FakeKvmIrqfds(KernelCore* core, IrqSink* sink)
@@ -70,7 +70,7 @@ int FakeKvmIrqfds::Set(const kvm_irqfd& request, IrqchipMode mode) {
 int FakeKvmIrqfds::Assign(const kvm_irqfd& request, IrqchipMode mode) {
   core_->mutex.AssertHeld();
   const bool resamples = (request.flags & KVM_IRQFD_FLAG_RESAMPLE) != 0;
-  // kvm_arch_irqfd_allowed().
+  // These are the rules of kvm_arch_irqfd_allowed().
   if (mode == IrqchipMode::kNone) return EINVAL;
   if (resamples && mode != IrqchipMode::kKernel) return EINVAL;
 
@@ -86,7 +86,7 @@ int FakeKvmIrqfds::Assign(const kvm_irqfd& request, IrqchipMode mode) {
       irqfds_.begin(), irqfds_.end(), [&eventfd](const auto& irqfd) {
         return &irqfd->eventfd() == eventfd.value.get();
       });
-  // Newer kernels take the eventfd's wait queue for one VM alone.
+  // Newer kernels let only one VM use the eventfd's wait queue.
   const bool bound_elsewhere = core_->version >= KernelVersion::k6_18 &&
                                EventfdTable::HasWaiter(*eventfd.value);
   if (bound_here || bound_elsewhere) return EBUSY;
@@ -95,14 +95,13 @@ int FakeKvmIrqfds::Assign(const kvm_irqfd& request, IrqchipMode mode) {
                                             std::move(resample)));
   Irqfd* const irqfd = irqfds_.back().get();
   core_->eventfds.Attach(*eventfd.value, irqfd);
-  // "Check if there was an event already pending on the eventfd before we
-  // registered, and trigger it as if we didn't miss it": vfs_poll() does not
-  // take the count.
+  // kvm_irqfd_assign() also injects for a signal that came before it. It looks
+  // at the eventfd with vfs_poll(), which does not take the count.
   if (EventfdTable::Pending(*eventfd.value)) irqfd->OnSignal();
   return 0;
 }
 
-// Succeeds whether or not there was anything to deassign.
+// Succeeds even if there was no irqfd to deassign.
 int FakeKvmIrqfds::Deassign(const kvm_irqfd& request) {
   core_->mutex.AssertHeld();
   const auto eventfd = core_->eventfds.Lookup(static_cast<int>(request.fd));
@@ -135,7 +134,8 @@ void FakeKvmIrqfds::OnHangup(Irqfd* irqfd) {
   if (found != irqfds_.end()) Shutdown(found);
 }
 
-// irqfd_resampler_shutdown(): the last one on a GSI lowers the line.
+// The last irqfd on a resampled GSI lowers the line, as
+// irqfd_resampler_shutdown() does.
 void FakeKvmIrqfds::Shutdown(
     std::list<std::unique_ptr<Irqfd>>::iterator irqfd) {
   const uint32_t gsi = (*irqfd)->gsi();

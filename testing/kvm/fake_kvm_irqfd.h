@@ -17,11 +17,11 @@
 
 namespace passthru::fake {
 
-// Who drives an interrupt line: lines are the OR of all sources
+// The source that drives an interrupt line. A line is the OR of all sources
 // (KVM_*_IRQ_SOURCE_ID).
 enum class IrqSource { kUserSpace, kResampler };
 
-// kvm_set_irq(): where an irqfd's interrupt goes.
+// The destination of an irqfd's interrupt, like kvm_set_irq().
 class IrqSink {
  public:
   virtual ~IrqSink() = default;
@@ -29,14 +29,12 @@ class IrqSink {
                       std::string_view cause) = 0;
 };
 
-// The irqfds of one VM, as virt/kvm/eventfd.c does them.
+// The irqfds of one VM, with the rules of virt/kvm/eventfd.c.
 //
-// An assigned irqfd is the eventfd's priority waiter: a signal drains the
-// eventfd and injects in the signaller's context, through whatever route the
-// GSI has then; without one the interrupt is lost. Assigning injects when a
-// count is pending and leaves the count; deassigning discards it.
-//
-// Guarded by the fake kernel's mutex (Thread-compatible).
+// An assigned irqfd is the eventfd's priority waiter. A signal drains the
+// eventfd and injects, in the signaller's context, through the route that the
+// GSI has at that time. Without a route the interrupt is lost. Assigning
+// injects if a count is pending, and leaves the count. Deassigning discards it.
 class FakeKvmIrqfds {
  public:
   FakeKvmIrqfds(KernelCore* core, IrqSink* sink);
@@ -44,23 +42,25 @@ class FakeKvmIrqfds {
   FakeKvmIrqfds& operator=(const FakeKvmIrqfds&) = delete;
   ~FakeKvmIrqfds();
 
-  // KVM_IRQFD: 0 or an errno.
+  // Carries out KVM_IRQFD. Returns 0 or an errno.
   int Set(const kvm_irqfd& request, IrqchipMode mode);
 
-  // kvm_irqfd_release(), when the VM's descriptor is released.
+  // Ends all irqfds, like kvm_irqfd_release(), when the VM's descriptor is
+  // released.
   void ReleaseAll();
 
-  // The guest acknowledged a level interrupt (kvm_notify_acked_gsi()): the
-  // resampler lowers the line and signals the resample eventfds.
+  // Handles the guest's acknowledgement of a level interrupt, like
+  // kvm_notify_acked_gsi(). The resampler lowers the line and signals the
+  // resample eventfds.
   void Acknowledge(uint32_t gsi);
 
   struct Assigned {
     uint32_t gsi = 0;
-    std::string eventfd;  // FakeEventfd::identity().
+    std::string eventfd;  // See FakeEventfd::identity().
     bool resample = false;
   };
   std::vector<Assigned> All() const;
-  // The GSIs alone.
+  // Visits the GSI of each irqfd, without making the strings of All().
   void ForEachGsi(absl::FunctionRef<void(uint32_t gsi)> visit) const;
 
  private:
@@ -68,7 +68,7 @@ class FakeKvmIrqfds {
 
   int Assign(const kvm_irqfd& request, IrqchipMode mode);
   int Deassign(const kvm_irqfd& request);
-  // Takes it out of service and destroys it.
+  // Removes and destroys an irqfd whose waiter is detached.
   void Shutdown(std::list<std::unique_ptr<Irqfd>>::iterator irqfd);
   void OnHangup(Irqfd* irqfd);
 

@@ -27,8 +27,8 @@ kvm_irq_routing_entry IrqchipEntry(uint32_t gsi, uint32_t irqchip,
   return entry;
 }
 
-// kvm_set_routing_entry(). Hyper-V and Xen routes are not built: refused as an
-// unknown type.
+// Checks an entry like kvm_set_routing_entry(). The fake has no Hyper-V and Xen
+// routes, and so refuses their types as unknown.
 bool EntryIsValid(IrqchipMode mode, bool x2apic,
                   const kvm_irq_routing_entry& entry) {
   if (entry.gsi >= kKvmMaxIrqRoutes) return false;
@@ -53,7 +53,7 @@ bool EntryIsValid(IrqchipMode mode, bool x2apic,
   }
 }
 
-// setup_routing_entry(): what may share a GSI.
+// Returns whether two routes may share a GSI, like setup_routing_entry().
 bool MayShareGsi(const kvm_irq_routing_entry& a,
                  const kvm_irq_routing_entry& b) {
   return a.type == KVM_IRQ_ROUTING_IRQCHIP &&

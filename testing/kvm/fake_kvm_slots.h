@@ -14,7 +14,7 @@ namespace passthru::fake {
 
 // One memory slot (struct kvm_memory_slot).
 struct FakeKvmSlot {
-  uint32_t slot = 0;  // With the address space in bits 31:16, as in the UAPI.
+  uint32_t slot = 0;  // Bits 31:16 are the address space, as in the UAPI.
   uint32_t flags = 0;
   uint64_t guest_address = 0;
   uint64_t size = 0;
@@ -32,10 +32,11 @@ class FakeKvmSlots {
  public:
   explicit FakeKvmSlots(KernelVersion version);
 
-  // KVM_SET_USER_MEMORY_REGION: 0 or an errno.
+  // Carries out KVM_SET_USER_MEMORY_REGION. Returns 0 or an errno.
   int Set(const kvm_userspace_memory_region& region);
 
-  // The slot of the (non-SMM) address space 0 that backs this byte, or null.
+  // Returns the slot of address space 0, which is not SMM's, that backs this
+  // byte, or null.
   const FakeKvmSlot* Find(uint64_t guest_address) const;
 
   std::vector<FakeKvmSlot> All() const;
@@ -45,10 +46,11 @@ class FakeKvmSlots {
   void Insert(const FakeKvmSlot& slot);
   void Erase(const FakeKvmSlot& slot);
 
-  // KVM_CAP_MULTI_ADDRESS_SPACE: SMM's is the second.
+  // The count of KVM_CAP_MULTI_ADDRESS_SPACE. The second one is SMM's.
   const uint32_t address_spaces_;
-  std::map<uint32_t, FakeKvmSlot> slots_;  // By slot.
-  // By address space and guest address: slots of one space never overlap.
+  std::map<uint32_t, FakeKvmSlot> slots_;  // The key is `slot`.
+  // Slot numbers by address space and guest address. The slots of one space
+  // never overlap.
   std::map<uint64_t, uint32_t> by_address_[2];
 };
 

@@ -76,14 +76,15 @@ TEST_F(FakeKvmSlotsTest, AddressBeyond52BitsIsEinval) {
   EXPECT_EQ(slots_.Set(Region(0, (uint64_t{1} << 52) - kPage, kPage)), 0);
 }
 
-// Against one owner per page, for any order of creation, move and deletion.
+// Compares the slots with an array that holds one owner per page, after
+// creations, moves and deletions in random order.
 TEST_F(FakeKvmSlotsTest, AgreesWithAPageArray) {
   constexpr uint64_t kPages = 48;
   constexpr uint32_t kSlots = 8;
   std::mt19937_64 random(6012);
   std::array<int, kPages> owner;
   owner.fill(-1);
-  std::array<uint64_t, kSlots> sizes{};  // In pages; 0: absent.
+  std::array<uint64_t, kSlots> sizes{};  // In pages. 0 if absent.
   const auto release = [&owner](uint32_t slot) {
     for (int& page : owner) {
       if (page == static_cast<int>(slot)) page = -1;

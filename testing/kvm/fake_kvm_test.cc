@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the contract with the real kernel cannot ask: calls that need a VFIO
-// file, several kernels, or a look inside.
+// Tests what the contract with the real kernel cannot cover: calls that need a
+// VFIO file, several kernels, or the fake's internal state.
 #include "passthru/testing/kvm/fake_kvm.h"
 
 #include <fcntl.h>
@@ -32,14 +32,14 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr uint64_t kPage = 4096;
-// Not mapped: the first 64 KiB never are.
+// Never mapped, as part of the first 64 KiB.
 constexpr uint64_t kBadAddress = kPage;
 
 using CpuidTable = kernel::FlexArray<kvm_cpuid2, kvm_cpuid_entry2>;
 
 class FakeKvmTest : public FakeKernelTest {};
 
-// A VFIO group as KVM sees one.
+// A VFIO group as KVM sees it.
 class GroupFile final : public FakeFile {
  public:
   explicit GroupFile(int* releases) : releases_(releases) {}
@@ -125,7 +125,7 @@ TEST_F(FakeKvmVfioDeviceTest, DeviceKeepsTheVmAlive) {
   EXPECT_THAT(kernel().kvm().Slots(), IsEmpty());
 }
 
-// One bad pointer for each call that takes one.
+// Passes a bad pointer to each call that takes one.
 TEST_F(FakeKvmTest, UnreadableArgumentIsEfault) {
   KvmTestVm vm(&kernel());
   for (const unsigned long request :
@@ -146,7 +146,7 @@ TEST_F(FakeKvmTest, UnreadableArgumentIsEfault) {
 
 TEST_F(FakeKvmTest, RoutesThatCannotBeReadAreEfault) {
   KvmTestVm vm(&kernel());
-  // The header ends where the readable memory does.
+  // The readable memory ends after the header.
   uint8_t* const hole = vm.ram() + KvmTestVm::kRamSize - kPage;
   ASSERT_EQ(::mprotect(hole, kPage, PROT_NONE), 0);
   auto* const header =

@@ -32,7 +32,7 @@ journal::Call FakeKvmVfioDevice::DescribeIoctl(unsigned long request,
   return journal::DescribeKvmIoctl(request, arg);
 }
 
-// kvm_device_ioctl().
+// Answers like kvm_device_ioctl().
 SyscallResult<int> FakeKvmVfioDevice::Ioctl(unsigned long request, void* arg) {
   switch (request) {
     case KVM_SET_DEVICE_ATTR: {

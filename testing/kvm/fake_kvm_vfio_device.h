@@ -17,11 +17,11 @@ namespace passthru::fake {
 
 class FakeKvmVm;
 
-// KVM's VFIO pseudo device (virt/kvm/vfio.c): the VFIO files that a VM knows
-// of, each held open while it is in the list.
+// KVM's VFIO pseudo device (virt/kvm/vfio.c), a list of the VFIO files that the
+// VM knows. It keeps each file in the list open.
 class FakeKvmVfioDevice final : public FakeFile {
  public:
-  // Keeps the VM alive, as the kernel's device does.
+  // The device keeps the VM alive, as in the kernel.
   FakeKvmVfioDevice(KernelCore* core, std::shared_ptr<FakeKvmVm> vm);
   ~FakeKvmVfioDevice() override;
 

@@ -46,7 +46,7 @@ FakeKvmVm::FakeKvmVm(Options options)
 
 FakeKvmVm::~FakeKvmVm() = default;
 
-// kvm_vm_ioctl() and kvm_arch_vm_ioctl().
+// Answers like kvm_vm_ioctl() and kvm_arch_vm_ioctl().
 SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
   if (IsForeignProcess()) return {.error = EIO};
   const auto integer = reinterpret_cast<uintptr_t>(arg);
@@ -61,7 +61,7 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
       if (KvmCapability(core_->version, KVM_CAP_USER_MEMORY2) == 0) break;
       return {.error = SetMemoryRegion2(arg)};
     case KVM_SET_TSS_ADDR:
-      // KVM's type for the address has 32 bits (kvm_vm_ioctl_set_tss_addr()).
+      // kvm_vm_ioctl_set_tss_addr() wants three pages below 4 GiB.
       return {.error =
                   integer > uint32_t{0} - 3 * uint32_t{kPageSize} ? EINVAL : 0};
     case KVM_SET_IDENTITY_MAP_ADDR:
@@ -106,7 +106,7 @@ int FakeKvmVm::SetMemoryRegion(const void* arg) {
   return region.has_value() ? slots_.Set(*region) : EFAULT;
 }
 
-// guest_memfd is not built: its flag is refused as an unknown one.
+// The fake has no guest_memfd, and so refuses its flag as unknown.
 int FakeKvmVm::SetMemoryRegion2(const void* arg) {
   const auto region = journal::CopyFromUser<kvm_userspace_memory_region2>(arg);
   if (!region.has_value()) return EFAULT;
@@ -133,7 +133,7 @@ int FakeKvmVm::CreateIrqchip() {
 int FakeKvmVm::CreatePit(const void* arg) {
   if (!journal::CopyFromUser<kvm_pit_config>(arg).has_value()) return EFAULT;
   if (has_pit_) return EEXIST;
-  // 6.1 does not ask; the PIT is useless there without an irqchip.
+  // 6.1 does not check this. Its PIT is useless without an irqchip.
   if (mode_ != IrqchipMode::kKernel && core_->version >= KernelVersion::k6_12) {
     return ENOENT;
   }
@@ -141,7 +141,7 @@ int FakeKvmVm::CreatePit(const void* arg) {
   return 0;
 }
 
-// kvm_vm_ioctl_enable_cap().
+// Answers like kvm_vm_ioctl_enable_cap().
 int FakeKvmVm::EnableCapability(const void* arg) {
   const auto capability = journal::CopyFromUser<kvm_enable_cap>(arg);
   if (!capability.has_value()) return EFAULT;
@@ -164,7 +164,7 @@ int FakeKvmVm::EnableCapability(const void* arg) {
 }
 
 int FakeKvmVm::EnableSplitIrqchip(const kvm_enable_cap& capability) {
-  // MAX_NR_RESERVED_IOAPIC_PINS.
+  // MAX_NR_RESERVED_IOAPIC_PINS has the same value.
   if (capability.args[0] > kKvmMaxIrqRoutes) return EINVAL;
   if (mode_ != IrqchipMode::kNone) return EEXIST;
   if (!vcpus_.empty()) return EINVAL;
@@ -234,14 +234,14 @@ SyscallResult<int> FakeKvmVm::CreateVcpu(unsigned long id) {
   return fd;
 }
 
-// kvm_ioctl_create_device().
+// Answers like kvm_ioctl_create_device().
 SyscallResult<int> FakeKvmVm::CreateDevice(void* arg) {
   core_->mutex.AssertHeld();
   auto request = journal::CopyFromUser<kvm_create_device>(arg);
   if (!request.has_value()) return {.error = EFAULT};
   if (request->type != KVM_DEV_TYPE_VFIO) return {.error = ENODEV};
   if ((request->flags & KVM_CREATE_DEVICE_TEST) != 0) return {};
-  // "Only one VFIO "device" per VM".
+  // kvm_vfio_create() allows one VFIO device for each VM.
   if (has_vfio_device_) return {.error = EBUSY};
   const auto fd = core_->files.Install(
       std::make_shared<FakeKvmVfioDevice>(core_, shared_from_this()));
@@ -249,7 +249,8 @@ SyscallResult<int> FakeKvmVm::CreateDevice(void* arg) {
   has_vfio_device_ = true;
   request->fd = static_cast<uint32_t>(fd.value);
   if (!journal::CopyToUser(arg, *request)) {
-    // As kvm_vm_ioctl(): the descriptor stays, unknown to its owner.
+    // As in kvm_vm_ioctl(), the descriptor stays open, but the caller does not
+    // learn its number.
     return {.error = EFAULT};
   }
   return {};

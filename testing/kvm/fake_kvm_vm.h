@@ -30,15 +30,15 @@
 
 namespace passthru::fake {
 
-// One virtual machine of the fake KVM (struct kvm): its memory slots, interrupt
-// controllers, routes, irqfds, ioeventfds and vCPUs. Kept alive by the open
-// files of the VM, its vCPUs and its devices.
+// One virtual machine of the fake KVM (struct kvm), with its memory slots,
+// interrupt controllers, routes, irqfds, ioeventfds and vCPUs. The open files
+// of the VM, its vCPUs and its devices keep it alive.
 //
-// Interrupts: a message goes to the vCPUs that its address names, as
-// kvm_irq_delivery_to_apic() finds them, and is in the journal as an event
-// "msi"; an irqfd or an interrupt line whose GSI has no route is an event
-// "interrupt-lost". The 24 lines of the PIC and IOAPIC have a level, but no
-// redirection table: they reach no vCPU, as after reset, when all are masked.
+// A message reaches the vCPUs that its address selects, as
+// kvm_irq_delivery_to_apic() finds them, and the journal records it as an event
+// "msi". The interrupt of an irqfd whose GSI has no route is an event
+// "interrupt-lost". The 24 pins of the IOAPIC have a level but no redirection
+// table. Like pins that are masked after a reset, they reach no vCPU.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeKvmVm final : public VcpuPlatform,
@@ -47,32 +47,34 @@ class FakeKvmVm final : public VcpuPlatform,
  public:
   struct Options {
     KernelCore* core = nullptr;
-    size_t number = 1;  // For messages: VMs are counted.
+    size_t number = 1;  // Tells VMs apart in messages.
     std::function<guest::GuestProgram(unsigned vcpu)> program;
     std::function<bool()> step_hardware;
     std::function<void(std::shared_ptr<FakeVcpu>)> on_vcpu_created;
-    // Takes the thread of a guest that was stopped, to be joined.
+    // Takes over the thread of a stopped guest, which must be joined.
     std::function<void(std::thread)> reap;
     std::function<absl::Duration()> guest_wait_limit;
   };
   explicit FakeKvmVm(Options options);
   ~FakeKvmVm() override;
 
-  // ioctl(2) of the VM's descriptor.
+  // Carries out an ioctl(2) of the VM's descriptor.
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
 
-  // The last descriptor of the VM, of a vCPU, of the VFIO device is gone.
+  // Called after the last descriptor of the VM, of a vCPU or of the VFIO device
+  // was released.
   void OnVmReleased();
   void OnVcpuReleased(unsigned id);
   void OnVfioDeviceReleased() { has_vfio_device_ = false; }
 
-  // VM ioctls from another process are refused (kvm->mm != current->mm).
+  // Returns whether the caller is in another process than the VM's owner. Linux
+  // refuses VM ioctls there.
   bool IsForeignProcess() const;
 
   // Ends all guest programs.
   void StopGuests();
 
-  // A level interrupt was acknowledged by the guest (EOI).
+  // Handles the guest's acknowledgement (EOI) of a level interrupt.
   void Acknowledge(uint32_t gsi) { irqfds_.Acknowledge(gsi); }
   bool LineLevel(uint32_t pin) const;
 
@@ -120,13 +122,13 @@ class FakeKvmVm final : public VcpuPlatform,
   int SetGsiRouting(const void* arg);
   int SetIdentityMapAddress(const void* arg);
 
-  // -1: nothing is routed there (kvm_set_irq()).
+  // Returns -1 if `gsi` has no route, like kvm_set_irq().
   int SetRoutedIrq(IrqSource source, uint32_t gsi, bool level,
                    std::string_view cause);
-  // How many CPUs took it.
+  // Returns how many vCPUs took the message.
   int DeliverMsi(const guest::GuestInterrupt& message, std::string_view cause,
                  int64_t gsi);
-  // Whether the level changed.
+  // Returns whether the level changed.
   bool SetLine(IrqSource source, uint32_t pin, bool level);
 
   const Options options_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How interrupts travel through a FakeKvmVm.
+// The interrupts of FakeKvmVm.
 #include <linux/kvm.h>
 
 #include <cerrno>
@@ -23,7 +23,7 @@ namespace {
 
 using kernel::SyscallResult;
 
-// Intel SDM vol. 3, 11.11.1: the message address.
+// The fields of a message address (Intel SDM vol. 3, 11.11.1).
 struct MessageTarget {
   uint32_t destination = 0;
   bool logical = false;
@@ -32,12 +32,12 @@ struct MessageTarget {
 
 MessageTarget DecodeTarget(const guest::GuestInterrupt& message,
                            bool x2apic_ids) {
-  constexpr uint32_t kLowestPriority = 1;  // Delivery mode, data[10:8].
+  constexpr uint32_t kLowestPriority = 1;  // Delivery mode, in data[10:8].
   MessageTarget target{
       .destination = static_cast<uint32_t>(message.address >> 12 & 0xff),
       .logical = (message.address & 0x4) != 0,
       .lowest_priority = (message.data >> 8 & 0x7) == kLowestPriority};
-  // x2apic_msg_addr: the upper 24 bits of a 32-bit APIC ID.
+  // As in x2apic_msg_addr, these are the upper 24 bits of a 32-bit APIC ID.
   if (x2apic_ids) {
     target.destination |=
         static_cast<uint32_t>(message.address >> 32) & 0xffffff00;
@@ -45,7 +45,8 @@ MessageTarget DecodeTarget(const guest::GuestInterrupt& message,
   return target;
 }
 
-// Flat logical IDs, as Linux programs them for up to 8 CPUs.
+// Returns whether the target includes the vCPU. Logical IDs are flat, as Linux
+// programs them for up to 8 CPUs.
 bool Matches(const MessageTarget& target, unsigned vcpu) {
   if (target.logical) {
     return vcpu < 8 && (target.destination >> vcpu & 1) != 0;
@@ -93,7 +94,7 @@ int FakeKvmVm::DeliverMsi(const guest::GuestInterrupt& message,
   const MessageTarget target = DecodeTarget(message, x2apic_ids_);
   int delivered = 0;
   for (const auto& [id, vcpu] : vcpus_) {
-    // A local APIC that no software has enabled takes nothing.
+    // A local APIC that software has not enabled takes no message.
     if (!Matches(target, id) || !vcpu->HasSoftware()) continue;
     vcpu->Inject(message);
     ++delivered;
@@ -123,7 +124,7 @@ bool FakeKvmVm::LineLevel(uint32_t pin) const {
   return found != lines_.end() && found->second != 0;
 }
 
-// kvm_send_userspace_msi().
+// Answers like kvm_send_userspace_msi().
 SyscallResult<int> FakeKvmVm::SignalMsi(const void* arg) {
   const auto msi = journal::CopyFromUser<kvm_msi>(arg);
   if (!msi.has_value()) return {.error = EFAULT};
@@ -136,13 +137,13 @@ SyscallResult<int> FakeKvmVm::SignalMsi(const void* arg) {
       DeliverMsi({.address = uint64_t{msi->address_hi} << 32 | msi->address_lo,
                   .data = msi->data},
                  "KVM_SIGNAL_MSI", /*gsi=*/-1);
-  // Without any local APIC, kvm_irq_delivery_to_apic() returns -1, which the
-  // ioctl passes on.
+  // Without a local APIC, kvm_irq_delivery_to_apic() returns -1, and the ioctl
+  // returns that.
   if (vcpus_.empty()) return {.error = EPERM};
   return {.value = delivered};
 }
 
-// kvm_vm_ioctl_irq_line().
+// Answers like kvm_vm_ioctl_irq_line().
 SyscallResult<int> FakeKvmVm::IrqLine(void* arg, bool report_status) {
   auto line = journal::CopyFromUser<kvm_irq_level>(arg);
   if (!line.has_value()) return {.error = EFAULT};

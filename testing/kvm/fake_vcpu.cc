@@ -31,9 +31,10 @@ namespace {
 
 using kernel::SyscallResult;
 
-// Delivers no signal to this thread while it lives, but those that the thread
-// itself causes. ppoll() lets them in again: a signal that came after the last
-// look at immediate_exit interrupts it, as one interrupts a guest entry.
+// Blocks all signals for this thread while the object lives, except those that
+// the thread itself causes. ppoll() unblocks them. A signal that came after the
+// check of immediate_exit then interrupts ppoll(), as it would interrupt a
+// guest entry.
 class SignalsHeldOff {
  public:
   SignalsHeldOff() {
@@ -55,7 +56,7 @@ class SignalsHeldOff {
   sigset_t before_;
 };
 
-// User space writes it from a signal handler, at any time.
+// Reads the flag, which user space may write from a signal handler at any time.
 bool ImmediateExit(const kvm_run& run) {
   return *static_cast<const volatile __u8*>(&run.immediate_exit) != 0;
 }
@@ -103,7 +104,7 @@ FakeVcpu::FakeVcpu(Options options, int run_fd, int exit_fd, kvm_run* run)
       run_fd_(run_fd),
       exit_fd_(exit_fd),
       run_(run) {
-  // Intel SDM vol. 3, table 9-1: the state after reset.
+  // The state after reset (Intel SDM vol. 3, table 9-1).
   regs_.rip = 0xfff0;
   regs_.rflags = 0x2;
   sregs_.cr0 = 0x60000010;
@@ -152,7 +153,7 @@ std::thread FakeVcpu::Stop() {
   return std::move(guest_);
 }
 
-// kvm_arch_vcpu_ioctl_run().
+// Answers like kvm_arch_vcpu_ioctl_run().
 SyscallResult<int> FakeVcpu::Run() {
   const absl::MutexLock one_at_a_time(&run_mutex_);
   const SignalsHeldOff signals;
@@ -163,8 +164,8 @@ SyscallResult<int> FakeVcpu::Run() {
 std::optional<SyscallResult<int>> FakeVcpu::Enter() {
   const absl::MutexLock lock(&core_->mutex);
   has_run_ = true;
-  // "complete_userspace_io" comes before the look at immediate_exit, so that a
-  // VMM can have an access completed without the guest going on.
+  // Like complete_userspace_io, this comes before the check of immediate_exit.
+  // A VMM can thus have an access completed without running the guest.
   CompleteExit();
   if (ImmediateExit(*run_)) {
     ++counts_.interrupted;
@@ -172,8 +173,8 @@ std::optional<SyscallResult<int>> FakeVcpu::Enter() {
   }
   if (!guest_.joinable() && !finished_) StartGuest();
   // A CPU without software would execute garbage and end in a triple fault. An
-  // application processor waits for INIT instead, in the kernel if the local
-  // APICs are there.
+  // application processor waits for INIT instead, inside the kernel if the
+  // local APICs are there.
   const bool waits_for_init =
       options_.id != 0 && options_.platform->InterruptsInKernel();
   if (stopping_.load() || finished_ ||
@@ -223,7 +224,8 @@ void FakeVcpu::CompleteExit() {
 void FakeVcpu::StartGuest() {
   guest::GuestProgram program = options_.program();
   if (program == nullptr) return;
-  // Inherits the signal mask of KVM_RUN: signals are for the VMM's threads.
+  // The thread inherits the blocked signals of KVM_RUN, because signals are
+  // meant for the VMM's threads.
   guest_ =
       std::thread([self = shared_from_this(), program = std::move(program)] {
         self->RunGuest(program);

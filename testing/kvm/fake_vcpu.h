@@ -25,7 +25,8 @@
 
 namespace passthru::fake {
 
-// How often vCPUs left guest mode, by reason, and what they did without.
+// How often vCPUs left guest mode, by reason, and how many accesses needed no
+// exit.
 struct FakeExitCounts {
   uint64_t mmio_reads = 0;
   uint64_t mmio_writes = 0;
@@ -33,11 +34,11 @@ struct FakeExitCounts {
   uint64_t io_writes = 0;
   uint64_t halts = 0;
   uint64_t shutdowns = 0;
-  uint64_t interrupted = 0;  // EINTR: a signal, or immediate_exit.
-  uint64_t faults = 0;       // EFAULT: a slot with nothing behind it.
+  uint64_t interrupted = 0;  // EINTR after a signal or immediate_exit.
+  uint64_t faults = 0;       // EFAULT because a slot has no memory.
 
-  // No exits: accesses that a slot took, and those of them that a mapped
-  // device register saw; stores that an ioeventfd took.
+  // Accesses without an exit: those that a slot took, the part of them that a
+  // mapped device register took, and stores that an ioeventfd took.
   uint64_t memory_accesses = 0;
   uint64_t register_accesses = 0;
   uint64_t ioeventfds = 0;
@@ -49,81 +50,85 @@ struct FakeExitCounts {
   FakeExitCounts& operator+=(const FakeExitCounts& other);
 };
 
-// What a vCPU asks of its VM, under the fake kernel's mutex.
+// The part of a VM that its vCPUs use. Called under the fake kernel's mutex.
 class VcpuPlatform {
  public:
   virtual ~VcpuPlatform() = default;
 
-  // Where a slot has this guest-physical byte, nullopt for a miss (MMIO).
+  // Returns where a slot has this guest-physical byte, or nullopt if no slot
+  // has it (MMIO).
   struct Backing {
     uint64_t host_address = 0;
     bool read_only = false;
   };
   virtual std::optional<Backing> Translate(uint64_t guest_address) = 0;
 
-  // Whether an ioeventfd took the store.
+  // Returns whether an ioeventfd took the store.
   virtual bool OnUnbackedWrite(bool pio, uint64_t address, unsigned width,
                                uint64_t value) = 0;
 
-  // Whether HLT waits inside KVM_RUN.
+  // Returns whether HLT waits inside KVM_RUN.
   virtual bool InterruptsInKernel() const = 0;
 
-  // How long WaitForInterrupt() waits before it says that none comes.
+  // Returns how long WaitForInterrupt() waits for an interrupt at most.
   virtual absl::Duration WaitLimit() const = 0;
 
-  // One step of hardware work, false when idle. Time passes for devices while
-  // the guest loads and waits.
+  // Does one step of hardware work, or returns false if the devices are idle.
+  // vCPUs call it so that devices make progress while the guest loads or waits.
   virtual bool StepHardware() = 0;
 };
 
-// One vCPU of the fake KVM: KVM_RUN on one side, a GuestProgram on the other.
+// One vCPU of the fake KVM. It connects KVM_RUN with a GuestProgram.
 //
-// The program runs on a thread of its own, but only while some thread is in
-// Run() (KVM_RUN): each access waits for that, and an exit hands control over
-// and waits for the next KVM_RUN, with which the kernel takes the result out of
+// The program has its own thread, but runs only while some thread is in Run()
+// (KVM_RUN). Each access waits for that. An exit hands control to the caller of
+// KVM_RUN and waits for the next KVM_RUN. That one takes the result out of
 // struct kvm_run, as Linux does.
 //
-// A store or load is looked up in the memory slots page by page. A hit is
-// carried out on the slot's host memory, or by the device model behind a mapped
-// BAR, without an exit; on memory that is gone it fails KVM_RUN with EFAULT and
-// is tried again at the next one. A miss, and a store to a read-only slot,
-// exits.
+// The vCPU looks loads and stores up in the memory slots page by page. If a
+// slot backs the page, the access goes to the slot's host memory, or to the
+// device model behind a mapped BAR, without an exit. If that memory was
+// unmapped, KVM_RUN fails with EFAULT, and the next KVM_RUN tries the access
+// again. An access without a slot, and a store to a read-only slot, exits.
 //
-// Run() may be called by any thread, one at a time. The GuestCpu half is the
-// guest thread's. The rest is called with the fake kernel's mutex held.
+// Any thread may call Run(), but only one runs at a time. The methods of
+// GuestCpu belong to the guest thread. The others are called with the fake
+// kernel's mutex held.
 class FakeVcpu final : public guest::GuestCpu,
                        public std::enable_shared_from_this<FakeVcpu> {
  public:
   struct Options {
     KernelCore* core = nullptr;
-    VcpuPlatform* platform = nullptr;  // Outlives Stop().
+    VcpuPlatform* platform = nullptr;  // Must outlive Stop().
     unsigned id = 0;
-    // Fetches the program at the first KVM_RUN that finds one.
+    // Returns the program. Called at each KVM_RUN until it returns one.
     std::function<guest::GuestProgram()> program;
   };
   static kernel::SyscallResult<std::shared_ptr<FakeVcpu>> Create(
       Options options);
   ~FakeVcpu() override;
 
-  // KVM_RUN. Takes the mutex itself and never holds it while the guest runs.
+  // Carries out KVM_RUN. It takes the mutex itself and never holds it while the
+  // guest runs.
   kernel::SyscallResult<int> Run();
 
-  // mmap(2) of the vCPU's descriptor.
+  // Carries out mmap(2) of the vCPU's descriptor.
   kernel::SyscallResult<void*> MapRun(void* address, size_t length,
                                       int protection, int flags,
                                       uint64_t offset);
 
-  // A message reached the local APIC.
+  // Gives a message to the local APIC.
   void Inject(const guest::GuestInterrupt& interrupt);
 
-  // Whether there is software that can take interrupts: a program.
+  // Returns whether the vCPU has a program, which can take interrupts.
   bool HasSoftware() const;
 
-  // Ends the guest: it runs on without a platform until it returns. The thread
-  // to be joined, without the mutex; not joinable when there was none.
+  // Ends the guest, whose program runs on without a platform until it returns.
+  // Returns the guest's thread, which the caller must join without the mutex.
+  // The thread is not joinable if there was none.
   std::thread Stop();
 
-  // What the program returned.
+  // Returns the program's result, or nullopt until the program returns.
   std::optional<absl::Status> guest_status() const;
   const FakeExitCounts& counts() const;
   unsigned id() const { return options_.id; }
@@ -142,34 +147,35 @@ class FakeVcpu final : public guest::GuestCpu,
 
  private:
   enum class State {
-    kOutside,  // Nobody is in KVM_RUN: the guest stands still.
-    kRunning,  // Somebody is, and the guest runs.
-    kExited,   // The guest left; KVM_RUN has not noticed yet.
+    kOutside,  // No thread is in KVM_RUN. The guest waits.
+    kRunning,  // A thread is in KVM_RUN. The guest runs.
+    kExited,   // The guest exited. KVM_RUN has yet to see it.
   };
   FakeVcpu(Options options, int run_fd, int exit_fd, kvm_run* run);
 
-  // KVM_RUN's half.
+  // The half of the thread that calls KVM_RUN.
   //
-  // The answer, if there is one without the guest running.
+  // Completes the last exit and lets the guest run. Returns the answer of
+  // KVM_RUN if the guest must not run.
   std::optional<kernel::SyscallResult<int>> Enter()
       ABSL_LOCKS_EXCLUDED(core_->mutex);
-  // `signals` is the mask of those not let through.
+  // `signals` is the mask of blocked signals.
   kernel::SyscallResult<int> WaitForExit(const sigset_t& signals)
       ABSL_LOCKS_EXCLUDED(core_->mutex);
   void CompleteExit() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
   void StartGuest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
 
-  // The guest's half.
+  // The half of the guest's thread.
   void RunGuest(const guest::GuestProgram& program);
   bool CallAfterStop();
   bool AwaitGuestMode() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
-  // Leaves guest mode with run_ filled in, or with an errno, and returns in
-  // guest mode again; false when the VM stops instead.
+  // Leave guest mode with run_ filled in or with an errno, and return in guest
+  // mode. Return false if the VM stops instead.
   bool Exit(uint32_t reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
   bool ExitWithError(int error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
   void LeaveGuestMode() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
 
-  // Within one page.
+  // Carry out an access within one page.
   bool LoadFragment(uint64_t address, absl::Span<uint8_t> data)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
   bool StoreFragment(uint64_t address, absl::Span<const uint8_t> data)
@@ -186,17 +192,17 @@ class FakeVcpu final : public guest::GuestCpu,
   const Options options_;
   KernelCore* const core_;
   const int run_fd_;   // The memory of struct kvm_run.
-  const int exit_fd_;  // An eventfd: readable when the guest left.
+  const int exit_fd_;  // An eventfd, readable after the guest exits.
   kvm_run* const run_;
 
   absl::Mutex run_mutex_ ABSL_ACQUIRED_BEFORE(core_->mutex);
   std::atomic<bool> stopping_ = false;
-  uint64_t calls_after_stop_ = 0;  // The guest thread's.
+  uint64_t calls_after_stop_ = 0;  // For the guest thread only.
 
-  absl::CondVar changed_;  // State, stopping, or an interrupt came.
+  absl::CondVar changed_;  // New state, stop or interrupt.
   State state_ ABSL_GUARDED_BY(core_->mutex) = State::kOutside;
   int exit_error_ ABSL_GUARDED_BY(core_->mutex) = 0;
-  // The exit whose result the next KVM_RUN takes: bytes in run_.
+  // The bytes in run_ that the next KVM_RUN takes as the result of the exit.
   absl::Span<const uint8_t> pending_result_ ABSL_GUARDED_BY(core_->mutex);
   uint8_t result_[8] ABSL_GUARDED_BY(core_->mutex) = {};
   std::deque<guest::GuestInterrupt> interrupts_ ABSL_GUARDED_BY(core_->mutex);
@@ -205,7 +211,7 @@ class FakeVcpu final : public guest::GuestCpu,
   FakeExitCounts counts_ ABSL_GUARDED_BY(core_->mutex);
   std::thread guest_ ABSL_GUARDED_BY(core_->mutex);
 
-  // The vCPU's ioctls are serialized by the fake kernel's mutex.
+  // The fake kernel's mutex serializes the vCPU's ioctls.
   kvm_regs regs_{};
   kvm_sregs sregs_{};
   bool has_run_ = false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guest's half of FakeVcpu: what its loads, stores and waits do.
+// The guest's half of FakeVcpu, which is its loads, stores and waits.
 #include <endian.h>
 #include <linux/kvm.h>
 
@@ -32,8 +32,8 @@ namespace {
 
 constexpr uint64_t kPageSize = 4096;
 
-// A program that goes on after the VM stopped is a bug of the test; this many
-// calls are a proof.
+// A program that makes this many calls after the VM stopped does not end, which
+// is a bug of the test.
 constexpr uint64_t kCallsAfterStop = 10'000'000;
 
 uint64_t AllOnes(unsigned width) {
@@ -45,7 +45,7 @@ bool IsWidth(unsigned width, unsigned largest) {
          (width == 1 || width == 2 || width == 4 || width == 8);
 }
 
-// The part of [address, address + size) in the first page.
+// Returns the size of the part of [address, address + size) in the first page.
 size_t InFirstPage(uint64_t address, size_t size) {
   return std::min<size_t>(size, kPageSize - address % kPageSize);
 }
@@ -132,8 +132,8 @@ std::optional<guest::GuestInterrupt> FakeVcpu::WaitForInterrupt() {
       continue;
     }
     if (options_.platform->StepHardware()) continue;
-    // Idle: an interrupt can still come from other threads (another vCPU, the
-    // VMM's event loop, a device thread).
+    // The devices are idle, but another vCPU, the VMM's event loop or a device
+    // thread can still cause an interrupt.
     if (changed_.WaitWithDeadline(&core_->mutex, deadline) &&
         interrupts_.empty()) {
       journal::Call event{.name = "no-interrupt",
@@ -234,8 +234,8 @@ bool FakeVcpu::StoreBacked(uint64_t host_address,
   return true;
 }
 
-// KVM_EXIT_MMIO: never crosses a page, so it is one fragment of at most 8
-// bytes.
+// Exits with KVM_EXIT_MMIO. The access never crosses a page, so it is one
+// fragment of at most 8 bytes.
 bool FakeVcpu::MmioExit(uint64_t address, absl::Span<uint8_t> data,
                         bool is_write) {
   run_->mmio.phys_addr = address;
@@ -254,7 +254,7 @@ bool FakeVcpu::MmioExit(uint64_t address, absl::Span<uint8_t> data,
   return true;
 }
 
-// KVM_EXIT_IO: the data is in the page after struct kvm_run.
+// Exits with KVM_EXIT_IO. The data is in the page after struct kvm_run.
 bool FakeVcpu::IoExit(uint16_t port, absl::Span<uint8_t> data, bool is_write) {
   uint8_t* const buffer = reinterpret_cast<uint8_t*>(run_) + kPageSize;
   run_->io.direction = is_write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;

@@ -181,8 +181,9 @@ TEST_F(FakeVcpuTest, StoreToAReadOnlySlotExits) {
 
 TEST_F(FakeVcpuTest, SlotOverNothingFailsWithEfaultAndIsTriedAgain) {
   KvmTestVm vm(&kernel());
-  // Beyond the end of its file, as a BAR's mapping is when decode is off. Not
-  // unmapped: the address would be another thread's soon.
+  // This address is beyond the end of its file, like the mapping of a BAR when
+  // memory decode is off. It stays mapped, because another thread could soon
+  // get an unmapped address.
   const int empty = ::memfd_create("empty", MFD_CLOEXEC);
   void* const dead =
       kernel()
@@ -196,7 +197,7 @@ TEST_F(FakeVcpuTest, SlotOverNothingFailsWithEfaultAndIsTriedAgain) {
   });
   EXPECT_EQ(vm.Run().error, EFAULT);
   EXPECT_EQ(vm.Run().error, EFAULT);
-  // The VMM takes the slot away: now it is MMIO.
+  // The VMM deletes the slot, so the access becomes MMIO.
   EXPECT_EQ(vm.SetSlot(1, 0, 0, nullptr), 0);
   EXPECT_EQ(vm.RunUntilShutdown(
                 [](kvm_run& run) { std::memset(run.mmio.data, 1, 4); }),
@@ -259,7 +260,7 @@ TEST_F(FakeVcpuTest, ImmediateExitCompletesTheAccessAndDoesNotRunTheGuest) {
   vm.run().immediate_exit = 1;
   EXPECT_EQ(vm.Run().error, EINTR);
   EXPECT_FALSE(resumed);
-  // What is in kvm_run now is not the result any more.
+  // KVM_RUN has taken the result, so this change has no effect.
   vm.run().mmio.data[0] = 0x99;
   vm.run().immediate_exit = 0;
   EXPECT_EQ(vm.RunUntilShutdown(), 0);
@@ -291,7 +292,8 @@ TEST_F(FakeVcpuTest, SignalInterruptsAWaitingGuest) {
   });
   started.WaitForNotification();
   waiting.WaitForNotification();
-  // Held off or in ppoll: the thread is in KVM_RUN, and a signal is not lost.
+  // The thread is in KVM_RUN, where signals are blocked or ppoll() waits, so
+  // the signal is not lost.
   ::pthread_kill(runner, SIGUSR1);
   thread.join();
   EXPECT_EQ(first_error, EINTR);
@@ -377,10 +379,10 @@ TEST_F(FakeVcpuTest, MessageGoesToTheVcpuThatItsAddressNames) {
   }
   EXPECT_EQ(vm.SignalMsi({.address = 0xfee01000, .data = 0x40}).value, 1);
   EXPECT_EQ(vm.RunUntilShutdown({}, 1), 0);
-  // Physical broadcast, and the logical IDs of both.
+  // These are the physical broadcast, and the logical IDs of both vCPUs.
   EXPECT_EQ(vm.SignalMsi({.address = 0xfeeff000, .data = 0x40}).value, 2);
   EXPECT_EQ(vm.SignalMsi({.address = 0xfee03004, .data = 0x40}).value, 2);
-  // Lowest priority: one of them.
+  // With lowest priority, only one of them takes it.
   EXPECT_EQ(vm.SignalMsi({.address = 0xfee03004, .data = 0x140}).value, 1);
   EXPECT_EQ(vm.SignalMsi({.address = 0xfee07000, .data = 0x40}).value, 0);
   EXPECT_EQ(vm.RunUntilShutdown({}, 0), 0);
@@ -392,7 +394,8 @@ TEST_F(FakeVcpuTest, ApplicationProcessorWithoutSoftwareWaitsInTheKernel) {
   action.sa_handler = [](int) {};
   ASSERT_EQ(::sigaction(SIGUSR1, &action, &before), 0);
   KvmTestVm vm(&kernel(), /*irqchip=*/true, /*vcpus=*/2);
-  // Pending while held off, so that it interrupts at once.
+  // KVM_RUN blocks the signal. One that comes then is pending, and so
+  // interrupts ppoll() at once.
   sigset_t usr1;
   sigset_t mask;
   sigemptyset(&usr1);
@@ -477,14 +480,14 @@ TEST_F(FakeVcpuTest, MatchingStoreSignalsAnIoeventfdAndDoesNotExit) {
   EXPECT_EQ(kernel().Close(event).error, 0);
 }
 
-// Two vCPUs, two VMM threads: nothing blocks anything.
+// Two vCPUs run on two VMM threads and do not block each other.
 TEST_F(FakeVcpuTest, VcpusRunAtOnce) {
   KvmTestVm vm(&kernel(), /*irqchip=*/true, /*vcpus=*/2);
   constexpr int kRounds = 200;
   const auto program = [](uint32_t other) {
     return [other](guest::GuestCpu& cpu) {
       for (int i = 0; i < kRounds; ++i) {
-        cpu.Store(kMmio, 4, other);  // The VMM sends an interrupt there.
+        cpu.Store(kMmio, 4, other);  // The VMM sends an interrupt to it.
         if (!cpu.WaitForInterrupt().has_value()) {
           return absl::DataLossError("an interrupt was lost");
         }

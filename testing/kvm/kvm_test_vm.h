@@ -14,8 +14,8 @@
 
 namespace passthru::fake {
 
-// A VM made by bare system calls, for the fake's own tests: irqchip, RAM in
-// slot 0, vCPUs, and an exit loop. Gives everything back on destruction.
+// A VM made by plain system calls, for the fake's own tests. It has an irqchip,
+// RAM in slot 0, vCPUs and an exit loop. The destructor releases everything.
 class KvmTestVm {
  public:
   static constexpr uint64_t kRamSize = 16 * 4096;
@@ -35,16 +35,16 @@ class KvmTestVm {
               uint32_t flags = 0);
   int SetIrqfd(int event_fd, uint32_t gsi, uint32_t flags = 0,
                int resample_fd = -1);
-  // Replaces the table by MSI routes from GSI `first` on.
+  // Replaces the routing table with MSI routes from GSI `first` on.
   int SetRoutes(uint32_t first,
                 const std::vector<guest::GuestInterrupt>& messages);
   kernel::SyscallResult<int> SignalMsi(const guest::GuestInterrupt& message);
 
-  // KVM_RUN once.
+  // Calls KVM_RUN once.
   kernel::SyscallResult<int> Run(unsigned vcpu = 0);
 
-  // Exits until KVM_EXIT_SHUTDOWN; each MMIO or I/O exit goes to `handler`.
-  // The number of exits, or -1 if something else happened.
+  // Runs until KVM_EXIT_SHUTDOWN and passes each MMIO or I/O exit to `handler`.
+  // Returns the number of those exits, or -1 after any other exit or an error.
   using Handler = std::function<void(kvm_run&)>;
   int RunUntilShutdown(const Handler& handler = {}, unsigned vcpu = 0);
 
