@@ -17,7 +17,7 @@
 namespace passthru::fake {
 namespace {
 
-// The part of an access at `offset` that is inside `size` bytes.
+// Returns how much of an access at `offset` is inside `size` bytes.
 size_t Inside(uint64_t size, uint64_t offset, size_t length) {
   if (offset >= size) return 0;
   return static_cast<size_t>(std::min<uint64_t>(length, size - offset));
@@ -48,8 +48,8 @@ BarMemory::~BarMemory() {
   close(empty_fd_);
 }
 
-// By system call, not through a mapping of our own: a guest thread may be
-// storing to the same bytes, which between plain accesses is a data race.
+// Reads with a system call and not through a mapping. A guest thread may store
+// to the same bytes, which would be a data race between plain accesses.
 void BarMemory::Read(uint64_t offset, absl::Span<uint8_t> data) const {
   std::memset(data.data(), 0xff, data.size());
   const size_t inside = Inside(size_, offset, data.size());
@@ -64,14 +64,14 @@ void BarMemory::Read(uint64_t offset, absl::Span<uint8_t> data) const {
 void BarMemory::Write(uint64_t offset, absl::Span<const uint8_t> data) {
   const size_t inside = Inside(size_, offset, data.size());
   if (inside == 0) return;
-  // Fails only when the machine has no memory left; then the store is lost, as
-  // one to a broken device is.
+  // Fails only when the machine is out of memory. The store is then lost, like
+  // one to a broken device.
   [[maybe_unused]] const ssize_t written =
       pwrite(memory_fd_, data.data(), inside, static_cast<off_t>(offset));
 }
 
 void BarMemory::Clear() {
-  // A hole in the file reads as zero. It cannot fail on a memfd.
+  // A hole in the file reads as zero. Punching it cannot fail on a memfd.
   [[maybe_unused]] const int result =
       fallocate(memory_fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
                 static_cast<off_t>(size_));

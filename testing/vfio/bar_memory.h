@@ -13,35 +13,37 @@
 
 namespace passthru::fake {
 
-// The memory of one BAR: an anonymous file, so that any number of real mappings
-// show the same bytes, and that a mapping can be taken away and put back
-// without losing them.
+// The memory of one BAR. It is an anonymous file, so that any number of real
+// mappings show the same bytes, and so that a mapping can be disabled and
+// restored without losing them.
 //
-// A dead mapping is one of an empty file: a touch raises SIGBUS, as of a
-// device whose memory decode is off.
+// A disabled mapping shows an empty file. An access to it raises SIGBUS, as for
+// a device whose memory decode is off.
 //
-// Thread-compatible; the memory itself is shared with whoever mapped it.
+// Thread-compatible. The memory itself is shared with every mapping of it.
 class BarMemory {
  public:
-  // `size` bytes of zero; `name` is for /proc/self/maps.
+  // Makes a BAR of `size` zero bytes. `name` appears in /proc/self/maps.
   static absl::StatusOr<std::unique_ptr<BarMemory>> Create(
       uint64_t size, const std::string& name);
   ~BarMemory();
   BarMemory(const BarMemory&) = delete;
   BarMemory& operator=(const BarMemory&) = delete;
 
-  // Size of the BAR; mappings cover it in whole pages.
+  // Returns the size of the BAR. Mappings cover it in whole pages.
   uint64_t size() const { return size_; }
 
-  // Bytes outside of the BAR read as all ones and are not written.
+  // Access the memory. Bytes outside of the BAR read as all ones and drop
+  // writes.
   void Read(uint64_t offset, absl::Span<uint8_t> data) const;
   void Write(uint64_t offset, absl::Span<const uint8_t> data);
 
-  // All zero again, in every mapping too.
+  // Sets all bytes to zero, which every mapping shows.
   void Clear();
 
-  // mmap(2) of the memory, or of nothing when `alive` is false. `flags` may
-  // hold MAP_FIXED to change an existing mapping between the two.
+  // Maps the memory like mmap(2), or the empty file if `alive` is false.
+  // `flags` may contain MAP_FIXED, to change an existing mapping from one to
+  // the other.
   kernel::SyscallResult<void*> Map(void* address, size_t length, int protection,
                                    int flags, uint64_t offset,
                                    bool alive) const;

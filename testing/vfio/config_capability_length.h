@@ -9,10 +9,11 @@
 
 namespace passthru::fake {
 
-// How many bytes vfio-pci takes a capability to have (pci_cap_length,
-// pci_ext_cap_length and their functions of variable length); 0 for one that it
-// does not show: those of no length there, and ids that it does not know. `at`
-// is where the capability starts; what lies outside the space reads as zero.
+// Return how many bytes vfio-pci assumes a capability to have (pci_cap_length,
+// pci_ext_cap_length and the functions for variable lengths), or 0 for one that
+// it does not show. It hides those that have no length there and unknown ids.
+// `at` is the start of the capability. Bytes outside of the space count as
+// zero.
 size_t StandardCapabilityLength(absl::Span<const uint8_t> config, uint8_t id,
                                 size_t at);
 size_t ExtendedCapabilityLength(absl::Span<const uint8_t> config, uint16_t id,

@@ -44,10 +44,12 @@ Permissions StandardCapability() {
   return permissions;
 }
 
-// The standard header. Identity is virtual because a virtual function has none
-// of its own; INTx disable because the kernel uses the real bit itself; BARs
-// because the real ones are the host's; the capability and interrupt pointers
-// so that capabilities and INTx can be hidden.
+// Returns the rules of the standard header. These registers are virtual:
+//   - the identity, because a virtual function has none
+//   - INTx disable, because the kernel uses the real bit itself
+//   - the BARs, because the real ones belong to the host
+//   - the capability pointer and the interrupt pin, so that the kernel can hide
+//     capabilities and INTx
 Permissions Header() {
   Permissions permissions;
   permissions.Allow(PCI_VENDOR_ID, 4, kAll, kNone);
@@ -70,7 +72,7 @@ Permissions PowerManagement() {
   Permissions permissions = StandardCapability();
   permissions.Allow(PCI_PM_PMC, 2, PCI_PM_CAP_PME_MASK, kNone);
   constexpr uint32_t kPme = PCI_PM_CTRL_PME_ENABLE | PCI_PM_CTRL_PME_STATUS;
-  // The kernel changes the state itself when it sees it written.
+  // The kernel changes the state itself when the user writes it.
   permissions.Allow(PCI_PM_CTRL, 4, kPme,
                     ~(kPme | uint32_t{PCI_PM_CTRL_STATE_MASK}));
   return permissions;
@@ -188,7 +190,7 @@ Permissions PermissionsOf(uint16_t id, bool extended, uint16_t msi_flags) {
   }
 }
 
-// Which capability each byte belongs to; nullopt: none.
+// The capability that each byte belongs to, or nullopt for none.
 using Owners = std::vector<std::optional<uint16_t>>;
 
 class LayoutBuilder {
@@ -220,8 +222,8 @@ class LayoutBuilder {
     vconfig_[offset + 1] = static_cast<uint8_t>(value >> 8);
   }
 
-  // Later claims win where capabilities overlap, as in the kernel, which only
-  // warns.
+  // Where capabilities overlap, the later claim wins. The kernel does the same
+  // and only warns.
   void Claim(uint16_t id, size_t at, size_t length) {
     const size_t end = std::min(at + length, config_.size());
     for (size_t i = at; i < end; ++i) {
@@ -247,7 +249,7 @@ class LayoutBuilder {
         continue;
       }
       NoteExtendedSpace(id, at);
-      // A length byte of the device's own may reach beyond the space.
+      // The device itself gives some lengths, which may reach beyond the space.
       Claim(id, at, std::min(length, kStandardEnd - at));
       if (id == PCI_CAP_ID_MSI && !msi_seen_) {
         msi_seen_ = true;
@@ -264,7 +266,7 @@ class LayoutBuilder {
     }
   }
 
-  // Extended capabilities are looked for only in PCI Express and PCI-X 2.
+  // The kernel looks for extended capabilities only in PCI Express and PCI-X 2.
   void NoteExtendedSpace(uint8_t id, size_t at) {
     if (config_.size() <= kStandardEnd) return;
     if (id == PCI_CAP_ID_EXP ||
@@ -301,8 +303,8 @@ class LayoutBuilder {
         at = next;
         continue;
       }
-      // The first of the list cannot be skipped: it stays as an anchor without
-      // id and version.
+      // The kernel cannot skip the first capability of the list. It stays as an
+      // anchor without id and version.
       Claim(id, at, length == 0 ? PCI_CAP_SIZEOF : length);
       if (length == 0) {
         Store32(at, fixture::ReadLe32(vconfig_, at) & kNextMask);
@@ -320,8 +322,8 @@ class LayoutBuilder {
     Store16(offset + 2, static_cast<uint16_t>(value >> 16));
   }
 
-  // As vfio_find_cap_start() does, capabilities of the same id that abut are
-  // taken for one.
+  // Like vfio_find_cap_start(), takes adjacent capabilities of the same id for
+  // one.
   size_t StartOf(size_t position) const {
     const size_t base =
         position >= kStandardEnd ? kStandardEnd : PCI_STD_HEADER_SIZEOF;

@@ -10,35 +10,35 @@
 
 namespace passthru::fake {
 
-// What vfio-pci does with a byte of the configuration space. One for each byte;
-// see drivers/vfio/pci/vfio_pci_config.c, struct perm_bits.
+// How vfio-pci treats a byte of the configuration space (see struct perm_bits
+// in drivers/vfio/pci/vfio_pci_config.c).
 enum class ConfigByteAccess : uint8_t {
-  // Bytes of no capability: straight to the hardware, both ways.
+  // The byte belongs to no capability. Reads and writes reach the hardware.
   kRaw,
-  // A capability without rules: read from the hardware, except for its header,
-  // and writes dropped.
+  // The byte belongs to a capability without rules. Reads reach the hardware,
+  // except for the capability's header. Writes are dropped.
   kDirect,
-  // The same, but writes go to the hardware (vendor-specific).
+  // Like kDirect, but writes reach the hardware (vendor-specific).
   kDirectWritable,
-  // By the virt and write masks.
+  // The virt and write masks decide for each bit.
   kMasked,
 };
 
-// To which structure a byte belongs. Capabilities are told apart by where they
-// start; the standard header starts at 0.
+// The structure that a byte belongs to. A structure's start identifies it. The
+// standard header starts at 0.
 struct ConfigByte {
   ConfigByteAccess access = ConfigByteAccess::kRaw;
-  uint16_t start = 0;  // Of the structure; of a raw byte, itself.
-  uint16_t id = 0;     // Capability id; 0 for the header and for raw bytes.
+  uint16_t start = 0;  // Of the structure. A raw byte is its own.
+  uint16_t id = 0;     // Capability id. 0 for the header and raw bytes.
   bool extended = false;
-  uint8_t virt = 0;   // 1: the bit is the kernel's copy, not the hardware.
-  uint8_t write = 0;  // 1: the bit can be written.
+  uint8_t virt = 0;   // 1 if the bit is the kernel's copy.
+  uint8_t write = 0;  // 1 if software can write the bit.
 };
 
-// The kernel's view of a function's configuration space as it is made when the
-// device is opened (vfio_config_init()): what each byte belongs to, and the
-// kernel's own copy of it, from which capabilities that it does not want to
-// show are unlinked.
+// The kernel's view of a function's configuration space, as vfio_config_init()
+// makes it when the device is opened. It has the structure of each byte, and
+// the kernel's own copy of the space, in which the links skip the capabilities
+// that the kernel hides.
 struct ConfigLayout {
   std::vector<ConfigByte> bytes;
   std::vector<uint8_t> vconfig;
@@ -46,15 +46,16 @@ struct ConfigLayout {
 
 struct ConfigLayoutOptions {
   bool is_virtual_function = false;
-  // No interrupt pin is shown: known broken ones, and virtual functions.
+  // Whether to show no interrupt pin. True for virtual functions, and for
+  // functions whose INTx is known to be broken.
   bool hide_interrupt_pin = false;
-  // Ids that replace those of a virtual function, whose own read 0xffff.
+  // Replace the ids of a virtual function, which read as 0xffff.
   uint16_t vendor_id = 0xffff;
   uint16_t device_id = 0xffff;
 };
 
-// `config` is the hardware's configuration space of 256 or 4096 bytes, of any
-// contents.
+// Makes the layout for `config`, which is the hardware's configuration space of
+// 256 or 4096 bytes and may have any contents.
 ConfigLayout MakeConfigLayout(absl::Span<const uint8_t> config,
                               const ConfigLayoutOptions& options);
 

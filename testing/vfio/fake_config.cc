@@ -75,8 +75,9 @@ FakeConfig::Piece FakeConfig::NextPiece(uint64_t offset,
                                         size_t remaining) const {
   const std::vector<ConfigByte>& bytes = layout_.bytes;
   const ConfigByte& first = bytes[offset];
-  // vfio_pci_cap_remaining_dword(): to the end of the dword or of the
-  // structure. Raw bytes, of no capability, belong together.
+  // As in vfio_pci_cap_remaining_dword(), a piece ends with the dword or with
+  // the structure. Adjacent raw bytes, which belong to no capability, are one
+  // structure.
   size_t limit = 1;
   while ((offset + limit) % 4 != 0) {
     const ConfigByte& byte = bytes[offset + limit];
@@ -157,7 +158,7 @@ void FakeConfig::WritePiece(const Piece& piece, uint32_t value) {
   }
 }
 
-// The hardware's bytes, but for the header with its next pointer.
+// Returns the hardware's bytes, except for the header with its next pointer.
 uint32_t FakeConfig::ReadDirect(const Piece& piece) const {
   uint32_t value = options_.hardware->ReadConfig(piece.position, piece.width);
   uint32_t header = 0;
@@ -193,8 +194,8 @@ void FakeConfig::WriteMasked(const Piece& piece, uint32_t value) {
     SetVirtual(piece.position, piece.width,
                (old & ~(write & virt)) | (value & write & virt));
   }
-  // A bit that may not be written is written back as it was read, also where
-  // writing 1 clears it: so the kernel does.
+  // Like the kernel, writes back each read-only bit as it was read, even where
+  // writing 1 clears the bit.
   if ((write & ~virt) != 0) {
     const uint32_t old =
         options_.hardware->ReadConfig(piece.position, piece.width);

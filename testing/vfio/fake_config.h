@@ -16,10 +16,10 @@
 
 namespace passthru::fake {
 
-// An opened device's configuration space as user space reads and writes it
-// through VFIO: drivers/vfio/pci/vfio_pci_config.c over the hardware's
-// registers. Some bits are the kernel's own copy, some are the hardware's,
-// some cannot be written; see config_permissions.h for which.
+// The configuration space of an open device as user space accesses it through
+// VFIO, which is drivers/vfio/pci/vfio_pci_config.c over the hardware's
+// registers. Some bits are the kernel's own copy, some are the hardware's and
+// some are read-only. See config_permissions.h.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeConfig {
@@ -28,17 +28,18 @@ class FakeConfig {
     HardwareFunction* hardware = nullptr;
     VfioIrqs* irqs = nullptr;
     ConfigLayoutOptions layout;
-    // Sizes of the BARs 0 to 5 and the ROM as the host assigned them; 0: the
-    // host did not, and the user sees no BAR.
+    // The sizes of BARs 0 to 5 and the ROM. 0 if the host assigned no address,
+    // so that the user sees no BAR.
     std::array<uint64_t, 7> bar_sizes = {};
-    // The registers 0x10 to 0x24 as the hardware has them.
+    // The hardware's registers 0x10 to 0x24.
     std::array<uint32_t, 6> bar_types = {};
     std::vector<uint8_t> vpd;
-    // A function-level reset by a write to a capability.
+    // Does the function-level reset that a write to a capability requests.
     std::function<void()> reset_function;
-    // What vfio_msi_config_read() means to do and does not (the word it changes
-    // is not the control word): refresh Multiple Message Capable on each read.
-    // True: as Linux is, and a guest reads back what it wrote to those bits.
+    // Whether a guest reads back what it wrote to Multiple Message Capable, as
+    // on Linux. vfio_msi_config_read() is meant to refresh those bits on each
+    // read, but changes another word than the control word. If false, this
+    // class does what that function means to do.
     bool msi_control_reads_back = true;
   };
 
@@ -48,19 +49,22 @@ class FakeConfig {
 
   size_t size() const { return layout_.bytes.size(); }
 
-  // pread(2) and pwrite(2) of the region. EFAULT unless all bytes are inside.
+  // Carry out pread(2) and pwrite(2) of the region. EFAULT unless all bytes are
+  // inside.
   kernel::SyscallResult<size_t> Read(uint64_t offset, absl::Span<uint8_t> data);
   kernel::SyscallResult<size_t> Write(uint64_t offset,
                                       absl::Span<const uint8_t> data);
 
-  // COMMAND.MEM as the user set it, and D0 to D2: whether memory BARs can be
-  // reached.
+  // Returns whether the memory BARs can be reached. The user must have set
+  // COMMAND.MEM, except for a virtual function, and the power state must be D0
+  // to D2.
   bool memory_enabled() const;
-  // The interrupt pin as shown.
+  // Returns the interrupt pin that the user sees.
   uint8_t interrupt_pin() const;
 
  private:
-  // A piece of an access: 1, 2 or 4 bytes, aligned, of one structure.
+  // A part of an access that is 1, 2 or 4 bytes long, aligned, and in one
+  // structure.
   struct Piece {
     uint16_t position = 0;
     unsigned width = 1;
@@ -72,12 +76,12 @@ class FakeConfig {
   uint32_t ReadPiece(const Piece& piece);
   void WritePiece(const Piece& piece, uint32_t value);
 
-  // The three kinds of rules.
+  // Apply the rules of ConfigByteAccess.
   uint32_t ReadDirect(const Piece& piece) const;
   uint32_t ReadMasked(const Piece& piece) const;
   void WriteMasked(const Piece& piece, uint32_t value);
 
-  // The structures with behaviour.
+  // Handle the structures whose registers have behaviour.
   void WriteHeader(const Piece& piece, uint32_t value);
   void WritePowerManagement(const Piece& piece, uint32_t value);
   void WriteVpd(const Piece& piece, uint32_t value);
@@ -96,7 +100,7 @@ class FakeConfig {
 
   Options options_;
   ConfigLayout layout_;
-  std::array<uint32_t, 7> real_bars_ = {};  // As at open; 6 is the ROM.
+  std::array<uint32_t, 7> real_bars_ = {};  // As at open. Element 6 is the ROM.
 };
 
 }  // namespace passthru::fake

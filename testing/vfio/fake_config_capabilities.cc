@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The capabilities whose registers do something when written.
+// The part of FakeConfig for capabilities in which a write has an effect.
 #include <linux/pci_regs.h>
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace passthru::fake {
 namespace {
 
-// Whether a piece of the structure covers the byte at `offset`.
+// Returns whether a piece of the structure covers the byte at `offset`.
 constexpr bool Covers(uint16_t at, unsigned width, uint16_t offset) {
   return at <= offset && offset < at + width;
 }
@@ -22,8 +22,8 @@ constexpr uint16_t At(uint16_t start, unsigned offset) {
 
 }  // namespace
 
-// vfio_pm_config_write(): the state bits are not written through; the kernel
-// changes the state itself.
+// As in vfio_pm_config_write(), a write does not reach the state bits. The
+// kernel changes the state itself.
 void FakeConfig::WritePowerManagement(const Piece& piece, uint32_t value) {
   WriteMasked(piece, value);
   if (piece.offset != PCI_PM_CTRL) return;
@@ -32,8 +32,8 @@ void FakeConfig::WritePowerManagement(const Piece& piece, uint32_t value) {
   if (state == old) return;
   const uint32_t pmc =
       options_.hardware->ReadConfig(At(piece.byte->start, PCI_PM_PMC), 2);
-  // pci_set_power_state() refuses what the function cannot do, and a deeper
-  // state is left for D0 only.
+  // pci_set_power_state() refuses a state that the function does not support.
+  // It also leaves a deeper state only for D0.
   if ((state == 1 && (pmc & PCI_PM_CAP_D1) == 0) ||
       (state == 2 && (pmc & PCI_PM_CAP_D2) == 0) ||
       (state != 0 && old > state)) {
@@ -41,14 +41,15 @@ void FakeConfig::WritePowerManagement(const Piece& piece, uint32_t value) {
   }
   const std::vector<uint8_t> saved = options_.hardware->SaveState();
   options_.hardware->SetPowerState(state);
-  // vfio_pci_set_power_state(): what a soft reset on the way to D0 lost.
+  // Like vfio_pci_set_power_state(), restores what a soft reset on the way to
+  // D0 cleared.
   if (old == 3 && state == 0) {
     options_.hardware->RestoreState(saved);
     options_.irqs->RestoreAfterReset();
   }
 }
 
-// vfio_vpd_config_write(): writing the flag does the access at once.
+// As in vfio_vpd_config_write(), writing the flag does the access at once.
 void FakeConfig::WriteVpd(const Piece& piece, uint32_t value) {
   WriteMasked(piece, value);
   if (!Covers(piece.offset, piece.width, PCI_VPD_ADDR + 1)) return;
@@ -56,7 +57,8 @@ void FakeConfig::WriteVpd(const Piece& piece, uint32_t value) {
   const uint16_t data_at = At(piece.byte->start, PCI_VPD_DATA);
   const uint32_t address = Virtual(address_at, 2);
   const size_t offset = address & PCI_VPD_ADDR_MASK;
-  // Beyond the data, or unaligned, the flag stays: drivers time out.
+  // For an address that is unaligned or beyond the data, the flag stays, and so
+  // drivers time out.
   if (offset + 4 > options_.vpd.size() || offset % 4 != 0) return;
   if ((address & PCI_VPD_ADDR_F) != 0) {
     const uint32_t data = Virtual(data_at, 4);
@@ -79,11 +81,12 @@ void FakeConfig::ReadMsi(const Piece& piece) {
   SetVirtual(at, 2, flags | options_.irqs->msi_queue_max() << 1);
 }
 
-// vfio_msi_config_write(): the enable bit reaches the hardware only while the
-// user enabled MSI by ioctl.
+// As in vfio_msi_config_write(), the enable bit reaches the hardware only if
+// the user has enabled MSI by ioctl.
 void FakeConfig::WriteMsi(const Piece& piece, uint32_t value) {
   WriteMasked(piece, value);
-  // The kernel's own condition is a byte generous; no piece is in between.
+  // As in the kernel, this includes a piece that ends directly before the
+  // control word.
   if (piece.offset > PCI_MSI_FLAGS ||
       piece.offset + piece.width < PCI_MSI_FLAGS) {
     return;
@@ -99,7 +102,7 @@ void FakeConfig::WriteMsi(const Piece& piece, uint32_t value) {
   options_.hardware->WriteConfig(at, 2, flags);
 }
 
-// vfio_exp_config_write().
+// Writes like vfio_exp_config_write().
 void FakeConfig::WriteExpress(const Piece& piece, uint32_t value) {
   const uint16_t control_at = At(piece.byte->start, PCI_EXP_DEVCTL);
   const uint32_t old = Virtual(control_at, 2);
@@ -117,8 +120,8 @@ void FakeConfig::WriteExpress(const Piece& piece, uint32_t value) {
   }
 }
 
-// A guest may lower the maximum read request, but not below the maximum
-// payload that the host set.
+// A guest may lower the maximum read request, but not below the maximum payload
+// that the host set.
 void FakeConfig::SetReadRequestSize(uint16_t control_offset) {
   const uint32_t wanted =
       (Virtual(control_offset, 2) & PCI_EXP_DEVCTL_READRQ) >> 12;
@@ -131,7 +134,7 @@ void FakeConfig::SetReadRequestSize(uint16_t control_offset) {
   options_.hardware->WriteConfig(control_offset, 2, control | encoded << 12);
 }
 
-// vfio_af_config_write().
+// Writes like vfio_af_config_write().
 void FakeConfig::WriteAdvancedFeatures(const Piece& piece, uint32_t value) {
   WriteMasked(piece, value);
   const uint16_t control_at = At(piece.byte->start, PCI_AF_CTRL);

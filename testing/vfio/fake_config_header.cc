@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The standard header: COMMAND and the BARs.
+// The part of FakeConfig for COMMAND and the BARs of the standard header.
 #include <linux/pci_regs.h>
 
 #include "passthru/testing/vfio/fake_config.h"
@@ -17,12 +17,12 @@ constexpr uint16_t BarOffset(unsigned bar) {
 
 }  // namespace
 
-// vfio_basic_config_write().
+// Writes like vfio_basic_config_write().
 void FakeConfig::WriteHeader(const Piece& piece, uint32_t value) {
   constexpr uint32_t kDecode = PCI_COMMAND_MEMORY | PCI_COMMAND_IO;
   if (piece.offset == PCI_COMMAND) {
-    // Enabling what the user thinks is on while the hardware has it off means
-    // that the function was reset behind the kernel's back.
+    // If the user enables what it already sees as on while the hardware has it
+    // off, the function was reset without the kernel.
     const uint32_t physical = options_.hardware->ReadConfig(PCI_COMMAND, 2);
     const uint32_t seen = Virtual(PCI_COMMAND, 2);
     if ((value & seen & ~physical & kDecode) != 0 || BarsWereLost()) {
@@ -40,7 +40,7 @@ void FakeConfig::WriteHeader(const Piece& piece, uint32_t value) {
   }
 }
 
-// vfio_bar_fixup(): sizing is imposed on the kernel's copy.
+// Makes the kernel's copy look like sized BARs, as vfio_bar_fixup() does.
 void FakeConfig::FixUpBars() {
   for (unsigned bar = 0; bar < kBars; ++bar) {
     const uint64_t size = options_.bar_sizes[bar];

@@ -24,8 +24,8 @@ namespace {
 
 using ::testing::ElementsAre;
 
-// Which bits of a device's registers a write through VFIO changed on Linux
-// 6.12, measured bit by bit; registers that are not here: none.
+// The bits of a device's registers that a write through VFIO changed on Linux
+// 6.12, measured bit by bit. No bit of a register that is not listed changed.
 struct MeasuredRange {
   uint32_t first;
   uint32_t end;
@@ -159,7 +159,7 @@ TEST_P(MeasuredMaskTest, WritableBitsAreThoseOfLinux) {
     const uint32_t zeros = user().ReadConfig(at, 4);
     user().WriteConfig(at, 4, original);
     uint32_t mask = ones ^ zeros;
-    // The power state was left out of the measurement.
+    // The measurement left out the power state.
     if (power.has_value() && at == *power + 4u) mask &= ~3u;
     if (mask != expected[at]) {
       wrong.push_back(absl::StrFormat("0x%03x: 0x%08x, measured 0x%08x", at,
@@ -176,7 +176,7 @@ INSTANTIATE_TEST_SUITE_P(All, MeasuredMaskTest, ::testing::ValuesIn(kMeasured),
 
 class FakeConfigTest : public VfioDeviceTest {
  protected:
-  // An NVMe controller with other capabilities: `chain` at 0x40.
+  // Returns an NVMe controller with the capabilities `chain` at 0x40.
   static fixture::PciDevice WithCapabilities(
       const std::vector<uint8_t>& chain) {
     fixture::PciDevice device = LoadDevice("ivshmem");
@@ -185,7 +185,7 @@ class FakeConfigTest : public VfioDeviceTest {
     SetConfigBytes(device, 0x40, chain);
     return device;
   }
-  // An NVMe controller with this at 0x100.
+  // Returns an NVMe controller with this capability at 0x100.
   static fixture::PciDevice WithExtended(uint32_t at,
                                          const std::vector<uint8_t>& bytes,
                                          fixture::PciDevice device) {
@@ -217,7 +217,7 @@ TEST_F(FakeConfigTest, AnyWidthAndAlignmentMergesByteByByte) {
 
 TEST_F(FakeConfigTest, NoLegacyInterruptMeansNoPin) {
   fixture::PciDevice device = LoadDevice("e1000e");
-  // X710, whose INTx is broken.
+  // This is an X710, whose INTx is broken.
   SetConfigBytes(device, PCI_DEVICE_ID, {0x72, 0x15});
   device.mutable_identity()->set_device_id(0x1572);
   Start(device);
@@ -239,12 +239,13 @@ TEST_F(FakeConfigTest, VirtualFunctionShowsItsRealIdsAndDecodesMemory) {
 }
 
 TEST_F(FakeConfigTest, CapabilityThatIsNotShownIsUnlinked) {
-  // SSVID (hidden), then vendor-specific of 8 bytes, then SHPC (hidden).
+  // The list is an SSVID (hidden), a vendor-specific capability of 8 bytes and
+  // an SHPC (hidden).
   Start(WithCapabilities({0x0d, 0x48, 0, 0, 0, 0, 0, 0,  //
                           0x09, 0x50, 0x08, 0, 0, 0, 0, 0, 0x0c, 0x00}));
   EXPECT_EQ(user().ReadConfig(PCI_CAPABILITY_LIST, 1), 0x48u);
   EXPECT_EQ(user().ReadConfig(0x49, 1), 0u);
-  // Hidden is not protected.
+  // A hidden capability is still readable.
   EXPECT_EQ(user().ReadConfig(0x40, 2), 0x480du);
 }
 
@@ -254,8 +255,8 @@ TEST_F(FakeConfigTest, OnlyHiddenCapabilitiesClearTheStatusBit) {
 }
 
 TEST_F(FakeConfigTest, AbuttingCapabilitiesOfOneKindShareTheFirstHeader) {
-  // Two vendor-specific ones side by side, the second followed by a hidden one:
-  // vfio_find_cap_start() takes them for one, so the link shows.
+  // Two vendor-specific capabilities are adjacent, and a hidden one follows.
+  // The link shows, because vfio_find_cap_start() takes the two for one.
   Start(WithCapabilities({0x09, 0x44, 0x04, 0, 0x09, 0x48, 0x04, 0,  //
                           0x0d, 0x00}));
   EXPECT_EQ(user().ReadConfig(0x41, 1), 0x44u);
@@ -268,7 +269,7 @@ TEST_F(FakeConfigTest, LoopOfCapabilitiesEnds) {
 }
 
 TEST_F(FakeConfigTest, FirstExtendedCapabilityHiddenLosesIdAndVersion) {
-  // PASID (hidden) at 0x100, serial number at 0x150.
+  // The list is a PASID (hidden) at 0x100 and a serial number at 0x150.
   Start(WithExtended(
       0x150, {0x03, 0x00, 0x01, 0x00},
       WithExtended(0x100, {0x1b, 0x00, 0x01, 0x15}, LoadDevice("nvme"))));
@@ -277,7 +278,8 @@ TEST_F(FakeConfigTest, FirstExtendedCapabilityHiddenLosesIdAndVersion) {
 }
 
 TEST_F(FakeConfigTest, LaterExtendedCapabilityHiddenIsUnlinked) {
-  // Serial number at 0x100, DPC (hidden) at 0x150, ATS at 0x160.
+  // The list is a serial number at 0x100, a DPC (hidden) at 0x150 and an ATS at
+  // 0x160.
   Start(WithExtended(0x160, {0x0f, 0x00, 0x01, 0x00},
                      WithExtended(0x150, {0x1d, 0x00, 0x01, 0x16},
                                   WithExtended(0x100, {0x03, 0x00, 0x01, 0x15},
@@ -321,7 +323,7 @@ TEST_F(FakeConfigTest, FunctionLevelResetByAdvancedFeatures) {
 
 TEST_F(FakeConfigTest, MaximumReadRequestHasTheHostsPayloadAsItsFloor) {
   fixture::PciDevice device = LoadDevice("nvme");
-  // 512 bytes of payload and of read request, as the host set them.
+  // The host set 512 bytes of payload and of read request.
   SetConfigBytes(device, 0x88, {0x40, 0x20});
   Start(device);
   user().WriteConfig(0x88, 2, 0x0000);
@@ -368,7 +370,7 @@ TEST_F(FakeConfigTest, PowerStateThatTheFunctionLacksIsRefused) {
 }
 
 TEST_F(FakeConfigTest, SoftResetOnTheWayToD0IsRestored) {
-  Start(LoadDevice("e1000e"));  // No_Soft_Reset clear.
+  Start(LoadDevice("e1000e"));  // No_Soft_Reset is clear.
   user().WriteConfig(PCI_COMMAND, 2, 0x107);
   user().WriteConfig(0xcc, 2, 3);
   user().WriteConfig(0xcc, 2, 0);
@@ -409,14 +411,13 @@ TEST_F(FakeConfigTest, NextOpenStartsFromTheHardware) {
   EXPECT_EQ(user().ReadConfig(PCI_COMMAND, 2), 0x103u);
 }
 
-// Whatever 4 KiB a device shows: the layout is made, and every byte has a
-// place.
+// Whatever 4 KiB a device shows, the layout has a place for every byte.
 TEST(ConfigLayoutTest, AnyContentsMakeALayout) {
   std::mt19937 random(20261122);
   for (int round = 0; round < 2000; ++round) {
     std::vector<uint8_t> config(round % 2 == 0 ? 256 : 4096);
     for (uint8_t& byte : config) {
-      // Small values, so that ids and links are often good ones.
+      // Small values often make valid ids and links.
       byte = static_cast<uint8_t>(random() % (round % 3 == 0 ? 256 : 64));
     }
     config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;

@@ -19,14 +19,14 @@ namespace {
 
 using kernel::SyscallResult;
 
-// The UAPI's names for extensions that its header lacks are its numbers.
+// Extension numbers in the type of the ioctl's argument.
 constexpr uint64_t kUnmapAll = VFIO_UNMAP_ALL;
 constexpr uint64_t kUpdateVaddr = VFIO_UPDATE_VADDR;
 
 constexpr uint64_t kMaxDirtyBitmap = 0x1000'0000;
 
-// Every VFIO ioctl copies the part of its struct that the first version of the
-// interface had, and refuses a caller that says it has less.
+// Every VFIO ioctl copies the part of its struct that the interface's first
+// version had, and refuses a caller that announces less.
 template <typename T>
 int CopyHeader(const void* arg, size_t minimum, T* value) {
   if (!journal::CopyFromUser(value, arg, minimum)) return EFAULT;
@@ -56,7 +56,7 @@ SyscallResult<int> FakeContainer::Ioctl(unsigned long request, void* arg) {
     default:
       break;
   }
-  // The rest is the IOMMU driver's, and there is none.
+  // The IOMMU driver handles the other ioctls, and there is none yet.
   if (iommu_ == nullptr) return FromErrno(EINVAL);
   switch (request) {
     case VFIO_IOMMU_GET_INFO:
@@ -89,14 +89,13 @@ int FakeContainer::CheckExtension(uint64_t extension) const {
   }
 }
 
-// vfio_ioctl_set_iommu() and vfio_iommu_type1_open(): a type that is not known
-// is ENODEV, an extension that is no type EINVAL.
+// As in vfio_ioctl_set_iommu() and vfio_iommu_type1_open(), an unknown type is
+// ENODEV, and an extension that is not a type is EINVAL.
 int FakeContainer::SetIommu(uint64_t type) {
   if (groups_ == 0 || has_iommu()) return EINVAL;
   if (CheckExtension(type) == 0) return ENODEV;
   if (type != VFIO_TYPE1_IOMMU && type != VFIO_TYPE1v2_IOMMU) {
-    // Nesting was never more than an extension that could be asked for, and is
-    // not built here; the others are no types.
+    // The fake does not implement nesting. The other extensions are not types.
     return EINVAL;
   }
   if (!properties_.interrupt_remapping &&
@@ -114,7 +113,7 @@ int FakeContainer::SetIommu(uint64_t type) {
   return 0;
 }
 
-// vfio_iommu_type1_get_info().
+// Answers like vfio_iommu_type1_get_info().
 int FakeContainer::GetInfo(void* arg) const {
   constexpr size_t kMinimum = offsetof(vfio_iommu_type1_info, cap_offset);
   vfio_iommu_type1_info info = {};
@@ -179,7 +178,7 @@ int FakeContainer::UnmapDma(void* arg) {
     if ((unmap.flags & kOthers) != 0 || !iommu_->dirty_tracking()) {
       return EINVAL;
     }
-    return ENOTTY;  // Bitmaps are not built.
+    return ENOTTY;  // The fake has no bitmaps.
   }
   uint64_t size = unmap.size;
   if (const int error = iommu_->Unmap(unmap.flags, unmap.iova, &size)) {
@@ -189,7 +188,7 @@ int FakeContainer::UnmapDma(void* arg) {
   return journal::CopyToUser(arg, &unmap, kMinimum) ? 0 : EFAULT;
 }
 
-// vfio_iommu_type1_dirty_pages().
+// Answers like vfio_iommu_type1_dirty_pages().
 int FakeContainer::DirtyPages(const void* arg) {
   constexpr size_t kMinimum = offsetof(vfio_iommu_type1_dirty_bitmap, data);
   constexpr uint32_t kKnown = VFIO_IOMMU_DIRTY_PAGES_FLAG_START |
@@ -206,7 +205,7 @@ int FakeContainer::DirtyPages(const void* arg) {
   } else if (dirty.flags == VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP) {
     iommu_->StopDirtyTracking();
   } else {
-    return iommu_->dirty_tracking() ? ENOTTY /* not built */ : EINVAL;
+    return iommu_->dirty_tracking() ? ENOTTY /* not implemented */ : EINVAL;
   }
   return 0;
 }

@@ -17,23 +17,24 @@
 
 namespace passthru::fake {
 
-// What the host's IOMMU is like.
+// The properties of the host's IOMMU.
 struct IommuProperties {
   std::vector<IovaRange> iova_ranges = Type1Iommu::Options{}.iova_ranges;
   uint64_t page_sizes = Type1Iommu::Options{}.page_sizes;
   uint32_t max_mappings = Type1Iommu::Options{}.max_mappings;
   uint64_t locked_memory_limit = Type1Iommu::Options{}.locked_memory_limit;
-  // Interrupts are isolated; without it (and without the module parameter
-  // allow_unsafe_interrupts) no container gets an IOMMU.
+  // Whether interrupts are isolated. If not, a container gets an IOMMU only
+  // with the module parameter allow_unsafe_interrupts.
   bool interrupt_remapping = true;
   bool allow_unsafe_interrupts = false;
-  // DMA is coherent whatever the device asks: VFIO_DMA_CC_IOMMU.
+  // Whether all DMA is coherent, whatever the device requests
+  // (VFIO_DMA_CC_IOMMU).
   bool enforces_coherency = false;
 };
 
-// A VFIO container (struct vfio_container): the groups in it and, once
-// VFIO_SET_IOMMU was called, their IOMMU domain. Lives as long as its file is
-// open or a group is in it.
+// A VFIO container (struct vfio_container). It has groups and, after
+// VFIO_SET_IOMMU, their IOMMU domain. It lives as long as its file is open or a
+// group is in it.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeContainer {
@@ -45,12 +46,13 @@ class FakeContainer {
 
   std::string Describe() const;
 
-  // Called by groups. The last one out takes the IOMMU along.
+  // Called by groups. When the last group leaves, the IOMMU domain is
+  // destroyed.
   void AttachGroup() { ++groups_; }
   void DetachGroup();
 
   bool has_iommu() const { return iommu_ != nullptr; }
-  // Null before VFIO_SET_IOMMU.
+  // Returns null before VFIO_SET_IOMMU.
   Type1Iommu* iommu() const { return iommu_.get(); }
 
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);

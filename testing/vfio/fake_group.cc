@@ -21,20 +21,20 @@ namespace {
 using kernel::SyscallResult;
 
 constexpr std::string_view kVfioDriver = "vfio-pci";
-constexpr size_t kPageSize = 4096;  // strndup_user() of GET_DEVICE_FD.
+constexpr size_t kPageSize = 4096;  // Limit of strndup_user() in GET_DEVICE_FD.
 
 SyscallResult<int> FromErrno(int error) { return {error == 0 ? 0 : -1, error}; }
 
-// Drivers that leave the devices of their group to user space
+// Returns whether the driver leaves the devices of its group to user space
 // (pci_driver.driver_managed_dma).
 bool LeavesDmaAlone(std::string_view driver) {
   return driver.empty() || driver == kVfioDriver || driver == "pci-stub" ||
          driver == "pcieport";
 }
 
-// The options that may follow the address (vfio_pci_core_match()). Any is an
-// error here: one that is not known, and a VF token for a device without
-// SR-IOV. Spaces alone are none.
+// Checks the options that may follow the address (vfio_pci_core_match()). Here
+// each option is an error, whether unknown or a VF token for a device without
+// SR-IOV. Spaces alone are no option.
 int CheckOptions(std::string_view options) {
   return absl::StripAsciiWhitespace(options).empty() ? 0 : EINVAL;
 }
@@ -73,7 +73,7 @@ void FakeGroup::OnDeviceClosed() {
   CloseIfUnused();
 }
 
-// A device's file holds the group's, so what its release does waits for both.
+// A device's file holds the group's file, so the release waits for both.
 void FakeGroup::CloseIfUnused() {
   if (file_open_ || open_devices_ > 0) return;
   Detach();
@@ -123,7 +123,7 @@ int FakeGroup::SetContainer(const void* arg) {
   const FileRef file = core_->files.Lookup(*fd);
   const auto* container = dynamic_cast<const ContainerFile*>(file.get());
   if (container == nullptr) return rules_.not_a_container_error;
-  // iommu_group_claim_dma_owner().
+  // iommu_group_claim_dma_owner() makes this check.
   if (!viable()) return EPERM;
   container_ = container->container();
   container_->AttachGroup();
@@ -172,7 +172,7 @@ SyscallResult<int> FakeGroup::GetDeviceFd(const void* arg) {
   }
   const std::shared_ptr<FakeFile> file = device->Open();
   const SyscallResult<int> fd = core_->files.Install(file);
-  // No descriptor left: nobody will ever close it.
+  // The process has no free descriptor, so nothing else will close the file.
   if (!fd.ok()) device->OnFileReleased(file.get());
   return fd;
 }

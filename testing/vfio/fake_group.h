@@ -20,17 +20,17 @@ namespace passthru::fake {
 
 class FakeVfioDevice;
 
-// An IOMMU group and its VFIO side (struct vfio_group): who is in it, the one
-// file that may be open on it, and the container it is in.
+// An IOMMU group and its VFIO side (struct vfio_group). It has the functions in
+// the group, the one file that may be open on it, and its container.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
  public:
-  // A function of the group. One that is not passed through has no device.
+  // A function of the group.
   struct Member {
     pci::Bdf bdf;
-    std::string driver;                      // Empty: none bound.
-    std::shared_ptr<FakeVfioDevice> device;  // Null: only its driver matters.
+    std::string driver;                      // Empty if none is bound.
+    std::shared_ptr<FakeVfioDevice> device;  // Null if only its driver matters.
   };
 
   FakeGroup(KernelCore* core, uint32_t number, VfioRules rules)
@@ -43,14 +43,15 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
 
   std::vector<Member>& members() { return members_; }
   const std::vector<Member>& members() const { return members_; }
-  // A function bound to vfio-pci is there, and so the group's device node.
+  // Returns whether a function of the group is bound to vfio-pci, which is when
+  // the group's device node exists.
   bool has_vfio_member() const;
-  // No function belongs to a host driver that does DMA of its own.
+  // Returns whether no function is bound to a host driver that does DMA.
   bool viable() const;
 
   const std::shared_ptr<FakeContainer>& container() const { return container_; }
 
-  // open(2) of the node.
+  // Carries out open(2) of the node.
   kernel::SyscallResult<std::shared_ptr<FakeFile>> Open();
   void OnFileReleased();
   void OnDeviceOpened() { ++open_devices_; }
@@ -71,11 +72,11 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   const VfioRules rules_;
   std::vector<Member> members_;
   std::shared_ptr<FakeContainer> container_;
-  // The group is open from open(2) until its file and all its devices are
-  // closed: a device holds the file.
+  // The group stays open from open(2) until its file and all its devices are
+  // closed, because a device holds the file.
   bool opened_ = false;
   bool file_open_ = false;
-  int open_devices_ = 0;  // Device files.
+  int open_devices_ = 0;  // Open device files.
 };
 
 // An open /dev/vfio/NUMBER.

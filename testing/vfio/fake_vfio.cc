@@ -22,7 +22,7 @@ std::string GroupPath(uint32_t number) {
   return absl::StrCat("/dev/vfio/", number);
 }
 
-// pci_read_config() and pci_write_config(): the hardware's registers.
+// The hardware's registers, like pci_read_config() and pci_write_config().
 class ConfigAttribute final : public BinaryAttribute {
  public:
   void set_device(const std::shared_ptr<FakeVfioDevice>& device) {
@@ -52,7 +52,7 @@ class ConfigAttribute final : public BinaryAttribute {
   std::weak_ptr<FakeVfioDevice> device_;
 };
 
-// resource_show(): the six BARs and the ROM at least.
+// Returns the text of resource_show(), with at least the six BARs and the ROM.
 std::string ResourceAttribute(const fixture::PciDevice& fixture) {
   constexpr int kStandardResources = 7;
   std::string text;
@@ -67,7 +67,7 @@ std::string ResourceAttribute(const fixture::PciDevice& fixture) {
   return text;
 }
 
-// reset_method_show().
+// Returns the text of reset_method_show().
 std::string ResetMethodAttribute(const fixture::PciDevice& fixture) {
   std::vector<std::string_view> names;
   for (const int method : fixture.reset().methods()) {
@@ -120,7 +120,7 @@ FakeVfio::~FakeVfio() {
   core_->paths.Remove(kContainerPath);
   for (const auto& [number, group] : groups_) {
     core_->paths.Remove(GroupPath(number));
-    // Devices and groups refer to each other.
+    // Devices and groups refer to each other, so this breaks the cycle.
     group->members().clear();
   }
 }
@@ -156,7 +156,7 @@ absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
   entry.config = config;
   if (options.has_iommu) entry.iommu_group = number;
   core_->paths.AddPciDevice(entry);
-  // Without an IOMMU nothing of VFIO can reach it.
+  // Without an IOMMU, VFIO cannot reach the device.
   if (!options.has_iommu) return absl::OkStatus();
 
   const std::shared_ptr<FakeGroup> group = GroupNumbered(number);

@@ -26,95 +26,99 @@
 
 namespace passthru::fake {
 
-// How a captured device is put into the fake machine.
+// How to put a captured device into the fake machine.
 struct DeviceOptions {
-  // Where; by default where the fixture was captured.
+  // Its address. The default is the fixture's.
   std::optional<pci::Bdf> bdf;
-  // The IOMMU group; by default the fixture's.
+  // Its IOMMU group. The default is the fixture's.
   std::optional<uint32_t> group;
-  // False: the machine has no IOMMU in front of the device, and so no group.
+  // False if no IOMMU is in front of the device, which then has no group.
   bool has_iommu = true;
-  // The host driver bound to it; empty for none.
+  // The host driver bound to the device, or empty for none.
   std::string driver = "vfio-pci";
-  // Its behaviour; null: BARs are plain memory.
+  // The device's behaviour. If null, its BARs are plain memory.
   std::unique_ptr<models::DeviceModel> model;
-  // The host has an interrupt line for INTx.
+  // Whether the host has an interrupt line for INTx.
   bool has_host_irq = true;
-  // How many message vectors the host can spare for it. MSI without interrupt
-  // remapping gets 1, whatever this says.
+  // How many message vectors the host can spare for the device. Without
+  // interrupt remapping, MSI gets at most 1.
   uint32_t msi_vectors_available = 32;
   uint32_t msix_vectors_available = 2048;
 };
 
 // VFIO of one fake kernel: containers, groups, devices, and the IOMMU and PCI
-// bus behind them; drivers/vfio and drivers/vfio/pci at the fidelity of their
-// errno. It enters /dev/vfio and the devices' sysfs folders into the kernel's
-// paths; everything else reaches it through open files.
+// bus behind them. It answers errno by errno as drivers/vfio and
+// drivers/vfio/pci do. It adds /dev/vfio and the devices' sysfs folders to the
+// kernel's paths. Code reaches everything else through open files.
 //
-// Not here, and answered as by a kernel that lacks it: iommufd and device
-// cdevs, noiommu groups, VGA regions, migration, SR-IOV tokens, dirty bitmaps.
+// It has no iommufd and device cdevs, noiommu groups, VGA regions, migration,
+// SR-IOV tokens or dirty bitmaps. It answers for them as a kernel that lacks
+// them.
 //
-// Methods of Subsystem and ForEachContainer() are called with the fake kernel's
-// mutex held; all other public methods take it, and must not be called from
-// device models. Thread-safe.
+// Thread-safe. The methods of Subsystem and ForEachContainer() are called with
+// the fake kernel's mutex held. All other public methods take it, so device
+// models must not call them.
 class FakeVfio final : public Subsystem {
  public:
   struct Options {
     IommuProperties iommu;
     // See FakeConfig::Options::msi_control_reads_back.
     bool msi_control_reads_back = true;
-    // The guest is on a real KVM: see MappedRegisters.
+    // Whether the guest is on a real KVM (see MappedRegisters).
     bool mapped_registers = false;
   };
 
-  // `core` outlives this and everything opened.
+  // `core` must outlive this object and everything opened.
   FakeVfio(KernelCore* core, Options options);
   ~FakeVfio() override;
   FakeVfio(const FakeVfio&) = delete;
   FakeVfio& operator=(const FakeVfio&) = delete;
 
-  // Plugs a device in. The fixture is validated first. ALREADY_EXISTS if there
-  // is a function at that address.
+  // Validates the fixture and plugs the device in. ALREADY_EXISTS if a device
+  // behind an IOMMU is at that address.
   absl::Status AddDevice(const fixture::PciDevice& fixture,
                          DeviceOptions options = {});
 
-  // Unbinds the driver and binds another (empty: none).
+  // Unbinds the driver and binds another one, or none if `driver` is empty.
   absl::Status SetDriver(const pci::Bdf& bdf, std::string driver);
 
   // Subsystem.
   bool Step() override;
   void AppendResources(std::vector<std::string>& resources) const override;
 
-  // What state a device is in.
+  // Returns the state of the device.
   absl::StatusOr<FakeVfioDevice::Snapshot> Snapshot(const pci::Bdf& bdf) const;
-  // The DMA mappings that the device can reach; empty without a container.
+  // Returns the DMA mappings that the device can reach, or none without a
+  // container.
   std::vector<DmaMapping> DmaMappings(const pci::Bdf& bdf) const;
-  // Every DMA access that was refused, in order; the journal has them too.
+  // Returns every DMA access that was refused, in order. The journal has them
+  // too.
   std::vector<DmaFault> DmaFaults() const;
 
-  // What every container with an IOMMU maps.
+  // Visits every container with an IOMMU.
   void ForEachContainer(
       absl::FunctionRef<void(const std::string& name,
                              const std::vector<DmaMapping>& mappings)>
           visit) const;
 
-  // Hardware, by hand: what a device model does, for tests that have none.
-  // `action` runs with the fake kernel's mutex held.
+  // Calls `action` with the device's platform, so that a test can act as the
+  // device without a model. `action` runs with the fake kernel's mutex held.
   absl::Status WithHardware(
       const pci::Bdf& bdf,
       const std::function<void(models::DevicePlatform&)>& action);
-  // The host asks the user to release the device (VFIO_PCI_REQ_IRQ_INDEX), or
-  // reports an uncorrectable error (VFIO_PCI_ERR_IRQ_INDEX).
+  // Signal that the host asks the user to release the device
+  // (VFIO_PCI_REQ_IRQ_INDEX), or that an uncorrectable error occurred
+  // (VFIO_PCI_ERR_IRQ_INDEX).
   absl::Status RequestRelease(const pci::Bdf& bdf);
   absl::Status ReportError(const pci::Bdf& bdf);
-  // The function loses its registers behind the kernel's back.
+  // Resets the function's registers without telling the kernel.
   absl::Status BackdoorReset(const pci::Bdf& bdf);
 
  private:
   std::shared_ptr<FakeGroup> GroupNumbered(uint32_t number);
   void AddToGroup(const std::shared_ptr<FakeGroup>& group,
                   FakeGroup::Member member);
-  // Makes or removes /dev/vfio/NUMBER.
+  // Adds or removes /dev/vfio/NUMBER.
   void UpdateNode(const FakeGroup& group);
   FakeVfioDevice* Find(const pci::Bdf& bdf) const;
   absl::StatusOr<FakeVfioDevice*> FindOrError(const pci::Bdf& bdf) const;

@@ -25,8 +25,8 @@ using kernel::SyscallResult;
 
 constexpr unsigned kBars = VFIO_PCI_ROM_REGION_INDEX;
 
-// Functions whose INTx is broken and not shown (vfio_pci_nointx()): Intel's
-// X710 and XL710 family and X550.
+// Returns whether the function's INTx is broken and hidden (vfio_pci_nointx()):
+// Intel's X710 and XL710 family and X550.
 bool HasBrokenIntx(const fixture::PciDevice& fixture) {
   constexpr uint32_t kIntel = 0x8086;
   const uint32_t device = fixture.identity().device_id();
@@ -85,7 +85,7 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
     device->msix_pba_bar_ = pba & PCI_MSIX_PBA_BIR;
     device->msix_pba_offset_ = pba & PCI_MSIX_PBA_OFFSET;
   }
-  // What of the ROM is no image reads as all ones.
+  // The parts of the ROM without an image read as all ones.
   device->rom_.assign(fixture.expansion_rom().bar_size(), 0xff);
   for (const fixture::ByteRow& row : fixture.expansion_rom().image()) {
     const std::vector<uint8_t> bytes = *fixture::ParseHexBytes(row.bytes());
@@ -125,7 +125,7 @@ void FakeVfioDevice::OnFileReleased(const FakeFile* file) {
 void FakeVfioDevice::Enable() {
   options_.core->mutex.AssertHeld();
   HardwareFunction& hardware = *hardware_;
-  // pci_clear_master() and pci_enable_device().
+  // Does what pci_clear_master() and pci_enable_device() do.
   uint32_t command = hardware.ReadConfig(PCI_COMMAND, 2);
   command &= ~uint32_t{PCI_COMMAND_MASTER};
   for (unsigned bar = 0; bar < kBars; ++bar) {
@@ -156,7 +156,7 @@ void FakeVfioDevice::Enable() {
       .dynamic_msix = options_.rules.dynamic_msix &&
                       options_.interrupt_remapping &&
                       hardware.capabilities().msix.has_value(),
-      // Without remapping each message needs a vector of the CPU to itself.
+      // Without remapping, each message needs a CPU vector.
       .msi_vectors_available =
           options_.interrupt_remapping
               ? options_.msi_vectors_available
@@ -248,7 +248,8 @@ void FakeVfioDevice::RemapAll(bool alive) {
       const BarMemory* memory =
           hardware_->bar_memory(journal::RegionOf(mapping.offset));
       if (memory == nullptr) continue;
-      // Cannot fail for lack of address space: the range is there already.
+      // This cannot fail for lack of address space, because the range is
+      // mapped.
       memory->Map(journal::UserPointer(mapping.address), mapping.length,
                   mapping.protection, MAP_SHARED | MAP_FIXED,
                   journal::OffsetOf(mapping.offset), alive);
@@ -300,8 +301,8 @@ absl::Status FakeVfioDevice::DmaWrite(uint64_t iova,
              [&](const Type1Iommu& iommu) { return iommu.Write(iova, data); });
 }
 
-// Nobody listens to a device that is not open; its pending bits and its pin
-// are hardware all the same.
+// The interrupts of a closed device reach no eventfd, but its pending bits and
+// its pin still change.
 void FakeVfioDevice::RaiseMsix(uint16_t vector) {
   if (irqs_ != nullptr) {
     irqs_->OnMsix(vector);

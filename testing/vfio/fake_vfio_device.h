@@ -33,15 +33,16 @@
 
 namespace passthru::fake {
 
-// A DMA access that the platform refused. Linux tells user space nothing of it
-// (the host's log has a line), so neither does the fake: tests ask.
+// A DMA access that the platform refused. Linux reports it only in the host's
+// log and not to user space. The fake does the same, and lets tests read the
+// record.
 struct DmaFault {
   enum class Reason {
-    kBusMasterOff,  // COMMAND.BusMaster clear, or not in D0.
+    kBusMasterOff,  // COMMAND.BusMaster is clear, or not in D0.
     kNoDomain,      // The group is in no container with an IOMMU.
     kUnmapped,
     kPermission,
-    kUnpinned,  // Mapped, but the process has unmapped the memory since.
+    kUnpinned,  // Mapped, but the process then unmapped the memory.
   };
   pci::Bdf bdf;
   uint64_t iova = 0;
@@ -52,10 +53,10 @@ struct DmaFault {
 
 std::string_view Name(DmaFault::Reason reason);
 
-// One function bound to vfio-pci (struct vfio_pci_core_device): the hardware,
-// and, while a descriptor of it is open, the kernel's state of it. It is the
-// hardware's platform too: DMA goes through the container of its group,
-// interrupts through what SET_IRQS set up.
+// One function bound to vfio-pci (struct vfio_pci_core_device). It has the
+// hardware and, while a descriptor of it is open, the kernel's state of the
+// device. It is also the hardware's platform. DMA goes through the container of
+// its group, and interrupts through the eventfds of SET_IRQS.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeVfioDevice final
@@ -90,12 +91,12 @@ class FakeVfioDevice final
   HardwareFunction& hardware() { return *hardware_; }
   bool Step() { return hardware_->Step(); }
 
-  // A new open file of the device, which the caller installs. The first open
-  // enables and resets the function, and makes the kernel's view of it.
+  // Returns a new open file of the device, which the caller installs. The first
+  // open enables and resets the function, and makes the kernel's view of it.
   std::shared_ptr<FakeFile> Open();
   bool is_open() const { return !files_.empty(); }
 
-  // Calls of the device's files.
+  // Carry out the calls of the device's files.
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
   kernel::SyscallResult<size_t> Read(void* buffer, size_t count,
                                      uint64_t offset);
@@ -115,21 +116,20 @@ class FakeVfioDevice final
   void SetIntx(bool asserted) override;
   uint32_t ReadConfig(uint16_t offset, unsigned width) override;
 
-  // The driver is asked to let the device go, or an uncorrectable error was
-  // reported: the eventfds of these indices.
+  // Signal the eventfds for a release request and an uncorrectable error.
   void RequestRelease();
   void ReportError();
 
-  // A secondary bus reset that reached the function, as part of a hot reset.
+  // Resets the function by a secondary bus reset, as part of a hot reset.
   void BusReset();
 
-  // Whether a mapping of a BAR shows the device now.
+  // Returns whether a mapping of a BAR shows the device now.
   bool MemoryIsReachable() const;
-  // Whether any of these bytes is in a page that holds a part of the MSI-X
-  // table or of its pending bits.
+  // Returns whether any of these bytes is in a page that holds a part of the
+  // MSI-X table or of its pending bits.
   bool IsOnMsixPage(uint32_t bar, uint64_t offset, uint64_t size) const;
 
-  // For tests' invariants.
+  // For the invariants of tests.
   struct Snapshot {
     size_t open_files = 0;
     size_t mappings = 0;
@@ -137,8 +137,8 @@ class FakeVfioDevice final
     bool bus_master = false;
     unsigned power_state = 0;
     uint64_t resets = 0;
-    // Guest accesses that went, through a mapping, to the MSI-X table: what a
-    // VMM must never let happen.
+    // Guest accesses that reached the MSI-X table through a mapping, which a
+    // VMM must never allow.
     uint64_t mapped_msix_table_accesses = 0;
     VfioIrqs::Snapshot irqs;
     size_t ioeventfds = 0;
@@ -148,11 +148,11 @@ class FakeVfioDevice final
  private:
   explicit FakeVfioDevice(Options options);
 
-  // vfio_pci_core_enable() and vfio_pci_core_disable().
+  // Do what vfio_pci_core_enable() and vfio_pci_core_disable() do.
   void Enable();
   void Disable();
 
-  // Ioctls: an errno, 0 for success, unless said otherwise.
+  // Carry out ioctls. Those that return int return an errno, or 0 on success.
   int GetInfo(void* arg) const;
   int GetRegionInfo(void* arg);
   int GetIrqInfo(void* arg) const;
@@ -167,12 +167,12 @@ class FakeVfioDevice final
 
   const fixture::Region* FindRegion(uint32_t index) const;
   uint32_t region_count() const;
-  // The BAR or ROM's readable size; 0: there is none.
+  // Returns how many bytes of the region can be read, or 0 if there is none.
   uint64_t RegionSize(uint32_t index) const;
   bool rom_is_readable() const;
   std::vector<FakeVfioDevice*> HotResetSet(bool* all_known) const;
 
-  // vfio_pci_core_do_io_rw(): the pieces of an access and what each meets.
+  // The parts of an access as vfio_pci_core_do_io_rw() makes them.
   enum class PieceKind { kAccess, kExcluded };
   struct IoPiece {
     PieceKind kind = PieceKind::kAccess;
@@ -189,7 +189,7 @@ class FakeVfioDevice final
                                                   absl::Span<uint8_t> data,
                                                   bool is_write);
 
-  // pci_reset_function(): saves, resets, restores.
+  // Saves, resets and restores the function, like pci_reset_function().
   void ResetFunction(models::ResetKind kind);
   models::ResetKind first_reset_kind() const;
 
@@ -212,7 +212,7 @@ class FakeVfioDevice final
   uint32_t msix_pba_bar_ = ~uint32_t{0};
   uint64_t msix_pba_offset_ = 0;
 
-  // Only while open.
+  // Used only while the device is open.
   std::vector<const FakeFile*> files_;
   std::unique_ptr<VfioIrqs> irqs_;
   std::unique_ptr<FakeConfig> config_;

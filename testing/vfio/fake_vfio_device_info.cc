@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS and DEVICE_FEATURE.
+// FakeVfioDevice's ioctls GET_INFO, GET_REGION_INFO, GET_IRQ_INFO, SET_IRQS and
+// DEVICE_FEATURE.
 #include <linux/vfio.h>
 
 #include <algorithm>
@@ -202,7 +203,7 @@ SyscallResult<int> FakeVfioDevice::SetIrqs(const void* arg) {
   return irqs_->Set(request, data);
 }
 
-// vfio_ioctl_device_feature().
+// Answers like vfio_ioctl_device_feature().
 int FakeVfioDevice::Feature(const void* arg) {
   constexpr uint32_t kOperations = VFIO_DEVICE_FEATURE_GET |
                                    VFIO_DEVICE_FEATURE_SET |
@@ -228,7 +229,8 @@ int FakeVfioDevice::Feature(const void* arg) {
 
 int FakeVfioDevice::FeatureOperation(uint32_t feature, uint32_t operation,
                                      size_t argsz, const void* data) {
-  // Since 7.2, DMA_BUF and what follows it; only the probe is built.
+  // 7.2 added DMA_BUF and the feature after it. The fake implements only the
+  // probe.
   constexpr uint32_t kDmaBuf = 11;
   constexpr uint32_t kAfterDmaBuf = 12;
   const bool probe = (operation & VFIO_DEVICE_FEATURE_PROBE) != 0;
@@ -244,7 +246,7 @@ int FakeVfioDevice::FeatureOperation(uint32_t feature, uint32_t operation,
       feature != VFIO_DEVICE_FEATURE_LOW_POWER_EXIT) {
     return ENOTTY;
   }
-  // All three can only be set.
+  // The three features can only be set.
   if ((operation & VFIO_DEVICE_FEATURE_GET) != 0) return EINVAL;
   if (probe) return 0;
   switch (feature) {
@@ -255,7 +257,7 @@ int FakeVfioDevice::FeatureOperation(uint32_t feature, uint32_t operation,
       vfio_device_low_power_entry_with_wakeup entry = {};
       if (argsz < sizeof(entry)) return EINVAL;
       if (!journal::CopyFromUser(&entry, data, sizeof(entry))) return EFAULT;
-      return entry.wakeup_eventfd < 0 ? EINVAL : ENOTTY;  // Not built.
+      return entry.wakeup_eventfd < 0 ? EINVAL : ENOTTY;  // Not implemented.
     }
     default:
       if (low_power_) return EINVAL;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RESET, hot reset and ioeventfds.
+// FakeVfioDevice's resets and ioeventfds.
 #include <linux/vfio.h>
 
 #include <algorithm>
@@ -23,8 +23,8 @@ int CopyHeader(const void* arg, size_t minimum, T* value) {
   return value->argsz < minimum ? EINVAL : 0;
 }
 
-// Of a neighbour that the fixture names and nobody simulates: a group that no
-// user can have.
+// The group of a neighbour that the fixture names and that the host lacks. No
+// user can have it.
 constexpr uint32_t kGroupOfNobody = ~uint32_t{0};
 
 vfio_pci_dependent_device DependentDevice(const pci::Bdf& bdf, uint32_t group) {
@@ -38,8 +38,8 @@ vfio_pci_dependent_device DependentDevice(const pci::Bdf& bdf, uint32_t group) {
 
 }  // namespace
 
-// vfio_pci_ioctl_reset(). The kernel's own view is kept: virtual BARs and
-// COMMAND, eventfds, MSI and MSI-X.
+// Resets like vfio_pci_ioctl_reset(). The kernel keeps its own view, which is
+// virtual BARs and COMMAND, eventfds, MSI and MSI-X.
 int FakeVfioDevice::Reset() {
   if (options_.fixture.reset().methods().empty()) return EINVAL;
   hardware_->SetPowerState(0);
@@ -66,7 +66,7 @@ std::vector<FakeVfioDevice*> FakeVfioDevice::HotResetSet(
 }
 
 int FakeVfioDevice::GetHotResetInfo(void* arg) const {
-  // Without an initializer: clang takes one of its tail for an extension.
+  // Has no initializer, because clang takes one of its tail for an extension.
   vfio_pci_hot_reset_info header;
   if (const int error = CopyHeader(arg, sizeof(header), &header)) return error;
   if (!options_.fixture.reset().hot_reset_listed()) return ENODEV;
@@ -96,7 +96,7 @@ int FakeVfioDevice::GetHotResetInfo(void* arg) const {
   return fits ? 0 : ENOSPC;
 }
 
-// vfio_pci_ioctl_pci_hot_reset(), in its order.
+// Makes the checks of vfio_pci_ioctl_pci_hot_reset() in the same order.
 int FakeVfioDevice::HotReset(const void* arg) {
   options_.core->mutex.AssertHeld();
   vfio_pci_hot_reset header = {};
@@ -135,7 +135,7 @@ int FakeVfioDevice::HotReset(const void* arg) {
   return 0;
 }
 
-// vfio_pci_ioctl_ioeventfd() and vfio_pci_ioeventfd().
+// Answers like vfio_pci_ioctl_ioeventfd() and vfio_pci_ioeventfd().
 int FakeVfioDevice::SetIoEventFd(const void* arg) {
   constexpr size_t kMinimum =
       offsetof(vfio_device_ioeventfd, fd) + sizeof(int32_t);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// read(2), write(2) and mmap(2) of a device: drivers/vfio/pci/vfio_pci_rdwr.c
-// and vfio_pci_core_mmap().
+// FakeVfioDevice's read(2), write(2) and mmap(2), after
+// drivers/vfio/pci/vfio_pci_rdwr.c and vfio_pci_core_mmap().
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <sys/mman.h>
@@ -20,11 +20,11 @@ namespace {
 using kernel::SyscallResult;
 
 constexpr uint64_t kMsixEntrySize = PCI_MSIX_ENTRY_SIZE;
-// read(2) and write(2) move at most this much (MAX_RW_COUNT).
+// The limit of read(2) and write(2) (MAX_RW_COUNT).
 constexpr size_t kMaxCount = 0x7fff'f000;
 
-// The largest access that a processor makes for the rest of a load or store:
-// one transaction where it is naturally aligned.
+// Returns the largest access that a processor makes for the rest of a load or
+// store. A naturally aligned one is one transaction.
 size_t AccessWidth(uint64_t offset, size_t remaining) {
   size_t width = 8;
   while (width > remaining || offset % width != 0) width /= 2;
@@ -40,8 +40,8 @@ SyscallResult<size_t> FakeVfioDevice::Read(void* buffer, size_t count,
   const uint64_t position = journal::OffsetOf(offset);
   if (count == 0) return {0, 0};
   if (index >= region_count()) return {0, EINVAL};
-  // Answers that do not depend on the data come first, so that a wild count
-  // does not make a buffer of its size.
+  // Answers that do not depend on the data come first, so that a huge count
+  // does not allocate a buffer of its size.
   const uint64_t size =
       index < VFIO_PCI_ROM_REGION_INDEX    ? hardware_->bar_size(index)
       : index == VFIO_PCI_ROM_REGION_INDEX ? rom_.size()
@@ -114,7 +114,7 @@ bool FakeVfioDevice::IsOnMsixPage(uint32_t bar, uint64_t offset,
   const uint64_t vectors = hardware_->msix_vectors();
   return (bar == msix_bar_ &&
           overlaps(msix_table_offset_, kMsixEntrySize * vectors)) ||
-         // A bit a vector, in whole quadwords (PCI 3.0, 6.8.2.10).
+         // One bit for each vector, in whole quadwords (PCI 3.0, 6.8.2.10).
          (bar == msix_pba_bar_ &&
           overlaps(msix_pba_offset_, (vectors + 63) / 64 * 8));
 }
@@ -141,8 +141,9 @@ FakeVfioDevice::IoPiece FakeVfioDevice::NextIoPiece(uint32_t index,
   return {.size = 1};
 }
 
-// The MSI-X table reads as all ones and is not written: the kernel programs it.
-// That holds with memory disabled too, which stops every other access.
+// The MSI-X table reads as all ones and drops writes, because the kernel
+// programs it. That holds even with memory disabled, which stops every other
+// access.
 SyscallResult<size_t> FakeVfioDevice::BarAccess(uint32_t index, uint64_t offset,
                                                 absl::Span<uint8_t> data,
                                                 bool is_write) {
@@ -165,7 +166,7 @@ SyscallResult<size_t> FakeVfioDevice::BarAccess(uint32_t index, uint64_t offset,
   return {done, 0};
 }
 
-// pci_map_rom() looks for an image's signature, and finds none while the
+// pci_map_rom() looks for an image's signature. It finds none while the
 // hardware decodes no memory.
 SyscallResult<size_t> FakeVfioDevice::RomRead(uint64_t offset,
                                               absl::Span<uint8_t> data) const {
@@ -222,7 +223,7 @@ SyscallResult<void*> FakeVfioDevice::Mmap(void* address, size_t length,
     return extra->second->Map(address, length, protection, flags, position,
                               true);
   }
-  // The mapping succeeds with memory disabled too; a touch then faults.
+  // The mapping succeeds even with memory disabled, but then an access faults.
   return hardware_->bar_memory(index)->Map(address, length, protection, flags,
                                            position, mappings_alive_);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One opened device: mappings, access, ROM, reset, ioeventfds, leaks.
+// Tests one open device: mappings, access, ROM, reset, ioeventfds, leaks.
 #include "passthru/testing/vfio/fake_vfio_device.h"
 
 #include <linux/pci_regs.h>
@@ -32,7 +32,7 @@ using ::testing::HasSubstr;
 constexpr uint32_t kBoth = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 constexpr uint64_t kPage = 4096;
 
-// Whether a load from a mapping works; a plain one would be a SIGBUS.
+// Returns whether a load from a mapping works, without risking a SIGBUS.
 bool Readable(const void* address, uint32_t* value) {
   return journal::CopyFromUser(value, address, sizeof(*value));
 }
@@ -205,15 +205,15 @@ TEST_F(BarMappingTest, AccessAcrossTheMsixTablesEdges) {
                             journal::FileOffset(0, 0x1ff8));
   ASSERT_EQ(read.value, data.size());
   EXPECT_EQ(data[4], 0xdd);
-  EXPECT_EQ(data[8], 0xff);          // The table's first byte.
-  EXPECT_EQ(data[8 + 0x40f], 0xff);  // Its last.
+  EXPECT_EQ(data[8], 0xff);          // The first byte of the table.
+  EXPECT_EQ(data[8 + 0x40f], 0xff);  // The last byte of the table.
   EXPECT_EQ(data[8 + 0x410], 0x00);
 }
 
 TEST_F(BarMappingTest, PieceOfAnAccessThatIsRefusedRefusesTheWhole) {
   user().WriteConfig(PCI_COMMAND, 2, 0);
   std::vector<uint8_t> data(16);
-  // Half table, half not.
+  // Half of the access is in the table.
   EXPECT_EQ(host()
                 .kernel()
                 .Pread(user().device(), data.data(), data.size(),
@@ -341,7 +341,8 @@ TEST_F(ExtraRegionTest, ChainHasEveryCapability) {
   ASSERT_EQ(
       user().Ioctl(user().device(), VFIO_DEVICE_GET_REGION_INFO, info.data()),
       0);
-  // Sparse after MSI-X mappable after the struct; each header is 8 bytes.
+  // A sparse-mmap capability follows an MSI-X-mappable one after the struct.
+  // Each header is 8 bytes.
   EXPECT_EQ(info[3], 32u);           // cap_offset
   EXPECT_EQ(info[8], 0x00010003u);   // MSIX_MAPPABLE, version 1
   EXPECT_EQ(info[9], 40u);           // next

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fake machine: groups and drivers, containers, DMA, hot reset.
+// Tests the fake machine: groups and drivers, containers, DMA, hot reset.
 #include "passthru/testing/vfio/fake_vfio.h"
 
 #include <fcntl.h>
@@ -282,7 +282,8 @@ TEST_F(FakeMachineTest, TwoGroupsShareAContainersMappings) {
   EXPECT_EQ(host_.vfio().DmaMappings(pci::Bdf(0, 2, 0, 0)),
             host_.vfio().DmaMappings(pci::Bdf(0, 0, 2, 0)));
   EXPECT_EQ(host_.vfio().DmaMappings(pci::Bdf(0, 2, 0, 0)).size(), 1u);
-  // Before the memory goes; the other group keeps the container.
+  // Unmaps before the destructor releases the memory, because the other group
+  // keeps the container.
   EXPECT_EQ(user.UnmapDma(0, kPage), 0);
 }
 

@@ -128,7 +128,7 @@ void HardwareFunction::FillBars() {
   FillMsixTable();
 }
 
-// Seen only by who reaches the table through a mapping: VFIO shows all ones.
+// Visible only through a mapping, because VFIO shows all ones for the table.
 void HardwareFunction::FillMsixTable() {
   if (!capabilities_.msix.has_value()) return;
   const uint32_t table =
@@ -153,7 +153,8 @@ void HardwareFunction::FillMsixTable() {
   }
 }
 
-// Bits that nobody measured behave as the specification says for the register.
+// Sets the bits that the fixture did not measure as the specification says for
+// the register.
 void HardwareFunction::SetMaskDefault(size_t offset, uint32_t writable,
                                       unsigned width,
                                       uint32_t write_one_to_clear) {
@@ -180,7 +181,7 @@ void HardwareFunction::FillUnknownMasks() {
   SetMaskDefault(PCI_INTERRUPT_LINE, 0xff, 1);
   for (unsigned bar = 0; bar < kBars; ++bar) {
     const fixture::Region* region = FindRegion(device_, bar);
-    // SR-IOV 1.1, 3.4.1.11: a virtual function's registers are 0.
+    // A virtual function's registers are 0 (SR-IOV 1.1, 3.4.1.11).
     if (region == nullptr || device_.is_virtual_function()) continue;
     const size_t offset = PCI_BASE_ADDRESS_0 + 4 * bar;
     const uint64_t address_bits = ~(region->size() - 1);
@@ -225,7 +226,8 @@ void HardwareFunction::FillUnknownMasks() {
                    PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL, 2);
   }
   if (capabilities_.express.has_value()) {
-    // All of Device Control but Initiate FLR, which reads as 0.
+    // These are all bits of Device Control except Initiate FLR, which reads as
+    // 0.
     SetMaskDefault(*capabilities_.express + PCI_EXP_DEVCTL, 0x7fff, 2);
     SetMaskDefault(*capabilities_.express + PCI_EXP_DEVSTA, 0, 2, 0x000f);
   }
@@ -268,7 +270,7 @@ bool HardwareFunction::bus_master() const {
 }
 
 bool HardwareFunction::memory_enabled() const {
-  // SR-IOV 3.4.1.3: a virtual function's own bit is not implemented.
+  // A virtual function does not implement the bit (SR-IOV 3.4.1.3).
   return (device_.is_virtual_function() ||
           (fixture::ReadLe16(config_, PCI_COMMAND) & PCI_COMMAND_MEMORY) !=
               0) &&
@@ -310,7 +312,7 @@ void HardwareFunction::SetPowerState(unsigned state) {
 
 void HardwareFunction::Reset(models::ResetKind kind) {
   config_ = image_.bytes;
-  // The image was read from a function that a host was using.
+  // The image comes from a function that a host was using.
   const auto clear = [this](size_t offset, size_t size) {
     for (size_t i = 0; i < size && offset + i < config_.size(); ++i) {
       config_[offset + i] = static_cast<uint8_t>(config_[offset + i] &
@@ -353,7 +355,8 @@ void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
     restore(*capabilities_.express + PCI_EXP_LNKCTL, 2);
     restore(*capabilities_.express + PCI_EXP_DEVCTL2, 2);
   }
-  // From the end, so that decoding is not on before the BARs have addresses.
+  // Restores from the end, so that decoding is not on before the BARs have
+  // addresses.
   for (unsigned offset = PCI_STD_HEADER_SIZEOF - 4;
        offset >= PCI_CLASS_REVISION; offset -= 4) {
     restore(offset, 4);
@@ -397,7 +400,8 @@ void HardwareFunction::SetMsiMasked(uint16_t vector, bool masked) {
   WriteConfig(msi_mask_offset(), 4, masked ? mask | bit : mask & ~bit);
 }
 
-// The pending register follows the mask register and is the device's own.
+// The pending register follows the mask register, and only the device writes
+// it.
 void HardwareFunction::SetMsiPending(uint16_t vector) {
   uint8_t& pending = config_[msi_mask_offset() + 4u + vector % 32 / 8];
   pending = static_cast<uint8_t>(pending | 1u << (vector % 8));
@@ -422,8 +426,8 @@ bool HardwareFunction::bar_is_io(unsigned bar) const {
 }
 
 bool HardwareFunction::DecodesBar(unsigned bar) const {
-  // An I/O BAR is reached whatever COMMAND.IO says: Linux's own port accessors
-  // do not look at it, and neither does the hardware that was measured.
+  // An I/O BAR is reachable whatever COMMAND.IO says. Linux's own port
+  // accessors ignore the bit, and so does the hardware that was measured.
   return bar_is_io(bar) ? power_state() == 0 : memory_enabled();
 }
 
@@ -473,7 +477,7 @@ bool HardwareFunction::SetMsixMasked(uint16_t vector, bool masked) {
 
 void HardwareFunction::SetMsixPending(uint16_t vector, bool pending) {
   msix_pending_[vector] = pending;
-  // The pending bit array is memory of the function that software may read.
+  // The pending bit array is memory of the function, which software may read.
   const uint32_t pba =
       ReadConfig(static_cast<uint16_t>(*capabilities_.msix + PCI_MSIX_PBA), 4);
   const unsigned bar = pba & PCI_MSIX_PBA_BIR;

@@ -22,26 +22,29 @@
 
 namespace passthru::fake {
 
-// The silicon of one PCI function: its configuration registers, which a write
-// changes as the fixture measured it, its BARs' memory, its MSI-X mask and
-// pending bits, its power state and its reset. It knows nothing of VFIO; what
-// the host's kernel does to it goes through the same registers as on a bus.
+// The hardware of one PCI function: its configuration registers, the memory of
+// its BARs, its MSI-X mask and pending bits, its power state and its reset. A
+// write changes a register as the fixture measured it. The class knows nothing
+// of VFIO. The host's kernel accesses the function through the same registers
+// as on a bus.
 //
-// Behaviour of BARs is the model's, where it has one; all else is memory.
+// The model, if there is one, handles accesses to its part of the BARs. The
+// rest is memory.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class HardwareFunction {
  public:
-  // `device` has passed Validate(); `model` may be null. `mapped_registers`:
-  // mapped BARs are reached by processors that nobody sees (MappedRegisters).
+  // `device` must have passed Validate(). `model` may be null.
+  // `mapped_registers` tells whether processors reach mapped BARs directly (see
+  // MappedRegisters).
   static absl::StatusOr<std::unique_ptr<HardwareFunction>> Create(
       const fixture::PciDevice& device,
       std::unique_ptr<models::DeviceModel> model, bool mapped_registers);
   HardwareFunction(const HardwareFunction&) = delete;
   HardwareFunction& operator=(const HardwareFunction&) = delete;
 
-  // The configuration space, physically. `width` is 1, 2 or 4. Outside: reads
-  // all ones, writes nothing.
+  // Access the physical configuration space. `width` is 1, 2 or 4. Bytes
+  // outside read as all ones and drop writes.
   size_t config_size() const { return config_.size(); }
   uint32_t ReadConfig(uint16_t offset, unsigned width) const;
   void WriteConfig(uint16_t offset, unsigned width, uint32_t value);
@@ -58,45 +61,46 @@ class HardwareFunction {
   const Capabilities& capabilities() const { return capabilities_; }
 
   bool bus_master() const;
-  bool memory_enabled() const;  // COMMAND.MEM and D0.
+  bool memory_enabled() const;  // COMMAND.MEM (unless a VF) and D0.
   bool intx_disabled() const;   // COMMAND.InterruptDisable.
-  // Whether COMMAND.InterruptDisable can be set at all (PCI 2.3).
+  // Returns whether software can set COMMAND.InterruptDisable (PCI 2.3).
   bool can_disable_intx() const { return can_disable_intx_; }
   bool msi_enabled() const;
-  bool msix_enabled() const;  // And the function not masked.
+  bool msix_enabled() const;  // Enabled, and not masked as a whole.
 
-  // 0 to 3: D0 to D3hot.
+  // Returns 0 to 3 for D0 to D3hot.
   unsigned power_state() const;
   // Writes the power state field. D3hot to D0 resets the function unless
   // No_Soft_Reset is set (PCI PM 1.2, 5.4.1).
   void SetPowerState(unsigned state);
 
-  // Configuration and memory return to what they were at power-on, with
-  // decoding, mastering and interrupts off.
+  // Resets configuration and memory to their state at power-on, with decoding,
+  // bus mastering and interrupts off.
   void Reset(models::ResetKind kind);
-  // pci_save_state() and pci_restore_state(): the standard header and the
-  // control registers of MSI, MSI-X and PCI Express.
+  // Save the state, and restore from it the standard header and the control
+  // registers of MSI, MSI-X and PCI Express, like pci_save_state() and
+  // pci_restore_state().
   std::vector<uint8_t> SaveState() const { return config_; }
   void RestoreState(absl::Span<const uint8_t> saved);
 
-  // BARs, by number; 0 for one that does not exist.
+  // Returns the size of a BAR by number, or 0 if there is none.
   uint64_t bar_size(unsigned bar) const;
   bool bar_is_io(unsigned bar) const;
-  // The BAR register as the host assigned it (AssignedBars()).
+  // Returns the BAR register as the host assigned it (see AssignedBars()).
   uint32_t assigned_bar(unsigned bar) const { return assigned_bars_[bar]; }
   BarMemory* bar_memory(unsigned bar) { return bars_[bar].get(); }
-  // One access of `data.size()` 1, 2, 4 or 8, to the model or to memory.
+  // Carry out one access of 1, 2, 4 or 8 bytes, by the model or in memory.
   void ReadBar(unsigned bar, uint64_t offset, absl::Span<uint8_t> data);
   void WriteBar(unsigned bar, uint64_t offset, absl::Span<const uint8_t> data);
   bool ModelHandles(unsigned bar, uint64_t offset) const;
 
-  // Level of the interrupt pin, seen in STATUS.
+  // The level of the interrupt pin, which STATUS shows.
   void SetIntxLevel(bool asserted);
   bool intx_level() const { return intx_level_; }
 
-  // MSI's optional mask and pending bits (PCI 3.0, 6.8.1.7-8), which are
-  // registers of the capability: whoever clears a mask bit, the message that
-  // was pending is sent.
+  // MSI's optional mask and pending bits (PCI 3.0, 6.8.1.7-8). They are
+  // registers of the capability. When software clears a mask bit, the function
+  // sends the pending message.
   bool has_msi_mask_bits() const;
   bool msi_masked(uint16_t vector) const;
   void SetMsiMasked(uint16_t vector, bool masked);
@@ -105,12 +109,13 @@ class HardwareFunction {
     on_msi_unmasked_ = std::move(send);
   }
 
-  // MSI-X, the device's own side of it (PCI 3.0, 6.8.2.9-10).
+  // The device's own side of MSI-X (PCI 3.0, 6.8.2.9-10).
   uint16_t msix_vectors() const {
     return static_cast<uint16_t>(msix_masked_.size());
   }
   bool msix_masked(uint16_t vector) const { return msix_masked_[vector]; }
-  // Returns whether a pending message is sent by unmasking.
+  // Returns whether unmasking releases a pending message, which the caller
+  // sends.
   bool SetMsixMasked(uint16_t vector, bool masked);
   void SetMsixPending(uint16_t vector, bool pending);
   bool msix_pending(uint16_t vector) const { return msix_pending_[vector]; }
@@ -133,7 +138,7 @@ class HardwareFunction {
                       uint32_t write_one_to_clear = 0);
   bool DecodesBar(unsigned bar) const;
   uint16_t msi_mask_offset() const;
-  // Sends what is pending and not masked.
+  // Sends the messages that are pending and not masked.
   void SendPendingMsi();
 
   const fixture::PciDevice device_;

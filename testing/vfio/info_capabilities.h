@@ -15,12 +15,12 @@ namespace passthru::fake {
 // (vfio_info_cap_add() and vfio_info_cap_shift()). Thread-compatible.
 class InfoCapabilities {
  public:
-  // `alignment`: to what the size of each is rounded up. `base`: the size of
-  // the struct that the chain follows, which its offsets count from.
+  // Each capability is padded to a multiple of `alignment`. `base` is the size
+  // of the struct before the chain, from whose start the chain's offsets count.
   InfoCapabilities(size_t alignment, size_t base)
       : alignment_(alignment), base_(base) {}
 
-  // `body` is what follows the 8 bytes of header.
+  // `body` is the part after the 8 bytes of header.
   void Add(uint16_t id, uint16_t version, absl::Span<const uint8_t> body);
 
   bool empty() const { return bytes_.empty(); }
@@ -31,10 +31,10 @@ class InfoCapabilities {
   const size_t alignment_;
   const size_t base_;
   std::vector<uint8_t> bytes_;
-  std::optional<size_t> last_;  // Where the last header is.
+  std::optional<size_t> last_;  // Offset of the last header.
 };
 
-// Appends a value as the UAPI structs hold it.
+// Appends a value in the byte order of the UAPI structs.
 template <typename T>
 void AppendBytes(std::vector<uint8_t>& bytes, T value) {
   for (size_t i = 0; i < sizeof(T); ++i) {

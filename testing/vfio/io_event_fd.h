@@ -11,8 +11,8 @@
 
 namespace passthru::fake {
 
-// One VFIO_DEVICE_IOEVENTFD: a value that is written to a BAR whenever an
-// eventfd is signalled, without user space.
+// One VFIO_DEVICE_IOEVENTFD, which writes a value to a BAR whenever an eventfd
+// is signalled, without user space.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class IoEventFd final : public EventfdWaiter {
@@ -25,7 +25,7 @@ class IoEventFd final : public EventfdWaiter {
     friend bool operator==(const Target&, const Target&) = default;
   };
 
-  // `table` outlives this. `write` does the write.
+  // `table` must outlive this object. `write` does the write.
   IoEventFd(EventfdTable* table, std::shared_ptr<FakeEventfd> eventfd,
             Target target, std::function<void()> write)
       : table_(table),
@@ -43,7 +43,7 @@ class IoEventFd final : public EventfdWaiter {
   const Target& target() const { return target_; }
 
   void OnSignal() override { write_(); }
-  // The entry stays until it is deleted, but nothing signals it any more.
+  // The entry stays until user space deletes it, but no signal can arrive.
   void OnHangup() override { eventfd_.reset(); }
 
  private:

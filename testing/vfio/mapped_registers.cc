@@ -17,7 +17,8 @@ namespace {
 constexpr uint64_t kWidth = sizeof(uint32_t);
 constexpr uint32_t kNothingStored = 0xffffffff;
 
-// The guest's accesses are a processor's: atomic where they are aligned.
+// The guest's accesses are a processor's, which are atomic where they are
+// aligned.
 std::atomic_ref<uint32_t> Cell(uint8_t* memory, uint64_t offset) {
   return std::atomic_ref<uint32_t>(
       *reinterpret_cast<uint32_t*>(memory + offset));
@@ -68,8 +69,8 @@ void MappedRegisters::Reset() {
 
 bool MappedRegisters::TakeStore(Register& reg) {
   const std::atomic_ref<uint32_t> cell = Cell(memory_, reg.offset);
-  // A doorbell is empty again before the model sees it: the next store of the
-  // guest's is another one.
+  // Empties the doorbell before the model sees the value, so that the guest's
+  // next store counts as another one.
   const uint32_t value = le32toh(
       reg.is_doorbell ? cell.exchange(htole32(kNothingStored)) : cell.load());
   if (value == reg.shown) return false;
@@ -83,7 +84,7 @@ void MappedRegisters::Show(Register& reg) {
   const auto value =
       static_cast<uint32_t>(model_->ReadBar(bar_, reg.offset, kWidth));
   if (value == reg.shown) return;
-  // A store since is not overwritten: it is taken next time.
+  // Keeps a store that the guest made in between. The next Sync() takes it.
   uint32_t expected = htole32(reg.shown);
   if (Cell(memory_, reg.offset)
           .compare_exchange_strong(expected, htole32(value))) {

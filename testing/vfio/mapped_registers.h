@@ -13,31 +13,35 @@
 
 namespace passthru::fake {
 
-// A model's registers as memory, for guests on a real KVM: these reach a mapped
-// BAR without anyone seeing it. Sync() takes what was stored there since the
-// last time to the model, and shows in the memory what its registers read now.
+// A model's registers as memory, for guests on a real KVM, which reach a mapped
+// BAR without an exit. Sync() passes to the model what the guest stored since
+// the last call, and then updates the memory with the registers' current
+// values.
 //
-// Less than hardware, since memory keeps only the last store: an order between
-// stores that are found together is not known, and the one with the highest
-// address goes first (so an NVMe controller's queues come before its enable
-// bit). Storing a value that a register has already is not noticed, except in
-// doorbells (DeviceModel::IsDoorbell()), which read all ones meanwhile. A
-// register is four bytes.
+// Memory is less than hardware, because it keeps only the last store. If one
+// Sync() finds several stores, it cannot know their order, so it takes the one
+// with the highest address first (so that an NVMe controller's queues come
+// before its enable bit). It does not notice a store of the value that a
+// register already has. Doorbells (DeviceModel::IsDoorbell()) are the
+// exception, because they read as all ones between stores. A register is four
+// bytes.
 //
-// Thread-compatible; the memory is shared with whoever mapped it.
+// Thread-compatible. The memory is shared with every mapping of it.
 class MappedRegisters {
  public:
-  // `memory` is BAR `bar`'s; both outlive this.
+  // `memory` belongs to BAR `bar`. `model` and `memory` must outlive this
+  // object.
   static absl::StatusOr<std::unique_ptr<MappedRegisters>> Create(
       models::DeviceModel* model, pci::BarIndex bar, const BarMemory* memory);
   ~MappedRegisters();
   MappedRegisters(const MappedRegisters&) = delete;
   MappedRegisters& operator=(const MappedRegisters&) = delete;
 
-  // Whether anything had been stored.
+  // Returns whether the guest had stored anything.
   bool Sync();
 
-  // The memory shows the registers; what was stored and not taken is lost.
+  // Makes the memory show the registers. Stores that Sync() has not taken are
+  // lost.
   void Reset();
 
  private:

@@ -27,8 +27,8 @@ using ::testing::Pair;
 
 constexpr pci::BarIndex kBar(0);
 constexpr uint32_t kNoDoorbell = 0xffffffff;
-// Registers: two that keep what is written, one that does not, a doorbell.
-// Behind them, memory.
+// The registers: two that keep what is written, one that does not, and a
+// doorbell. Memory follows them.
 constexpr uint64_t kFirst = 0x0;
 constexpr uint64_t kSecond = 0x4;
 constexpr uint64_t kReadOnly = 0x8;
@@ -75,7 +75,7 @@ class MappedRegistersTest : public ::testing::Test {
   }
   void TearDown() override { munmap(const_cast<uint32_t*>(guest_), 0x1000); }
 
-  // The guest's view.
+  // Returns the guest's view of a register.
   volatile uint32_t& At(uint64_t offset) { return guest_[offset / 4]; }
 
   Registers model_;

@@ -13,12 +13,12 @@
 namespace passthru::fake {
 namespace {
 
-// Since Linux 5.14; the C library may not have the names yet.
+// MADV_POPULATE_* exist since Linux 5.14, and the C library may lack the names.
 constexpr int kPopulateRead = 22;
 constexpr int kPopulateWrite = 23;
 
-// Above this size pages are not made present: guests' memory is large and
-// tests use little of it.
+// Pages of a larger range are not made present, because guests' memory is large
+// and tests use little of it.
 constexpr uint64_t kPopulateLimit = uint64_t{1} << 20;
 
 bool KernelHasPopulate() {
@@ -34,7 +34,7 @@ bool KernelHasPopulate() {
   return kHas;
 }
 
-// Walks the process's own list of mappings.
+// Checks the process's own list of mappings.
 bool CoveredByMappings(uint64_t vaddr, uint64_t size, bool write) {
   struct Closer {
     void operator()(FILE* file) const { fclose(file); }
@@ -56,8 +56,8 @@ bool CoveredByMappings(uint64_t vaddr, uint64_t size, bool write) {
         (write && permissions[1] != 'w')) {
       return false;
     }
-    // What is mapped may still not be there: a file that is too short, a BAR
-    // whose decoding is off.
+    // A mapped page may still have no memory, if the file is too short or a
+    // BAR's decoding is off.
     char byte = 0;
     if (!journal::CopyFromUser(&byte, journal::UserPointer(covered), 1))
       return false;

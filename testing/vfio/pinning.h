@@ -6,10 +6,11 @@
 
 namespace passthru::fake {
 
-// Whether pin_user_pages() would succeed on this range of this process, with
-// FOLL_WRITE if `write`: every page mapped, readable, and writable if asked.
-// The range is page aligned and may be anything else; nothing is changed but
-// that pages of a small range are made present, as pinning does. Thread-safe.
+// Returns whether pin_user_pages() would succeed on this range of this process,
+// with FOLL_WRITE if `write`. Every page must be mapped and readable, and
+// writable if `write`. The range must be page aligned and is otherwise
+// arbitrary. The function makes the pages of a small range present, as pinning
+// does, and changes nothing else. Thread-safe.
 bool CanPin(uint64_t vaddr, uint64_t size, bool write);
 
 }  // namespace passthru::fake

@@ -12,7 +12,7 @@
 
 namespace passthru::fake {
 
-// vfio_dma_do_map(), in its order.
+// Makes the checks of vfio_dma_do_map() in the same order.
 int Type1Iommu::Map(uint32_t flags, uint64_t vaddr, uint64_t iova,
                     uint64_t size) {
   const bool read = (flags & VFIO_DMA_MAP_FLAG_READ) != 0;
@@ -49,7 +49,7 @@ int Type1Iommu::SetVaddr(uint64_t vaddr, uint64_t iova, uint64_t size) {
   return 0;
 }
 
-// vfio_dma_do_unmap().
+// Unmaps like vfio_dma_do_unmap().
 int Type1Iommu::Unmap(uint32_t flags, uint64_t iova, uint64_t* size) {
   const bool all = (flags & VFIO_DMA_UNMAP_FLAG_ALL) != 0;
   const uint64_t unaligned = granularity() - 1;
@@ -77,8 +77,9 @@ int Type1Iommu::Unmap(uint32_t flags, uint64_t iova, uint64_t* size) {
   }
   auto mapping = FindFirst(iova, length);
   while (mapping != mappings_.end() && mapping->first <= last) {
-    // Version 1 does nothing for a range that starts inside of a mapping, and
-    // removes the whole of one that it reaches.
+    // Version 1 does nothing for a range that starts inside a mapping. It
+    // removes a mapping as a whole even if the range covers only its first
+    // part.
     if (!options_.version2 && iova > mapping->first) break;
     unmapped += mapping->second.size;
     pinned_bytes_ -= mapping->second.size;

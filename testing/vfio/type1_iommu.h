@@ -13,14 +13,14 @@
 
 namespace passthru::fake {
 
-// Addresses first to last, both included.
+// The addresses from `first` to `last`, both included.
 struct IovaRange {
   uint64_t first = 0;
   uint64_t last = 0;
   friend bool operator==(const IovaRange&, const IovaRange&) = default;
 };
 
-// One VFIO_IOMMU_MAP_DMA that was not undone.
+// One mapping of VFIO_IOMMU_MAP_DMA.
 struct DmaMapping {
   uint64_t iova = 0;
   uint64_t size = 0;
@@ -33,34 +33,36 @@ struct DmaMapping {
   friend bool operator==(const DmaMapping&, const DmaMapping&) = default;
 };
 
-// The IOMMU domain behind one container: drivers/vfio/vfio_iommu_type1.c
-// without its ioctl copying, and the translation that hardware does. Methods
-// that stand for an ioctl return an errno, 0 for success.
+// The IOMMU domain behind one container. It combines
+// drivers/vfio/vfio_iommu_type1.c, without the copying of ioctl arguments, with
+// the translation that hardware does. Methods that stand for an ioctl return an
+// errno, or 0 on success.
 //
-// Pinning. Linux pins the pages when they are mapped: a device goes on reaching
-// them whatever the process does to the address afterwards. A process cannot
-// pin its own pages under another name, so the simulation keeps the address:
-// once the process unmaps it, DMA through it is refused (kUnpinned, never a
-// crash), and where it maps something else there, the device sees that. Code
-// that relies on pages staying pinned after munmap(2) is therefore reported
-// rather than served.
+// Linux pins the pages when they are mapped, so that a device still reaches
+// them whatever the process does to the address later. A process cannot pin its
+// own pages under another name, so the simulation keeps the address. Once the
+// process unmaps it, DMA through it is refused (kUnpinned) and does not crash.
+// If the process maps other memory there, the device sees that. Code that
+// relies on pages that stay pinned after munmap(2) is therefore reported and
+// not served.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class Type1Iommu {
  public:
   struct Options {
     VfioRules rules;
-    // Bit n: pages of 1 << n bytes. The lowest is the granularity.
+    // Bit n stands for pages of 1 << n bytes. The lowest is the granularity.
     uint64_t page_sizes = 0x40201000;
-    // Ascending. By default what a 39-bit Intel IOMMU leaves: the window of
-    // message signalled interrupts is cut out.
+    // In ascending order. The default is that of a 39-bit Intel IOMMU, which
+    // leaves out the window of message signalled interrupts.
     std::vector<IovaRange> iova_ranges = {{0, 0xfedf'ffff},
                                           {0xfef0'0000, 0x7f'ffff'ffff}};
     // Module parameter dma_entry_limit.
     uint32_t max_mappings = 65535;
     // RLIMIT_MEMLOCK of a process without CAP_IPC_LOCK, in bytes.
     uint64_t locked_memory_limit = ~uint64_t{0};
-    // VFIO_TYPE1v2_IOMMU; false: VFIO_TYPE1_IOMMU, whose unmap is laxer.
+    // True for VFIO_TYPE1v2_IOMMU, false for VFIO_TYPE1_IOMMU, whose unmap is
+    // laxer.
     bool version2 = true;
   };
 
@@ -78,21 +80,22 @@ class Type1Iommu {
   bool version2() const { return options_.version2; }
   const VfioRules& rules() const { return options_.rules; }
 
-  // VFIO_IOMMU_MAP_DMA; `flags` as in the UAPI, known ones only.
+  // Carries out VFIO_IOMMU_MAP_DMA. `flags` are known flags of the UAPI.
   int Map(uint32_t flags, uint64_t vaddr, uint64_t iova, uint64_t size);
 
-  // VFIO_IOMMU_UNMAP_DMA without a bitmap. `size` becomes how much was
-  // unmapped, on success only.
+  // Carries out VFIO_IOMMU_UNMAP_DMA without a bitmap. On success sets `size`
+  // to how much was unmapped.
   int Unmap(uint32_t flags, uint64_t iova, uint64_t* size);
 
-  // VFIO_IOMMU_DIRTY_PAGES.
+  // Carry out VFIO_IOMMU_DIRTY_PAGES.
   void StartDirtyTracking() { dirty_tracking_ = true; }
   void StopDirtyTracking() { dirty_tracking_ = false; }
   bool dirty_tracking() const { return dirty_tracking_; }
 
   std::vector<DmaMapping> Mappings() const;
 
-  // The access of a device. All of it or nothing.
+  // Carry out a device's access. On kUnmapped and kPermission they transfer no
+  // data. On kUnpinned they may have transferred a part.
   enum class Access { kDone, kUnmapped, kPermission, kUnpinned };
   Access Read(uint64_t iova, absl::Span<uint8_t> data) const;
   Access Write(uint64_t iova, absl::Span<const uint8_t> data) const;
@@ -101,7 +104,7 @@ class Type1Iommu {
   uint64_t granularity() const {
     return options_.page_sizes & (~options_.page_sizes + 1);
   }
-  // The first mapping that overlaps [iova, iova + size), or end.
+  // Returns the first mapping that overlaps [iova, iova + size), or end().
   std::map<uint64_t, DmaMapping>::iterator FindFirst(uint64_t iova,
                                                      uint64_t size);
   int SetVaddr(uint64_t vaddr, uint64_t iova, uint64_t size);
@@ -117,7 +120,7 @@ class Type1Iommu {
                    std::vector<Piece>& pieces) const;
 
   const Options options_;
-  std::map<uint64_t, DmaMapping> mappings_;  // By iova; disjoint.
+  std::map<uint64_t, DmaMapping> mappings_;  // By iova. They are disjoint.
   uint64_t pinned_bytes_ = 0;
   bool dirty_tracking_ = false;
 };

@@ -27,7 +27,7 @@ constexpr uint32_t kWrite = VFIO_DMA_MAP_FLAG_WRITE;
 constexpr uint32_t kBoth = kRead | kWrite;
 using Access = Type1Iommu::Access;
 
-// Pages of this process, unmapped at the end.
+// Pages of this process, which the destructor unmaps.
 class Pages {
  public:
   explicit Pages(size_t count, int protection = PROT_READ | PROT_WRITE)
@@ -122,7 +122,8 @@ TEST_F(Type1IommuTest, MemoryTheProcessUnmappedIsReportedNotTouched) {
 }
 
 TEST_F(Type1IommuTest, LargeRangeIsCheckedToItsEnd) {
-  // More than is made present: 4 MiB with a hole, and with a read-only page.
+  // The 4 MiB are more than CanPin() makes present, with a hole and a read-only
+  // page.
   Pages large(1024);
   EXPECT_EQ(iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage), 0);
   ASSERT_EQ(Unmap(0x1000000, 1024 * kPage), 0);
@@ -182,7 +183,7 @@ TEST_F(Type1IommuTest, InvalidatingAddressesIsAllOrNothing) {
                           ::testing::Field(&DmaMapping::vaddr_invalid, true)));
 }
 
-// Against the plainest model there is: a set of pages with an owner each.
+// Compares the IOMMU with a plain model, which holds the owner of each page.
 TEST_F(Type1IommuTest, RandomCallsAgreeWithAPageTable) {
   constexpr uint64_t kPagesOfSpace = 64;
   std::mt19937 random(7);

@@ -60,8 +60,8 @@ SyscallResult<VfioIrqs::Info> VfioIrqs::GetInfo(uint32_t index) const {
   return {{.flags = flags, .count = CountOf(index)}, 0};
 }
 
-// vfio_set_irqs_validate_and_prepare(): everything on an absent index fails
-// here, its disabling too.
+// As in vfio_set_irqs_validate_and_prepare(), every request for an absent index
+// fails here, even one that disables it.
 SyscallResult<size_t> VfioIrqs::DataSize(const Request& request,
                                          uint32_t argsz) const {
   const uint32_t limit = CountOf(request.index);
@@ -110,7 +110,7 @@ SyscallResult<int> VfioIrqs::Set(const Request& request,
   }
 }
 
-// vfio_pci_set_ctx_trigger_single().
+// Answers like vfio_pci_set_ctx_trigger_single().
 SyscallResult<int> VfioIrqs::SetSingle(Trigger& trigger, const Request& request,
                                        absl::Span<const uint8_t> data) {
   if (request.start != 0 || request.count > 1) return Error(EINVAL);
@@ -174,7 +174,7 @@ void VfioIrqs::SignalRequest() {
 
 void VfioIrqs::Signal(const Trigger& trigger) {
   ++delivered_;
-  // A waiter may change this state: the reference keeps the eventfd.
+  // A waiter may change this state, so this reference keeps the eventfd.
   // NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
   const Trigger held = trigger;
   options_.eventfds->Signal(*held);

@@ -18,11 +18,11 @@
 
 namespace passthru::fake {
 
-// The interrupt state of one opened device, with the answers of
-// drivers/vfio/pci/vfio_pci_intrs.c: which mechanism is on, which vector has
-// which eventfd, whether INTx is masked. It programs the function's MSI and
-// MSI-X registers as the kernel's PCI core does, and passes on what the
-// function then signals, in the signaller's context.
+// The interrupt state of one open device, with the answers of
+// drivers/vfio/pci/vfio_pci_intrs.c. It knows which mechanism is on, which
+// eventfd each vector has, and whether INTx is masked. It programs the
+// function's MSI and MSI-X registers as the kernel's PCI core does. The
+// function's signals then reach the eventfds in the signaller's context.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class VfioIrqs {
@@ -31,16 +31,17 @@ class VfioIrqs {
     HardwareFunction* hardware = nullptr;
     EventfdTable* eventfds = nullptr;
     VfioRules rules;
-    // The function shows an interrupt pin.
+    // Whether the function shows an interrupt pin.
     bool has_intx = false;
-    // The host has an interrupt line for it; without one, ENODEV.
+    // Whether the host has an interrupt line for it. If not, enabling INTx
+    // answers ENODEV.
     bool has_host_irq = true;
     bool is_pcie = false;
-    // MSI-X vectors may be added while it is on (rules.dynamic_msix and
-    // interrupt remapping).
+    // Whether the user may add MSI-X vectors while MSI-X is on, which takes
+    // rules.dynamic_msix and interrupt remapping.
     bool dynamic_msix = false;
-    // How many vectors the host can spare. Less than asked: SET_IRQS returns
-    // this number, and enables nothing.
+    // How many vectors the host can spare. If the user wants more, SET_IRQS
+    // returns this number and enables nothing.
     uint32_t msi_vectors_available = 32;
     uint32_t msix_vectors_available = 2048;
   };
@@ -50,66 +51,66 @@ class VfioIrqs {
   VfioIrqs(const VfioIrqs&) = delete;
   VfioIrqs& operator=(const VfioIrqs&) = delete;
 
-  // VFIO_DEVICE_GET_IRQ_INFO; EINVAL.
+  // Carries out VFIO_DEVICE_GET_IRQ_INFO. EINVAL for an unknown index, and for
+  // ERR on a function without PCI Express.
   struct Info {
     uint32_t flags = 0;
     uint32_t count = 0;
   };
   kernel::SyscallResult<Info> GetInfo(uint32_t index) const;
 
-  // VFIO_DEVICE_SET_IRQS after the header was read: `data` holds what follows
-  // it in the caller's struct.
+  // The header of a VFIO_DEVICE_SET_IRQS. The `data` of Set() is the part that
+  // follows it in the caller's struct.
   struct Request {
     uint32_t flags = 0;
     uint32_t index = 0;
     uint32_t start = 0;
     uint32_t count = 0;
   };
-  // How many bytes of data the request has; EINVAL.
+  // Returns how many bytes of data the request has, or EINVAL.
   kernel::SyscallResult<size_t> DataSize(const Request& request,
                                          uint32_t argsz) const;
   kernel::SyscallResult<int> Set(const Request& request,
                                  absl::Span<const uint8_t> data);
 
-  // What the function signals, as DevicePlatform has it.
+  // Called when the function signals, as in DevicePlatform.
   void OnMsi(uint16_t vector);
   void OnMsix(uint16_t vector);
   void OnIntx(bool asserted);
 
-  // COMMAND.InterruptDisable as the user set it.
+  // Sets COMMAND.InterruptDisable as the user sees it.
   void SetVirtualIntxDisable(bool disabled);
   bool msi_is_on() const { return type_ == Type::kMsi; }
-  // Log2 of the number of vectors that MSI was last enabled with.
+  // Returns log2 of the number of vectors with which MSI was last enabled.
   unsigned msi_queue_max() const { return msi_queue_max_; }
 
-  // Programs the function again after it lost its registers in a reset, as
-  // pci_restore_msi_state() does.
+  // Programs the function again after a reset cleared its registers, like
+  // pci_restore_msi_state().
   void RestoreAfterReset();
 
-  // Last close of the device: everything off.
+  // Turns everything off, for the last close of the device.
   void DisableAll();
 
-  // The ERR and REQ eventfds, signalled if there is one.
+  // Signal the ERR and REQ eventfds if they are set.
   void SignalError();
   void SignalRequest();
 
-  // For tests' invariants.
+  // For the invariants of tests.
   enum class Type { kNone, kIntx, kMsi, kMsix };
   struct Snapshot {
     Type type = Type::kNone;
     bool intx_masked = false;
     bool has_unmask_eventfd = false;
-    // Which eventfd each vector signals; INTx is vector 0. Only those that
-    // have one.
+    // The eventfd of each vector that has one. INTx is vector 0.
     std::map<uint32_t, std::string> triggers;
     uint64_t delivered = 0;  // Interrupts that reached an eventfd.
-    uint64_t dropped = 0;    // Raised while their mechanism could not deliver.
+    uint64_t dropped = 0;    // Raised, but not deliverable.
   };
   Snapshot GetSnapshot() const;
 
  private:
-  // The eventfd that user space, or KVM at the guest's end of interrupt,
-  // signals to unmask the line: struct virqfd.
+  // Waits for the eventfd (struct virqfd) with which user space, or KVM at the
+  // guest's end of interrupt, unmasks the line.
   class UnmaskWaiter final : public EventfdWaiter {
    public:
     explicit UnmaskWaiter(VfioIrqs* irqs) : irqs_(irqs) {}
@@ -121,7 +122,7 @@ class VfioIrqs {
   };
   using Trigger = std::shared_ptr<FakeEventfd>;
 
-  // The `index`th of an array of descriptors.
+  // Returns element `index` of an array of descriptors.
   static int ReadFd(absl::Span<const uint8_t> data, size_t index) {
     int32_t fd = -1;
     std::memcpy(&fd, data.data() + index * sizeof(fd), sizeof(fd));
@@ -140,7 +141,7 @@ class VfioIrqs {
   kernel::SyscallResult<int> SetSingle(Trigger& trigger, const Request& request,
                                        absl::Span<const uint8_t> data);
 
-  // Positive: only so many vectors there are.
+  // Returns 0, or the number of vectors available if that is too small.
   int EnableMessages(uint32_t vectors, Type type);
   void DisableMessages();
   int SetBlock(uint32_t start, uint32_t count, absl::Span<const uint8_t> data);
@@ -150,8 +151,8 @@ class VfioIrqs {
 
   void MaskIntx();
   void UnmaskIntxAndSignal();
-  // True if the line is asserted still, so that it stays masked and must be
-  // signalled again.
+  // Returns true if the line is still asserted. It then stays masked, and the
+  // caller must signal it again.
   bool TryUnmaskIntx();
   void SignalIntx();
   // Takes the pending interrupt of an unmasked line.

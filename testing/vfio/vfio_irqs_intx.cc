@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// INTx: automask, unmask, resample.
+// The INTx part of VfioIrqs: automask, unmask, resample.
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
@@ -59,7 +59,7 @@ SyscallResult<int> VfioIrqs::UnmaskIntx(const Request& request,
   unmask_eventfd_ = std::move(eventfd.value);
   unmask_waiter_ = std::make_unique<UnmaskWaiter>(this);
   options_.eventfds->Attach(*unmask_eventfd_, unmask_waiter_.get());
-  // vfio_virqfd_enable(): a count that is there already unmasks, and stays.
+  // As in vfio_virqfd_enable(), a pending count unmasks and stays.
   if (EventfdTable::Pending(*unmask_eventfd_)) UnmaskIntxAndSignal();
   return {0, 0};
 }
@@ -141,8 +141,8 @@ bool VfioIrqs::TryUnmaskIntx() {
     return false;
   }
   if (!intx_masked_ || virtual_intx_disable_) return false;
-  // pci_check_and_unmask_intx(): a line that is asserted would fire at once,
-  // so it is left masked and the interrupt sent again.
+  // Like pci_check_and_unmask_intx(), leaves an asserted line masked, because
+  // it would fire at once. The caller sends the interrupt again.
   if (options_.hardware->intx_level()) return true;
   WriteIntxDisable(false);
   intx_masked_ = false;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// MSI and MSI-X: enabling, vectors, signals.
+// The MSI and MSI-X part of VfioIrqs: enabling, vectors, signals.
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
@@ -18,7 +18,7 @@ SyscallResult<int> Error(int error) { return {-1, error}; }
 
 }  // namespace
 
-// vfio_pci_set_msi_trigger().
+// Answers like vfio_pci_set_msi_trigger().
 SyscallResult<int> VfioIrqs::SetMessages(const Request& request,
                                          absl::Span<const uint8_t> data) {
   const Type type =
@@ -36,7 +36,8 @@ SyscallResult<int> VfioIrqs::SetMessages(const Request& request,
       return error == 0 ? SyscallResult<int>{0, 0} : Error(error);
     }
     const uint32_t vectors = request.start + request.count;
-    // pci_alloc_irq_vectors(min 1, max 0).
+    // pci_alloc_irq_vectors() answers ERANGE for at least 1 and at most 0
+    // vectors.
     if (vectors == 0) return Error(ERANGE);
     if (const int available = EnableMessages(vectors, type); available != 0) {
       return {available, 0};
@@ -69,7 +70,7 @@ int VfioIrqs::EnableMessages(uint32_t vectors, Type type) {
   vectors_allocated_ = vectors;
   if (type == Type::kMsi) {
     msi_queue_max_ = static_cast<unsigned>(std::bit_width(vectors * 2 - 1) - 1);
-    // msi_capability_init() masks all; request_irq() unmasks each.
+    // msi_capability_init() masks all vectors, and request_irq() unmasks each.
     for (uint32_t vector = 0; vector < vectors; ++vector) {
       options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), true);
     }
@@ -89,7 +90,7 @@ void VfioIrqs::DisableMessages() {
   triggers_.clear();
   if (type_ == Type::kMsi) {
     WriteMsiEnable(false, vectors_allocated_);
-    // pci_msi_shutdown() leaves them unmasked.
+    // pci_msi_shutdown() leaves the vectors unmasked.
     for (uint32_t vector = 0; vector < vectors_allocated_; ++vector) {
       options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), false);
     }
@@ -99,8 +100,8 @@ void VfioIrqs::DisableMessages() {
   type_ = Type::kNone;
 }
 
-// vfio_msi_set_block(): on a failure the vectors before it are taken back, and
-// with them what they had before.
+// As in vfio_msi_set_block(), a failure takes the eventfds from the vectors
+// before it, including those that they had earlier.
 int VfioIrqs::SetBlock(uint32_t start, uint32_t count,
                        absl::Span<const uint8_t> data) {
   if (options_.rules.irq_block_checked_first &&
@@ -133,7 +134,7 @@ int VfioIrqs::SetVector(uint32_t vector, int fd) {
   auto eventfd = options_.eventfds->Lookup(fd);
   if (!eventfd.ok()) return eventfd.error;
   triggers_[vector] = std::move(eventfd.value);
-  // request_irq() unmasks the vector, which sends what was pending.
+  // request_irq() unmasks the vector, which sends a pending message.
   if (!msix) {
     options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), false);
   } else if (options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector),
@@ -143,9 +144,9 @@ int VfioIrqs::SetVector(uint32_t vector, int fd) {
   return 0;
 }
 
-// The kernel writes the whole control word: Multiple Message Enable, then the
-// enable bit. COMMAND is left as it was, though pci_intx_for_msi() changes it:
-// vfio_pci_memory_unlock_and_restore() writes the old value back.
+// Writes the control word like the kernel, first Multiple Message Enable and
+// then the enable bit. COMMAND keeps its value. pci_intx_for_msi() changes it,
+// but vfio_pci_memory_unlock_and_restore() writes the old value back.
 void VfioIrqs::WriteMsiEnable(bool enable, uint32_t vectors) {
   const uint16_t at = static_cast<uint16_t>(
       *options_.hardware->capabilities().msi + PCI_MSI_FLAGS);
@@ -173,7 +174,7 @@ void VfioIrqs::OnMsi(uint16_t vector) {
     options_.hardware->SetMsiPending(vector);
     return;
   }
-  // A message is a memory write: without bus mastering it goes nowhere.
+  // A message is a memory write, which needs bus mastering.
   const auto found = triggers_.find(vector);
   if (type_ != Type::kMsi || !options_.hardware->msi_enabled() ||
       !options_.hardware->bus_master() || found == triggers_.end()) {
@@ -189,7 +190,7 @@ void VfioIrqs::OnMsix(uint16_t vector) {
     ++dropped_;
     return;
   }
-  // A masked vector pends, whatever else is off; it is sent once unmasked.
+  // A masked vector stays pending whatever else is off. Unmasking sends it.
   if (!hardware.msix_enabled() || hardware.msix_masked(vector)) {
     hardware.SetMsixPending(vector, true);
     return;

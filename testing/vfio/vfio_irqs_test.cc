@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Interrupts as hardware raises them: the protocol of the measurements on real
-// kernels, and what follows from the PCI specification.
+// Tests interrupts as hardware raises them. The tests follow the measurements
+// on real kernels, and the PCI specification.
 #include "passthru/testing/vfio/vfio_irqs.h"
 
 #include <linux/pci_regs.h>
@@ -51,7 +51,7 @@ class IntxTest : public VfioDeviceTest {
 TEST_F(IntxTest, AssertionSignalsOnceAndMasks) {
   SetIntx(true);
   EXPECT_EQ(Count(), 1u);
-  // The kernel masked the line at the device, the user's view is unchanged.
+  // The kernel masked the line at the device, but the user's view is unchanged.
   EXPECT_NE(PhysicalDisable(), 0u);
   EXPECT_EQ(VirtualDisable(), 0u);
   EXPECT_NE(user().ReadConfig(PCI_STATUS, 2) & PCI_STATUS_INTERRUPT, 0u);
@@ -216,7 +216,7 @@ TEST_F(MultiMsiTest, WithRemappingAllAreGiven) {
   EXPECT_EQ(Disable(), 0);
   EXPECT_EQ(Enable(0, 1), 0);
   EXPECT_EQ(Enable(1, 1), -EINVAL);
-  // What was on stays on.
+  // The vectors that were on stay on.
   EXPECT_EQ(user().SetNone(kMsi, kTrigger, 0, 1), 0);
   EXPECT_EQ(user().Count(eventfds_[0]), 1u);
   EXPECT_EQ(Disable(), 0);
@@ -227,7 +227,7 @@ TEST_F(MultiMsiTest, WithoutRemappingTheNumberAvailableIsReturned) {
   StartWith16(false);
   EXPECT_EQ(Enable(0, 16), 1);
   EXPECT_EQ(Enable(0, 2), 1);
-  EXPECT_EQ(Disable(), -EINVAL);  // Nothing was enabled.
+  EXPECT_EQ(Disable(), -EINVAL);  // SET_IRQS enabled nothing.
   EXPECT_EQ(Enable(0, 1), 0);
   EXPECT_EQ(Enable(1, 1), -EINVAL);
   EXPECT_EQ(user().SetNone(kMsi, kTrigger, 0, 1), 0);
@@ -255,17 +255,17 @@ TEST_F(MultiMsiTest, HardwareIsToldThePowerOfTwo) {
 
 TEST_F(MultiMsiTest, MaskedMessagePendsAndIsSentWhenUnmasked) {
   fixture::PciDevice device = LoadDevice("edu");
-  // Two messages, 64 bits, with mask bits: 24 bytes.
+  // The capability has two messages, 64 bits and mask bits, which is 24 bytes.
   SetConfigBytes(device, kMsiCapability + PCI_MSI_FLAGS, {0x82, 0x01});
   device.mutable_irqs(1)->set_count(2);
-  // What edu has behind its shorter capability is not there.
+  // Deletes the masks of what edu has after its shorter capability.
   device.mutable_write_masks()->DeleteSubrange(2, 2);
   Start(device);
   user().WriteConfig(PCI_COMMAND, 2, kDecodeAndMaster);
   const int first = user().NewEventfd();
   const int second = user().NewEventfd();
   ASSERT_EQ(user().SetEventfds(kMsi, kTrigger, 0, {first, -1}), 0);
-  // The kernel masked the one that has no eventfd.
+  // The kernel masked the vector without an eventfd.
   EXPECT_EQ(user().ReadConfig(kMsiCapability + PCI_MSI_MASK_64, 4), 2u);
   RaiseMsi(1);
   EXPECT_EQ(user().ReadConfig(kMsiCapability + PCI_MSI_PENDING_64, 4), 2u);
@@ -390,7 +390,7 @@ TEST_F(MsixTest, ErrorAndRequestHaveTheirEventfds) {
 TEST_F(MsixTest, BadPointersAreFaults) {
   EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_SET_IRQS, nullptr),
             -EFAULT);
-  // A header at the end of a page whose data is beyond it.
+  // The header is at the end of a page, and its data is beyond the page.
   uint8_t* memory = user().NewMemory(8192);
   host().kernel().Munmap(memory + 4096, 4096);
   vfio_irq_set header = {};

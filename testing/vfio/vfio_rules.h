@@ -10,27 +10,29 @@
 
 namespace passthru::fake {
 
-// What VFIO answers differently in the kernels that a FakeKernel can stand for.
-// Everything not named here was measured to be the same in all of them.
+// The answers of VFIO that differ between the kernels that a FakeKernel can
+// stand for. All other answers were measured to be the same.
 struct VfioRules {
-  // VFIO_CHECK_EXTENSION(VFIO_TYPE1_NESTING_IOMMU).
+  // Whether VFIO_CHECK_EXTENSION(VFIO_TYPE1_NESTING_IOMMU) returns 1.
   bool nesting_extension = true;
-  // VFIO_GROUP_SET_CONTAINER with a descriptor that is no container.
+  // The errno of VFIO_GROUP_SET_CONTAINER for a descriptor that is not a
+  // container.
   int not_a_container_error = EBADFD;
-  // MAP_DMA and UNMAP_DMA of a range that wraps.
+  // The errno of MAP_DMA and UNMAP_DMA for a range that wraps.
   int wrap_error = EINVAL;
-  // Whether MSI-X vectors can be added while MSI-X is on. Needs interrupt
-  // remapping too. Without it MSI-X shows VFIO_IRQ_INFO_NORESIZE.
+  // Whether the user can add MSI-X vectors while MSI-X is on, which also needs
+  // interrupt remapping. If not, MSI-X shows VFIO_IRQ_INFO_NORESIZE.
   bool dynamic_msix = true;
-  // SET_IRQS for MSI and MSI-X that reaches beyond the vectors enabled: whether
-  // it is refused before anything is done, or vector by vector.
+  // Whether a SET_IRQS for MSI and MSI-X that reaches beyond the enabled
+  // vectors is refused before it changes anything. If not, it is carried out
+  // vector by vector.
   bool irq_block_checked_first = false;
-  // To what vfio_info_cap_add() rounds the size of a capability up.
+  // The size that vfio_info_cap_add() rounds capabilities up to a multiple of.
   size_t info_capability_alignment = 8;
-  // The largest access that a read or write of a region is split into.
+  // The largest access that the kernel makes for a read or write of a region.
   size_t max_region_access = 8;
-  // VFIO_DEVICE_PCI_HOT_RESET: whether count 0 is refused before the question
-  // whether there is a slot or bus to reset.
+  // Whether VFIO_DEVICE_PCI_HOT_RESET refuses count 0 before it checks for a
+  // slot or bus to reset.
   bool hot_reset_count_first = true;
   // Whether VFIO_DEVICE_FEATURE knows 11 (DMA_BUF) and 12.
   bool features_11_and_12 = false;
