@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeKernel but for its system calls, which are in fake_kernel_syscalls.cc.
+// FakeKernel without its system calls, which are in fake_kernel_syscalls.cc.
 #include "passthru/testing/host/fake_kernel.h"
 
 #include <cstddef>
@@ -24,7 +24,8 @@
 namespace passthru::fake {
 namespace {
 
-// How long a device of a guest on a real KVM does not look at its registers.
+// With a real KVM, how long the device thread waits between looks at mapped
+// registers for guest stores.
 constexpr absl::Duration kLookForStores = absl::Microseconds(100);
 
 }  // namespace
@@ -85,7 +86,7 @@ ResourceSnapshot FakeKernel::Resources() {
     resources.push_back(absl::StrCat("fd ", file.fd, ": ", file.description));
   }
   for (const auto& [fd, description] : real_files_) {
-    // Closed behind the seam: not ours to complain about.
+    // The code under test closed it past the seam, which is no leak.
     if (!FileTable::IsOpen(fd)) continue;
     resources.push_back(absl::StrCat("fd ", fd, ": ", description));
   }

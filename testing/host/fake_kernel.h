@@ -32,20 +32,21 @@
 namespace passthru::fake {
 
 // A Linux kernel with VFIO and KVM, inside the process, behind the same seam as
-// the real one. Code under test gets it as its Syscalls and cannot tell.
+// the real one. Code under test gets it as its Syscalls and cannot tell the
+// difference.
 //
-// What is the fake's: /dev/vfio, /dev/kvm, the PCI and IOMMU parts of /sys, and
-// every descriptor that came from them. It answers errno by errno as the kernel
-// of its version; a call that is not built answers as one that Linux does not
-// know. All else (eventfds, epoll, anonymous memory, other files) goes to the
-// real kernel and is tracked. Descriptors and mappings are real.
+// The fake owns /dev/vfio, /dev/kvm, the PCI and IOMMU parts of /sys, and every
+// descriptor that came from them. It answers errno by errno as the kernel of
+// its version does. A call that it does not implement fails as one that Linux
+// does not know. All else (eventfds, epoll, anonymous memory, other files) goes
+// to the real kernel, and the fake tracks it. Descriptors and mappings are
+// real.
 //
-// For the test: every call is in the journal(), may be made to fail by
-// faults(), and what is not given back is found by CheckLeaks(). Devices work
-// only when stepped: by the test, by a guest that loads or waits, or by a
-// thread of their own.
+// A test finds every call in journal(), can make calls fail with faults(), and
+// finds leaked resources with CheckLeaks(). Devices work only when stepped by
+// the test, by a guest that loads or waits, or by a device thread.
 //
-// Thread-safe. One mutex serializes all calls but those that wait (KVM_RUN,
+// Thread-safe. One mutex serializes all calls except those that wait (KVM_RUN,
 // poll, epoll_wait, reads of the real kernel's files). Must outlive everything
 // that uses it.
 class FakeKernel final : public kernel::Syscalls {
@@ -54,12 +55,12 @@ class FakeKernel final : public kernel::Syscalls {
     KernelVersion version = KernelVersion::k6_12;
     // Whether /dev/kvm exists.
     bool has_kvm = true;
-    // /dev/kvm and its descriptors are the real kernel's: real vCPUs with fake
-    // devices. Its KVM-VFIO device is not told of the fake's groups. Nobody
-    // sees what these guests do to a mapped BAR: a device thread must be
-    // running to look (StartDeviceThread()).
+    // Whether /dev/kvm and its descriptors are the real kernel's, for real
+    // vCPUs with fake devices. The real KVM-VFIO device does not learn of the
+    // fake's groups. The fake does not see what these guests do to a mapped
+    // BAR, so a device thread must run that looks for it (StartDeviceThread()).
     bool passthrough_kvm = false;
-    // Whether a guest's loads and waits let devices work.
+    // Whether a guest's loads and waits step the devices.
     bool guest_steps_devices = true;
     FakeKvm::Options kvm;
   };
@@ -72,34 +73,36 @@ class FakeKernel final : public kernel::Syscalls {
   FakeKvm& kvm() { return *kvm_; }
   KernelCore& core() { return core_; }
 
-  // From now on open(2) of `path` answers this errno (EACCES: not permitted);
-  // 0 takes it back.
+  // Makes every later open(2) of `path` fail with this errno, such as EACCES. 0
+  // ends that.
   void SetOpenError(std::string_view path, int error);
-  // Changes to the fake's part of the file system.
+  // Changes the fake's part of the file system.
   void EditPaths(const std::function<void(FakeSysfs&)>& edit);
 
-  // What is held; what is held beyond `before`.
+  // Return the resources that user space holds now, and those that it holds
+  // beyond `before`.
   ResourceSnapshot Resources();
   LeakReport CheckLeaks(const ResourceSnapshot& before = {});
 
-  // One bounded piece of device work; false when all devices are idle.
+  // Does one bounded piece of device work. Returns false if all devices are
+  // idle.
   bool StepDevices();
-  // Until all are idle. Returns how many steps that took.
+  // Steps the devices until all are idle. Returns how many steps that took.
   size_t RunDevicesUntilIdle();
-  // A thread that does the same whenever there is work, or may be.
+  // Start and stop a thread that steps the devices whenever there may be work.
   void StartDeviceThread();
   void StopDeviceThread();
 
-  // A part of the kernel (FakeVfio): its hardware is stepped, its resources are
-  // counted. Must live until Shutdown().
+  // Adds a part of the kernel (such as FakeVfio), whose hardware is then
+  // stepped and whose resources are counted. It must live until Shutdown().
   void AddSubsystem(Subsystem* subsystem);
 
-  // Told of everything from now on; null for nobody. Must live until
-  // Shutdown().
+  // Sets the observer that is told of every later call and step, or null for
+  // none. It must live until Shutdown().
   void SetObserver(KernelObserver* observer);
 
-  // What the destructor does first: stops device threads and guests, and
-  // releases every file that is still open, while the subsystems are there.
+  // Stops device threads and guests, and releases every file that is still
+  // open, while the subsystems exist. The destructor does this first.
   void Shutdown();
 
   // kernel::Syscalls.
@@ -132,23 +135,26 @@ class FakeKernel final : public kernel::Syscalls {
       const char* path) override;
 
  private:
-  // The errno to answer instead of carrying the call out, or 0. May make a
-  // transfer shorter.
+  // Returns the errno to answer instead of carrying out the call, or 0. May
+  // reduce `count`.
   int Fault(const journal::Call& call, size_t* count = nullptr);
-  // Enters the call in the journal and lets device threads look for work.
+  // Enters the call in the journal, tells the observer, and wakes the device
+  // thread.
   template <typename T>
   kernel::SyscallResult<T> Finish(journal::Call&& call,
                                   const kernel::SyscallResult<T>& result)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
-  // The same for a call that the real kernel took without the mutex.
+  // Does the same, without the observer, for a call that the real kernel took
+  // without the mutex.
   template <typename T>
   kernel::SyscallResult<T> FinishReal(journal::Call&& call,
                                       const kernel::SyscallResult<T>& result);
 
-  // What a call on a descriptor starts from: its name and subject.
+  // Starts the description of a call on a descriptor, with its name and
+  // subject.
   journal::Call FdCall(std::string_view name, int fd)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
-  // The journal's subject for a descriptor.
+  // Returns the journal's subject for a descriptor.
   std::string DescribeFd(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   void Track(int fd, std::string description)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
@@ -157,7 +163,8 @@ class FakeKernel final : public kernel::Syscalls {
   kernel::SyscallResult<int> IoctlOnReal(journal::Call call, int fd,
                                          unsigned long request, void* arg)
       ABSL_LOCKS_EXCLUDED(core_.mutex);
-  // KVM_SET_DEVICE_ATTR of a real KVM-VFIO device for a group of the fake's.
+  // Returns whether this is a KVM_SET_DEVICE_ATTR of a real KVM-VFIO device for
+  // a group of the fake.
   bool NamesFakeGroup(unsigned long request, const void* arg)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   bool StepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
@@ -170,7 +177,7 @@ class FakeKernel final : public kernel::Syscalls {
 
   std::vector<Subsystem*> subsystems_ ABSL_GUARDED_BY(core_.mutex);
   KernelObserver* observer_ ABSL_GUARDED_BY(core_.mutex) = nullptr;
-  // Descriptors of the real kernel's that were opened through here.
+  // The descriptors of the real kernel that were opened through this class.
   std::map<int, std::string> real_files_ ABSL_GUARDED_BY(core_.mutex);
   bool device_thread_stops_ ABSL_GUARDED_BY(core_.mutex) = false;
   std::thread device_thread_;

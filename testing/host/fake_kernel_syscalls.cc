@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The system calls of FakeKernel: whose is it, may it fail, what was answered.
+// FakeKernel's system calls. Each one picks the fake or the real kernel, asks
+// the fault injector, and writes the journal.
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
@@ -45,7 +46,7 @@ uint64_t WholePages(size_t length) {
   return (uint64_t{length} + kPageSize - 1) & ~(kPageSize - 1);
 }
 
-// What the journal shows as a call's result.
+// Return a call's result as the journal shows it.
 int64_t JournalValue(int value) { return value; }
 int64_t JournalValue(size_t value) { return static_cast<int64_t>(value); }
 int64_t JournalValue(void* value) {
@@ -130,7 +131,7 @@ SyscallResult<int> FakeKernel::Close(int fd) {
     journal::Call call = FdCall("close", fd);
     const int error = Fault(call);
     result = CloseLocked(fd);
-    // Linux gives the number back also when it reports an error.
+    // Linux releases the number even when it reports an error.
     if (error != 0) result = {.error = error};
     Finish(std::move(call), result);
   }
@@ -214,7 +215,7 @@ SyscallResult<size_t> FakeKernel::Read(int fd, void* buffer, size_t count) {
       return Finish(std::move(call), file->Read(buffer, count));
     }
   }
-  // May wait.
+  // This may wait, so it runs without the mutex.
   const SyscallResult<size_t> result = real_.Read(fd, buffer, count);
   if (result.ok()) journal::AddData(call, buffer, result.value);
   return FinishReal(std::move(call), result);
@@ -233,8 +234,8 @@ SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
     if (const FileRef file = core_.files.Lookup(fd)) {
       return Finish(std::move(call), file->Write(buffer, count));
     }
-    // eventfd_write(): wakes an irqfd in the writer's context. What it refuses
-    // is left to the real one.
+    // Like eventfd_write(), wakes an irqfd in the writer's context. Writes that
+    // eventfd_write() refuses go to the real kernel.
     if (count >= sizeof(uint64_t)) {
       const auto value = journal::CopyFromUser<uint64_t>(buffer);
       if (value.has_value() && *value != 0 && *value != UINT64_MAX &&
@@ -298,7 +299,7 @@ SyscallResult<void*> FakeKernel::Mmap(void* address, size_t length,
   if (file == nullptr) {
     mapped = real_.Mmap(address, length, protection, flags, fd, offset);
   } else if (length == 0 || offset % kPageSize != 0) {
-    mapped = {.error = EINVAL};  // do_mmap(), before any file is asked.
+    mapped = {.error = EINVAL};  // do_mmap() checks this before the file.
   } else {
     mapped = file->Mmap(address, length, protection, flags, offset);
   }
@@ -362,7 +363,7 @@ SyscallResult<int> FakeKernel::EpollCtl(int epoll_fd, int operation, int fd,
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
   }
-  // None of the fake's files can be polled: file_can_poll().
+  // The fake's files do not support polling (file_can_poll()).
   if (core_.files.Lookup(fd) != nullptr) {
     return Finish<int>(std::move(call), {.error = EPERM});
   }

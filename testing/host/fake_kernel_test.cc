@@ -221,7 +221,7 @@ TEST_F(FakeKernelSyscallsTest, FaultedCallHasNoEffect) {
   EXPECT_EQ(kernel().Close(kvm).error, 0);
 }
 
-// Each call of the seam can be made to fail.
+// Makes each call of the seam fail once.
 TEST_F(FakeKernelSyscallsTest, EveryCallCanFail) {
   const int fd = kernel().Eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK).value;
   uint64_t buffer = 1;
@@ -326,7 +326,7 @@ TEST_F(FakeKernelSyscallsTest, MappingsAreTrackedPageByPage) {
   EXPECT_EQ(kernel().Munmap(area, 3 * kPage).error, 0);
 }
 
-// A device with `work` units to do.
+// A device that has `work` units of work.
 class CountingDevice final : public Subsystem {
  public:
   explicit CountingDevice(int work) : work_(work) {}

@@ -7,8 +7,9 @@
 
 namespace passthru::fake {
 
-// A test that owns a fake kernel and fails if anything is left in it: members
-// of a derived fixture are gone when this looks.
+// The base class of tests that own a fake kernel. It fails a test that leaves
+// anything in the kernel. Its destructor checks that after the members of the
+// derived class were destroyed.
 class FakeKernelTest : public ::testing::Test {
  protected:
   FakeKernelTest() : FakeKernelTest(FakeKernel::Options()) {}

@@ -57,7 +57,7 @@ void Invariants::OnCall(const journal::Call& call, int64_t result, int error) {
   if (error == 0 && call.name == "munmap") {
     CheckUnmapped(Field(call, "addr"), Field(call, "length"), when);
   }
-  // Replaces what was there.
+  // The call replaced the mappings there.
   if (error == 0 && call.name == "mmap" &&
       (Field(call, "flags") & MAP_FIXED) != 0) {
     CheckUnmapped(static_cast<uint64_t>(result), Field(call, "length"), when);
@@ -121,7 +121,7 @@ void Invariants::CheckRoutes(const FakeKvm::VmTables& vm) {
   });
 }
 
-// All slots of all VMs: there is one VM where this matters.
+// Returns the slots of all VMs, because DMA has no VM. Callers have one VM.
 std::vector<FakeKvmSlot> Invariants::Slots() const {
   std::vector<FakeKvmSlot> slots;
   kernel_->kvm().ForEachVm([&slots](const FakeKvm::VmTables& vm) {
@@ -145,7 +145,7 @@ void Invariants::CheckDma() {
       if (mapping.vaddr_invalid || stuck_iovas_.contains(mapping.iova)) {
         continue;
       }
-      // The guest's memory from the beginning of the mapping on.
+      // How much of the mapping, from its start, is the guest's memory.
       uint64_t covered = 0;
       for (const FakeKvmSlot& slot : slots) {
         const uint64_t at = mapping.iova + covered;

@@ -19,42 +19,42 @@
 
 namespace passthru::fake {
 
-// What must hold of a VMM's use of the kernel at every moment, also where Linux
-// says nothing: it lets a guest have the MSI-X table, drops the interrupts of
-// an irqfd without a route, and keeps a slot over memory that is gone until the
-// guest touches it. Checked after every call and every step of a device:
+// A checker of the rules that a VMM's use of the kernel must follow at every
+// moment. Linux itself does not enforce them. It lets a guest have the MSI-X
+// table, drops the interrupts of an irqfd without a route, and keeps a slot
+// over unmapped memory until the guest touches it. These are checked after
+// every call and every step of a device:
 //
-//  - no memory slot holds a page of an MSI-X table or of its pending bits;
-//  - a slot over a BAR leads to a device that answers: memory decode on, D0;
-//  - an irqfd's GSI has a route, to a message or to a pin of an irqchip;
-//  - DMA reaches the guest's memory and nothing else, at the guest's addresses
-//    (asked where there is a VM with memory);
-//  - no memory is unmapped that is in a slot or pinned for DMA.
+//  - No memory slot holds a page of an MSI-X table or of its pending bits.
+//  - A slot over a BAR leads to a device that answers (memory decode on, D0).
+//  - An irqfd's GSI has a route to a message or to a pin of an irqchip.
+//  - DMA reaches only the guest's memory, at the guest's addresses (checked
+//    only if there is a VM with memory).
+//  - No memory is unmapped while it is in a slot or pinned for DMA.
 //
-// What the kernel refused to give up, a slot that could not be deleted or DMA
-// that could not be unmapped, is the kernel's fault and excused for as long as
-// it stays.
+// A slot that the kernel refused to delete is excused from the second rule for
+// as long as it stays, and a DMA mapping that the kernel refused to unmap from
+// the fourth.
 //
-// A violation names what, where, and the call after which it was first seen; it
-// is logged at once and kept for Take().
+// A violation names what is wrong, where, and the call after which it first
+// appeared. It is logged at once and kept for Take().
 //
-// Thread-safe: methods take the fake kernel's mutex.
+// Thread-safe. The methods take the fake kernel's mutex.
 class Invariants final : public KernelObserver {
  public:
-  // Both must outlive the calls made to it.
+  // Both must outlive this object.
   Invariants(FakeKernel* kernel, const FakeVfio* vfio)
       : kernel_(kernel), mutex_(&kernel->core().mutex), vfio_(vfio) {}
   Invariants(const Invariants&) = delete;
   Invariants& operator=(const Invariants&) = delete;
 
-  // For moments at which nothing is under way: every container with an IOMMU
-  // maps all of the guest's RAM, and beside it at most BARs. For kernels with
-  // one VM.
+  // Checks that every container with an IOMMU maps all of the guest's RAM. Call
+  // it when no change is under way, on a kernel with one VM.
   void CheckAtRest();
-  // For the end: nothing is held in the kernel any more.
+  // Checks, at the end, that the kernel holds no resources.
   void CheckNothingLeft();
 
-  // The violations so far, which are forgotten.
+  // Returns the violations so far and forgets them.
   std::vector<std::string> Take();
 
   // KernelObserver.
@@ -62,11 +62,11 @@ class Invariants final : public KernelObserver {
   void OnHardwareStep() override;
 
  private:
-  // Says when: "after munmap(addr=0x7f.., length=0x1000) = 0".
+  // Returns a string like "after munmap(addr=0x7f.., length=0x1000) = 0".
   using When = absl::FunctionRef<std::string()>;
 
   void Check(When when) ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
-  // Each adds what is not as it should be to `found_`.
+  // Add the violations to `found_`.
   void CheckSlots(const FakeKvm::VmTables& vm)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   void CheckRoutes(const FakeKvm::VmTables& vm)
@@ -77,9 +77,9 @@ class Invariants final : public KernelObserver {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   void NoteRefusal(const journal::Call& call, int error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
-  // All slots, by guest address.
+  // Returns all slots by guest address.
   std::vector<FakeKvmSlot> Slots() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
-  // The mappings of this process that a slot shows, cut to its size.
+  // Returns the mappings of this process that the slot shows, cut to its size.
   std::vector<Mapping> MappedAt(const FakeKvmSlot& slot) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   void Report(std::string violation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
@@ -89,11 +89,11 @@ class Invariants final : public KernelObserver {
   const FakeVfio* const vfio_;
 
   std::vector<std::string> violations_ ABSL_GUARDED_BY(*mutex_);
-  // States that are not as they should be, at the last check and at the one
-  // under way: a violation is the beginning of one.
+  // The violations at the last check and at the current one. Check() reports
+  // those that are only in the current one.
   std::set<std::string> known_ ABSL_GUARDED_BY(*mutex_);
   std::set<std::string> found_ ABSL_GUARDED_BY(*mutex_);
-  // What the kernel refused to give up: numbers of slots, IOVAs of mappings.
+  // The slot numbers and IOVAs that the kernel refused to remove.
   std::set<uint64_t> stuck_slots_ ABSL_GUARDED_BY(*mutex_);
   std::set<uint64_t> stuck_iovas_ ABSL_GUARDED_BY(*mutex_);
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Each invariant trips when it is broken, and only then: a VMM that does it
-// right is silent, one that does it wrong is told once, with the call.
+// Tests that a VMM that breaks an invariant gets one report, which names the
+// call, and that a correct VMM gets none.
 #include "passthru/testing/host/invariants.h"
 
 #include <linux/kvm.h>
@@ -34,8 +34,8 @@ constexpr uint32_t kReadWrite =
     VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 constexpr uint64_t kCommand = 4;
 
-// A VM and an NVMe controller (BAR 0: two pages, the page of the MSI-X table,
-// the page of the pending bits), by system calls alone.
+// A VM and an NVMe controller, made with system calls only. BAR 0 has two pages
+// of registers, the page of the MSI-X table and the page of the pending bits.
 class InvariantsTest : public ::testing::Test {
  protected:
   InvariantsTest() {
@@ -63,7 +63,7 @@ TEST_F(InvariantsTest, PassingThroughProperlyBreaksNothing) {
   ASSERT_EQ(MapRam(0, 0, KvmTestVm::kRamSize), 0);
   ASSERT_EQ(vm_->SetRoutes(24, {{.address = 0xfee00000, .data = 0x30}}), 0);
   ASSERT_EQ(vm_->SetIrqfd(user_->NewEventfd(), 24), 0);
-  // Another message is a route as well.
+  // A route to another message is a route too.
   ASSERT_EQ(vm_->SetRoutes(24, {{.address = 0xfee00000, .data = 0x31}}), 0);
   host_.invariants().CheckAtRest();
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);
@@ -81,7 +81,7 @@ TEST_F(InvariantsTest, SlotOverTheMsixTable) {
                   HasSubstr("vfio-device 0000:02:00.0, BAR 0 [0x0, +0x3000)"),
                   HasSubstr("MSI-X table"),
                   HasSubstr("after KVM_SET_USER_MEMORY_REGION(vm, slot=1"))));
-  // Told once.
+  // The violation is reported only once.
   vm_->SetIrqfd(-1, 0);
   EXPECT_THAT(Violations(), IsEmpty());
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);
@@ -117,7 +117,7 @@ TEST_F(InvariantsTest, SlotThatTheKernelDidNotDeleteIsExcused) {
   user_->WriteConfig(kCommand, 2, 0);
   EXPECT_THAT(Violations(), IsEmpty());
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);
-  // Once, not for good.
+  // The excuse ends when the slot does.
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0x2000, bar), 0);
   EXPECT_THAT(Violations(), ElementsAre(HasSubstr("memory decode is off")));
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);

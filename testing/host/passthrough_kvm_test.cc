@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FakeKernel with the machine's own KVM. Needs /dev/kvm, which nothing
-// promises; its result is not cached.
+// Tests FakeKernel with the machine's own KVM. It needs /dev/kvm, which a
+// machine may lack, so Bazel does not cache its result.
 #include <fcntl.h>
 #include <linux/kvm.h>
 

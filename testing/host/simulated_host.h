@@ -16,36 +16,36 @@
 
 namespace passthru::fake {
 
-// A host with devices in it: the simulated kernel, its VFIO, and the hardware
-// of fixtures with the behaviour that they name, and the invariants of passing
-// them through. What most tests, and the demo, start from.
+// A host with devices. It has the simulated kernel, its VFIO, the hardware of
+// fixtures with the models that they name, and the invariants of passing
+// devices through. Most tests, and the demo, start from it.
 //
-// Thread-safe as its parts are. Must outlive what uses kernel().
+// Thread-safe as its parts are. Must outlive the users of kernel().
 class SimulatedHost {
  public:
   struct Options {
     FakeKernel::Options kernel;
     FakeVfio::Options vfio;
-    // Whether the end of the host ends the process too if an invariant was
-    // broken and nobody took the violation.
+    // Whether the destructor ends the process if an invariant was broken and no
+    // caller took the violation.
     bool enforce_invariants = true;
   };
   SimulatedHost() : SimulatedHost(Options()) {}
   explicit SimulatedHost(Options options);
-  // Stops guests and devices, which reach into one another.
+  // Stops guests and devices, which access one another.
   ~SimulatedHost();
 
   SimulatedHost(const SimulatedHost&) = delete;
   SimulatedHost& operator=(const SimulatedHost&) = delete;
 
-  // Loads a fixture and plugs the device in, with the model that it names.
-  // Returns where it is.
+  // Loads a fixture, plugs the device in with the model that it names, and
+  // returns its address. A model in `options` takes precedence.
   absl::StatusOr<pci::Bdf> AddFixture(const std::string& path,
                                       DeviceOptions options = {});
 
   FakeKernel& kernel() { return kernel_; }
   FakeVfio& vfio() { return vfio_; }
-  // Watches the kernel's user from the beginning.
+  // Watches the kernel from the construction on.
   Invariants& invariants() { return invariants_; }
 
  private:
@@ -55,8 +55,8 @@ class SimulatedHost {
   Invariants invariants_;
 };
 
-// The model of that name (PciDevice.model); null for the empty name.
-// kInvalidArgument for one that is not known, with those that are.
+// Makes the model that the fixture names (PciDevice.model), or null if it names
+// none. kInvalidArgument for an unknown name, with the list of known ones.
 absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
     const fixture::PciDevice& device);
 
