@@ -15,7 +15,7 @@
 
 namespace passthru::fake {
 
-// The kernel that this package's contract tests run on, which is either the
+// The kernel that devices/kvm's contract tests run on, which is either the
 // simulated kernel or that of this machine. A simulated kernel is only worth
 // something if the same tests pass on both. The linked library determines the
 // backend.
@@ -37,7 +37,7 @@ class KvmTestBackend {
   virtual void SetGuestProgram(guest::GuestProgram program) = 0;
 };
 
-// The base class of all contract tests.
+// The base class of devices/kvm's contract tests.
 class KvmContractTest : public testing::Test {
  protected:
   KvmContractTest() : backend_(KvmTestBackend::Create()) {}

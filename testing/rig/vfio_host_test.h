@@ -25,8 +25,8 @@
 
 namespace passthru::fake {
 
-// The base class of this package's component tests. It has a simulated host and
-// fails a test that leaks any of the host's objects.
+// The base class of the component tests of devices/vfio. It has a simulated
+// host and fails a test that leaks any of the host's objects.
 class VfioTest : public testing::Test {
  protected:
   VfioTest() : VfioTest(SimulatedHost::Options()) {}

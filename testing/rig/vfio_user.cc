@@ -70,7 +70,7 @@ VfioUser::~VfioUser() {
   for (const int fd : eventfds_) host_->kernel().Close(fd);
   host_->kernel().Close(group_);
   host_->kernel().Close(container_);
-  // Not pinned any more.
+  // The IOMMU has unpinned the memory.
   for (const auto& [address, size] : memory_) {
     host_->kernel().Munmap(address, size);
   }

@@ -16,18 +16,18 @@
 
 namespace passthru::fake {
 
-// A fixture's device as it comes from its file.
+// Loads the device of testing/fixtures/<name>.textproto.
 fixture::PciDevice LoadDevice(const std::string& name);
 
-// Overwrites bytes of the fixture's configuration space, masks untouched.
+// Overwrites bytes of the fixture's configuration space, without the masks.
 void SetConfigBytes(fixture::PciDevice& device, uint32_t offset,
                     const std::vector<uint8_t>& bytes);
 
-// A user of VFIO in as few words as possible: a container, a group and a
-// device, by raw system calls. Values are the calls' results, or -errno.
+// A minimal user of VFIO. It has a container, a group and a device, and uses
+// raw system calls. Methods return the calls' results, or -errno.
 class VfioUser {
  public:
-  // Opens everything up to the device; `bdf` is in `group`.
+  // Opens everything up to the device. `bdf` must be in `group`.
   VfioUser(SimulatedHost* host, const pci::Bdf& bdf, uint32_t group);
   ~VfioUser();
   VfioUser(const VfioUser&) = delete;
@@ -39,10 +39,10 @@ class VfioUser {
 
   int Ioctl(int fd, unsigned long request, void* arg = nullptr);
 
-  // The configuration region.
+  // Access the configuration region.
   uint32_t ReadConfig(uint64_t offset, unsigned width);
   void WriteConfig(uint64_t offset, unsigned width, uint32_t value);
-  // A BAR, by pread(2) and pwrite(2).
+  // Access a BAR by pread(2) and pwrite(2).
   int64_t ReadBar(unsigned bar, uint64_t offset, unsigned width,
                   uint64_t* value);
   int64_t WriteBar(unsigned bar, uint64_t offset, unsigned width,
@@ -50,7 +50,7 @@ class VfioUser {
   void* MapBar(unsigned bar, uint64_t offset, size_t length);
   void UnmapBar(void* address, size_t length);
 
-  // SET_IRQS with an array of descriptors, with booleans, with nothing.
+  // Call VFIO_DEVICE_SET_IRQS with an array of descriptors and without data.
   int SetEventfds(uint32_t index, uint32_t action, uint32_t start,
                   const std::vector<int>& fds);
   int SetNone(uint32_t index, uint32_t action, uint32_t start, uint32_t count);
@@ -59,13 +59,13 @@ class VfioUser {
   int UnmapDma(uint64_t iova, uint64_t size);
 
   int NewEventfd();
-  // What it counted since; 0 if nothing.
+  // Returns and clears the eventfd's count, which is 0 if it was not signalled.
   uint64_t Count(int eventfd);
   void Signal(int eventfd);
-  // `size` bytes of zeroed memory.
+  // Returns `size` bytes of zeroed memory.
   uint8_t* NewMemory(size_t size);
 
-  // Closes the device (all of it) before the end.
+  // Closes the device, and with it all its state, before the destructor does.
   void CloseDevice();
 
  private:
@@ -77,11 +77,11 @@ class VfioUser {
   std::vector<std::pair<void*, size_t>> memory_;
 };
 
-// A test with one device in a simulated host.
+// The base class of tests with one device in a simulated host.
 class VfioDeviceTest : public ::testing::Test {
  protected:
-  // Plugs the device in and opens it. Its model is the one that the fixture
-  // names, if `with_model`.
+  // Plug the device in and open it. StartWithModel() uses the model that the
+  // fixture names.
   void Start(const fixture::PciDevice& device, DeviceOptions options = {},
              SimulatedHost::Options host = {});
   void StartWithModel(const fixture::PciDevice& device,
@@ -93,7 +93,7 @@ class VfioDeviceTest : public ::testing::Test {
   VfioUser& user() { return *user_; }
   const pci::Bdf& bdf() const { return bdf_; }
   FakeVfioDevice::Snapshot Snapshot();
-  // The hardware's own register.
+  // Reads the hardware's own register.
   uint32_t Physical(uint16_t offset, unsigned width);
   void RaiseMsix(uint16_t vector);
   void RaiseMsi(uint16_t vector);
