@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/routing_entries.h"
+#include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bar_index.h"
 #include "passthru/testing/fixture/device.pb.h"
 #include "passthru/testing/journal/call.h"

@@ -15,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/interrupt_budget.h"
+#include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {

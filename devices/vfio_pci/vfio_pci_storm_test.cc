@@ -14,6 +14,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {

@@ -15,6 +15,7 @@
 
 #include "absl/log/check.h"
 #include "absl/types/span.h"
+#include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bar.h"
 #include "passthru/pci/bdf.h"

@@ -11,6 +11,7 @@
 
 #include "absl/log/check.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/capture/capture.h"
