@@ -11,7 +11,10 @@
 
 namespace example {
 
-Vmm::Vmm(kernel::Syscalls* kernel, bool split_irqchip) : loop_(kernel) {
+Vmm::Vmm(kernel::Syscalls* kernel, bool split_irqchip)
+    : own_interrupt_(*kernel::EventFd::Create(kernel)),
+      own_event_(*kernel::EventFd::Create(kernel)),
+      loop_(kernel) {
   absl::AddLogSink(this);
   ram_ =
       *kernel::MappedRegion::Map(kernel, {.length = kRamSize,
@@ -35,10 +38,8 @@ Vmm::Vmm(kernel::Syscalls* kernel, bool split_irqchip) : loop_(kernel) {
   routes_.own.push_back(interrupts::MsiRoutingEntry(
       kOwnGsi, {.address = 0xfee00000, .data = kOwnVector}));
   CHECK_OK(routes_.SetGsiRouting({}));
-  own_interrupt_ = *kernel::EventFd::Create(kernel);
   CHECK_OK(vm_->AssignIrqfd(own_interrupt_.fd(), kOwnGsi));
 
-  own_event_ = *kernel::EventFd::Create(kernel);
   CHECK_OK(pio_.Add(kClockPort, 1, std::make_shared<Clock>(&own_event_), 100));
   loop_.Add(own_event_.fd(), [this] {
     own_events += static_cast<int>(own_event_.Read().value_or(0));
