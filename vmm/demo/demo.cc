@@ -32,10 +32,10 @@ namespace {
 
 constexpr uint64_t kRamSize = uint64_t{64} << 20;
 
-// One run of the demo, and the report that grows with it.
+// One run of the demo. It fills in the report as it proceeds.
 class Demo {
  public:
-  // `simulated` is null for this machine's kernel.
+  // `simulated` is null if `syscalls` is this machine's kernel.
   Demo(kernel::Syscalls* syscalls, fake::SimulatedHost* simulated,
        const DemoOptions& options)
       : calls_(syscalls, options.journal),
@@ -73,7 +73,8 @@ class Demo {
  private:
   struct Attached {
     pci::Bdf guest;
-    // As it was when its driver was about to let go of its vectors.
+    // The device's report from the time before the guest's driver released the
+    // vectors.
     vfio_pci::DeviceReport settled;
   };
 
@@ -110,14 +111,17 @@ class Demo {
     return absl::OkStatus();
   }
 
-  // The counts since the last phase began go to that phase. Phases change on
-  // one thread at a time: this one, then the guest's, then this one.
+  // Ends the current phase and begins the phase `name`. Phases change on one
+  // thread at a time, which is the caller's, then the guest's, then the
+  // caller's again.
   void BeginPhase(std::string_view name) {
     EndPhase();
     phase_ = report_.add_phases();
     phase_->set_name(std::string(name));
   }
 
+  // Ends the current phase, if there is one, and adds the counts since its
+  // beginning to the report.
   void EndPhase() {
     const journal::CallRecorder::Counts calls = calls_.Take();
     const ExitCounts exits =
@@ -294,7 +298,8 @@ class Demo {
   const bool may_write_;
   DemoReport report_;
 
-  // In the order of creation; destroyed in the reverse.
+  // The destructor destroys these in reverse order, so that the machine
+  // outlives everything that uses it.
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<DeviceManager> devices_;
   std::unique_ptr<GuestRun> guest_run_;
@@ -307,8 +312,9 @@ class Demo {
   std::vector<Attached> attached_;
 };
 
-// Plugs a captured device in where it was captured, or, where another one is
-// already, in the next bus's first slot.
+// Adds a captured device to the simulated host and returns its address, which
+// is the one where it was captured. If another device has that address, it is
+// the first slot of the first bus where that slot is free.
 absl::StatusOr<pci::Bdf> AddSimulated(fake::SimulatedHost& host,
                                       const std::string& fixture,
                                       std::optional<uint32_t> group) {

@@ -14,26 +14,30 @@
 namespace passthru::vmm {
 
 struct DemoOptions {
-  // The host's devices, through this machine's /dev/vfio and /dev/kvm; or none:
-  // simulated ones.
+  // Real devices, by their addresses on this host. If there are any, the demo
+  // uses this machine's /dev/vfio and /dev/kvm. Otherwise it simulates
+  // `fixtures`.
   std::vector<pci::Bdf> devices;
-  // Whether a real device's medium may be written (a simulated one's always
-  // is).
+  // Whether the guest may write to the medium of a real device. It always
+  // writes to that of a simulated one.
   bool may_write = false;
 
-  // The simulated hardware and kernel: a file for each device, and whether they
-  // share one IOMMU group (otherwise each has its own).
+  // The files of the captured devices to simulate.
   std::vector<std::string> fixtures;
+  // Whether the simulated devices share one IOMMU group. Otherwise each has a
+  // group of its own.
   bool one_group = false;
+  // The version of the simulated kernel.
   fake::KernelVersion kernel = fake::KernelVersion::k6_12;
 
-  // Where every kernel call is written down, if anywhere (fake::CallRecorder).
+  // Receives a line for every kernel call (see journal::CallRecorder). If null,
+  // the demo writes no journal.
   std::ostream* journal = nullptr;
 };
 
 // Passes the devices through to one guest, lets the guest use them together,
-// takes them away again, and reports. Real or simulated, the code in between is
-// the same.
+// detaches them and returns a report. The same code runs for real devices and
+// for simulated ones.
 absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options);
 
 }  // namespace passthru::vmm

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The whole path, through the demo: from a fixture to a guest that has used the
-// device and let go of it.
+// Runs the demo on captured devices. That covers the whole path from a fixture
+// to a guest that has used the device and released it.
 
 #include "passthru/vmm/demo/demo.h"
 
@@ -86,9 +86,9 @@ INSTANTIATE_TEST_SUITE_P(Kernels, DemoOnEveryKernelTest,
                          ::testing::ValuesIn(fake::kAllKernelVersions),
                          fake::KernelTestName);
 
-// The floor: once every vector's route is committed, an interrupt, a doorbell
-// and a transfer cost neither an exit nor a kernel call, and a moved BAR is as
-// cheap as it was before.
+// Once the route of every vector is committed, an interrupt, a doorbell and a
+// transfer cost neither an exit nor a kernel call. A move of the BAR does not
+// change that.
 TEST(DemoTest, SteadyStateCostsNothing) {
   const auto report = RunDemo({.fixtures = {kNvme}});
   ASSERT_THAT(report, IsOk());
@@ -124,8 +124,8 @@ TEST(DemoTest, TableAndPendingBitsAreTrappedTheRestIsMapped) {
   EXPECT_THAT(bar.areas(2).reason(), HasSubstr("pending"));
 }
 
-// Devices that no driver here knows are enumerated, placed, moved and given
-// interrupts all the same.
+// Devices that none of the guest's drivers knows pass through too. The guest
+// enumerates, places and moves them, and enables their interrupts.
 TEST(DemoTest, EveryFixturePassesThrough) {
   int fixtures = 0;
   for (const auto& entry :
@@ -143,7 +143,8 @@ TEST(DemoTest, EveryFixturePassesThrough) {
   EXPECT_GE(fixtures, 2);
 }
 
-// Both are up at once, and do DMA and interrupts in turn.
+// Both devices are in use at the same time, and take turns with DMA and
+// interrupts.
 TEST(DemoTest, DevicesOfSeveralGroupsShareTheContainer) {
   std::ostringstream journal;
   const auto report = RunDemo({.fixtures = {kNvme, kEdu}, .journal = &journal});

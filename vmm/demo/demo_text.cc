@@ -18,7 +18,7 @@
 namespace passthru::vmm {
 namespace {
 
-// Of a line, in columns.
+// The maximum width of a line, in columns.
 constexpr size_t kWidth = 100;
 
 std::string Size(uint64_t bytes) {
@@ -32,8 +32,8 @@ std::string Size(uint64_t bytes) {
   return absl::StrCat(bytes, " B");
 }
 
-// Rows of cells, each column as wide as its widest cell, left-aligned but for
-// numbers; no white space at the end of a line.
+// Rows of cells. Each column is as wide as its widest cell. Numbers are aligned
+// right and other cells left. No line ends with white space.
 class Table {
  public:
   void Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
@@ -170,8 +170,8 @@ void AppendVectors(std::string& out, const Passthrough& report) {
   }
 }
 
-// The phases in which the guest runs; before and after, the VMM prepares and
-// cleans up.
+// Returns whether the guest runs in this phase. In the other phases the VMM
+// prepares or cleans up.
 bool GuestRuns(const Phase& phase) {
   return phase.name() != "create VM" && phase.name() != "attach" &&
          phase.name() != "detach";
@@ -179,13 +179,13 @@ bool GuestRuns(const Phase& phase) {
 
 using Counts = google::protobuf::Map<std::string, google::protobuf::uint64>;
 
-// Waiting is not work.
+// Returns whether a kernel call waits. Such calls are no work of the VMM.
 bool Waits(std::string_view call) {
   return call == "KVM_RUN" || call == "epoll_wait";
 }
 
-// "attach: 38 calls (10 VFIO_DEVICE_GET_REGION_INFO, ...)", the most frequent
-// first.
+// Appends the kernel calls of a phase, the most frequent first. An example is
+// "attach: 38 calls: 10 VFIO_DEVICE_GET_REGION_INFO, ...".
 void AppendCallLine(std::string& out, const Phase& phase) {
   std::vector<std::pair<uint64_t, std::string>> calls;
   uint64_t total = 0;
@@ -211,8 +211,8 @@ void AppendCallLine(std::string& out, const Phase& phase) {
   absl::StrAppend(&out, line, "\n");
 }
 
-// One column for each phase with the guest, one row for each name that occurs
-// in any of them.
+// Appends a table of `counts`. It has one column for each phase in which the
+// guest runs, and one row for each name that occurs in any of them.
 void AppendCounts(std::string& out, const DemoReport& report,
                   absl::FunctionRef<const Counts&(const Phase&)> counts) {
   std::vector<std::string> header = {""};

@@ -8,7 +8,8 @@
 
 namespace passthru::vmm {
 
-// The report for people: about a screen and a half, 100 columns at most.
+// Returns the report as text for people. It is at most 100 columns wide, and
+// about a screen and a half long for one device.
 std::string RenderText(const DemoReport& report);
 
 }  // namespace passthru::vmm

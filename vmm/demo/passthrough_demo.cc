@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// passthrough_demo: passes a PCI device through to a guest and shows what
-// happens. Without flags, a captured NVMe controller on a simulated kernel.
+// passthrough_demo passes PCI devices through to a guest and shows what
+// happens. By default the device is a captured NVMe controller on a simulated
+// kernel.
 
 #include <cstdlib>
 #include <filesystem>
@@ -32,7 +33,8 @@
 
 namespace {
 
-// What a flag was given each time that it was: Abseil keeps the last.
+// These return all values of a repeated flag. Abseil itself keeps only the last
+// value.
 std::vector<std::string>& Devices() {
   static auto* const devices = new std::vector<std::string>;
   return *devices;
@@ -76,15 +78,17 @@ namespace {
 
 constexpr char kDefaultFixture[] = "testing/fixtures/nvme.textproto";
 
-// Paths are the user's: relative to where they stand, which is not where
-// `bazel run` starts the program.
+// Returns the full path of a file that the user named. Relative paths start at
+// the directory in which the user typed the command. `bazel run` starts the
+// program in another one.
 std::string UserPath(const std::string& path) {
   const char* const user = std::getenv("BUILD_WORKING_DIRECTORY");
   if (user == nullptr) return path;
   return (std::filesystem::path(user) / path).string();
 }
 
-// The default fixture lies beside the program, or among its runfiles.
+// Returns the path of the default fixture, which is relative to the working
+// directory or among the program's runfiles.
 std::string DefaultFixture(const char* program) {
   std::error_code ignored;
   if (std::filesystem::exists(kDefaultFixture, ignored)) return kDefaultFixture;

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# What passthrough_demo says to a user who gives it something wrong: one line
-# that says what to do, and an exit status that is not 0.
+# Checks that passthrough_demo answers wrong arguments with one line that says
+# what to do, and with an exit status that is not 0.
 set -u
 
-demo=vmm/passthrough_demo
+demo=vmm/demo/passthrough_demo
 work=${TEST_TMPDIR:?}
 failures=0
 
-# refuses STATUS TEXT ARGUMENT...
+# refuses STATUS TEXT ARGUMENT... checks that the demo refuses the arguments
+# with the exit status STATUS and one line that contains TEXT.
 refuses() {
   local status=$1 text=$2
   shift 2

@@ -22,7 +22,8 @@ absl::StatusOr<std::vector<std::string>> ProcessResources() {
   for (const auto& entry :
        std::filesystem::directory_iterator("/proc/self/fd", error)) {
     const auto target = std::filesystem::read_symlink(entry.path(), error);
-    // The descriptor that lists the folder is gone, or goes with the loop.
+    // The loop's own descriptor of the directory does not count, and a link
+    // that cannot be read belongs to a closed descriptor.
     if (error || absl::EndsWith(target.string(), "/fd")) continue;
     resources.push_back(absl::StrCat("descriptor of ", target.string()));
   }
@@ -31,7 +32,8 @@ absl::StatusOr<std::vector<std::string>> ProcessResources() {
         "/proc/self/fd shows nothing; what is left behind can be seen only "
         "where /proc is mounted");
   }
-  // proc(5): "address perms offset dev inode pathname".
+  // The format of a line is "address perms offset dev inode pathname", as in
+  // proc(5).
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
     const size_t path = line.find_first_of("/[", line.find(' '));

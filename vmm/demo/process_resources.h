@@ -9,14 +9,16 @@
 
 namespace passthru::vmm {
 
-// What this process holds of the kernel it runs on, from /proc/self: every
-// descriptor, and every mapping of a device or of a descriptor without a file
-// (VFIO devices, VMs, vCPUs). Memory slots, irqfds, routes and DMA mappings
-// belong to such descriptors and go with them. Sorted; a line each:
-// "descriptor of anon_inode:kvm-vm". Fails where /proc cannot be read.
+// Returns the kernel resources that this process holds, sorted. They are all
+// its descriptors, and its mappings of devices and of descriptors without a
+// file (VFIO devices, VMs, vCPUs). An example is "descriptor of
+// anon_inode:kvm-vm". Memory slots, irqfds, routes and DMA mappings belong to
+// such descriptors, and the kernel releases them with the descriptor. Returns
+// Unavailable if /proc/self/fd cannot be read.
 absl::StatusOr<std::vector<std::string>> ProcessResources();
 
-// What is in `after` and was not in `before`; both sorted.
+// Returns the resources in `after` that are not in `before`. Both must be
+// sorted.
 std::vector<std::string> NewResources(const std::vector<std::string>& before,
                                       const std::vector<std::string>& after);
 

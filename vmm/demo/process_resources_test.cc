@@ -37,7 +37,7 @@ TEST(ProcessResourcesTest, ADescriptorIsHeldUntilItIsClosed) {
   EXPECT_THAT(NewResources(before, Resources()), IsEmpty());
 }
 
-// As a vCPU's, or a BAR's.
+// The mapping stands for those of vCPUs and of BARs.
 TEST(ProcessResourcesTest, AMappingOfADeviceIsHeldUntilItIsUnmapped) {
   const std::vector<std::string> before = Resources();
   void* const mapped =

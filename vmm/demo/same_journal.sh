@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# same_journal.sh EXPECTED JOURNAL: whether a journal of the demo
-# (passthrough_demo --journal=JOURNAL) has the kernel calls of EXPECTED, in
-# that order, on any machine. Prints what differs. With UPDATE=1, makes EXPECTED
-# what the journal says.
+# same_journal.sh EXPECTED JOURNAL checks that a journal of the demo
+# (passthrough_demo --journal=JOURNAL), from any machine, has the kernel calls
+# of EXPECTED in the same order, and prints the difference. With UPDATE=1 it
+# writes the calls of the journal to EXPECTED.
 #
-# Left out is what is not the VMM's to decide: what the event loop's thread
-# calls (indented: how often and when depends on the interrupts), what the
-# guest's processor takes (a program of the simulation's, or the agent's on real
-# KVM), and where the device is.
+# It ignores what the VMM does not decide:
+# - the calls of the event loop's thread, which the journal indents, because
+#   their number and time depend on the interrupts;
+# - the calls for the guest's processor, which executes a program in the
+#   simulation and the agent on real KVM;
+# - the device's address and its group.
 set -euo pipefail
 
 journal=$(awk '
@@ -22,7 +24,7 @@ journal=$(awk '
     gsub("/dev/vfio/[0-9]+", "/dev/vfio/GROUP")
     gsub("iommu_groups/[0-9]+", "iommu_groups/GROUP")
     if (/^read(dir|link)/) sub(/ = [0-9]+$/, "")
-    # What is left out had names as well: count anew.
+    # The ignored calls used names too, so this numbers the names again.
     line = ""
     while (match($0, /(fd|addr)#[0-9]+/)) {
       name = substr($0, RSTART, RLENGTH)
