@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guest agent: a program in 64-bit long mode that executes, one at a time,
-// the loads, stores, port accesses and interrupt waits that a fake::GuestCpu
-// asks for. It is position independent and is copied into guest RAM by
-// AgentCpu, which also builds the page tables, GDT and IDT around it.
+// The guest agent is a program in 64-bit long mode. It executes, one at a time,
+// the loads, stores, port accesses and interrupt waits that AgentCpu requests.
+// It is position independent. WriteAgentImage() copies it into guest RAM and
+// builds the page tables, GDT and IDT around it.
 //
-// The contract is agent_layout.h: the numbers below are the same ones.
+// agent_layout.h is the contract between the two. The numbers below repeat it.
 
 .intel_syntax noprefix
 
@@ -30,7 +30,8 @@
 .set EXCEPTION_PORT, 0x514
 .set STOP_PORT, 0x518
 
-// Intel SDM vol. 3, 11.4.1: local APIC registers in the default page.
+// These local APIC registers are in the default page (Intel SDM vol. 3,
+// 11.4.1).
 .set LAPIC_EOI, 0xfee000b0
 .set LAPIC_SPURIOUS, 0xfee000f0
 
@@ -38,13 +39,14 @@
 .balign 16
 .global passthru_guest_agent_begin
 passthru_guest_agent_begin:
-        // Software-enable the local APIC (SDM 11.9), or it drops every MSI.
+        // This software-enables the local APIC (SDM 11.9), which otherwise
+        // drops every MSI.
         mov     ecx, LAPIC_SPURIOUS
         mov     dword ptr [rcx], 0x1ff
 
 next:
-        // The exit itself says "done, give me the next": the host fills the
-        // mailbox before it enters the guest again.
+        // The exit reports the last command as done and requests the next
+        // one. The host fills the mailbox before it enters the guest again.
         mov     edx, COMMAND_PORT
         out     dx, al
         mov     ebx, MAILBOX
@@ -61,7 +63,7 @@ next:
         je      port_out
         cmp     eax, OP_WAIT
         je      wait
-        // OP_STOP, or a command that is none.
+        // The command is OP_STOP or an unknown one.
         mov     edx, STOP_PORT
         out     dx, al
 halt:
@@ -143,8 +145,8 @@ wait:
         mov     ecx, [rbx + MAILBOX_TAIL]
         cmp     ecx, [rbx + MAILBOX_HEAD]
         jne     taken
-        // STI holds interrupts off for one instruction (SDM, STI), so none
-        // can slip in between the test above and HLT.
+        // STI holds interrupts off for one more instruction (SDM, STI), so the
+        // CPU takes none between the test above and HLT.
         sti
         hlt
         cli
@@ -156,10 +158,11 @@ taken:
         jmp     answer
 
 interrupt:
-        // Stack: rax, rcx, rbx, vector, then the interrupt frame.
         push    rax
         push    rcx
         push    rbx
+        // From its top, the stack holds rbx, rcx, rax, the vector and the
+        // interrupt frame.
         mov     rax, [rsp + 24]
         mov     ebx, MAILBOX
         mov     ecx, [rbx + MAILBOX_HEAD]
@@ -175,13 +178,14 @@ interrupt:
         iretq
 
 exception:
-        // Never returns: the host learns the vector and gives up.
+        // This does not return. The host learns the vector and gives up.
         pop     rax
         mov     edx, EXCEPTION_PORT
         out     dx, al
         jmp     halt
 
-// One stub per vector, 16 bytes each; the first 32 are exceptions (SDM 6.3.1).
+// Each vector has a stub of 16 bytes. The first 32 vectors are exceptions
+// (SDM 6.3.1).
 .balign 16
 .global passthru_guest_agent_vectors
 passthru_guest_agent_vectors:

@@ -16,13 +16,14 @@
 namespace passthru::vmm {
 namespace {
 
-// The messages of this machine's one local APIC: Intel SDM vol. 3, 11.11.1,
-// physical destination 0, edge-triggered, fixed.
+// The address of a message to the local APIC of vCPU 0, which is physical
+// destination 0. With the bare vector as its data the message is edge-triggered
+// and fixed (Intel SDM vol. 3, 11.11).
 constexpr uint64_t kMsiAddress = 0xfee00000;
 
 }  // namespace
 
-// The agent's ports.
+// The bus device that the agent's port writes reach.
 class AgentCpu::Port final : public bus::BusDevice {
  public:
   static constexpr uint64_t kSize = kAgentStopPort + 1 - kAgentCommandPort;
@@ -165,7 +166,7 @@ std::optional<uint64_t> AgentCpu::Execute(const Command& command) {
   has_command_ = true;
   asking_ = false;
   if (command.op == AgentOp::kStop) return std::nullopt;
-  // The next time the agent asks, this command is done.
+  // The agent has executed the command when it requests the next one.
   const absl::Condition done(this, &AgentCpu::AskingOrGone);
   if (!mutex_.AwaitWithTimeout(done, kWaitLimit)) {
     if (command.op == AgentOp::kWait) {

@@ -21,45 +21,48 @@
 
 namespace passthru::vmm {
 
-// A GuestCpu on real KVM: each load, store, port access and wait of a guest
-// program is executed by vCPU 0 of a machine, in the guest, through the agent
-// (agent.S). So the same program that runs behind the fake's KVM_RUN touches
-// real mapped BARs and takes real interrupts. Only what is in RAM is read and
-// written from here: it is the same memory, and a driver's buffers are large.
+// A GuestCpu on real KVM. The guest program runs on a thread of this object,
+// and vCPU 0 of a machine executes each of its loads, stores, port accesses and
+// waits in the guest, through the agent (agent.S). So the program that also
+// runs behind the simulated KVM_RUN accesses real mapped BARs and takes real
+// interrupts. AgentCpu itself makes only the accesses to RAM, which is the same
+// memory, because a driver's buffers are large.
 //
-// The program runs on a thread of this object's; the agent asks for its next
-// command with an OUT, which the vCPU's exit loop brings here. Those exits are
-// its own: see agent_exits().
+// The agent requests each command with an OUT, which the vCPU's exit loop
+// passes to this object. agent_exits() counts these exits.
 //
-// Thread-safe where it matters: the program's thread, the vCPU's and the
-// owner's.
+// The program's thread, the vCPU's thread and the owner's thread may use this
+// at the same time, each with the methods for it.
 class AgentCpu final : public guest::GuestCpu {
  public:
-  // Longer than any device here takes; a wait that ends this way is a failure
-  // of the program, not a matter of timing.
+  // The time limit of a command. It is longer than any device here takes, so a
+  // wait that reaches it has failed.
   static constexpr absl::Duration kWaitLimit = absl::Seconds(20);
 
-  // Puts the agent into the machine's RAM, vCPU 0 at its first instruction, and
-  // its ports on the machine's port bus. `machine` outlives it.
+  // Writes the agent into the machine's RAM, sets vCPU 0 to the agent's first
+  // instruction, and adds the agent's ports to the port bus. `machine` must
+  // outlive the returned object.
   static absl::StatusOr<std::unique_ptr<AgentCpu>> Create(Machine* machine);
-  // Stops the program and waits for it. The vCPU must not be running.
+  // Stops the program and waits for its end. The vCPU must not be running.
   ~AgentCpu() override;
 
-  // Runs `program` once, on a thread of its own; the vCPU must be run by the
-  // caller. When the program has returned, or the agent died, `end_vcpu` is
-  // called, from the vCPU's thread within an exit or from the program's:
-  // VcpuRunner::Stop(). (No exit ends a guest on every host: some KVMs do not
-  // take a triple fault.)
+  // Runs `program` once, on a thread of its own, while the caller runs the
+  // vCPU. When the program has returned or the agent has failed, this calls
+  // `end_vcpu`, which should call VcpuRunner::Stop(). The call comes from the
+  // vCPU's thread within an exit or from the program's thread. (The guest
+  // cannot end the vCPU's run on every host, because some KVMs do not report a
+  // triple fault.)
   void Start(guest::GuestProgram program, std::function<void()> end_vcpu);
-  // Waits for the program and returns what it returned, or why the agent died.
+  // Waits for the end of the program. Returns the program's status, or the
+  // failure of the agent if there was one.
   absl::Status Join();
-  // From now on the program sees a platform that is gone, as GuestCpu says.
+  // Makes the program see a stopped VM from now on (see GuestCpu).
   void Stop();
 
-  // How many exits were the agent's own: asking for a command, ending.
+  // Returns how many exits the agent made to request a command or to end.
   uint64_t agent_exits() const;
 
-  // fake::GuestCpu; for the program's thread.
+  // The methods of guest::GuestCpu, for the program's thread.
   uint64_t Load(uint64_t address, unsigned width) override;
   void Store(uint64_t address, unsigned width, uint64_t value) override;
   uint32_t In(uint16_t port, unsigned width) override;
@@ -70,8 +73,8 @@ class AgentCpu final : public guest::GuestCpu {
  private:
   class Port;
 
-  // An interrupt that only says "the wait is over": above every vector that a
-  // device is given (fake::MsiAllocator).
+  // The vector of an interrupt that only ends a wait. It is above every vector
+  // that guest::MsiAllocator allocates.
   static constexpr uint8_t kTimeoutVector = 0xf0;
 
   struct Command {
@@ -84,13 +87,15 @@ class AgentCpu final : public guest::GuestCpu {
   explicit AgentCpu(Machine* machine) : machine_(machine) {}
 
   AgentMailbox& mailbox() const;
-  // Where `width` bytes of RAM are, or null if any of them is not RAM.
+  // Returns a pointer to `width` bytes of RAM, or null if one of them is not
+  // RAM.
   uint8_t* Ram(uint64_t address, unsigned width) const;
 
-  // The agent's value, or nullopt when the platform is gone or, after
-  // kWaitLimit, the agent was made to give up.
+  // Lets the agent execute `command` and returns the value that it answers.
+  // Returns nullopt if the VM stops or the agent exceeds the time limit. A wait
+  // that exceeds it returns kTimeoutVector.
   std::optional<uint64_t> Execute(const Command& command);
-  // On the vCPU's thread, while the agent stands in its OUT.
+  // These run on the vCPU's thread, while the agent's OUT is in progress.
   void OnCommandPort();
   void OnExceptionPort(uint8_t vector);
   void OnStopPort();
@@ -105,7 +110,8 @@ class AgentCpu final : public guest::GuestCpu {
   bus::RangeHandle port_;
 
   mutable absl::Mutex mutex_;
-  // The agent stands in its OUT: the mailbox is ours.
+  // Whether the agent's OUT is in progress, which is when the host may access
+  // the mailbox.
   bool asking_ ABSL_GUARDED_BY(mutex_) = false;
   bool has_command_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
@@ -113,7 +119,7 @@ class AgentCpu final : public guest::GuestCpu {
   uint64_t agent_exits_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status agent_status_ ABSL_GUARDED_BY(mutex_);
   absl::Status program_status_ ABSL_GUARDED_BY(mutex_);
-  std::function<void()> end_vcpu_;  // Set before the vCPU runs.
+  std::function<void()> end_vcpu_;  // Start() sets it before the vCPU runs.
   std::thread thread_;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The agent on this machine's own KVM. Nothing of it is simulated, so this is
-// also the proof that Machine and VcpuRunner work on a real kernel.
+// Runs the agent on this machine's own KVM. The test simulates nothing, so it
+// also shows that Machine and VcpuRunner work on a real kernel.
 
 #include "passthru/vmm/guest/agent_cpu.h"
 
@@ -41,7 +41,7 @@ using ::testing::ElementsAre;
 
 constexpr uint64_t kFreeRam = kAgentReserved;
 
-// Remembers what was written and answers it.
+// A bus device that returns the bytes last written to it.
 class Scratch final : public bus::BusDevice {
  public:
   std::string_view name() const override { return "scratch"; }
@@ -83,7 +83,8 @@ class AgentCpuTest : public ::testing::Test {
                             .pio = &machine_->pio()});
   }
 
-  // The program's status; the vCPU runs on this thread until the guest ends.
+  // Runs the vCPU on this thread until the guest ends, and returns the
+  // program's status.
   absl::Status Run(guest::GuestProgram program) {
     agent_->Start(std::move(program), [this] { runner_->Stop(); });
     const absl::Status vcpu = runner_->Run();
@@ -99,7 +100,7 @@ class AgentCpuTest : public ::testing::Test {
 };
 
 TEST_F(AgentCpuTest, GuestReachesMappedMemoryAtEveryWidthWithoutAnExit) {
-  // As a mapped BAR would be: beyond RAM, so that the agent does the access.
+  // Like a mapped BAR, the area is beyond RAM, so the agent makes the accesses.
   auto memory =
       kernel::MappedRegion::Map(&kernel_, {.length = 0x1000,
                                            .protection = PROT_READ | PROT_WRITE,
@@ -190,10 +191,10 @@ TEST_F(AgentCpuTest, BothConfigurationMechanismsFindTheHostBridge) {
 TEST_F(AgentCpuTest, TakesMessagesInOrderOfArrival) {
   std::vector<uint32_t> taken;
   const absl::Status status = Run([&](guest::GuestCpu& cpu) {
-    // The agent's first instructions turn the local APIC on; it has executed
-    // them when it answers.
+    // The agent's first instructions enable the local APIC. The agent has
+    // executed them when it answers a command.
     cpu.In(kPciConfigPort, 4);
-    // What arrives before anybody waits stays pending there.
+    // A message that arrives before the program waits stays pending there.
     EXPECT_THAT(machine_->vm().SignalMsi({.address = 0xfee00000, .data = 0x41}),
                 IsOk());
     auto interrupt = cpu.WaitForInterrupt();
@@ -220,7 +221,8 @@ TEST_F(AgentCpuTest, ProgramsStatusComesBack) {
 }
 
 TEST_F(AgentCpuTest, ExceptionInTheGuestEndsTheProgram) {
-  // Beyond everything that the agent maps: a page fault, vector 14.
+  // The agent does not map this address, so the load is a page fault, which is
+  // vector 14.
   const absl::Status status = Run([](guest::GuestCpu& cpu) {
     EXPECT_EQ(cpu.Load(uint64_t{1} << 45, 4), ~uint64_t{0});
     EXPECT_TRUE(cpu.Stopping());

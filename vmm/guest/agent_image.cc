@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "passthru/vmm/guest/agent_layout.h"
 
-// agent.S.
+// agent.S defines these symbols.
 extern "C" {
 extern const uint8_t passthru_guest_agent_begin[];
 extern const uint8_t passthru_guest_agent_vectors[];
@@ -22,23 +22,26 @@ constexpr uint64_t kTwoMiB = uint64_t{2} << 20;
 constexpr int kVectors = 256;
 constexpr uint64_t kVectorStubSize = 16;
 
-// Intel SDM vol. 3, table 4-15 and following: present, writable, page size.
+// Bits of page table entries: present and writable, and page size (Intel SDM
+// vol. 3, table 4-15 and following).
 constexpr uint64_t kPresentWritable = 0x3;
 constexpr uint64_t kLargePage = 0x80;
 
-// SDM 3.4.5 and 5.2.1: flat segments; the index is the selector / 8.
+// The flat segments (SDM 3.4.5 and 5.2.1). The index of a segment in the GDT is
+// its selector divided by 8.
 constexpr uint16_t kCodeSelector = 0x08;
 constexpr uint16_t kDataSelector = 0x10;
 constexpr uint64_t kGdt[] = {0, 0x00af9b000000ffff, 0x00cf93000000ffff};
 
-// Identity-maps, one table page after the other from kAgentPageTables.
+// Page tables that identity-map memory. They take one page after the other from
+// kAgentPageTables on.
 class PageTables {
  public:
   explicit PageTables(absl::Span<uint8_t> ram)
       : ram_(ram), root_(AllocateTable()) {}
 
-  // `address` and `size` are multiples of 1 GiB. Stops when the room is used
-  // up, which used() then shows.
+  // Maps `size` bytes at `address`, which are both multiples of 1 GiB. Tables
+  // that do not fit are not written, and used() then exceeds kAgentReserved.
   void MapIdentity(uint64_t address, uint64_t size) {
     for (uint64_t at = address; at < address + size; at += kGiB) {
       const uint64_t directories = Child(root_, (at >> 39) & 0x1ff);
@@ -49,7 +52,8 @@ class PageTables {
     }
   }
 
-  // Bytes of guest RAM needed, from 0; more than kAgentReserved: did not fit.
+  // Returns the end of the guest RAM that the tables need. They fit if it is at
+  // most kAgentReserved.
   uint64_t used() const { return next_; }
 
  private:
@@ -81,7 +85,7 @@ class PageTables {
   uint64_t root_;
 };
 
-// SDM 6.14.1: a 64-bit interrupt gate, DPL 0.
+// Writes a 64-bit interrupt gate with DPL 0 (SDM 6.14.1).
 void WriteGate(absl::Span<uint8_t> ram, int vector, uint64_t handler) {
   const uint64_t low = (handler & 0xffff) |
                        static_cast<uint64_t>(kCodeSelector) << 16 |
@@ -96,7 +100,8 @@ kvm_segment FlatSegment(uint16_t selector, bool code) {
   kvm_segment segment = {};
   segment.limit = 0xffffffff;
   segment.selector = selector;
-  segment.type = code ? 0xb : 0x3;  // Accessed; execute/read or read/write.
+  // Accessed, and execute/read or read/write.
+  segment.type = code ? 0xb : 0x3;
   segment.present = 1;
   segment.s = 1;
   segment.l = code ? 1 : 0;
@@ -121,7 +126,7 @@ absl::Status WriteAgentImage(absl::Span<uint8_t> ram, AgentHighWindow window) {
         absl::StrCat("the guest agent maps whole GiB, not ",
                      absl::Hex(window.base), "+", absl::Hex(window.size)));
   }
-  // The stack, below its top, must not reach the code.
+  // The code must leave a page for the stack, which grows down from its top.
   if (kAgentCode + code_size > kAgentStackTop - kPage) {
     return absl::InternalError(
         absl::StrCat("the guest agent's code has ", code_size, " bytes"));
@@ -161,7 +166,8 @@ void SetAgentRegisters(kvm_regs& regs, kvm_sregs& sregs) {
   sregs.idt.base = kAgentIdt;
   sregs.idt.limit = kVectors * 16 - 1;
   sregs.cr3 = kAgentPageTables;
-  // SDM 4.1.1 and 2.5: PAE, then PE, ET, NE, WP, PG; EFER.LME and LMA.
+  // PAE in CR4, PE, ET, NE, WP and PG in CR0, and LME and LMA in EFER (SDM 2.5
+  // and 4.1.1).
   sregs.cr4 = 0x20;
   sregs.cr0 = 0x80010031;
   sregs.efer = 0x500;

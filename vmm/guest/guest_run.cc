@@ -51,7 +51,7 @@ class AgentGuestRun final : public GuestRun {
 
 guest::GuestLayout GuestLayoutOf(Machine& machine) {
   return {
-      // Above what the agent keeps for itself.
+      // The agent uses the memory below kAgentReserved.
       .dma_memory = {.base = kAgentReserved,
                      .size = machine.ram().size() - kAgentReserved},
       .ecam = {.base = kEcamBase, .size = kEcamSize},

@@ -15,25 +15,26 @@
 
 namespace passthru::vmm {
 
-// What firmware tables would tell the guest of this machine.
+// Returns what firmware tables would tell the guest about this machine.
 guest::GuestLayout GuestLayoutOf(Machine& machine);
 
-// Runs one guest program on vCPU 0 of a machine. How depends on whose KVM it
-// has: the simulated one runs it behind KVM_RUN, a real one through the agent.
+// A run of one guest program on vCPU 0 of a machine. A simulated KVM executes
+// the program behind KVM_RUN, and a real one executes it through the agent.
 //
-// Thread-compatible, but for overhead(), which the program may call.
+// Thread-compatible. The guest program may call overhead() during Run().
 class GuestRun {
  public:
-  // `simulated` is the kernel whose KVM is simulated, null for a real KVM. The
-  // machine outlives this.
+  // `simulated` is the kernel of `machine` if its KVM is simulated, and null if
+  // it is real. `machine` must outlive the returned object.
   static absl::StatusOr<std::unique_ptr<GuestRun>> Create(
       Machine* machine, fake::FakeKernel* simulated,
       guest::GuestProgram program);
   virtual ~GuestRun() = default;
 
-  // Returns when the program has; its status, or why the vCPU stopped.
+  // Runs the vCPU until the program has returned. Returns the failure of the
+  // vCPU if there was one, and the program's status otherwise.
   virtual absl::Status Run(VcpuRunner& runner) = 0;
-  // Port writes so far that are not the program's.
+  // Returns how many of the port writes so far are not the program's.
   virtual uint64_t overhead() const { return 0; }
 };
 
