@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guest contract on this machine's own KVM, with the simulated devices:
-// real loads, stores, exits and interrupts. Needs /dev/kvm, which nothing
-// promises; its result is not cached.
+// Checks the guest contract on this machine's own KVM with the simulated
+// devices, so that loads, stores, exits and interrupts are real. The test skips
+// itself on a machine without /dev/kvm, and Bazel does not cache its result.
 #include <fcntl.h>
 
 #include <cstring>

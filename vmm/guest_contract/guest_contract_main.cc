@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// guest_contract NVME MEMORY: the guest contract on this machine's /dev/kvm and
-// /dev/vfio, with QEMU's NVMe controller and its ivshmem-plain of 4 MiB, given
-// by their addresses. Prints how many observations are as in the transcript and
-// every one that is not; fails if there is one. --print shows all of them.
+// guest_contract [--print] NVME MEMORY checks the guest contract on this
+// machine's /dev/kvm and /dev/vfio. The arguments are the addresses of QEMU's
+// NVMe controller and of its ivshmem-plain with 4 MiB. The program prints every
+// observation that differs from the transcript, and fails if there is one.
+// Otherwise it prints the number of observations. --print prints all of them.
 
 #include <iostream>
 #include <string>

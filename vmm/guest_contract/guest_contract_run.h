@@ -13,17 +13,19 @@
 
 namespace passthru::vmm {
 
-// A host with the two devices that fake::ObserveAsGuest() uses.
+// A host with the two devices that contract::ObserveAsGuest() uses.
 struct GuestContractHost {
   kernel::Syscalls* syscalls = nullptr;
-  // Whose KVM is simulated; null where it is real.
+  // The simulated kernel if KVM is simulated too. Null if KVM is real.
   fake::FakeKernel* simulated_kvm = nullptr;
+  // The addresses of the devices on the host.
   pci::Bdf nvme;
   pci::Bdf memory;
 };
 
-// Passes the devices through to a machine, lets the guest observe them, and
-// takes them away again.
+// Passes the devices through to a machine, lets the guest observe them and
+// detaches them. Appends the observations that the guest made, even if the run
+// fails later.
 absl::Status RunGuestContract(const GuestContractHost& host,
                               std::vector<contract::Observation>& observations);
 

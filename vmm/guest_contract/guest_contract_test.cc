@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guest contract on the simulated kernel.
+// Checks the guest contract on the simulated kernel.
 // //vmm/guest_contract:guest_contract_kvm_test and the lab run the same guest
-// on real KVM, and want the same list.
+// on real KVM and expect the same observations.
 #include "passthru/testing/contract/guest/guest_contract.h"
 
 #include <iostream>
