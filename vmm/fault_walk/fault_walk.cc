@@ -58,13 +58,13 @@ constexpr uint64_t kRamSize = uint64_t{16} << 20;
 constexpr uint64_t kBlocks = 32;
 constexpr uint16_t kVectors = 4;
 
-// How long the guest waits for an interrupt that a fault may have cost. One
-// that comes later makes the outcome kDead where it could be kDegraded, and
-// nothing wrong.
+// How long the guest waits for an interrupt that the failure may have lost. If
+// one takes longer, the outcome is kDead instead of kDegraded, which is no
+// problem.
 constexpr absl::Duration kPatience = absl::Milliseconds(300);
 constexpr absl::Duration kPatienceWithoutFault = absl::Seconds(60);
 
-// What the process logged.
+// The warnings and errors that this process logs.
 class LogLines final : public absl::LogSink {
  public:
   LogLines() { absl::AddLogSink(this); }
@@ -97,7 +97,7 @@ guest::GuestLayout WalkGuestLayout() {
   };
 }
 
-// A vCPU that loses patience once the fault was injected.
+// A vCPU that waits less long for interrupts once a call has failed.
 class ImpatientCpu final : public guest::GuestCpu {
  public:
   ImpatientCpu(guest::GuestCpu* cpu, fake::FakeKvm* kvm,
@@ -177,7 +177,7 @@ class Walk {
   void Problem(std::string_view what, std::string_view detail = "") {
     problems_.push_back(absl::StrCat(what, detail.empty() ? "" : ": ", detail));
   }
-  // A status that may be a failure only if the fault is what it tells of.
+  // Takes a status that may be an error only after the injected failure.
   void Told(std::string_view what, const absl::Status& status) {
     if (status.ok()) return;
     told_.push_back(std::string(status.message()));
@@ -188,8 +188,8 @@ class Walk {
   }
   void ExpectNoLeaks(const fake::ResourceSnapshot& before,
                      std::string_view when) {
-    // A route that could not be taken out of the table leads nowhere, and goes
-    // with the next commit.
+    // A route that the VMM could not remove from the table has no effect, and
+    // the next commit removes it.
     const bool stale_routes = fault_.call().name == "KVM_SET_GSI_ROUTING";
     for (const std::string& leak : kernel().CheckLeaks(before).leaks) {
       if (stale_routes && absl::StrContains(leak, "route of GSI")) continue;
@@ -256,7 +256,8 @@ class Walk {
     machine_.reset();
   }
 
-  // The guest's thread. Fails if something does that is not the subject's.
+  // Runs on the guest's thread. Returns an error only for failures that are not
+  // the subject's.
   absl::Status RunGuest(guest::GuestCpu& real_cpu) {
     ImpatientCpu cpu(&real_cpu, &kernel().kvm(), &fault_);
     guest::GuestMachine machine(&cpu, WalkGuestLayout());
@@ -268,7 +269,7 @@ class Walk {
                               guest::GuestEdu::Start(&machine, edu.get()));
     PASSTHRU_RETURN_IF_ERROR(Works(*bystander));
 
-    // Its interrupts have their routes by now.
+    // The bystander's interrupts have their routes by now.
     with_bystander_ = kernel().Resources();
     fault_.Arm(kernel());
     const auto subject = devices_->Attach(kSubject);
@@ -293,15 +294,15 @@ class Walk {
       CheckGone(cpu, machine, *subject);
     }
     PlannedFault::Disarm(kernel());
-    // What failed for good may have left something that goes with the next
-    // change.
+    // If calls went on failing, the VMM may still hold resources, which it
+    // releases at the next change.
     if (!plan_.for_good) ExpectNoLeaks(with_bystander_, "of the subject");
     Expect(devices_->Devices() == std::vector<pci::Bdf>{bystander_},
            "the list of devices is not as before");
     host_.invariants().CheckAtRest();
     PASSTHRU_RETURN_IF_ERROR(Works(*bystander));
     if (fault_.injected()) {
-      // What failed was this attempt, not the machine.
+      // Only that attempt may have failed, and the next one must succeed.
       const auto again = devices_->Attach(kSubject);
       if (!again.ok()) return again.status();
       PASSTHRU_RETURN_IF_ERROR(devices_->Detach(*again));
@@ -316,7 +317,7 @@ class Walk {
     return bystander.CopyAndVerify(512, 1);
   }
 
-  // As the subject's driver sees it.
+  // Runs the subject's driver and returns its failure.
   absl::Status RunSubject(guest::GuestMachine& machine, pci::Bdf bdf) {
     const auto device = guest::ProbeDevice(&machine.config(), bdf, {});
     if (device == nullptr) return absl::NotFoundError("no device answers");
@@ -339,8 +340,9 @@ class Walk {
     return StormMasks(machine, *device);
   }
 
-  // Interrupts while vectors are masked and unmasked: none is lost, none comes
-  // twice. What is enabled stays so, for the unplug to find.
+  // Raises interrupts while the guest masks and unmasks the vectors, and checks
+  // that none is lost and none comes twice. Leaves the vectors enabled for the
+  // unplug.
   absl::Status StormMasks(guest::GuestMachine& machine,
                           guest::LinuxPciDevice& device) {
     PASSTHRU_RETURN_IF_ERROR(guest::PciEnableDevice(device));
@@ -390,7 +392,7 @@ class Walk {
     return status;
   }
 
-  // What production says of the subject.
+  // Reads the VMM's report on the subject.
   void Look(pci::Bdf subject) {
     const auto device = devices_->Find(subject);
     if (device == nullptr) {
@@ -404,26 +406,27 @@ class Walk {
     }
   }
 
-  // Hardware that was pulled out.
+  // Checks that the guest sees the unplugged device as absent hardware.
   void CheckGone(guest::GuestCpu& cpu, guest::GuestMachine& machine,
                  pci::Bdf subject) {
     Expect(devices_->Find(subject) == nullptr, "the subject is still there");
     Expect(machine.config().Read(subject, 0, 4) == 0xffffffff,
            "its configuration space still answers");
-    // KVM would not let go of its memory: the guest had better not touch it.
+    // KVM may still have memory slots over the device's memory, so the guest
+    // must not access it.
     if (plan_.for_good && !detached_.ok()) return;
     for (const uint64_t base : {kMmio64Base, kMmio64Base + 0x4000}) {
       Expect(cpu.Load(base, 4) == 0xffffffff, "its BAR still answers");
     }
   }
 
-  // The failure reached somebody who can do something about it.
+  // Checks that a status, the log or the device's report mentions the failure.
   void CheckExplained() {
     for (std::string& line : log_.Take()) told_.push_back(std::move(line));
     for (const std::string& name : fault_.unknown()) {
-      Problem("no row in testing/linux_errnos.cc for", name);
+      Problem("no row in testing/journal/linux_errnos.cc for", name);
     }
-    // Interrupted calls are made again.
+    // The VMM repeats a call that a signal interrupted.
     if (!fault_.injected() || fault_.error() == EINTR) return;
     const std::string device = plan_.scenario == WalkPlan::Scenario::kDevice
                                    ? kSubject.ToString()
@@ -431,8 +434,8 @@ class Walk {
     for (const std::string& text : told_) {
       if (fault_.IsToldBy(text, device)) return;
     }
-    Problem("nobody was told; there was",
-            told_.empty() ? "nothing" : absl::StrJoin(told_, "\n    "));
+    Problem("no message mentions the failure, the messages are",
+            told_.empty() ? "none" : absl::StrJoin(told_, "\n    "));
   }
 
   WalkResult Result() {
@@ -470,7 +473,7 @@ class Walk {
 
   std::array<uint64_t, kVectors> raised_ = {};
   std::array<uint64_t, kVectors> taken_ = {};
-  // Of the subject.
+  // What became of the subject.
   bool refused_ = false;
   bool degraded_ = false;
   bool in_teardown_ = false;

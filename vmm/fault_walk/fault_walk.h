@@ -11,52 +11,59 @@
 
 namespace passthru::vmm {
 
-// One scenario of a machine with two devices, in which one call to the kernel
-// fails: of those that can fail on Linux (testing/linux_errnos.h), the `call`th
-// since the fault was armed, with the `choice`th of its errnos. Waits (KVM_RUN,
-// epoll_wait) are not among them: what they answer is tested elsewhere.
+// One run of a scenario in which one kernel call fails. The fault walk counts
+// the calls that can fail on Linux (testing/journal/linux_errnos.h) from the
+// moment when the scenario arms the failure. The call with the number `call`
+// fails with number `choice` of its errnos. Calls that wait (KVM_RUN,
+// epoll_wait) do not count, because other tests cover their failures.
 struct WalkPlan {
   enum class Scenario {
-    // Create the machine, attach the first device, give everything back.
+    // Creates the machine, attaches one device, and releases everything.
     kMachine,
-    // With a device at work (the bystander, an edu), attach another one (the
-    // subject, an NVMe controller), bring it up, write and verify, move its
-    // BARs, write and verify again, storm its masks, unplug it with its vectors
-    // enabled and its BARs mapped, detach.
+    // Starts one device, an edu that is called the bystander. Then it arms the
+    // failure and attaches another device, an NVMe controller that is called
+    // the subject. The guest brings the subject up, writes and verifies blocks,
+    // moves the BARs, writes and verifies again, and masks and unmasks vectors
+    // while the device interrupts. Then the VMM unplugs the subject with its
+    // vectors enabled and its BARs mapped, and at the end detaches the
+    // bystander.
     kDevice,
   };
   Scenario scenario = Scenario::kDevice;
   fake::KernelVersion kernel = fake::KernelVersion::k6_12;
-  // Subject and bystander share an IOMMU group.
+  // Whether the subject and the bystander share an IOMMU group.
   bool one_group = false;
-  size_t call = 1;
-  size_t choice = 0;
-  // Not this call alone fails, but all later ones like it (of its row) too.
+  size_t call = 1;    // from 1
+  size_t choice = 0;  // from 0
+  // Whether all later calls of the same kind (the same row of the table of
+  // errnos) fail too.
   bool for_good = false;
 };
 
-// What came of it. Where the fault left a mark, the guest or the VMM was told:
-// that is checked, not counted.
+// The effect of the failure on the subject. The outcome does not say whether
+// the guest or the VMM learned of the failure. If neither did, that is a
+// problem.
 enum class WalkOutcome {
-  kNoSuchCall,  // fewer calls than that were made: nothing failed
-  kUnharmed,    // everything was as without the fault
-  kRefused,     // the attach failed, and nothing of it is left
-  kDegraded,    // the device works, less well: see VfioPciDevice::Describe()
-  kDead,        // its driver gave up, as with hardware that is gone
-  kTeardown,    // it worked; the unplug reported the failure and went through
+  kNoSuchCall,  // the scenario made fewer calls, so nothing failed
+  kUnharmed,    // the failure had no effect
+  kRefused,     // the attach, or the machine's creation, failed
+  kDegraded,    // the device works less well (VfioPciDevice::Describe())
+  kDead,        // the driver gave up, as it does when hardware is removed
+  kTeardown,    // the call failed in the unplug, which nevertheless completed
 };
 std::string_view Name(WalkOutcome outcome);
 
 struct WalkResult {
   WalkOutcome outcome = WalkOutcome::kNoSuchCall;
-  // "KVM_IRQFD(vm, ...) = ENOMEM".
+  // The call that failed, as in "KVM_IRQFD(vm, ...) = ENOMEM".
   std::string fault;
-  // In how many ways that call can fail.
+  // The number of errnos with which that call can fail.
   size_t choices = 0;
-  // What should not be: each is a defect.
+  // What went wrong. Each entry is a defect of the VMM or of the simulation.
   std::vector<std::string> problems;
 };
 
+// Runs the scenario once, on a simulated host of its own.
 WalkResult RunFaultWalk(const WalkPlan& plan);
 
 }  // namespace passthru::vmm

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every call to the kernel fails once in every way that Linux has for it, and
-// nothing worse comes of it than a device that is not attached, is slower, or
-// is dead to its driver: no crash, no hang, no leak, no broken invariant, a
-// message, and the rest of the machine goes on.
+// Lets every kernel call of the fault walk fail once with each errno that Linux
+// has for it. The worst that may happen is that the device is not attached, is
+// slower, or no longer works for its driver. A message must mention the
+// failure, the rest of the machine must go on, and there must be no crash,
+// hang, leak or violated invariant.
 #include "passthru/vmm/fault_walk/fault_walk.h"
 
 #include <cstddef>
@@ -27,10 +28,11 @@ using Scenario = WalkPlan::Scenario;
 struct Variant {
   const char* name;
   WalkPlan plan;
-  bool every_errno = false;  // or only the first of each call
+  // Whether each call fails with each of its errnos, or only with the first.
+  bool every_errno = false;
 };
 
-// For the line that continuous integration shows.
+// The counts that the test prints, which continuous integration shows.
 std::map<std::string, size_t>& Counts() {
   static auto* const counts = new std::map<std::string, size_t>();
   return *counts;
@@ -47,10 +49,12 @@ class PrintCounts : public ::testing::Environment {
 const ::testing::Environment* const kPrintCounts =
     ::testing::AddGlobalTestEnvironment(new PrintCounts);
 
-// The calls of a variant are dealt out to as many tests, for shards.
+// The number of tests among which each variant's calls are divided, so that
+// shards can run them.
 constexpr size_t kHands = 8;
 
-// Every call fails, or every so manieth where a run takes long (.bazelrc).
+// Returns the distance from one failing call to the next. It is 1, or the value
+// of FAULT_WALK_STRIDE where runs are slow (see .bazelrc).
 size_t Stride() {
   const char* const value = std::getenv("FAULT_WALK_STRIDE");
   size_t stride = 0;

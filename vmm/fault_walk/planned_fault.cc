@@ -15,8 +15,7 @@
 namespace passthru::vmm {
 namespace {
 
-// How messages call a call: by the name that the user of a failing program
-// would look up.
+// Returns the name by which error messages refer to a call.
 std::string_view NameInMessages(std::string_view call) {
   if (call == "pread") return "read of";
   if (call == "pwrite") return "write of";
@@ -24,8 +23,9 @@ std::string_view NameInMessages(std::string_view call) {
   return call;
 }
 
-// Calls whose failure is the user's to repair: the message says what is wrong
-// and what to do instead of the call's name (devices/vfio/explain.h).
+// Returns whether the user can repair the call's failure. The message then says
+// what is wrong and what to do, and does not name the call
+// (devices/vfio/explain.h).
 bool IsUsersToRepair(const journal::Call& call) {
   constexpr std::array<std::string_view, 5> kCalls = {
       "open", "readdir", "readlink", "VFIO_SET_IOMMU",
@@ -41,7 +41,7 @@ void PlannedFault::Arm(fake::FakeKernel& kernel) {
 }
 
 std::optional<journal::Fault> PlannedFault::Choose(const journal::Call& call) {
-  if (call.Waits()) return std::nullopt;  // Tested elsewhere.
+  if (call.Waits()) return std::nullopt;  // Other tests cover these.
   const journal::LinuxErrnos* const row = journal::FindLinuxErrnos(call);
   if (row == nullptr) {
     unknown_.push_back(call.name);
@@ -52,12 +52,13 @@ std::optional<journal::Fault> PlannedFault::Choose(const journal::Call& call) {
   if (seen_ == options_.call) {
     call_ = call;
     row_ = row;
-    // In another order of threads this may be another call than last time.
+    // The order of the threads may differ from the last run, so this may be
+    // another call with fewer errnos.
     error_ = row->errnos[options_.choice % row->errnos.size()];
     injected_ = true;
     return journal::Fault{.error = error_};
   }
-  // But for signals, which end.
+  // EINTR does not repeat, because a signal interrupts a call only once.
   if (options_.for_good && row == row_ && error_ != EINTR) {
     return journal::Fault{.error = error_};
   }
@@ -65,7 +66,8 @@ std::optional<journal::Fault> PlannedFault::Choose(const journal::Call& call) {
 }
 
 bool PlannedFault::IsOptional() const {
-  // Delivered from user space; trapped instead of mapped.
+  // Without these calls user space delivers the interrupts, or traps the
+  // accesses to the BAR.
   constexpr std::array<std::string_view, 3> kCalls = {
       "KVM_IRQFD", "KVM_SET_GSI_ROUTING", "KVM_SET_USER_MEMORY_REGION"};
   return std::find(kCalls.begin(), kCalls.end(), call_.name) != kCalls.end() ||
@@ -76,7 +78,8 @@ bool PlannedFault::IsOptional() const {
 bool PlannedFault::IsToldBy(std::string_view text,
                             std::string_view device) const {
   if (!device.empty() && !absl::StrContains(text, device)) return false;
-  // A link that is not there says something: that no driver is bound.
+  // For the VMM, an absent link means that no driver is bound, which is no
+  // failure.
   if (call_.name == "readlink" && error_ == ENOENT) return true;
   return absl::StrContains(text, absl::StrCat("/ ", strerrorname_np(error_))) &&
          (IsUsersToRepair(call_) ||

@@ -16,38 +16,40 @@
 
 namespace passthru::vmm {
 
-// The one fault of a run of the walker: of the calls that can fail on Linux,
-// the nth, in one of the ways that it has.
+// The failure that one run of the fault walk injects. Of the calls that can
+// fail on Linux, the one with a given number fails with one of its errnos.
 //
-// Calls come from any thread; what is asked but injected() is asked when all is
-// over.
+// The kernel calls of any thread may fail. Only injected() may be called before
+// they have ended.
 class PlannedFault {
  public:
   struct Options {
-    size_t call = 1;    // the nth since Arm()
-    size_t choice = 0;  // of its errnos
-    // Not this call alone fails, but all later ones of its row too.
+    size_t call = 1;    // the number of the call since Arm(), from 1
+    size_t choice = 0;  // which of the call's errnos, from 0
+    // Whether all later calls of the same row of the table fail too.
     bool for_good = false;
   };
   explicit PlannedFault(const Options& options) : options_(options) {}
 
-  // From now on calls are counted; until Disarm().
+  // Counts the calls from now on until Disarm(), and lets the planned one fail.
   void Arm(fake::FakeKernel& kernel);
   static void Disarm(fake::FakeKernel& kernel) { kernel.faults().Clear(); }
 
+  // Returns whether a call has failed.
   bool injected() const { return injected_; }
+  // Return the call that failed and its errno.
   const journal::Call& call() const { return call_; }
   int error() const { return error_; }
-  // In how many ways the call can fail.
+  // Returns the number of errnos with which the call can fail.
   size_t choices() const { return row_ == nullptr ? 0 : row_->errnos.size(); }
-  // Calls that testing/linux_errnos.h does not have.
+  // Returns the calls for which testing/journal/linux_errnos.h has no row.
   const std::vector<std::string>& unknown() const { return unknown_; }
 
-  // Whether the device can do without what failed: it is slower, but no
-  // interrupt is lost.
+  // Returns whether the device works without the call that failed. It is slower
+  // then, but loses no interrupt.
   bool IsOptional() const;
 
-  // Whether `text` tells of this fault: with the errno, the call, and
+  // Returns whether `text` mentions this failure by its errno, the call and
   // `device`.
   bool IsToldBy(std::string_view text, std::string_view device) const;
 
@@ -55,7 +57,7 @@ class PlannedFault {
   std::optional<journal::Fault> Choose(const journal::Call& call);
 
   const Options options_;
-  // Written under the fault injector's mutex.
+  // Choose() writes these under the fault injector's mutex.
   size_t seen_ = 0;
   std::atomic<bool> injected_ = false;
   const journal::LinuxErrnos* row_ = nullptr;
