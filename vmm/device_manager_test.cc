@@ -41,8 +41,8 @@ constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 constexpr pci::Bdf kSlot1(0, 0, 1, 0);
 constexpr pci::Bdf kSlot2(0, 0, 2, 0);
 
-// A host with an NVMe controller at 01:00.0 and an edu at 02:00.0, and a
-// machine on it. At the end nothing of the machine is left in the kernel.
+// A machine on a host with an NVMe controller at 01:00.0 and an edu at 02:00.0.
+// TearDown() checks that the machine leaves nothing in the kernel.
 class DeviceManagerTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -71,7 +71,7 @@ class DeviceManagerTest : public ::testing::Test {
     ASSERT_THAT(host_.AddFixture(fixture, std::move(options)), IsOk());
   }
 
-  // What is held beyond the machine itself.
+  // Returns the kernel resources beyond those of the machine itself.
   std::vector<std::string> Leaks() {
     return host_.kernel().CheckLeaks(with_machine_).leaks;
   }
@@ -106,7 +106,8 @@ TEST_F(DeviceManagerTest, GuestFindsDeviceOnlyWhileItIsAttached) {
   EXPECT_THAT(vendor_and_device(), ElementsAre(0xff, 0xff, 0xff, 0xff));
 }
 
-// KVM holds on to a BAR: its mapping must stay, and keeps the group busy.
+// If KVM refuses to delete the memory slot of a BAR, the mapping must stay and
+// keeps the group busy.
 TEST_F(DeviceManagerTest, ADeviceWhoseSlotStayedCanBeAttachedAgain) {
   ASSERT_THAT(manager_->Attach(nvme_), IsOk());
   const std::vector<uint8_t> memory_on = {0x06, 0x00};
@@ -151,7 +152,7 @@ TEST_F(DeviceManagerTest, TellsWhatTheHostWantsBackAndWhatIsBroken) {
   ASSERT_THAT(host_.vfio().ReportError(nvme_), IsOk());
   error.WaitForNotification();
   EXPECT_EQ(broken, kSlot2);
-  // Before what they refer to goes.
+  // The callbacks use local variables, so the devices must not outlive these.
   EXPECT_THAT(manager_->Detach(kSlot1), IsOk());
   EXPECT_THAT(manager_->Detach(kSlot2), IsOk());
 }
@@ -195,7 +196,7 @@ TEST_F(DeviceManagerTest, DevicesOfTwoGroupsShareOneContainer) {
   EXPECT_EQ(host_.kernel().journal().Count("VFIO_IOMMU_MAP_DMA"), 1u);
   EXPECT_EQ(host_.vfio().DmaMappings(nvme_).size(), 1u);
   EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
-  // The one that stays keeps its memory.
+  // The device that stays attached keeps its DMA mapping.
   ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
   EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
 }
@@ -271,9 +272,9 @@ TEST_F(DeviceManagerTest, DetachOfNothingIsNotFound) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("0000:00:01.0")));
 }
 
-// Each system call of an attach fails in turn, until it comes through. What is
-// left behind is nothing, what was there before goes on, and another attempt
-// succeeds.
+// Each system call of an attach fails in turn, until an attach makes no further
+// call. A failed attach leaves nothing behind, does not affect the other
+// device, and does not prevent another attempt.
 TEST_F(DeviceManagerTest, AnyFailingCallLeavesNothingBehind) {
   ASSERT_THAT(manager_->Attach(edu_), IsOk());
   with_machine_ = host_.kernel().Resources();
@@ -298,11 +299,12 @@ TEST_F(DeviceManagerTest, AnyFailingCallLeavesNothingBehind) {
     if (attached.ok()) ++degraded;
   }
   EXPECT_GT(failed, 10);
-  // A BAR that cannot be mapped is trapped; the device works without it.
+  // If a BAR cannot be mapped, the VMM traps it and the device works.
   EXPECT_GT(degraded, 0);
   EXPECT_THAT(manager_->Attach(nvme_), IsOk());
   EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
-  // For TearDown(): both devices go with the manager.
+  // TearDown() compares with the resources after the manager has detached both
+  // devices.
   manager_.reset();
   with_machine_ = host_.kernel().Resources();
 }

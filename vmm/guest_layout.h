@@ -6,47 +6,51 @@
 
 namespace passthru::vmm {
 
-// The guest-physical address map, after QEMU's q35 where nothing else decides.
-// Sizes and addresses in bytes.
+// The guest-physical address map. It follows QEMU's q35 unless a comment gives
+// another reason. Addresses and sizes are in bytes.
 
 inline constexpr uint64_t kRamBase = 0;
-// RAM ends below ECAM; a guest here never needs more.
+// RAM ends below ECAM, which is enough for every guest here.
 inline constexpr uint64_t kMaxRamSize = uint64_t{2} << 30;
 
-// PCI Express Base 6.0, 7.2.2: 1 MiB of ECAM per bus, 256 buses.
+// ECAM has 1 MiB for each of 256 buses (PCI Express Base 6.0, 7.2.2).
 inline constexpr uint64_t kEcamBase = 0xb0000000;
 inline constexpr uint64_t kEcamSize = uint64_t{256} << 20;
 
-// 32-bit BARs: up to the IOAPIC page. What lies above (IOAPIC, local APIC and
-// its MSI window, TSS and identity map pages of KVM) belongs to the platform.
+// The window of the 32-bit BARs ends at the IOAPIC page. The addresses above
+// belong to the platform, which has there the IOAPIC, the local APIC with its
+// MSI window, and KVM's TSS and identity map pages.
 inline constexpr uint64_t kMmio32Base = 0xc0000000;
 inline constexpr uint64_t kMmio32Size = 0xfec00000 - kMmio32Base;
 
-// 64-bit BARs: below 39 bits, which every IOMMU and every CPU with EPT or NPT
-// reaches (an Intel IOMMU of three levels ends there).
+// The window of the 64-bit BARs fits into 39 bits, which every IOMMU and every
+// CPU with EPT or NPT reaches. An Intel IOMMU with three levels reaches no
+// more.
 inline constexpr uint64_t kMmio64Base = uint64_t{256} << 30;
 inline constexpr uint64_t kMmio64Size = uint64_t{256} << 30;
 
-// From the end of the 32-bit BARs to 4 GiB.
+// The platform's addresses, from the end of the 32-bit BARs to 4 GiB.
 inline constexpr uint64_t kPlatformBase = kMmio32Base + kMmio32Size;
 inline constexpr uint64_t kPlatformSize = (uint64_t{4} << 30) - kPlatformBase;
 
-// I/O BARs: above the legacy ports and the configuration mechanism's.
+// The window of the I/O BARs is above the legacy ports and those of the
+// configuration mechanism.
 inline constexpr uint64_t kPioBase = 0x1000;
 inline constexpr uint64_t kPioSize = 0x10000 - kPioBase;
 inline constexpr uint64_t kPciConfigPort = 0xcf8;
 inline constexpr uint64_t kPciConfigPortSize = 8;
 
-// INTx: the IOAPIC's pins above the legacy interrupts', one for each slot in
-// turn (PCI Firmware 3.3, 4.6.1: the platform says which).
+// INTx uses the IOAPIC's pins above those of the legacy interrupts. The slots
+// share them in turn. PCI Firmware 3.3, 4.6.1 leaves the choice to the
+// platform.
 inline constexpr uint32_t kIntxBase = 16;
 inline constexpr uint32_t kIntxCount = 8;
 constexpr uint32_t IntxGsi(uint8_t slot) {
   return kIntxBase + slot % kIntxCount;
 }
 
-// KVM_SET_TSS_ADDR (three pages) and KVM_SET_IDENTITY_MAP_ADDR (one): below
-// 4 GiB and nobody else's. Intel hosts need both.
+// The pages for KVM_SET_IDENTITY_MAP_ADDR (one) and KVM_SET_TSS_ADDR (three),
+// which Intel hosts need. They are below 4 GiB and have no other use.
 inline constexpr uint64_t kIdentityMapAddress = 0xfeffc000;
 inline constexpr uint64_t kTssAddress = 0xfeffd000;
 

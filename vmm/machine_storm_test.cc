@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A machine under everything at once: two vCPUs take a device's interrupts, one
-// masks and unmasks its vectors, one moves its BARs, switches its decode and
-// masks it whole, the device interrupts from a thread of its own, the event
-// loop runs, and a device is unplugged and plugged in again, this one or
-// another. For tsan, for deadlocks, and for the law of the interrupts:
+// Tests a machine under many concurrent activities. Two vCPUs take a device's
+// interrupts. A third masks and unmasks its vectors. A fourth moves its BARs,
+// switches its decode and sets its function mask. The device raises interrupts
+// on a thread of its own, the event loop runs, and the test unplugs and
+// attaches again either this device or another one.
 //
-//   The device raises a vector again only once its last interrupt was taken, so
-//   no two may merge. Then each one raised is taken exactly once: at no time
-//   has a vector been taken more often than raised, and whoever waits for the
-//   last one does not wait in vain. An unplug may cost each vector the one that
-//   was under way, and nothing else.
+// The test finds data races (with --config=tsan), deadlocks, and interrupts
+// that are lost or doubled. The device raises a vector again only after the
+// guest took its last interrupt, so that two interrupts never merge. The guest
+// must then take each interrupt exactly once. At no time has it taken a vector
+// more often than the device raised it, and the last interrupt always arrives.
+// An unplug may lose only the interrupt of each vector that is in flight.
 
 #include <array>
 #include <atomic>
@@ -58,12 +59,13 @@ constexpr unsigned kTakers = 2;  // vCPUs 0 and 1
 constexpr uint16_t kVectors = 4;
 constexpr uint32_t kFirstData = 0x40;
 
-// To the local APIC of one of the takers.
+// Returns the address of messages to the local APIC of one of the takers.
 constexpr uint64_t MessageAddress(uint16_t vector) {
   return 0xfee00000 | (vector % kTakers) << 12;
 }
 
-// Of the NVMe controller's fixture.
+// Offsets in the configuration space and in BAR 0 of the captured NVMe
+// controller.
 constexpr uint64_t kMsixControl = 0x42;
 constexpr uint64_t kTable = 0x2000;
 constexpr uint64_t kPendingBits = 0x3000;
@@ -81,7 +83,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
                                  .ram_size = uint64_t{1} << 20,
                                  .vcpu_count = kVcpus});
     devices_ = *DeviceManager::Create(machine_.get());
-    // In this order: the guest knows where they are.
+    // The guest depends on the slots that result from this order.
     slot_ = *devices_->Attach(kNvme);
     edu_slot_ = *devices_->Attach(kEdu);
     for (unsigned id = 0; id < kVcpus; ++id) {
@@ -135,8 +137,8 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     return kEcamBase + (uint64_t{slot_.device()} << 15) + offset;
   }
 
-  // Programs and unmasks the vectors at the place where the BAR seems to be; it
-  // may be elsewhere by then, or gone.
+  // Programs and unmasks the vectors at the BAR's address. Meanwhile another
+  // vCPU may move the BAR, and the test may unplug the device.
   void MaskVectors(guest::GuestCpu& cpu) {
     cpu.Store(Config(kMsixControl), 2, 0x8000);
     for (uint16_t i = 0; i < kVectors; ++i) {
@@ -159,7 +161,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     cpu.Store(Config(0x10), 4, place & 0xffffffff);
     cpu.Store(Config(0x14), 4, place >> 32);
     cpu.Store(Config(0x04), 2, 0x6);
-    // A register that the guest reaches without an exit, most of the time.
+    // The guest usually reaches this register without an exit.
     cpu.Load(place + 8, 4);
     if (moves_ % 4 == 0) cpu.Store(Config(0x04), 2, 0x4);
     if (moves_ % 8 == 0) cpu.Store(Config(kMsixControl), 2, 0xc000);
@@ -188,7 +190,8 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     return sum;
   }
 
-  // For what must come. No test that is right gets to the deadline.
+  // Waits until `condition` holds and returns true, or false after a deadline,
+  // which only a failing test reaches.
   static bool Await(const std::function<bool()>& condition) {
     const absl::Time deadline = absl::Now() + absl::Minutes(3);
     while (!condition()) {
@@ -198,12 +201,12 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     return true;
   }
 
-  // Until the guest has brought all vectors to life, with their whole messages:
-  // an entry may be unmasked half written when the BAR moves under the guest.
-  // What a device raises before is nobody's.
+  // Waits until the guest has programmed and unmasked all vectors with their
+  // whole messages. If the BAR moves meanwhile, the guest may unmask an entry
+  // that is only half written. The device must raise no interrupt before.
   void AwaitProgrammed() {
     EXPECT_TRUE(Await([this] {
-      // Without mastering the bus it sends nothing.
+      // A device that does not master the bus sends no message.
       if (!host_.vfio().Snapshot(kNvme)->bus_master) return false;
       const auto report = devices_->Find(slot_)->Describe();
       const auto& vectors = report.vector_groups.back().vectors;
@@ -218,7 +221,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     }));
   }
 
-  // Until each vector was taken `count` times more.
+  // Waits until the guest has taken each vector `count` times more.
   bool AwaitInterrupts(uint64_t count) {
     std::array<uint64_t, kVectors> goal;
     for (uint16_t i = 0; i < kVectors; ++i) goal[i] = taken_[i] + count;
@@ -230,8 +233,9 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
     });
   }
 
-  // Nothing of the device that was unplugged is under way any more: what was
-  // sent to the vCPUs is taken. Writes off at most one of each vector.
+  // Waits until the vCPUs have taken every message that was sent to them, after
+  // an unplug, and then forgets the interrupts that the unplug lost, at most
+  // one of each vector.
   void WriteOff() ABSL_EXCLUSIVE_LOCKS_REQUIRED(raise_mutex_) {
     ASSERT_TRUE(Await(
         [this] { return host_.kernel().kvm().Messages().size() == Taken(); }));
@@ -248,7 +252,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
   pci::Bdf edu_slot_;
 
   std::atomic<bool> stop_ = false;
-  uint64_t moves_ = 0;  // Of the guest on the last vCPU.
+  uint64_t moves_ = 0;  // Only the program on the last vCPU uses this.
   std::array<std::atomic<uint64_t>, kVectors> taken_ = {};
   absl::Mutex raise_mutex_;
   std::array<uint64_t, kVectors> raised_ ABSL_GUARDED_BY(raise_mutex_) = {};
@@ -261,14 +265,14 @@ TEST_P(MachineStormTest, EachInterruptIsTakenOnce) {
   for (int round = 0; round < kRounds; ++round) {
     ASSERT_TRUE(AwaitInterrupts(5)) << "an interrupt was lost";
     const pci::Bdf slot = unplug_itself ? slot_ : edu_slot_;
-    // In the middle of everything.
+    // All other activities go on meanwhile.
     ASSERT_THAT(devices_->Detach(slot), IsOk());
     if (!unplug_itself) {
       ASSERT_TRUE(AwaitInterrupts(2)) << "an interrupt was lost";
       EXPECT_THAT(devices_->Attach(kEdu), IsOkAndHolds(slot));
       continue;
     }
-    // Silence until the guest has found it again.
+    // The device raises no interrupt until the guest has found it again.
     absl::MutexLock lock(&raise_mutex_);
     WriteOff();
     ASSERT_THAT(devices_->Attach(kNvme), IsOkAndHolds(slot));
@@ -280,7 +284,7 @@ TEST_P(MachineStormTest, EachInterruptIsTakenOnce) {
     for (uint16_t i = 0; i < kVectors; ++i) {
       EXPECT_LE(taken_[i], raised_[i]) << "vector " << i << " came twice";
     }
-    // The last ones come too: the guest unmasks again and again.
+    // The last interrupts arrive too, because the guest goes on unmasking.
     EXPECT_TRUE(Await([this] {
       raise_mutex_.AssertHeld();
       for (uint16_t i = 0; i < kVectors; ++i) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Several devices in one group and in several, one container, one VM, each
-// driven by a vCPU of its own.
+// Tests several devices of one VM and one container, in one IOMMU group and in
+// two. A vCPU of its own drives each device.
 
 #include <algorithm>
 #include <cstdint>
@@ -49,7 +49,7 @@ constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
 constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 constexpr uint64_t kMemoryOfVcpu = uint64_t{4} << 20;
 
-// Two NVMe controllers and an edu in group 1, an edu in group 2.
+// Group 1 has two NVMe controllers and an edu, and group 2 has another edu.
 constexpr pci::Bdf kNvmeA(0, 1, 0, 0);
 constexpr pci::Bdf kNvmeB(0, 1, 0, 1);
 constexpr pci::Bdf kEduA(0, 1, 0, 2);
@@ -83,7 +83,8 @@ class SeveralDevicesTest : public ::testing::Test {
     return *guest;
   }
 
-  // The part of the guest that runs on one vCPU: its memory, its interrupts.
+  // Returns the layout for the part of the guest that runs on one vCPU, with
+  // its own memory and its own local APIC.
   static guest::GuestLayout LayoutOf(unsigned vcpu) {
     return {.dma_memory = {.base = (vcpu + 1) * kMemoryOfVcpu,
                            .size = kMemoryOfVcpu},
@@ -95,15 +96,16 @@ class SeveralDevicesTest : public ::testing::Test {
             .apic_id = static_cast<uint8_t>(vcpu)};
   }
 
-  // A driver from probe to remove for the device at `bdf`. `while_it_works` is
-  // called in the middle.
+  // Runs a driver for the device at `bdf` from probe to remove, and calls
+  // `while_it_works` in the middle.
   static absl::Status Drive(
       guest::GuestCpu& cpu, unsigned vcpu, pci::Bdf bdf, int rounds,
       const std::function<void()>& while_it_works = [] {}) {
     guest::GuestMachine machine(&cpu, LayoutOf(vcpu));
     const auto device = guest::ProbeDevice(&machine.config(), bdf, {});
     if (device == nullptr) return absl::NotFoundError(bdf.ToString());
-    // It stays where the VMM put it: there is no guest-wide allocator here.
+    // The BARs stay where the VMM placed them, because the vCPUs share no
+    // allocator.
     machine.resources().Claim(*device);
     absl::Status status;
     if (device->info.class_code == 0x010802) {
@@ -125,12 +127,13 @@ class SeveralDevicesTest : public ::testing::Test {
       status.Update(edu->Shutdown());
     }
     if (!machine.interrupts().unexpected().empty()) {
-      status.Update(absl::InternalError("an interrupt of somebody else came"));
+      status.Update(absl::InternalError("another device's interrupt came"));
     }
     return status;
   }
 
-  // Runs a program on each of the first vCPUs, all at once, to their ends.
+  // Runs each program on a vCPU of its own, all at the same time, and returns
+  // when all have ended.
   using Program = std::function<absl::Status(guest::GuestCpu&)>;
   void RunOnVcpus(const std::vector<Program>& programs) {
     std::vector<std::thread> threads;
@@ -175,7 +178,7 @@ TEST_F(SeveralDevicesTest, AllWorkAtOnce) {
   RunOnVcpus(programs);
 }
 
-// The other device of the group is taken away while this one works.
+// The VMM detaches one device of the group while another one works.
 TEST_F(SeveralDevicesTest, UnplugOfOneOfAGroupLeavesTheOthers) {
   const pci::Bdf stays = Attach(kNvmeA);
   const pci::Bdf goes = Attach(kNvmeB);
@@ -194,9 +197,10 @@ TEST_F(SeveralDevicesTest, UnplugOfOneOfAGroupLeavesTheOthers) {
   host_.invariants().CheckAtRest();
 }
 
-// A device comes, works and goes: what the kernel holds for the others, and
-// what it is asked about them meanwhile, does not change. The routing table is
-// all that they share.
+// The VMM attaches a device, the guest uses it, and the VMM detaches it. That
+// leaves the kernel's resources for the other devices unchanged, and the VMM
+// makes no kernel call on their descriptors. The devices share only the routing
+// table.
 TEST_F(SeveralDevicesTest, TheyShareNothingButTheRoutingTable) {
   const pci::Bdf here = Attach(kEduA);
   Attach(kEduB);
@@ -251,8 +255,8 @@ TEST_F(SeveralDevicesTest, TheyGoInAnyOrder) {
   } while (std::next_permutation(order.begin(), order.end()));
 }
 
-// The group's other function has a host driver: nothing of the group can be
-// had until that is gone, everything else can.
+// While another function of the group has a host driver, the VMM cannot attach
+// a device of the group. It can still attach every other device.
 TEST_F(SeveralDevicesTest, AGroupThatIsNotViableDoesNotHurtTheOthers) {
   const pci::Bdf other_group = Attach(kEduB);
   ASSERT_THAT(host_.vfio().SetDriver(kNvmeB, "nvme"), IsOk());

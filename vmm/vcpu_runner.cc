@@ -33,7 +33,7 @@ class VcpuRunner::ThreadInRun {
 int VcpuRunner::KickSignal() { return SIGRTMIN; }
 
 VcpuRunner::VcpuRunner(Options options) : options_(std::move(options)) {
-  // Without SA_RESTART: KVM_RUN is to fail with EINTR.
+  // The handler lacks SA_RESTART so that KVM_RUN fails with EINTR.
   static const bool installed = [] {
     struct sigaction action = {};
     action.sa_handler = [](int) {};
@@ -44,8 +44,8 @@ VcpuRunner::VcpuRunner(Options options) : options_(std::move(options)) {
 
 absl::Status VcpuRunner::Run() {
   const ThreadInRun in_run(this);
-  // One more EFAULT without anything in between: taking slots away did not
-  // help, and trying for ever would hang the guest.
+  // Whether the last KVM_RUN failed with EFAULT. If the next one does too,
+  // removing slots did not help, and further attempts would hang the guest.
   bool faulted = false;
   while (!stop_.load(std::memory_order_acquire)) {
     auto exit = options_.vcpu->Run();
@@ -68,7 +68,8 @@ absl::Status VcpuRunner::Run() {
 
 void VcpuRunner::Stop() {
   stop_.store(true, std::memory_order_release);
-  // For a KVM_RUN that is about to be made; the signal is for one under way.
+  // This call ends a KVM_RUN that begins later. The signal below ends one that
+  // is in progress.
   options_.vcpu->RequestImmediateExit();
   absl::MutexLock lock(&thread_mutex_);
   if (thread_.has_value()) pthread_kill(*thread_, KickSignal());
@@ -102,7 +103,8 @@ absl::StatusOr<bool> VcpuRunner::Handle(const kvm::VcpuExit& exit) {
   }
   if (std::holds_alternative<kvm::ShutdownExit>(exit)) return false;
   if (std::holds_alternative<kvm::HaltExit>(exit)) {
-    // With the interrupt controllers in the kernel, KVM waits there.
+    // With the interrupt controllers in the kernel, a halted vCPU waits inside
+    // KVM_RUN, so this exit does not occur.
     return failed("halted in user space");
   }
   if (const auto* event = std::get_if<kvm::SystemEventExit>(&exit)) {
@@ -122,7 +124,7 @@ absl::StatusOr<bool> VcpuRunner::Handle(const kvm::VcpuExit& exit) {
 void VcpuRunner::HandleIo(const kvm::IoExit& exit) {
   (exit.is_write ? counts_.io_writes : counts_.io_reads)
       .fetch_add(1, std::memory_order_relaxed);
-  // REP INS/OUTS: the same port, one item after the other.
+  // REP INS and OUTS access the same port with one item after the other.
   for (uint32_t i = 0; i < exit.count; ++i) {
     const absl::Span<uint8_t> item =
         exit.data.subspan(size_t{i} * exit.width, exit.width);

@@ -25,7 +25,7 @@ struct ExitCounts {
   uint64_t mmio_reads = 0;
   uint64_t mmio_writes = 0;
   uint64_t interrupted = 0;
-  uint64_t faults = 0;  // KVM_RUN: EFAULT, see VcpuRunner::Options
+  uint64_t faults = 0;  // EFAULT of KVM_RUN, see on_memory_fault
 
   uint64_t total() const {
     return io_reads + io_writes + mmio_reads + mmio_writes + interrupted +
@@ -34,20 +34,20 @@ struct ExitCounts {
   friend bool operator==(const ExitCounts&, const ExitCounts&) = default;
 };
 
-// The exit loop of one vCPU: here every guest access that is not to memory
-// enters the VMM.
+// The exit loop of one vCPU. Through it the VMM handles every guest access that
+// does not reach memory.
 //
-// Run() is called by one thread; Stop() and counts() by any.
+// One thread may call Run(). Any thread may call Stop() and counts().
 class VcpuRunner {
  public:
   struct Options {
     kvm::KvmVcpu* vcpu = nullptr;
     bus::Bus* mmio = nullptr;
     bus::Bus* pio = nullptr;
-    // Called when the guest touched a slot whose memory is gone (a device left
-    // D0 or its decode was turned off behind our back). Whoever maps BARs takes
-    // such slots away. Without it, or when the fault comes again at once, Run()
-    // fails.
+    // Run() calls this when the guest accessed a memory slot without host
+    // memory, because a device left D0 or lost its memory decode without the
+    // VMM's doing. The function should make the code that maps BARs remove such
+    // slots. Run() fails if this is not set or if the error recurs at once.
     std::function<void()> on_memory_fault;
   };
   explicit VcpuRunner(Options options);
@@ -55,20 +55,23 @@ class VcpuRunner {
   VcpuRunner(const VcpuRunner&) = delete;
   VcpuRunner& operator=(const VcpuRunner&) = delete;
 
-  // Until the guest shuts down (a triple fault, the end of a guest program) or
-  // Stop(). Fails when the vCPU cannot go on, and says why.
+  // Runs the vCPU until the guest shuts down (by a triple fault or the end of a
+  // guest program) or Stop() is called. Returns an error that says why if the
+  // vCPU cannot go on.
   absl::Status Run();
 
-  // Makes Run() return soon, also when the vCPU is halted in the kernel: the
-  // thread in Run() gets a signal of no effect (KickSignal()), whose handler is
-  // installed by the first VcpuRunner. For good: a later Run() returns at once.
+  // Makes Run() return soon, even if the vCPU is halted in the kernel, and
+  // makes every later Run() return at once. It sends KickSignal() to the thread
+  // in Run().
   void Stop();
+  // Returns the signal that Stop() sends. The first VcpuRunner installs an
+  // empty handler for it.
   static int KickSignal();
 
   ExitCounts counts() const;
 
  private:
-  // Whether to go on.
+  // Handles an exit and returns whether Run() should enter the guest again.
   absl::StatusOr<bool> Handle(const kvm::VcpuExit& exit);
   void HandleIo(const kvm::IoExit& exit);
   void HandleMmio(const kvm::MmioExit& exit);
@@ -82,7 +85,7 @@ class VcpuRunner {
     std::atomic<uint64_t> faults = 0;
   };
 
-  // Marks the thread that is in Run(), for Stop() to signal.
+  // Records which thread is in Run(), so that Stop() can signal it.
   class ThreadInRun;
 
   const Options options_;
