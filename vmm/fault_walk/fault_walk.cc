@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/fault_walk/fault_walk.h"
 
-#include <array>
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -28,22 +26,14 @@
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bdf.h"
-#include "passthru/testing/guest/drivers/guest_edu.h"
-#include "passthru/testing/guest/drivers/guest_nvme.h"
 #include "passthru/testing/guest/guest_cpu.h"
-#include "passthru/testing/guest/guest_layout.h"
-#include "passthru/testing/guest/linux/guest_machine.h"
-#include "passthru/testing/guest/linux/linux_msix.h"
-#include "passthru/testing/guest/linux/linux_pci_core.h"
-#include "passthru/testing/guest/linux/linux_pci_device.h"
-#include "passthru/testing/guest/linux/linux_pci_probe.h"
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/journal/journal.h"
 #include "passthru/testing/kernel/leak_check.h"
 #include "passthru/testing/models/device_platform.h"
 #include "passthru/vmm/device_manager.h"
 #include "passthru/vmm/fault_walk/planned_fault.h"
-#include "passthru/vmm/guest_layout.h"
+#include "passthru/vmm/fault_walk/walk_guest.h"
 #include "passthru/vmm/machine.h"
 #include "passthru/vmm/vcpu_runner.h"
 
@@ -55,8 +45,6 @@ constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 constexpr pci::Bdf kSubject(0, 1, 0, 0);
 constexpr pci::Bdf kBystander(0, 2, 0, 0);
 constexpr uint64_t kRamSize = uint64_t{16} << 20;
-constexpr uint64_t kBlocks = 32;
-constexpr uint16_t kVectors = 4;
 
 // How long the guest waits for an interrupt that the failure may have lost. If
 // one takes longer, the outcome is kDead instead of kDegraded, which is no
@@ -84,18 +72,6 @@ class LogLines final : public absl::LogSink {
   absl::Mutex mutex_;
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mutex_);
 };
-
-guest::GuestLayout WalkGuestLayout() {
-  return {
-      .dma_memory = {.base = uint64_t{1} << 20,
-                     .size = kRamSize - (uint64_t{1} << 20)},
-      .ecam = {.base = kEcamBase, .size = kEcamSize},
-      .config_ports = true,
-      .io_window = {.base = kPioBase, .size = kPioSize},
-      .memory32_window = {.base = kMmio32Base, .size = kMmio32Size},
-      .memory64_window = {.base = kMmio64Base, .size = kMmio64Size},
-  };
-}
 
 // A vCPU that waits less long for interrupts once a call has failed.
 class ImpatientCpu final : public guest::GuestCpu {
@@ -176,6 +152,9 @@ class Walk {
 
   void Problem(std::string_view what, std::string_view detail = "") {
     problems_.push_back(absl::StrCat(what, detail.empty() ? "" : ": ", detail));
+  }
+  void AddProblemsOf(WalkGuest& guest) {
+    for (const std::string& problem : guest.TakeProblems()) Problem(problem);
   }
   // Takes a status that may be an error only after the injected failure.
   void Told(std::string_view what, const absl::Status& status) {
@@ -260,14 +239,9 @@ class Walk {
   // the subject's.
   absl::Status RunGuest(guest::GuestCpu& real_cpu) {
     ImpatientCpu cpu(&real_cpu, &kernel().kvm(), &fault_);
-    guest::GuestMachine machine(&cpu, WalkGuestLayout());
-    const auto edu = guest::ProbeDevice(&machine.config(), bystander_, {});
-    if (edu == nullptr) return absl::InternalError("there is no bystander");
-    machine.resources().Claim(*edu);
-    PASSTHRU_RETURN_IF_ERROR(machine.resources().AssignUnclaimed(*edu));
-    PASSTHRU_ASSIGN_OR_RETURN(auto bystander,
-                              guest::GuestEdu::Start(&machine, edu.get()));
-    PASSTHRU_RETURN_IF_ERROR(Works(*bystander));
+    WalkGuest guest(&cpu, kRamSize, [this](uint16_t vector) { Raise(vector); });
+    PASSTHRU_RETURN_IF_ERROR(guest.StartBystander(bystander_));
+    PASSTHRU_RETURN_IF_ERROR(guest.UseBystander());
 
     // The bystander's interrupts have their routes by now.
     with_bystander_ = kernel().Resources();
@@ -278,20 +252,21 @@ class Walk {
     if (subject.ok()) {
       host_.invariants().CheckAtRest();
       cpu.set_may_lose_interrupts(true);
-      driver_ = RunSubject(machine, *subject);
+      driver_ = guest.RunSubject(*subject);
       cpu.set_may_lose_interrupts(false);
+      AddProblemsOf(guest);
       if (!driver_.ok() && (!fault_.injected() || fault_.IsOptional())) {
         Problem("the subject's driver", driver_.message());
       }
       Expect(driver_.code() != absl::StatusCode::kDataLoss,
              absl::StrCat("data is lost: ", driver_.message()));
       Look(*subject);
-      PASSTHRU_RETURN_IF_ERROR(Works(*bystander));
+      PASSTHRU_RETURN_IF_ERROR(guest.UseBystander());
       const bool before = fault_.injected();
       detached_ = devices_->Detach(*subject);
       Told("unplug", detached_);
       in_teardown_ = !before && fault_.injected();
-      CheckGone(cpu, machine, *subject);
+      CheckUnplugged(guest, *subject);
     }
     PlannedFault::Disarm(kernel());
     // If calls went on failing, the VMM may still hold resources, which it
@@ -300,7 +275,7 @@ class Walk {
     Expect(devices_->Devices() == std::vector<pci::Bdf>{bystander_},
            "the list of devices is not as before");
     host_.invariants().CheckAtRest();
-    PASSTHRU_RETURN_IF_ERROR(Works(*bystander));
+    PASSTHRU_RETURN_IF_ERROR(guest.UseBystander());
     if (fault_.injected()) {
       // Only that attempt may have failed, and the next one must succeed.
       const auto again = devices_->Attach(kSubject);
@@ -308,88 +283,15 @@ class Walk {
       PASSTHRU_RETURN_IF_ERROR(devices_->Detach(*again));
       ExpectNoLeaks(with_bystander_, "of the subject, attached again");
     }
-    return bystander->Shutdown();
+    return guest.ShutDownBystander();
   }
 
-  static absl::Status Works(guest::GuestEdu& bystander) {
-    PASSTHRU_ASSIGN_OR_RETURN(const auto factorial, bystander.Factorial(5));
-    if (factorial != 120) return absl::InternalError("5! is not 120");
-    return bystander.CopyAndVerify(512, 1);
-  }
-
-  // Runs the subject's driver and returns its failure.
-  absl::Status RunSubject(guest::GuestMachine& machine, pci::Bdf bdf) {
-    const auto device = guest::ProbeDevice(&machine.config(), bdf, {});
-    if (device == nullptr) return absl::NotFoundError("no device answers");
-    machine.resources().Claim(*device);
-    PASSTHRU_RETURN_IF_ERROR(machine.resources().AssignUnclaimed(*device));
-    {
-      PASSTHRU_ASSIGN_OR_RETURN(
-          auto nvme,
-          guest::GuestNvme::Start(&machine, device.get(),
-                                  {.queue_entries = 4, .status_looks = 1000}));
-      PASSTHRU_RETURN_IF_ERROR(nvme->WriteAndVerify(0, kBlocks, 1));
-      for (size_t i = 0; i < device->info.bars.size(); ++i) {
-        const guest::GuestBar& bar = device->info.bars[i];
-        if (bar.is_rom() || bar.is_io()) continue;
-        PASSTHRU_RETURN_IF_ERROR(machine.resources().Move(*device, bar.index));
-      }
-      PASSTHRU_RETURN_IF_ERROR(nvme->WriteAndVerify(0, kBlocks, 2));
-      PASSTHRU_RETURN_IF_ERROR(nvme->Shutdown());
-    }
-    return StormMasks(machine, *device);
-  }
-
-  // Raises interrupts while the guest masks and unmasks the vectors, and checks
-  // that none is lost and none comes twice. Leaves the vectors enabled for the
-  // unplug.
-  absl::Status StormMasks(guest::GuestMachine& machine,
-                          guest::LinuxPciDevice& device) {
-    PASSTHRU_RETURN_IF_ERROR(guest::PciEnableDevice(device));
-    guest::PciSetMaster(device);
-    PASSTHRU_ASSIGN_OR_RETURN(
-        auto msix,
-        guest::LinuxMsix::Enable(machine.irq_context(), device, kVectors));
-    for (uint16_t i = 0; i < kVectors; ++i) {
-      PASSTHRU_RETURN_IF_ERROR(msix->Request(i, absl::StrCat("vector ", i),
-                                             [this, i] { ++taken_[i]; }));
-    }
-    for (int round = 0; round < 3; ++round) {
-      for (uint16_t i = 0; i < kVectors; ++i) {
-        msix->Mask(i);
-        Raise(i);
-        if (!msix->Pending(i)) {
-          return absl::InternalError("a masked interrupt is not pending");
-        }
-        msix->Unmask(i);
-        PASSTHRU_RETURN_IF_ERROR(TakeAll(machine));
-      }
-      msix->SetFunctionMask(true);
-      for (uint16_t i = 0; i < kVectors; ++i) Raise(i);
-      msix->SetFunctionMask(false);
-      PASSTHRU_RETURN_IF_ERROR(TakeAll(machine));
-    }
-    return absl::OkStatus();
-  }
-
+  // Makes the subject's hardware raise an interrupt.
   void Raise(uint16_t vector) {
-    ++raised_[vector];
     CHECK_OK(host_.vfio().WithHardware(
         kSubject, [vector](models::DevicePlatform& device) {
           device.RaiseMsix(vector);
         }));
-  }
-
-  absl::Status TakeAll(guest::GuestMachine& machine) {
-    absl::Status status;
-    if (taken_ != raised_) {
-      status = machine.interrupts().WaitUntil(
-          "all vectors", [this] { return taken_ == raised_; });
-    }
-    for (uint16_t i = 0; i < kVectors; ++i) {
-      Expect(taken_[i] <= raised_[i], "an interrupt came twice");
-    }
-    return status;
   }
 
   // Reads the VMM's report on the subject.
@@ -406,18 +308,14 @@ class Walk {
     }
   }
 
-  // Checks that the guest sees the unplugged device as absent hardware.
-  void CheckGone(guest::GuestCpu& cpu, guest::GuestMachine& machine,
-                 pci::Bdf subject) {
+  // Checks that the unplugged subject is absent for the VMM and for the guest.
+  void CheckUnplugged(WalkGuest& guest, pci::Bdf subject) {
     Expect(devices_->Find(subject) == nullptr, "the subject is still there");
-    Expect(machine.config().Read(subject, 0, 4) == 0xffffffff,
-           "its configuration space still answers");
-    // KVM may still have memory slots over the device's memory, so the guest
-    // must not access it.
-    if (plan_.for_good && !detached_.ok()) return;
-    for (const uint64_t base : {kMmio64Base, kMmio64Base + 0x4000}) {
-      Expect(cpu.Load(base, 4) == 0xffffffff, "its BAR still answers");
-    }
+    // If the unplug failed, KVM may still have memory slots over the device's
+    // memory, so the guest must not access it.
+    guest.CheckUnplugged(subject,
+                         /*check_bars=*/!plan_.for_good || detached_.ok());
+    AddProblemsOf(guest);
   }
 
   // Checks that a status, the log or the device's report mentions the failure.
@@ -471,8 +369,6 @@ class Walk {
   pci::Bdf bystander_;
   fake::ResourceSnapshot with_bystander_;
 
-  std::array<uint64_t, kVectors> raised_ = {};
-  std::array<uint64_t, kVectors> taken_ = {};
   // What became of the subject.
   bool refused_ = false;
   bool degraded_ = false;
