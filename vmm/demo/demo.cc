@@ -12,7 +12,6 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -22,6 +21,7 @@
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/journal/call_recorder.h"
 #include "passthru/vmm/demo/process_resources.h"
+#include "passthru/vmm/demo/report_builder.h"
 #include "passthru/vmm/device_manager.h"
 #include "passthru/vmm/guest/guest_run.h"
 #include "passthru/vmm/machine.h"
@@ -52,7 +52,12 @@ class Demo {
     for (const pci::Bdf device : devices) {
       PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices_->Attach(device));
       attached_.push_back({.guest = guest});
-      ReportDevice(device, guest);
+      const auto group = vfio::FindGroup(&calls_, device);
+      *report_.add_devices() = ReportAttached(
+          {.host = device,
+           .guest = guest,
+           .iommu_group = group.ok() ? std::optional(*group) : std::nullopt,
+           .report = devices_->Find(guest)->Describe()});
     }
     PASSTHRU_RETURN_IF_ERROR(RunGuest());
 
@@ -106,7 +111,8 @@ class Demo {
                         std::move(program)));
     PASSTHRU_RETURN_IF_ERROR(guest_run_->Run(*runner_));
     for (size_t i = 0; i < attached_.size(); ++i) {
-      ReportGuest(attached_[i], *report_.mutable_devices(static_cast<int>(i)));
+      AddUse(attached_[i].guest, attached_[i].settled, guest_report_,
+             *report_.mutable_devices(static_cast<int>(i)));
     }
     return absl::OkStatus();
   }
@@ -145,152 +151,6 @@ class Demo {
     exits_before_ = exits;
     overhead_before_ = overhead;
     phase_ = nullptr;
-  }
-
-  void ReportDevice(pci::Bdf host, pci::Bdf guest) {
-    Passthrough* passthrough = report_.add_devices();
-    Device* device = passthrough->mutable_device();
-    device->set_host_bdf(host.ToString());
-    device->set_guest_bdf(guest.ToString());
-    const auto group = vfio::FindGroup(&calls_, host);
-    if (group.ok()) device->set_iommu_group(*group);
-    const vfio_pci::DeviceReport report = devices_->Find(guest)->Describe();
-    if (!report.lines.empty()) device->set_identity(report.lines.front());
-    for (const vfio_pci::CapabilityReport& from : report.capabilities) {
-      Capability* to = passthrough->add_capabilities();
-      to->set_offset(from.offset);
-      to->set_name(from.name);
-      to->set_treatment(std::string(vfio_pci::Name(from.treatment)));
-      to->set_reason(from.reason);
-      to->set_decoded(from.decoded);
-    }
-  }
-
-  void ReportGuest(const Attached& attached, Passthrough& report) {
-    const vfio_pci::DeviceReport& settled = attached.settled;
-    Device* counted = report.mutable_device();
-    counted->set_config_reads_from_shadow(settled.config.reads_from_shadow);
-    counted->set_config_reads_from_device(settled.config.reads_from_device);
-    counted->set_config_writes_to_shadow(settled.config.writes_to_shadow);
-    counted->set_config_writes_to_device(settled.config.writes_to_device);
-    for (const vfio_pci::VectorGroupReport& group : settled.vector_groups) {
-      if (group.kind != settled.interrupt) continue;
-      for (const interrupts::VectorReport& vector : group.vectors) {
-        ReportVector(vector, report);
-      }
-    }
-    for (const guest::GuestDeviceReport& device : guest_report_.devices) {
-      if (device.pci.bdf != attached.guest) continue;
-      for (const vfio_pci::BarReport& bar : settled.bars) {
-        ReportBar(bar, device.moves, report);
-      }
-      ReportSteps(device, report);
-    }
-  }
-
-  void ReportSteps(const guest::GuestDeviceReport& device,
-                   Passthrough& report) {
-    const auto add_step = [&report](std::string title, std::string result) {
-      Step* step = report.add_steps();
-      step->set_title(std::move(title));
-      step->set_result(std::move(result));
-    };
-    add_step(
-        "enumerate",
-        absl::StrFormat("%d functions on bus 0; ours: %d BARs, %d capabilities",
-                        guest_report_.devices.size(), device.pci.bars.size(),
-                        device.pci.capabilities.size() +
-                            device.pci.extended_capabilities.size()));
-    if (device.nvme.has_value()) {
-      const guest::GuestNvmeReport& nvme = *device.nvme;
-      add_step("bring up",
-               absl::StrFormat("\"%s\", %d blocks of %d bytes; %d I/O queues "
-                               "on %d %s vectors",
-                               nvme.model, nvme.blocks, nvme.block_size,
-                               nvme.io_queues, nvme.interrupt_vectors,
-                               nvme.interrupt_kind));
-      if (nvme.blocks_written != 0) {
-        add_step("write", absl::StrCat(nvme.blocks_written, " blocks by DMA"));
-      }
-      add_step("read", absl::StrCat(nvme.blocks_read, " blocks by DMA"));
-      if (nvme.blocks_written != 0) {
-        add_step("compare",
-                 absl::StrFormat("%d blocks as written, %d not",
-                                 nvme.blocks_verified, nvme.blocks_wrong));
-      }
-    } else if (device.edu.has_value()) {
-      const guest::GuestEduReport& edu = *device.edu;
-      add_step("bring up", absl::StrFormat("edu, identification 0x%08x, %s",
-                                           edu.identification,
-                                           edu.alive ? "alive" : "dead"));
-      add_step("compute", absl::StrFormat("%d! = %d, said by interrupt",
-                                          edu.factorial_of, edu.factorial));
-      add_step("copy",
-               absl::StrFormat("%d bytes to the device and back by DMA, %d as "
-                               "sent",
-                               edu.bytes_copied, edu.bytes_verified));
-    } else {
-      add_step("bring up",
-               device.interrupt_vectors == 0
-                   ? "no driver for it here, no message interrupts"
-                   : absl::StrFormat("no driver for it here: %d %s vectors on "
-                                     "and off",
-                                     device.interrupt_vectors,
-                                     device.interrupt_kind));
-    }
-    for (const guest::GuestBarMove& move : device.moves) {
-      add_step("move a BAR",
-               absl::StrFormat("BAR%d from 0x%x to 0x%x, and work "
-                               "again",
-                               move.bar, move.from, move.to));
-    }
-    uint64_t taken = 0;
-    for (const Vector& vector : report.vectors()) taken += vector.taken();
-    add_step("interrupts",
-             absl::StrFormat("%d taken; unexpected in the guest: %d", taken,
-                             guest_report_.unexpected_interrupts.size()));
-  }
-
-  void ReportBar(const vfio_pci::BarReport& from,
-                 const std::vector<guest::GuestBarMove>& moves,
-                 Passthrough& passthrough) {
-    Bar* to = passthrough.add_bars();
-    to->set_index(from.bar.index.value());
-    to->set_type(std::string(pci::Name(from.bar.type)));
-    to->set_size(from.bar.size);
-    to->set_prefetchable(from.bar.prefetchable);
-    to->set_address(from.bar.address);
-    for (const guest::GuestBarMove& move : moves) {
-      if (move.bar == from.bar.index.value()) to->set_moved_from(move.from);
-    }
-    for (const vfio_pci::BarAreaReport& area : from.areas) {
-      Area* report = to->add_areas();
-      report->set_offset(area.area.offset);
-      report->set_size(area.area.size);
-      report->set_mapped(area.in_guest);
-      report->set_reason(area.refused.empty()
-                             ? std::string(vfio_pci::Explain(area.area.kind))
-                             : area.refused);
-    }
-  }
-
-  void ReportVector(const interrupts::VectorReport& from,
-                    Passthrough& passthrough) {
-    Vector* to = passthrough.add_vectors();
-    to->set_index(from.vector.value());
-    to->set_state(std::string(interrupts::Name(from.state)));
-    to->set_has_gsi(from.gsi.has_value());
-    if (from.gsi.has_value()) to->set_gsi(from.gsi->value());
-    to->set_message_address(from.message.address);
-    to->set_message_data(from.message.data);
-    to->set_from_user_space(from.user_space_signals);
-    for (const auto& line : guest_report_.interrupts) {
-      if (line.message.address == from.message.address &&
-          line.message.data == from.message.data) {
-        to->set_handler(line.name);
-        to->set_taken(to->taken() + line.count);
-      }
-    }
   }
 
   journal::CallRecorder calls_;
