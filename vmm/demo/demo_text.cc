@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "google/protobuf/map.h"
+#include "passthru/vmm/plural.h"
 
 namespace passthru::vmm {
 namespace {
@@ -89,7 +90,7 @@ void AppendDevice(std::string& out, const Source& source,
 }
 
 void AppendCapabilities(std::string& out, const Passthrough& report) {
-  Heading(out, "Capabilities, and what the guest sees of them");
+  Heading(out, "Capabilities and what the guest sees of them");
   if (report.capabilities().empty()) absl::StrAppend(&out, "  none\n");
   for (const Capability& capability : report.capabilities()) {
     absl::StrAppendFormat(&out, "  %-11s  %s\n", capability.treatment(),
@@ -103,12 +104,13 @@ void AppendCapabilities(std::string& out, const Passthrough& report) {
     }
   }
   const Device& device = report.device();
-  absl::StrAppendFormat(
-      &out,
-      "  The guest's configuration accesses: %d reads and %d writes answered "
-      "by the shadow,\n  %d reads and %d writes by the device.\n",
-      device.config_reads_from_shadow(), device.config_writes_to_shadow(),
-      device.config_reads_from_device(), device.config_writes_to_device());
+  absl::StrAppend(
+      &out, "  The shadow answered ",
+      Count(device.config_reads_from_shadow(), "configuration read"), " and ",
+      Count(device.config_writes_to_shadow(), "write"),
+      " of the guest,\n  and the device answered ",
+      Count(device.config_reads_from_device(), "read"), " and ",
+      Count(device.config_writes_to_device(), "write"), ".\n");
 }
 
 void AppendBars(std::string& out, const Passthrough& report) {
@@ -164,9 +166,8 @@ void AppendVectors(std::string& out, const Passthrough& report) {
   }
   table.AppendTo(out);
   if (unused != 0) {
-    absl::StrAppend(&out, "  ", unused,
-                    " more vectors are not in use: no host vector, no eventfd, "
-                    "no route.\n");
+    absl::StrAppend(&out, "  ", Count(unused, "unused vector"),
+                    " took no host vector, no eventfd and no route.\n");
   }
 }
 
@@ -197,7 +198,8 @@ void AppendCallLine(std::string& out, const Phase& phase) {
   std::sort(calls.begin(), calls.end(), [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;
   });
-  std::string line = absl::StrCat("  ", phase.name(), ": ", total, " calls:");
+  std::string line =
+      absl::StrCat("  ", phase.name(), ": ", Count(total, "call"), ":");
   for (size_t i = 0; i < calls.size(); ++i) {
     const std::string item =
         absl::StrCat(" ", calls[i].first, " ", calls[i].second,

@@ -51,27 +51,30 @@ void Collect(const std::string& value, std::vector<std::string>& values) {
 }  // namespace
 
 ABSL_FLAG(std::string, device, "",
-          "A host device bound to vfio-pci, by its address (0000:01:00.0): the "
-          "demo runs on this machine's /dev/vfio and /dev/kvm. Given again: "
-          "another device for the same guest.")
+          "The address, as in 0000:01:00.0, of a host device that is bound to "
+          "vfio-pci. The demo then uses this machine's /dev/vfio and "
+          "/dev/kvm. Give the flag again for another device of the same "
+          "guest.")
     .OnUpdate([] { Collect(absl::GetFlag(FLAGS_device), Devices()); });
 ABSL_FLAG(std::string, fixture, "",
-          "A captured device (a textproto of testing/fixture/device.proto) to "
-          "simulate; by default the NVMe controller. Given again: another "
-          "device for the same guest.")
+          "The file of a captured device to simulate, which is a textproto of "
+          "testing/fixture/device.proto. The default is an NVMe controller. "
+          "Give the flag again for another device of the same guest.")
     .OnUpdate([] { Collect(absl::GetFlag(FLAGS_fixture), Fixtures()); });
 ABSL_FLAG(bool, one_group, false,
-          "Simulated devices share one IOMMU group; otherwise each has its "
-          "own.");
+          "Puts the simulated devices into one IOMMU group. Otherwise each has "
+          "a group of its own.");
 ABSL_FLAG(std::string, journal, "",
-          "A file to write every kernel call into as it is made, with "
-          "descriptors and addresses renamed; for reports of defects.");
+          "A file to which the demo writes every kernel call as it returns, "
+          "with descriptors and addresses renamed. Attach it to a report of a "
+          "defect.");
 ABSL_FLAG(std::string, kernel, "6.12",
-          "Which kernel the simulated one answers as: 6.1, 6.12, 6.18 or 7.2.");
-ABSL_FLAG(std::string, output, "text", "text, or json for programs.");
+          "The version of the simulated kernel: 6.1, 6.12, 6.18 or 7.2.");
+ABSL_FLAG(std::string, output, "text",
+          "The format of the report: text, or json for programs.");
 ABSL_FLAG(bool, allow_writes, false,
-          "With --device: the guest may write to the device's medium. "
-          "DESTROYS what is on a disk. Without it, it only reads.");
+          "Lets the guest write to the medium of a real device. This DESTROYS "
+          "what is on a disk. Without the flag the guest only reads.");
 
 namespace passthru::vmm {
 namespace {
@@ -107,8 +110,8 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
   if (!Devices().empty()) {
     if (!Fixtures().empty()) {
       return absl::InvalidArgumentError(
-          "--device is a real device, --fixture a simulated one: give one of "
-          "them.");
+          "--device names real devices and --fixture simulated ones. Give only "
+          "one of the two flags.");
     }
     for (const std::string& device : Devices()) {
       PASSTHRU_ASSIGN_OR_RETURN(const auto bdf, vfio::ParseHostDevice(device));
@@ -118,8 +121,8 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
   }
   if (options.may_write) {
     return absl::InvalidArgumentError(
-        "--allow_writes goes with --device: a simulated disk is always "
-        "written.");
+        "--allow_writes needs --device. The guest always writes to a simulated "
+        "disk.");
   }
   for (const std::string& fixture : Fixtures()) {
     options.fixtures.push_back(UserPath(fixture));
@@ -136,8 +139,8 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
   if (!kernel.has_value()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--kernel=", wanted,
-                     " is none that was measured; there are 6.1, 6.12, 6.18 "
-                     "and 7.2."));
+                     " is not a kernel that the demo can simulate. Give 6.1, "
+                     "6.12, 6.18 or 7.2."));
   }
   options.kernel = *kernel;
   return options;
@@ -156,7 +159,8 @@ absl::Status Print(const DemoReport& report, std::string_view output) {
   const auto status =
       google::protobuf::util::MessageToJsonString(report, &json, json_options);
   if (!status.ok()) {
-    return absl::InternalError(absl::StrCat("JSON: ", status.ToString()));
+    return absl::InternalError(
+        absl::StrCat("cannot convert the report to JSON: ", status.ToString()));
   }
   std::cout << json;
   return absl::OkStatus();
@@ -164,13 +168,13 @@ absl::Status Print(const DemoReport& report, std::string_view output) {
 
 absl::Status Main(const char* program, const std::vector<char*>& arguments) {
   if (arguments.size() > 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", arguments[1], "' is no flag; --help lists them."));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", arguments[1], "' is not a flag. --help lists the flags."));
   }
   const std::string output = absl::GetFlag(FLAGS_output);
   if (output != "text" && output != "json") {
     return absl::InvalidArgumentError(
-        absl::StrCat("--output=", output, ": it is text or json."));
+        absl::StrCat("--output=", output, " is neither text nor json."));
   }
   PASSTHRU_ASSIGN_OR_RETURN(auto options, OptionsFromFlags(program));
   std::ofstream journal;
@@ -185,7 +189,8 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
   PASSTHRU_ASSIGN_OR_RETURN(const auto report, RunDemo(options));
   PASSTHRU_RETURN_IF_ERROR(Print(report, output));
   if (!report.teardown().leftovers().empty()) {
-    return absl::InternalError("the device left something behind.");
+    return absl::InternalError(
+        "the run left the kernel resources behind that the report lists.");
   }
   return absl::OkStatus();
 }
@@ -200,7 +205,7 @@ int main(int argc, char** argv) {
       "  passthrough_demo                          a captured NVMe controller\n"
       "  passthrough_demo --fixture=FILE           another captured device\n"
       "  passthrough_demo --device=0000:01:00.0    a real one\n"
-      "Both flags may be given several times: devices of one guest.");
+      "Give either flag several times for several devices of one guest.");
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
   absl::InitializeLog();

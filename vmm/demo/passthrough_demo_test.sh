@@ -31,12 +31,12 @@ refuses() {
   fi
 }
 
-refuses 2 "'nonsense' is no flag" nonsense
-refuses 2 "it is text or json" --output=xml
+refuses 2 "'nonsense' is not a flag" nonsense
+refuses 2 "neither text nor json" --output=xml
 refuses 2 "--kernel=5.4" --kernel=5.4
 refuses 2 "is not the address of a PCI device" --device=nonsense
-refuses 2 "give one of them" --device=0000:01:00.0 --fixture=x.textproto
-refuses 2 "--allow_writes goes with --device" --allow_writes
+refuses 2 "only one of the two" --device=0000:01:00.0 --fixture=x.textproto
+refuses 2 "--allow_writes needs --device" --allow_writes
 refuses 1 "lspci" --device=ffff:1f:1f.7
 refuses 2 "--journal=/nowhere/j" --journal=/nowhere/j
 refuses 1 "absent.textproto" --fixture=absent.textproto

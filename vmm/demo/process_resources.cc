@@ -29,8 +29,8 @@ absl::StatusOr<std::vector<std::string>> ProcessResources() {
   }
   if (resources.empty()) {
     return absl::UnavailableError(
-        "/proc/self/fd shows nothing; what is left behind can be seen only "
-        "where /proc is mounted");
+        "/proc/self/fd is empty, and the demo needs a mounted /proc to find "
+        "what it leaves behind");
   }
   // The format of a line is "address perms offset dev inode pathname", as in
   // proc(5).

@@ -15,9 +15,15 @@
 #include "passthru/pci/bar.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/guest/drivers/guest_driver.h"
+#include "passthru/vmm/plural.h"
 
 namespace passthru::vmm {
 namespace {
+
+// Returns a number of interrupt vectors, as in "1 MSI-X vector".
+std::string Vectors(uint64_t n, const std::string& kind) {
+  return Count(n, absl::StrCat(kind, " vector"));
+}
 
 void AddStep(std::string title, std::string result, Passthrough& passthrough) {
   Step* step = passthrough.add_steps();
@@ -28,21 +34,22 @@ void AddStep(std::string title, std::string result, Passthrough& passthrough) {
 void AddSteps(const guest::GuestNvmeReport& nvme, Passthrough& passthrough) {
   AddStep(
       "bring up",
-      absl::StrFormat("\"%s\", %d blocks of %d bytes; %d I/O queues "
-                      "on %d %s vectors",
-                      nvme.model, nvme.blocks, nvme.block_size, nvme.io_queues,
-                      nvme.interrupt_vectors, nvme.interrupt_kind),
+      absl::StrCat("\"", nvme.model, "\" with ", Count(nvme.blocks, "block"),
+                   " of ", Count(nvme.block_size, "byte"), ", ",
+                   Count(nvme.io_queues, "I/O queue"), " on ",
+                   Vectors(nvme.interrupt_vectors, nvme.interrupt_kind)),
       passthrough);
   if (nvme.blocks_written != 0) {
-    AddStep("write", absl::StrCat(nvme.blocks_written, " blocks by DMA"),
+    AddStep("write",
+            absl::StrCat(Count(nvme.blocks_written, "block"), " by DMA"),
             passthrough);
   }
-  AddStep("read", absl::StrCat(nvme.blocks_read, " blocks by DMA"),
+  AddStep("read", absl::StrCat(Count(nvme.blocks_read, "block"), " by DMA"),
           passthrough);
   if (nvme.blocks_written != 0) {
     AddStep("compare",
-            absl::StrFormat("%d blocks as written, %d not",
-                            nvme.blocks_verified, nvme.blocks_wrong),
+            absl::StrCat(Count(nvme.blocks_verified, "block"), " as written, ",
+                         nvme.blocks_wrong, " different"),
             passthrough);
   }
 }
@@ -53,26 +60,27 @@ void AddSteps(const guest::GuestEduReport& edu, Passthrough& passthrough) {
                           edu.alive ? "alive" : "dead"),
           passthrough);
   AddStep("compute",
-          absl::StrFormat("%d! = %d, said by interrupt", edu.factorial_of,
+          absl::StrFormat("%d! = %d, reported by interrupt", edu.factorial_of,
                           edu.factorial),
           passthrough);
   AddStep("copy",
-          absl::StrFormat("%d bytes to the device and back by DMA, %d as sent",
-                          edu.bytes_copied, edu.bytes_verified),
+          absl::StrCat(Count(edu.bytes_copied, "byte"),
+                       " to the device and back by DMA, ", edu.bytes_verified,
+                       " unchanged"),
           passthrough);
 }
 
 // Adds the steps of a device that none of the guest's drivers knows.
 void AddGenericSteps(const guest::GuestDeviceReport& device,
                      Passthrough& passthrough) {
-  AddStep(
-      "bring up",
-      device.interrupt_vectors == 0
-          ? "no driver for it here, no message interrupts"
-          : absl::StrFormat("no driver for it here: %d %s vectors on "
-                            "and off",
-                            device.interrupt_vectors, device.interrupt_kind),
-      passthrough);
+  AddStep("bring up",
+          device.interrupt_vectors == 0
+              ? "no driver in this guest, no message interrupts"
+              : absl::StrCat(
+                    "no driver in this guest, ",
+                    Vectors(device.interrupt_vectors, device.interrupt_kind),
+                    " enabled and disabled"),
+          passthrough);
 }
 
 // Adds what the guest did with `device`, after the vectors of `passthrough`.
@@ -80,11 +88,12 @@ void AddSteps(const guest::GuestReport& guest,
               const guest::GuestDeviceReport& device,
               Passthrough& passthrough) {
   AddStep("enumerate",
-          absl::StrFormat("%d functions on bus 0; ours: %d BARs, "
-                          "%d capabilities",
-                          guest.devices.size(), device.pci.bars.size(),
-                          device.pci.capabilities.size() +
-                              device.pci.extended_capabilities.size()),
+          absl::StrCat(Count(guest.devices.size(), "function"),
+                       " on bus 0, this one with ",
+                       Count(device.pci.bars.size(), "BAR"), " and ",
+                       Count(device.pci.capabilities.size() +
+                                 device.pci.extended_capabilities.size(),
+                             "capability", "capabilities")),
           passthrough);
   if (device.nvme.has_value()) {
     AddSteps(*device.nvme, passthrough);
@@ -95,15 +104,15 @@ void AddSteps(const guest::GuestReport& guest,
   }
   for (const guest::GuestBarMove& move : device.moves) {
     AddStep("move a BAR",
-            absl::StrFormat("BAR%d from 0x%x to 0x%x, and work again", move.bar,
-                            move.from, move.to),
+            absl::StrFormat("BAR%d from 0x%x to 0x%x, then work again",
+                            move.bar, move.from, move.to),
             passthrough);
   }
   uint64_t taken = 0;
   for (const Vector& vector : passthrough.vectors()) taken += vector.taken();
   AddStep("interrupts",
-          absl::StrFormat("%d taken; unexpected in the guest: %d", taken,
-                          guest.unexpected_interrupts.size()),
+          absl::StrCat(taken, " taken, ", guest.unexpected_interrupts.size(),
+                       " unexpected in the guest"),
           passthrough);
 }
 
