@@ -52,7 +52,8 @@ class WalkGuest {
   // Accesses the places of its BARs only if `check_bars`.
   void CheckUnplugged(pci::Bdf bdf, bool check_bars);
 
-  // Returns what was wrong since the last call, apart from failures of drivers.
+  // Returns what was wrong since the last call. Failures of drivers are not
+  // among it, because the methods above return them.
   std::vector<std::string> TakeProblems() {
     return std::exchange(problems_, {});
   }

@@ -156,7 +156,7 @@ void SetAgentRegisters(kvm_regs& regs, kvm_sregs& sregs) {
   regs = {};
   regs.rip = kAgentCode;
   regs.rsp = kAgentStackTop;
-  regs.rflags = 0x2;  // Bit 1 is always set; IF is off.
+  regs.rflags = 0x2;  // Bit 1 is always set, and IF is off.
 
   sregs.cs = FlatSegment(kCodeSelector, /*code=*/true);
   sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss =

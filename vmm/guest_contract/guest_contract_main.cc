@@ -48,7 +48,7 @@ absl::Status Main(std::vector<std::string> arguments) {
   }
   if (!status.ok()) return status;
   if (!differences.empty()) {
-    return absl::InternalError("the guest sees what it should not");
+    return absl::InternalError("the guest did not observe what it should");
   }
   std::cout << "guest_contract: all " << observations.size()
             << " observations are as expected\n";
