@@ -21,7 +21,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
@@ -32,6 +31,7 @@
 #include "passthru/testing/kernel/leak_check.h"
 #include "passthru/testing/models/device_platform.h"
 #include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/fault_walk/impatient_cpu.h"
 #include "passthru/vmm/fault_walk/planned_fault.h"
 #include "passthru/vmm/fault_walk/walk_guest.h"
 #include "passthru/vmm/machine.h"
@@ -45,12 +45,6 @@ constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 constexpr pci::Bdf kSubject(0, 1, 0, 0);
 constexpr pci::Bdf kBystander(0, 2, 0, 0);
 constexpr uint64_t kRamSize = uint64_t{16} << 20;
-
-// How long the guest waits for an interrupt that the failure may have lost. If
-// one takes longer, the outcome is kDead instead of kDegraded, which is no
-// problem.
-constexpr absl::Duration kPatience = absl::Milliseconds(300);
-constexpr absl::Duration kPatienceWithoutFault = absl::Seconds(60);
 
 // The warnings and errors that this process logs.
 class LogLines final : public absl::LogSink {
@@ -71,42 +65,6 @@ class LogLines final : public absl::LogSink {
  private:
   absl::Mutex mutex_;
   std::vector<std::string> lines_ ABSL_GUARDED_BY(mutex_);
-};
-
-// A vCPU that waits less long for interrupts once a call has failed.
-class ImpatientCpu final : public guest::GuestCpu {
- public:
-  ImpatientCpu(guest::GuestCpu* cpu, fake::FakeKvm* kvm,
-               const PlannedFault* fault)
-      : cpu_(cpu), kvm_(kvm), fault_(fault) {}
-
-  uint64_t Load(uint64_t address, unsigned width) override {
-    return cpu_->Load(address, width);
-  }
-  void Store(uint64_t address, unsigned width, uint64_t value) override {
-    cpu_->Store(address, width, value);
-  }
-  uint32_t In(uint16_t port, unsigned width) override {
-    return cpu_->In(port, width);
-  }
-  void Out(uint16_t port, unsigned width, uint32_t value) override {
-    cpu_->Out(port, width, value);
-  }
-  std::optional<guest::GuestInterrupt> WaitForInterrupt() override {
-    const bool may_lose_one =
-        may_lose_interrupts_ && fault_->injected() && !fault_->IsOptional();
-    kvm_->SetGuestWaitLimit(may_lose_one ? kPatience : kPatienceWithoutFault);
-    return cpu_->WaitForInterrupt();
-  }
-  bool Stopping() const override { return cpu_->Stopping(); }
-
-  void set_may_lose_interrupts(bool may) { may_lose_interrupts_ = may; }
-
- private:
-  guest::GuestCpu* const cpu_;
-  fake::FakeKvm* const kvm_;
-  const PlannedFault* const fault_;
-  bool may_lose_interrupts_ = false;
 };
 
 class Walk {
