@@ -11,7 +11,7 @@ set -uo pipefail
 here=$PWD
 source=${BUILD_WORKSPACE_DIRECTORY:-$here}
 lab=$here/testing/lab/lab
-demo=$here/vmm/passthrough_demo_static
+demo=$here/vmm/demo/passthrough_demo_static
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 truncate -s 16M "$work/disk.img"
@@ -74,20 +74,20 @@ guest() {
     "${disk[@]}" --device=$nvme,bus=port1 --bind=0000:01:00.0 \
     --object=memory-backend-ram,id=shared,size=4M \
     --device=ivshmem-plain,memdev=shared,addr=9 --bind=0000:00:09.0 \
-    "$here/vmm/guest_contract_static" 0000:01:00.0 0000:00:09.0
+    "$here/vmm/guest_contract/guest_contract_static" 0000:01:00.0 0000:00:09.0
 }
 
 # The demo's kernel calls are those that it makes of the simulated kernel.
 # demo_of DEVICE QEMU-DEVICE
 demo_of() {
-  local expected=vmm/journals/$1.txt
-  [[ ! -e vmm/journals/$1-$kernel.txt ]] ||
-    expected=vmm/journals/$1-$kernel.txt
+  local expected=vmm/demo/journals/$1.txt
+  [[ ! -e vmm/demo/journals/$1-$kernel.txt ]] ||
+    expected=vmm/demo/journals/$1-$kernel.txt
   brief "$lab" --kernel="$kernel" "${disk[@]}" --device="$2,addr=4" \
     --bind=0000:00:04.0 --get=/tmp/journal="$work/journal" \
     "$demo" --device=0000:00:04.0 --allow_writes --journal=/tmp/journal ||
     return
-  "$here/vmm/same_journal" "$source/$expected" "$work/journal" || return
+  "$here/vmm/demo/same_journal" "$source/$expected" "$work/journal" || return
   echo "  its $(wc -l <"$source/$expected") kernel calls are those of $expected"
 }
 
