@@ -6,7 +6,7 @@
 
 namespace passthru::guest {
 
-// A range of guest-physical addresses or ports. Empty when `size` is 0.
+// A range of guest-physical addresses or ports. It is empty if `size` is 0.
 struct GuestRange {
   uint64_t base = 0;
   uint64_t size = 0;
@@ -18,26 +18,26 @@ struct GuestRange {
   friend bool operator==(const GuestRange&, const GuestRange&) = default;
 };
 
-// What firmware tables tell a guest about its machine, and which memory its
-// drivers may use. Addresses are guest-physical: nothing here names the host.
+// What firmware tables tell a guest about its machine, and the memory that its
+// drivers may use. All addresses are guest-physical.
 struct GuestLayout {
   // RAM for queues and buffers, page aligned. Devices with narrow DMA masks
-  // (edu: 28 bits) need it low.
+  // (edu has 28 bits) need it at low addresses.
   GuestRange dma_memory;
 
-  // The ECAM window of bus 0 (MCFG), or empty: then only the first 256 bytes
-  // of a configuration space are reached.
+  // The ECAM window of bus 0 (MCFG). If it is empty, the guest reaches only the
+  // first 256 bytes of a configuration space.
   GuestRange ecam;
-  // Whether ports 0xCF8 to 0xCFF exist. One of the two must.
+  // Whether ports 0xCF8 to 0xCFF exist. A guest needs the ports or ECAM.
   bool config_ports = true;
 
-  // The host bridge's windows (_CRS), from which BARs are assigned.
+  // The host bridge's windows (_CRS), from which the guest assigns BARs.
   GuestRange io_window;
   GuestRange memory32_window;
   GuestRange memory64_window;
 
-  // Where messages go: the local APIC that takes them, and the first of its
-  // vectors that devices get.
+  // The local APIC that takes messages, and the first of its vectors that the
+  // guest gives to devices.
   uint8_t apic_id = 0;
   uint8_t first_vector = 0x30;
 };

@@ -6,19 +6,22 @@
 
 namespace passthru::guest {
 
-// Functions for a DirectMachine, with the configuration of the captured QEMU
-// devices, and some that no capture has.
+// Options of functions for a DirectMachine. The first two have the
+// configuration of captured QEMU devices, the others are not captured.
 
-// 64-bit BAR of 16 KiB at 0xfe600000 by firmware, MSI-X with 65 vectors, PCI
-// Express with FLR, power management; 4096 bytes of configuration.
+// QEMU's NVMe controller, with 4096 bytes of configuration. It has a 64-bit BAR
+// of 16 KiB that firmware placed at 0xfe600000, MSI-X with 65 vectors, PCI
+// Express with FLR, and power management.
 DirectFunction::Options CapturedNvme();
-// 1 MiB BAR, one 64-bit MSI without masking; 256 bytes.
+// QEMU's edu, with 256 bytes of configuration. It has a BAR of 1 MiB and one
+// 64-bit MSI vector without masking.
 DirectFunction::Options CapturedEdu();
 // A host bridge without BARs.
 DirectFunction::Options PlainHostBridge();
-// BAR 0: 32-bit memory, 4 KiB. BAR 1: I/O, 32 ports. BAR 2 and 3: 64-bit
-// memory, 8 GiB. MSI with 4 vectors and masks. Nothing placed. `multifunction`
-// sets bit 7 of the header type.
+// A function with several kinds of BAR, none of them placed. BAR 0 is 32-bit
+// memory of 4 KiB, BAR 1 has 32 I/O ports, and BARs 2 and 3 are 64-bit memory
+// of 8 GiB. It has MSI with 4 vectors and masks. `multifunction` sets bit 7 of
+// the header type.
 DirectFunction::Options MixedFunction(bool multifunction);
 
 }  // namespace passthru::guest

@@ -97,7 +97,7 @@ void DirectFunction::InitializeMasks() {
     if (bar.is_64bit) AllowWrites(at + 4, static_cast<uint32_t>(mask >> 32));
   }
   if (msi_ != 0) {
-    // Enable and Multiple Message Enable; all of address, data and mask.
+    // Enable and Multiple Message Enable, and all of address, data and mask.
     AllowWrites(msi_, 0x0071u << 16);
     for (uint16_t at = 4; at < 0x14; at += 4) AllowWrites(msi_ + at, ~0u);
   }

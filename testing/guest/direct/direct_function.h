@@ -15,26 +15,27 @@
 
 namespace passthru::guest {
 
-// One PCI function as hardware: configuration bytes behind write masks, BARs,
-// an MSI-X table with its pending bits, MSI, reset and power state. What a
-// DirectMachine is made of.
+// The hardware of one PCI function in a DirectMachine. It has configuration
+// bytes behind write masks, BARs, an MSI-X table with its pending bits, MSI,
+// reset and power state.
 //
 // Thread-compatible.
 class DirectFunction final : public models::DevicePlatform {
  public:
   struct Bar {
     int index = 0;
-    uint64_t size = 0;  // 0: not implemented.
+    uint64_t size = 0;  // 0 if the BAR is not implemented.
     bool io = false;
     bool is_64bit = false;
   };
   struct Options {
-    // Reset values, 256 or 4096 bytes, and which bits software can write. BAR
-    // registers and the known control registers get their masks from here on.
+    // Reset values, 256 or 4096 bytes. The function itself decides which bits
+    // of the BAR registers and of the known control registers software can
+    // write.
     std::vector<uint8_t> config;
     std::vector<Bar> bars;
   };
-  // The platform: RAM for DMA, and where messages go.
+  // The platform, which provides RAM for DMA and takes messages.
   struct Platform {
     std::function<absl::Span<uint8_t>(uint64_t address, uint64_t size)> ram;
     std::function<void(const GuestMessage&)> deliver;
@@ -46,7 +47,7 @@ class DirectFunction final : public models::DevicePlatform {
   uint32_t ConfigRead(uint16_t offset, unsigned width);
   void ConfigWrite(uint16_t offset, unsigned width, uint32_t value);
 
-  // Where the address falls in a memory BAR that decodes now.
+  // The BAR and offset of an address in a memory BAR that decodes now.
   struct Hit {
     int bar;
     uint64_t offset;
@@ -56,7 +57,7 @@ class DirectFunction final : public models::DevicePlatform {
   void BarWrite(const Hit& hit, unsigned width, uint64_t value);
 
   bool Step() { return model_ != nullptr && model_->Step(); }
-  // Raises a vector from outside, as a device would.
+  // Raises a vector at the test's request, as a device would.
   void Raise(uint16_t vector) { RaiseMsix(vector); }
   int resets() const { return resets_; }
   bool intx() const { return intx_; }
@@ -92,7 +93,7 @@ class DirectFunction final : public models::DevicePlatform {
   uint16_t power_ = 0;
   std::vector<uint8_t> msix_table_;
   std::vector<bool> msix_pending_;
-  // Contents of BARs outside of registers, by BAR.
+  // The contents of each BAR outside of registers.
   std::vector<std::vector<uint8_t>> memory_;
   bool intx_ = false;
   int resets_ = 0;

@@ -19,12 +19,12 @@
 
 namespace passthru::guest {
 
-// A machine without a VMM, for the guest's own tests: a CPU whose accesses go
-// straight to flat RAM, to the configuration mechanisms and to the functions'
-// BARs, as hardware would route them. It shares nothing with the code under
-// test but the interfaces, and records what the guest does to its functions.
+// A machine without a VMM, for the tests of the guest. It is a CPU whose
+// accesses go straight to flat RAM, to the configuration mechanisms and to the
+// functions' BARs, as hardware would route them. It shares only interfaces with
+// the code under test, and it records what the guest does to its functions.
 //
-// Time passes only while the guest waits for an interrupt: then device models
+// Time passes only while the guest waits for an interrupt. Device models then
 // step until one arrives or all are idle.
 //
 // Thread-compatible.
@@ -36,10 +36,10 @@ class DirectMachine final : public GuestCpu {
   DirectMachine();
   ~DirectMachine() override;
 
-  // Not owned model; null for plain registers.
+  // Adds a function. `model` is not owned, and null means plain registers.
   DirectFunction& AddFunction(pci::Bdf bdf, DirectFunction::Options options,
                               models::DeviceModel* model);
-  // A layout that names this machine's memory and windows.
+  // Returns a layout that names this machine's memory and windows.
   GuestLayout layout() const;
 
   uint64_t Load(uint64_t address, unsigned width) override;
@@ -50,18 +50,18 @@ class DirectMachine final : public GuestCpu {
   bool Stopping() const override { return stopping_; }
 
   void set_stopping(bool stopping) { stopping_ = stopping; }
-  // Puts an interrupt into the queue, as if it had arrived.
+  // Queues an interrupt, as if it had arrived.
   void Inject(const GuestInterrupt& interrupt) {
     arrived_.push_back(interrupt);
   }
 
-  // What the guest did to functions, one line each: "cfg r2 006",
-  // "cfg w4 010=ffffffff", "mmio w4 0:200c=1" (BAR 0), in order.
+  // The guest's accesses to functions in order, one per line, for example "cfg
+  // r2 006", "cfg w4 010=ffffffff" and "mmio w4 0:200c=1" (BAR 0).
   const std::vector<std::string>& trace() const { return trace_; }
   void ClearTrace() { trace_.clear(); }
-  // Accesses that nothing answered.
+  // How many memory accesses no RAM, ECAM window or BAR answered.
   uint64_t misses() const { return misses_; }
-  // Configuration accesses by mechanism.
+  // How many configuration accesses used each mechanism.
   uint64_t port_accesses() const { return port_accesses_; }
   uint64_t ecam_accesses() const { return ecam_accesses_; }
 

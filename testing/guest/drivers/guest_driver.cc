@@ -46,13 +46,13 @@ absl::Status MoveBars(GuestMachine& machine, LinuxPciDevice& device,
   return absl::OkStatus();
 }
 
-// A driver bound to a function, between probe and remove.
+// A driver that is bound to a function, between probe and remove.
 class BoundDriver {
  public:
   virtual ~BoundDriver() = default;
-  // Uses the device. `seed` decides what is written.
+  // Uses the device. The data that it writes depends on `seed`.
   virtual absl::Status Work(uint64_t seed) = 0;
-  // Lets go of the device, and reports.
+  // Releases the device and fills `report`.
   virtual absl::Status ShutDown(GuestDeviceReport& report) = 0;
 };
 
@@ -97,7 +97,7 @@ class EduDriver final : public BoundDriver {
   const std::unique_ptr<GuestEdu> edu_;
 };
 
-// Enables the function and, where it has them, its message interrupts.
+// Enables the function and its message interrupts, if it has any.
 class GenericDriver final : public BoundDriver {
  public:
   GenericDriver(GuestMachine* machine, LinuxPciDevice* device, uint16_t vectors)
@@ -164,7 +164,7 @@ absl::StatusOr<std::unique_ptr<BoundDriver>> Probe(GuestMachine& machine,
   return generic;
 }
 
-// A function, its driver while it is bound, and what is told of it.
+// A function, its driver while it is bound, and its report.
 struct Function {
   LinuxPciDevice* device;
   std::unique_ptr<BoundDriver> driver;
@@ -208,7 +208,7 @@ absl::Status RunGuest(GuestCpu& cpu, const GuestOptions& options,
     one.status = machine.resources().AssignUnclaimed(*devices[i]);
     functions.push_back({.device = devices[i].get(), .report = &one});
   }
-  // Each step for all functions before the next: they are in use together.
+  // All functions complete a step before the next, so they are in use together.
   const auto each_bound =
       [&functions](absl::FunctionRef<absl::Status(Function&)> step) {
         for (Function& one : functions) {

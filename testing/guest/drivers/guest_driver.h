@@ -27,9 +27,9 @@ struct GuestBarMove {
   uint64_t to = 0;
 };
 
-// What became of one function.
+// What the guest found and did with one function.
 struct GuestDeviceReport {
-  // As it is at the end: addresses are those after the last move.
+  // The state at the end, with the addresses after the last move.
   GuestPciInfo pci;
   // "nvme", "edu", "generic", or "none" for bridges.
   std::string driver;
@@ -37,22 +37,24 @@ struct GuestDeviceReport {
   std::vector<GuestBarMove> moves;
   std::optional<GuestNvmeReport> nvme;
   std::optional<GuestEduReport> edu;
-  // Of the generic driver: "MSI-X" with 4 vectors, say.
+  // Set by the generic driver, for example "MSI-X" with 4 vectors.
   std::string interrupt_kind;
   uint16_t interrupt_vectors = 0;
 };
 
-// What a run of the guest found and did. Filled as far as the guest came.
+// What a run of the guest found and did. If the run fails, the report holds
+// what the guest did until then.
 struct GuestReport {
   std::vector<GuestDeviceReport> devices;
-  // Every message that had a handler, with how often it came.
+  // Every message that had a handler, with the number of its interrupts.
   std::vector<InterruptTable::Line> interrupts;
-  // Messages that came without one: always a defect somewhere.
+  // Messages that came without a handler, which is always a defect. The guest
+  // keeps the first 64.
   std::vector<GuestMessage> unexpected_interrupts;
 };
 
-// The parts of a run. Each is gone through by all devices that are bound to a
-// driver before the next begins, so they are in use at the same time.
+// The phases of a run. All devices that are bound to a driver complete a phase
+// before the next begins, so they are in use at the same time.
 enum class GuestPhase : uint8_t {
   kEnumerate,
   kBringUp,
@@ -66,24 +68,25 @@ std::string_view Name(GuestPhase phase);
 struct GuestOptions {
   GuestLayout layout;
   ProbeOptions probe;
-  // Moves each memory BAR once while its driver is quiet, and works on.
+  // Whether the guest moves each memory BAR once while its driver is quiet, and
+  // works again after that.
   bool move_bars = true;
   GuestNvme::Options nvme;
-  // Written, read back and verified (see GuestNvme::Options::read_only), once
-  // before the BAR moves and once after.
+  // How many blocks the guest writes, reads back and verifies, once before the
+  // BAR moves and once after (see GuestNvme::Options::read_only).
   uint64_t nvme_blocks = 256;
-  // Called on the guest's thread when a phase begins, for those who count.
+  // Called on the guest's thread when a phase begins.
   std::function<void(GuestPhase)> on_phase = [](GuestPhase) {};
-  // The generic driver asks for up to this many interrupt vectors.
+  // The number of interrupt vectors that the generic driver requests at most.
   uint16_t generic_vectors = 4;
 };
 
-// The whole guest program: enumerates bus 0, places the BARs, binds a driver to
-// each function by class or identity, and runs it from probe to remove. A
-// function that no driver knows gets a generic one, which enables it, moves its
-// BARs, and enables and disables its message interrupts.
+// Runs the whole guest program. It enumerates bus 0, places the BARs, binds a
+// driver to each function by class or identity, and runs the driver from probe
+// to remove. A function that no driver knows gets a generic one, which enables
+// it, moves its BARs, and enables and disables its message interrupts.
 //
-// Returns the first failure of any device, having tried them all.
+// Tries all devices, and returns the first failure of any.
 absl::Status RunGuest(GuestCpu& cpu, const GuestOptions& options,
                       GuestReport& report);
 

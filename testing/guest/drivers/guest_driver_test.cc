@@ -105,7 +105,7 @@ TEST_F(GuestDriverTest, ReadOnlyLeavesTheMediumAlone) {
 }
 
 TEST_F(GuestDriverTest, OneFailureDoesNotStopTheOthers) {
-  // An edu whose registers do not answer as such.
+  // An edu whose registers do not answer like an edu's.
   machine_.AddFunction(pci::Bdf(0, 0, 1, 0), CapturedEdu(), nullptr);
   machine_.AddFunction(pci::Bdf(0, 0, 2, 0), CapturedNvme(), nvme_.get());
   EXPECT_THAT(RunGuest(machine_, options_, report_),

@@ -20,8 +20,8 @@
 namespace passthru::guest {
 namespace {
 
-// QEMU docs/specs/edu. Written out again here rather than shared with the
-// model: this is the other side of the contract.
+// From QEMU's docs/specs/edu. The driver does not share these constants with
+// the model, because it is the other side of the contract.
 constexpr uint64_t kIdentification = 0x00;
 constexpr uint64_t kLiveness = 0x04;
 constexpr uint64_t kFactorial = 0x08;

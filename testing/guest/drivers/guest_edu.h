@@ -15,7 +15,7 @@ namespace passthru::guest {
 
 struct GuestEduReport {
   uint32_t identification = 0;
-  bool alive = false;  // The liveness register answered the inverse.
+  bool alive = false;  // The liveness register read the inverse.
   uint32_t factorial_of = 0;
   uint32_t factorial = 0;
   uint64_t bytes_copied = 0;  // To the device and back, by DMA.
@@ -23,24 +23,25 @@ struct GuestEduReport {
   uint64_t interrupts = 0;
 };
 
-// A driver for QEMU's educational device with MSI: what its documentation
-// describes, and nothing is polled but what has an interrupt too.
+// A driver for QEMU's educational device with MSI, written from the device's
+// documentation. It polls nothing for which the device has an interrupt.
 //
-// Used by the guest's thread only. `machine` and `device` must outlive it.
-// Shutdown() before destruction, as a driver's remove function.
+// Only the guest's thread may use it. `machine` and `device` must outlive it.
+// The caller must call Shutdown() before destruction, like a driver's remove
+// function.
 class GuestEdu {
  public:
-  // The device must have its BARs placed. What fails is undone: interrupts and
-  // bus mastering are off then.
+  // Starts the driver. The device's BARs must have been placed. On failure,
+  // interrupts and bus mastering are off again.
   static absl::StatusOr<std::unique_ptr<GuestEdu>> Start(
       GuestMachine* machine, LinuxPciDevice* device);
 
   // Computes n! modulo 2^32 and waits for the interrupt.
   absl::StatusOr<uint32_t> Factorial(uint32_t n);
 
-  // Copies `size` bytes (1 to 4096) of a pattern from guest RAM into the
-  // device and from there to other guest RAM, with an interrupt each, and
-  // compares. DataLoss if they differ.
+  // Copies `size` bytes (1 to 4096) of a pattern from guest RAM into the device
+  // and from there to other guest RAM, with an interrupt each, and compares.
+  // Returns DataLoss if they differ.
   absl::Status CopyAndVerify(uint64_t size, uint8_t seed);
 
   absl::Status Shutdown();
@@ -52,11 +53,11 @@ class GuestEdu {
       : machine_(machine), device_(device) {}
 
   absl::Status Enable();
-  // Interrupts and bus mastering given back.
+  // Frees the interrupts and turns bus mastering off.
   void Release();
   absl::Status Transfer(uint64_t source, uint64_t destination, uint64_t size,
                         uint64_t command);
-  // Waits until the interrupt status has had all of `bits`.
+  // Waits until the interrupt status has shown all of `bits`.
   absl::Status WaitForCause(uint32_t bits, const char* what);
   void HandleInterrupt();
 
@@ -69,7 +70,7 @@ class GuestEdu {
   std::unique_ptr<LinuxIrqVectors> vectors_;
   uint64_t source_ = 0;
   uint64_t destination_ = 0;
-  // Causes that interrupts brought and nobody waited for yet.
+  // Causes that interrupts reported and WaitForCause() has not consumed yet.
   uint32_t causes_ = 0;
   GuestEduReport report_;
 };

@@ -72,7 +72,7 @@ TEST_F(GuestEduTest, DataGoesThroughTheDeviceAndBack) {
 TEST_F(GuestEduTest, RefusedDmaIsFoundOut) {
   const auto driver = Start();
   ASSERT_THAT(driver->CopyAndVerify(64, 1), IsOk());
-  // Mastering off: the transfers do not happen, nor does the message arrive.
+  // With bus mastering off neither the transfers nor the message happen.
   function_.ConfigWrite(0x04, 2, 0x0503);
   EXPECT_THAT(driver->CopyAndVerify(64, 2),
               StatusIs(absl::StatusCode::kDeadlineExceeded));

@@ -20,7 +20,7 @@
 #include "passthru/testing/guest/linux/pci_alloc_irq_vectors.h"
 #include "passthru/testing/models/nvme/nvme_spec.h"
 
-// Bring-up and shutdown. What moves blocks is in guest_nvme_io.cc.
+// Bring-up and shutdown. The code that moves blocks is in guest_nvme_io.cc.
 
 namespace passthru::guest {
 namespace {
@@ -32,7 +32,8 @@ using models::nvme::Completion;
 constexpr uint64_t kPage = GuestRam::kPageSize;
 constexpr uint32_t kNamespace = 1;
 
-// CAP.CSS bit 6: I/O command sets; CC.CSS then is 6.
+// CAP.CSS bit 6 says that there are I/O command sets, and CC.CSS must then be
+// 6.
 constexpr uint64_t kCapCommandSets = uint64_t{1} << 43;
 
 std::string TextField(const std::vector<uint8_t>& page, size_t at,
@@ -59,7 +60,7 @@ absl::StatusOr<std::unique_ptr<GuestNvme>> GuestNvme::Start(
         absl::StrCat("guest nvme: ", device->name(), " has no memory BAR 0"));
   }
   auto driver = absl::WrapUnique(new GuestNvme(machine, device, options));
-  // nvme_reset_work().
+  // Mirrors nvme_reset_work().
   for (absl::Status (GuestNvme::*step)() :
        {&GuestNvme::Enable, &GuestNvme::ConfigureAdminQueue,
         &GuestNvme::Identify, &GuestNvme::SetUpIoQueues,
@@ -85,13 +86,13 @@ void GuestNvme::WriteRegister(uint64_t offset, uint32_t value) {
   machine_->cpu().Store(RegisterBase() + offset, 4, value);
 }
 
-// lo_hi_writeq().
+// Mirrors lo_hi_writeq().
 void GuestNvme::WriteRegister64(uint64_t offset, uint64_t value) {
   WriteRegister(offset, static_cast<uint32_t>(value));
   WriteRegister(offset + 4, static_cast<uint32_t>(value >> 32));
 }
 
-// nvme_pci_enable().
+// Mirrors nvme_pci_enable().
 absl::Status GuestNvme::Enable() {
   PASSTHRU_RETURN_IF_ERROR(PciEnableDevice(*device_));
   PciSetMaster(*device_);
@@ -99,8 +100,8 @@ absl::Status GuestNvme::Enable() {
     return absl::UnavailableError(
         absl::StrCat("guest nvme: ", device_->name(), " does not answer"));
   }
-  // "Some devices and/or platforms don't advertise or work with INTx
-  // interrupts. Pre-enable a single MSIX or MSI vec for setup."
+  // Setup uses one message vector, as in nvme_pci_enable(), because INTx does
+  // not work on every device.
   PASSTHRU_ASSIGN_OR_RETURN(
       vectors_, PciAllocIrqVectors(machine_->irq_context(), *device_, 1, 1));
   report_.interrupt_kind = std::string(vectors_->kind());
@@ -124,7 +125,7 @@ absl::Status GuestNvme::WaitForStatus(uint32_t mask, uint32_t value,
       "guest nvme: %s: not %s, CSTS=%#x", device_->name(), what, status));
 }
 
-// nvme_disable_ctrl().
+// Mirrors nvme_disable_ctrl().
 absl::Status GuestNvme::DisableController() {
   const uint32_t cc = ReadRegister(models::nvme::kRegCc);
   WriteRegister(models::nvme::kRegCc, cc & ~(models::nvme::kCcShutdownMask |
@@ -142,7 +143,7 @@ uint16_t GuestNvme::VectorOf(uint16_t queue) const {
                             static_cast<uint16_t>(vectors_->count() - 1));
 }
 
-// nvme_irq() for each queue of the vector.
+// Mirrors nvme_irq() for each queue of the vector.
 void GuestNvme::HandleInterrupt(uint16_t vector) {
   ++report_.interrupts[vector];
   for (NvmeQueuePair& queue : queues_) {
@@ -153,7 +154,7 @@ void GuestNvme::HandleInterrupt(uint16_t vector) {
   }
 }
 
-// nvme_pci_configure_admin_queue() and nvme_enable_ctrl().
+// Mirrors nvme_pci_configure_admin_queue() and nvme_enable_ctrl().
 absl::Status GuestNvme::ConfigureAdminQueue() {
   PASSTHRU_RETURN_IF_ERROR(DisableController());
   PASSTHRU_ASSIGN_OR_RETURN(uint64_t buffer, machine_->ram().AllocatePages(1));
@@ -213,7 +214,8 @@ absl::Status GuestNvme::Identify() {
   report_.model = TextField(page, 24, 40);
   report_.firmware = TextField(page, 64, 8);
   const unsigned mdts = page[77];
-  // Unlimited where it is 0 or absurd; one list page is this driver's limit.
+  // A value that is 0 or absurd means no limit. One list page is this driver's
+  // limit.
   report_.max_transfer_bytes =
       mdts == 0 || mdts > 9 ? 512 * kPage : kPage << mdts;
 
@@ -241,7 +243,7 @@ absl::Status GuestNvme::Identify() {
   return absl::OkStatus();
 }
 
-// nvme_setup_io_queues().
+// Mirrors nvme_setup_io_queues().
 absl::Status GuestNvme::SetUpIoQueues() {
   const uint32_t wanted = options_.io_queues;
   models::nvme::Command command;
@@ -255,7 +257,7 @@ absl::Status GuestNvme::SetUpIoQueues() {
   const uint16_t queues =
       static_cast<uint16_t>(std::min({wanted, granted, 2047u}));
 
-  // "Deregister the admin queue's interrupt" and allocate all vectors anew.
+  // Frees the admin queue's vector and allocates all vectors anew.
   vectors_->Free();
   PASSTHRU_ASSIGN_OR_RETURN(
       vectors_, PciAllocIrqVectors(machine_->irq_context(), *device_, 1,
@@ -270,14 +272,15 @@ absl::Status GuestNvme::SetUpIoQueues() {
   for (uint16_t id = 1; id <= report_.io_queues; ++id) {
     const uint16_t vector = VectorOf(id);
     PASSTHRU_RETURN_IF_ERROR(CreateIoQueue(id, vector));
-    // Its own vector, or the one that the admin queue has requested already.
+    // The queue has a vector that it must request, or it shares the one that
+    // the admin queue has requested already.
     if (vector != id) continue;
     PASSTHRU_RETURN_IF_ERROR(RequestVector(vector, "nvme0q"));
   }
   return absl::OkStatus();
 }
 
-// nvme_create_queue().
+// Mirrors nvme_create_queue().
 absl::Status GuestNvme::CreateIoQueue(uint16_t id, uint16_t vector) {
   absl::StatusOr<NvmeQueuePair> queue = NvmeQueuePair::Create(
       &machine_->cpu(), &machine_->ram(), id, options_.queue_entries,
@@ -321,11 +324,11 @@ absl::Status GuestNvme::DeleteIoQueues() {
   return absl::OkStatus();
 }
 
-// nvme_dev_disable() with shutdown.
+// Mirrors nvme_dev_disable() with shutdown.
 absl::Status GuestNvme::Shutdown() {
   if (vectors_ == nullptr) return absl::OkStatus();
   absl::Status status = DeleteIoQueues();
-  // Whatever failed, the controller is stopped and its interrupts given back.
+  // Whatever failed, this stops the controller and frees its interrupts.
   const uint32_t cc = ReadRegister(models::nvme::kRegCc);
   WriteRegister(models::nvme::kRegCc, (cc & ~models::nvme::kCcShutdownMask) |
                                           models::nvme::kCcShutdownNormal);

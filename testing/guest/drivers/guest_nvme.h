@@ -20,7 +20,7 @@
 
 namespace passthru::guest {
 
-// What the driver found and did, for tests to check and the demo to print.
+// What the driver found and did. Tests check it and the demo prints it.
 struct GuestNvmeReport {
   std::string model;
   std::string serial;
@@ -37,55 +37,59 @@ struct GuestNvmeReport {
   uint64_t blocks_read = 0;
   uint64_t blocks_verified = 0;
   uint64_t blocks_wrong = 0;
-  // Taken, by vector of the function. Queue n has vector n, the admin queue 0,
-  // or all share the last there is.
+  // The number of interrupts taken by each vector of the function. The admin
+  // queue has vector 0 and queue n has vector n, or the last vector if there
+  // are fewer.
   std::vector<uint64_t> interrupts;
 };
 
 // A driver for NVM Express controllers, with the steps of Linux's
-// drivers/nvme/host/pci.c: one vector for the admin queue, identification,
-// the number of queues, then all vectors allocated anew and one I/O queue pair
-// for each. Every command is waited for by its interrupt, never by polling the
-// queue; only CSTS is polled, as the specification wants it.
+// drivers/nvme/host/pci.c. It brings the admin queue up with one vector,
+// identifies the controller, agrees on the number of queues, allocates all
+// vectors anew and creates one I/O queue pair for each. It waits for every
+// command by interrupt and never polls the queue. It polls only CSTS, as the
+// specification demands.
 //
-// Used by the guest's thread only. `machine` and `device` must outlive it.
-// Shutdown() before destruction, as a driver's remove function.
+// Only the guest's thread may use it. `machine` and `device` must outlive it.
+// The caller must call Shutdown() before destruction, like a driver's remove
+// function.
 class GuestNvme {
  public:
   struct Options {
-    // Nothing is written to the medium: WriteAndVerify() refuses.
+    // Whether WriteAndVerify() refuses, so that the driver writes nothing to
+    // the medium.
     bool read_only = false;
     uint16_t io_queues = 2;
     uint16_t queue_entries = 16;
-    // Blocks of one command; spans pages, so that PRP lists are used.
+    // Blocks per command. They span pages, so that the driver uses PRP lists.
     uint16_t blocks_per_command = 24;
-    // Looks at CSTS before giving up on a change of state. The specification
-    // counts seconds (CAP.TO), a guest here has no clock.
+    // How often the driver reads CSTS before it gives up on a change of state.
+    // The specification counts seconds (CAP.TO), but a guest here has no clock.
     int status_looks = 1'000'000;
   };
 
-  // The device must have its BARs placed. What fails is undone: interrupts and
-  // bus mastering are off then.
+  // Starts the driver. The device's BARs must have been placed. On failure,
+  // interrupts and bus mastering are off again.
   static absl::StatusOr<std::unique_ptr<GuestNvme>> Start(
       GuestMachine* machine, LinuxPciDevice* device, Options options);
 
   // Writes `count` blocks of a pattern made of `seed` and the block number,
   // spread over all I/O queues with several commands in flight, flushes,
-  // overwrites the buffers, reads the blocks back and compares. DataLoss names
-  // the first block that differs.
+  // overwrites the buffers, reads the blocks back and compares. Returns a
+  // DataLoss error that names the first block that differs.
   absl::Status WriteAndVerify(uint64_t first, uint64_t count, uint64_t seed);
 
-  // Reads `count` blocks the same way; what they hold is not looked at.
+  // Reads `count` blocks the same way, without checking their contents.
   absl::Status Read(uint64_t first, uint64_t count);
 
-  // Deletes the I/O queues, shuts the controller down and disables it, and
-  // gives interrupts and bus mastering back.
+  // Deletes the I/O queues, shuts the controller down and disables it, frees
+  // the interrupts and turns bus mastering off.
   absl::Status Shutdown();
 
   GuestNvmeReport report() const;
 
  private:
-  // Guest pages that hold one command's data, with a PRP list if it needs one.
+  // Guest pages for one command's data, with a PRP list if it needs one.
   struct Buffer {
     std::vector<uint64_t> pages;
     uint64_t list = 0;
@@ -105,7 +109,7 @@ class GuestNvme {
   absl::Status CreateIoQueue(uint16_t id, uint16_t vector);
   absl::Status AllocateBuffers();
   absl::Status DeleteIoQueues();
-  // Interrupts and bus mastering given back.
+  // Frees the interrupts and turns bus mastering off.
   void Release();
 
   absl::Status DisableController();
@@ -120,7 +124,8 @@ class GuestNvme {
 
   absl::StatusOr<models::nvme::Completion> RunAdmin(
       const models::nvme::Command& command, const char* what);
-  // Splits blocks into as many commands as may be in flight at once, or fewer.
+  // Takes from the range as many commands as may be in flight at once, or
+  // fewer.
   std::vector<Transfer> NextWave(uint64_t& first, uint64_t& count) const;
   absl::Status RunWave(models::nvme::IoOpcode opcode,
                        absl::Span<const Transfer> transfers);
@@ -138,9 +143,10 @@ class GuestNvme {
   const Options options_;
 
   std::unique_ptr<LinuxIrqVectors> vectors_;
-  // Admin queue first; a deque since handlers refer to its elements.
+  // The admin queue comes first. A deque, because handlers refer to its
+  // elements.
   std::deque<NvmeQueuePair> queues_;
-  // Completions by queue, filled by the interrupt handler.
+  // Completions by queue. The interrupt handler adds them.
   std::deque<std::vector<models::nvme::Completion>> completions_;
   std::vector<Buffer> buffers_;
   uint64_t blocks_per_command_ = 0;

@@ -13,7 +13,7 @@
 #include "passthru/testing/guest/drivers/guest_nvme.h"
 #include "passthru/testing/models/nvme/nvme_spec.h"
 
-// What GuestNvme does with its I/O queues.
+// The part of GuestNvme that uses the I/O queues.
 
 namespace passthru::guest {
 namespace {
@@ -23,8 +23,8 @@ constexpr uint64_t kPage = GuestRam::kPageSize;
 constexpr uint16_t kDepth = 4;
 constexpr uint32_t kNamespace = 1;
 
-// One block of a pattern that differs from word to word, from block to block
-// and from seed to seed (splitmix64).
+// Returns one block of a pattern (splitmix64) that differs between words,
+// blocks and seeds.
 std::vector<uint8_t> PatternBlock(uint64_t seed, uint64_t block,
                                   uint64_t block_size) {
   std::vector<uint8_t> bytes(block_size);

@@ -73,8 +73,8 @@ TEST_F(GuestNvmeTest, BringUpIdentifiesTheController) {
   EXPECT_EQ(report.interrupt_vectors, 4);
   EXPECT_EQ(report.io_queues, 3);
   EXPECT_THAT(report.interrupts, SizeIs(4));
-  // Each admin command was waited for by an interrupt of vector 0: 3 to
-  // identify, 1 feature, 2 for each queue pair.
+  // Vector 0 interrupted once for each admin command, of which there are 3 to
+  // identify, 1 for a feature and 2 for each queue pair.
   EXPECT_EQ(report.interrupts[0], 10u);
 }
 
@@ -90,13 +90,13 @@ TEST_F(GuestNvmeTest, BlocksAreWrittenAndVerifiedOnAllQueues) {
   EXPECT_EQ(model_->io_counters().blocks_read, 500u);
   EXPECT_EQ(model_->io_counters().flushes, 1u);
   EXPECT_EQ(model_->counters().failed_commands, 0u);
-  // 21 commands each way over two queues, and the flush on the first.
+  // There are 21 commands each way over two queues, and a flush on the first.
   EXPECT_EQ(report.interrupts[1] + report.interrupts[2], 43u);
   EXPECT_GE(report.interrupts[2], 20u);
 }
 
-// Changes one bit of what the medium holds whenever the driver flushes, which
-// is between writing and reading back.
+// Changes one bit of the medium whenever the driver flushes, which is between
+// writing and reading back.
 class RottingNvme final : public models::DeviceModel {
  public:
   explicit RottingNvme(models::nvme::NvmeModel* model) : model_(*model) {}
@@ -233,7 +233,7 @@ TEST_F(GuestNvmeTest, BlocksOutsideOfTheNamespaceAreRefused) {
 TEST_F(GuestNvmeTest, RefusedDmaEndsInAnErrorNotInAHang) {
   Add();
   const auto driver = Start();
-  // Bus mastering off: the controller cannot fetch, stops, and is silent.
+  // With bus mastering off the controller cannot fetch, stops and stays silent.
   function_->ConfigWrite(0x04, 2, 0x0103);
   EXPECT_THAT(driver->WriteAndVerify(0, 8, 1),
               StatusIs(absl::StatusCode::kDeadlineExceeded));
@@ -245,7 +245,7 @@ TEST_F(GuestNvmeTest, RefusedDmaEndsInAnErrorNotInAHang) {
 TEST_F(GuestNvmeTest, MissingInterruptsAreNamed) {
   Add();
   const auto driver = Start();
-  // The function mask set behind the driver's back.
+  // Sets the function mask without the driver's knowledge.
   function_->ConfigWrite(0x42, 2, 0xc040);
   EXPECT_THAT(driver->WriteAndVerify(0, 8, 1),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
@@ -256,7 +256,7 @@ TEST_F(GuestNvmeTest, MissingInterruptsAreNamed) {
 TEST_F(GuestNvmeTest, ADeviceThatDoesNotAnswerIsUnavailable) {
   Add();
   guest_.config().Write(kSlot, 0x10, 4,
-                        0xd0000000);  // Not where it is thought.
+                        0xd0000000);  // The driver believes it elsewhere.
   EXPECT_THAT(
       GuestNvme::Start(&guest_, device_.get(), {}),
       StatusIs(absl::StatusCode::kUnavailable, HasSubstr("does not answer")));
@@ -274,7 +274,7 @@ TEST_F(GuestNvmeTest, ADeviceThatIsNoControllerIsNotReady) {
 
 TEST_F(GuestNvmeTest, AFailedStartLeavesNoHandlersBehind) {
   Add();
-  // Enough memory for the admin queue, not for the I/O queues.
+  // The memory is enough for the admin queue, but not for the I/O queues.
   const GuestLayout layout = {.dma_memory = {DirectMachine::kRamBase, 0x4000},
                               .ecam = machine_.layout().ecam};
   GuestMachine small(&machine_, layout);

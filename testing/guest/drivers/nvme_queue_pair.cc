@@ -72,8 +72,8 @@ absl::StatusOr<uint16_t> NvmeQueuePair::Submit(models::nvme::Command command) {
 std::vector<models::nvme::Completion> NvmeQueuePair::Process() {
   std::vector<models::nvme::Completion> taken;
   const uint16_t head_before = completion_head_;
-  // No more than a ring's worth at once: a device that posts without end must
-  // not keep the handler for ever.
+  // Takes at most a ring's worth at once, because a device that posts without
+  // end must not keep the handler forever.
   for (uint16_t i = 0; i < entries_; ++i) {
     const models::nvme::Completion completion =
         models::nvme::Completion::Decode(

@@ -15,16 +15,17 @@
 namespace passthru::guest {
 
 // The driver's end of one submission queue and its completion queue, each in a
-// page of guest RAM: Linux's struct nvme_queue.
+// page of guest RAM. It stands for Linux's struct nvme_queue.
 //
-// Used by the guest's thread only. Owns nothing.
+// Only the guest's thread may use it. Owns nothing.
 class NvmeQueuePair {
  public:
   // One page holds 64 submissions.
   static constexpr uint16_t kMaxEntries = 64;
 
-  // `entries` is 2 to kMaxEntries; `doorbells` is where the registers are now,
-  // asked each time, since the BAR may move.
+  // Creates both rings. `entries` is 2 to kMaxEntries. The queue calls
+  // `doorbells` for the address of the registers at each use, because the BAR
+  // may move.
   static absl::StatusOr<NvmeQueuePair> Create(
       GuestCpu* cpu, GuestRam* ram, uint16_t id, uint16_t entries,
       std::function<uint64_t()> doorbells);
@@ -33,21 +34,21 @@ class NvmeQueuePair {
   uint16_t entries() const { return entries_; }
   uint64_t submission_base() const { return submission_base_; }
   uint64_t completion_base() const { return completion_base_; }
-  // How many more commands fit.
+  // Returns how many more commands fit.
   uint16_t room() const {
     return static_cast<uint16_t>(entries_ - 1 - outstanding_);
   }
 
-  // Both rings empty again, for a controller that was reset.
+  // Empties both rings, for a controller that was reset.
   void Reset();
 
-  // Puts the command, with an identifier of the queue's choice, behind the
-  // others and rings the doorbell. Returns the identifier. Fails when full.
+  // Gives the command an unused identifier, appends it to the ring and rings
+  // the doorbell. Returns the identifier, or an error if the queue is full.
   absl::StatusOr<uint16_t> Submit(models::nvme::Command command);
 
-  // Takes all completions whose phase says they are new, in order, and tells
-  // the controller: nvme_process_cq(). A completion for no outstanding command
-  // is dropped and counted.
+  // Takes all new completions (by their phase) in order and tells the
+  // controller, like nvme_process_cq(). Drops and counts a completion for no
+  // outstanding command.
   std::vector<models::nvme::Completion> Process();
 
   uint64_t stray_completions() const { return stray_completions_; }
@@ -66,7 +67,7 @@ class NvmeQueuePair {
   uint16_t completion_head_ = 0;
   bool phase_ = true;
   uint16_t outstanding_ = 0;
-  // By command identifier.
+  // Indexed by command identifier.
   std::vector<bool> in_flight_;
   uint64_t stray_completions_ = 0;
 };

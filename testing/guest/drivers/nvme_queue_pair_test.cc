@@ -20,7 +20,7 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr uint64_t kRam = DirectMachine::kRamBase;
-// The doorbells, as plain memory at the end of RAM.
+// The doorbells are plain memory at the end of RAM.
 constexpr uint64_t kDoorbells = kRam + 0x700000;
 
 class NvmeQueuePairTest : public ::testing::Test {
@@ -104,7 +104,7 @@ TEST_F(NvmeQueuePairTest, CompletionsForNothingAreDropped) {
 }
 
 TEST_F(NvmeQueuePairTest, ACompletionPerEntryEndsTheHandler) {
-  // Alternating phases all the way, as if the device posted without end.
+  // The phases alternate all the way, as if the device posted without end.
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(queue_.Submit({}).ok());
   for (uint16_t i = 0; i < 4; ++i) Post(i, i % 3, true);
   EXPECT_THAT(queue_.Process(), SizeIs(3));

@@ -10,10 +10,10 @@
 
 namespace passthru::guest {
 
-// How a guest reaches configuration space. `width` is 1, 2 or 4 and the access
-// is naturally aligned. What cannot be reached reads all ones.
+// A way for a guest to reach configuration space. `width` is 1, 2 or 4, and the
+// access is naturally aligned. Unreachable registers read all ones.
 //
-// Used by the guest's thread only.
+// Only the guest's thread may use it.
 class ConfigAccess {
  public:
   virtual ~ConfigAccess() = default;
@@ -24,8 +24,8 @@ class ConfigAccess {
 };
 
 // Configuration mechanism 1 (PCI 3.0, 3.2.2.3.2), byte for byte as Linux's
-// pci_conf1_read() and pci_conf1_write() do it: the data port is accessed at
-// the offset's low bits with the access's own width. Reaches 256 bytes.
+// pci_conf1_read() and pci_conf1_write() use it. They access the data port at
+// the offset's low bits, with the access's width. It reaches 256 bytes.
 class PortConfigAccess final : public ConfigAccess {
  public:
   explicit PortConfigAccess(GuestCpu* cpu) : cpu_(cpu) {}
@@ -38,7 +38,8 @@ class PortConfigAccess final : public ConfigAccess {
   GuestCpu* const cpu_;
 };
 
-// The enhanced mechanism (PCIe 6.0, 7.2.2): one page of memory per function.
+// The enhanced mechanism (PCIe 6.0, 7.2.2), with one page of memory per
+// function.
 class EcamConfigAccess final : public ConfigAccess {
  public:
   EcamConfigAccess(GuestCpu* cpu, GuestRange ecam) : cpu_(cpu), ecam_(ecam) {}
@@ -52,9 +53,9 @@ class EcamConfigAccess final : public ConfigAccess {
   const GuestRange ecam_;
 };
 
-// What Linux on x86 uses where it has both (raw_pci_read() in
-// arch/x86/pci/common.c): ports below offset 256, ECAM from there on. With one
-// mechanism only, that one.
+// The choice that Linux makes on x86, as in raw_pci_read() of
+// arch/x86/pci/common.c. If the machine has both mechanisms, this uses ports
+// below offset 256 and ECAM from there on. Otherwise it uses the one there is.
 class LinuxConfigAccess final : public ConfigAccess {
  public:
   LinuxConfigAccess(GuestCpu* cpu, const GuestLayout& layout);

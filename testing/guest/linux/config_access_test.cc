@@ -19,7 +19,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// Answers with a constant and records each access.
+// A CPU that returns a constant for loads and records each access.
 class RecordingCpu final : public GuestCpu {
  public:
   uint64_t Load(uint64_t address, unsigned width) override {

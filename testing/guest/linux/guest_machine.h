@@ -13,10 +13,11 @@
 
 namespace passthru::guest {
 
-// The state of a guest kernel, of which there is one per guest: memory,
-// configuration access, windows, interrupt vectors. Drivers are given it.
+// The state of a guest kernel, of which there is one per guest. It holds
+// memory, configuration access, windows and interrupt vectors, and drivers
+// receive it.
 //
-// Used by the guest's thread only. `cpu` must outlive it.
+// Only the guest's thread may use it. `cpu` must outlive it.
 class GuestMachine {
  public:
   GuestMachine(GuestCpu* cpu, const GuestLayout& layout)

@@ -14,7 +14,7 @@
 namespace passthru::guest {
 namespace {
 
-// The widest naturally aligned access that makes progress towards `left` bytes.
+// Returns the widest naturally aligned access of no more than `left` bytes.
 unsigned AccessWidth(uint64_t address, uint64_t left) {
   for (unsigned width : {8u, 4u, 2u}) {
     if (address % width == 0 && left >= width) return width;
@@ -60,7 +60,7 @@ std::vector<uint8_t> GuestRam::Read(uint64_t address, uint64_t size) {
   std::vector<uint8_t> bytes(size);
   for (uint64_t done = 0; done < size;) {
     const unsigned width = AccessWidth(address + done, size - done);
-    // StoreLittleEndian leaves bytes outside of the span alone.
+    // StoreLittleEndian() leaves bytes outside of the span alone.
     pci::StoreLittleEndian<uint64_t>(absl::MakeSpan(bytes).subspan(done, width),
                                      0, cpu_->Load(address + done, width));
     done += width;

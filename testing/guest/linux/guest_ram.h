@@ -12,17 +12,17 @@
 
 namespace passthru::guest {
 
-// The guest's memory for DMA: hands out pages and moves bytes, all by the
-// CPU's loads and stores. Pages are never given back: a guest program is short.
+// The guest's memory for DMA. It allocates pages, and moves bytes by loads and
+// stores of the CPU. It never frees pages, because a guest program is short.
 //
-// Used by the guest's thread only. Owns nothing; `cpu` must outlive it.
+// Only the guest's thread may use it. Owns nothing. `cpu` must outlive it.
 class GuestRam {
  public:
   static constexpr uint64_t kPageSize = 4096;
 
   GuestRam(GuestCpu* cpu, GuestRange range);
 
-  // The guest-physical address of `count` contiguous pages, zeroed.
+  // Returns the guest-physical address of `count` contiguous pages, zeroed.
   absl::StatusOr<uint64_t> AllocatePages(uint64_t count);
 
   void Zero(uint64_t address, uint64_t size);

@@ -15,10 +15,10 @@
 namespace passthru::guest {
 namespace {
 
-// More than any program here can mean to take: a device that signals without
-// end must not keep the guest for ever.
+// More than any program here needs in one wait. A device that signals without
+// end must not keep the guest forever.
 constexpr int kMaxInterruptsPerWait = 100'000;
-// More would only repeat the first ones.
+// More messages would only repeat the first ones.
 constexpr size_t kMaxUnexpected = 64;
 
 }  // namespace
@@ -48,7 +48,7 @@ void InterruptTable::Dispatch(const GuestMessage& message) {
   for (size_t i = 0; i < lines_.size(); ++i) {
     if (lines_[i].message != message || handlers_[i] == nullptr) continue;
     ++lines_[i].count;
-    // A copy: the handler may unregister itself.
+    // This is a copy, because the handler may unregister itself.
     const std::function<void()> handler = handlers_[i];
     handler();
     return;

@@ -14,11 +14,12 @@
 
 namespace passthru::guest {
 
-// The guest's interrupt descriptor table: which handler takes which message,
-// and how often each came. A message that nobody registered is kept as
-// unexpected, for the report: on hardware it would be a stray interrupt.
+// The guest's interrupt descriptor table. It knows the handler of each message
+// and counts how often each came. It keeps a message without a handler as
+// unexpected, for the report, because on hardware that would be a stray
+// interrupt.
 //
-// Used by the guest's thread only. `cpu` must outlive it.
+// Only the guest's thread may use it. `cpu` must outlive it.
 class InterruptTable {
  public:
   struct Line {
@@ -29,16 +30,17 @@ class InterruptTable {
 
   explicit InterruptTable(GuestCpu* cpu) : cpu_(cpu) {}
 
-  // `handler` runs in WaitUntil(), with the message being taken. Fails for a
-  // message that is registered.
+  // Registers `handler`, which WaitUntil() calls when it takes the message.
+  // Fails if the message is registered already.
   absl::Status Register(const GuestMessage& message, std::string_view name,
                         std::function<void()> handler);
-  // The line's count stays in lines().
+  // Removes the handler. The line's count stays in lines().
   void Unregister(const GuestMessage& message);
 
-  // Takes interrupts until `done`, which is asked after each of them and not
-  // before the first: whoever waits wants an interrupt, not luck. Fails when no
-  // more interrupts come; `what` then says what was waited for.
+  // Takes interrupts until `done` returns true. It calls `done` after each
+  // interrupt and not before the first, because the caller wants an interrupt
+  // and not luck. Fails if no more interrupts come or if `done` stays false for
+  // very many of them. The error names `what` the caller waited for.
   absl::Status WaitUntil(std::string_view what,
                          const std::function<bool()>& done);
 
@@ -52,7 +54,7 @@ class InterruptTable {
 
   GuestCpu* const cpu_;
   std::vector<Line> lines_;
-  // Of the line with the same index; empty once unregistered.
+  // Has the indices of lines_. An element is empty once it is unregistered.
   std::vector<std::function<void()>> handlers_;
   std::vector<GuestMessage> unexpected_;
 };

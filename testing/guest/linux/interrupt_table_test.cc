@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 
 constexpr GuestMessage kFirst{0xfee00000, 0x30};
 constexpr GuestMessage kSecond{0xfee00000, 0x31};
-// The same vector by another processor's address.
+// The same vector at another processor's address.
 constexpr GuestMessage kElsewhere{0xfee01000, 0x30};
 
 class InterruptTableTest : public ::testing::Test {

@@ -13,39 +13,41 @@
 
 namespace passthru::guest {
 
-// The message interrupts that a driver allocated for its function, MSI-X or
-// MSI: what pci_alloc_irq_vectors() leaves behind.
+// The message interrupts (MSI-X or MSI) that a driver allocated for its
+// function with pci_alloc_irq_vectors().
 //
-// Used by the guest's thread only. Free() before destruction, as a driver must:
-// destruction alone unregisters the handlers and leaves the function as it is.
+// Only the guest's thread may use it. The caller must call Free() before
+// destruction, as a driver must. Destruction alone unregisters the handlers and
+// leaves the function as it is.
 class LinuxIrqVectors {
  public:
   virtual ~LinuxIrqVectors() = default;
 
-  // "MSI-X" or "MSI".
+  // Returns "MSI-X" or "MSI".
   virtual std::string_view kind() const = 0;
   virtual uint16_t count() const = 0;
 
-  // request_irq(): gives the vector its own message, registers the handler and
-  // unmasks.
+  // Gives the vector its own message, registers the handler and unmasks, like
+  // request_irq().
   virtual absl::Status Request(uint16_t vector, std::string_view name,
                                std::function<void()> handler) = 0;
-  // free_irq(): masks and unregisters.
+  // Masks the vector and unregisters its handler, like free_irq().
   virtual void Release(uint16_t vector) = 0;
 
-  // disable_irq() and enable_irq(), where vectors can be masked at all.
+  // Mask and unmask a vector, like disable_irq() and enable_irq(). They have no
+  // effect if the function cannot mask vectors.
   virtual void Mask(uint16_t vector) = 0;
   virtual void Unmask(uint16_t vector) = 0;
 
-  // pci_free_irq_vectors(): all vectors released, the capability disabled, the
-  // pin enabled again.
+  // Releases all vectors, disables the capability and enables the pin again,
+  // like pci_free_irq_vectors().
   virtual void Free() = 0;
 
-  // The message of a requested vector.
+  // Returns the message of a requested vector.
   virtual GuestMessage message(uint16_t vector) const = 0;
 };
 
-// What allocation of vectors needs beside the device.
+// What the allocation of vectors needs besides the device.
 struct IrqContext {
   GuestCpu* cpu;
   MsiAllocator* messages;

@@ -61,7 +61,8 @@ absl::StatusOr<std::unique_ptr<LinuxMsi>> LinuxMsi::Enable(
       new LinuxMsi(context, device, control, std::bit_floor(vectors)));
   msi->SetEnable(false);
   device.msi_enabled = true;
-  // "All MSIs are unmasked by default; mask them all."
+  // All vectors are unmasked after a reset, so this masks them, as
+  // msi_capability_init() does.
   const uint32_t all =
       msi->count() == 32 ? 0xffffffff : (uint32_t{1} << msi->count()) - 1;
   msi->SetMaskBits(all);
@@ -77,7 +78,7 @@ LinuxMsi::~LinuxMsi() {
   }
 }
 
-// pci_msi_set_enable().
+// Mirrors pci_msi_set_enable().
 void LinuxMsi::SetEnable(bool enable) {
   const uint16_t control = device_.ReadWord(capability_ + PCI_MSI_FLAGS);
   const int value =
@@ -85,7 +86,7 @@ void LinuxMsi::SetEnable(bool enable) {
   device_.WriteWord(capability_ + PCI_MSI_FLAGS, static_cast<uint16_t>(value));
 }
 
-// pci_msi_update_mask().
+// Mirrors pci_msi_update_mask().
 void LinuxMsi::SetMaskBits(uint32_t bits) {
   if (!maskable_) return;
   mask_bits_ = bits;
@@ -93,7 +94,7 @@ void LinuxMsi::SetMaskBits(uint32_t bits) {
   device_.WriteDword(static_cast<uint16_t>(capability_ + offset), bits);
 }
 
-// pci_write_msg_msi().
+// Mirrors pci_write_msg_msi().
 void LinuxMsi::WriteMessage(const GuestMessage& message) {
   const uint16_t control = device_.ReadWord(capability_ + PCI_MSI_FLAGS);
   const int log2 = std::countr_zero(count());
@@ -110,7 +111,7 @@ void LinuxMsi::WriteMessage(const GuestMessage& message) {
   } else {
     device_.WriteWord(capability_ + PCI_MSI_DATA_32, data);
   }
-  // "Ensure that the writes are visible in the device."
+  // The read makes sure that the writes have reached the device.
   device_.ReadWord(capability_ + PCI_MSI_FLAGS);
 }
 
@@ -147,14 +148,14 @@ void LinuxMsi::Unmask(uint16_t vector) {
   SetMaskBits(mask_bits_ & ~(uint32_t{1} << vector));
 }
 
-// pci_msi_shutdown().
+// Mirrors pci_msi_shutdown().
 void LinuxMsi::Free() {
   if (!device_.msi_enabled) return;
   for (uint16_t i = 0; i < count(); ++i) Release(i);
   SetEnable(false);
   PciIntx(device_, true);
   device_.msi_enabled = false;
-  // "Return the device with MSI unmasked as initial states."
+  // Unmasking restores the state after reset.
   SetMaskBits(0);
 }
 

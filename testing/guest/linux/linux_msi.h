@@ -16,21 +16,23 @@
 
 namespace passthru::guest {
 
-// pci_msi_vec_count(): how many messages the function can use; 0 without the
-// capability.
+// Returns how many messages the function can use, like pci_msi_vec_count(), or
+// 0 without the capability.
 uint16_t MsiVectorCount(const LinuxPciDevice& device);
 
-// MSI as drivers/pci/msi/msi.c drives it on x86:
-//   Enable()   msi_capability_init(): Enable cleared; where vectors can be
-//              masked, all masked; a placeholder message written with the
-//              number of vectors; INTx off; Enable set
-//   Request()  vector 0: the message is rewritten, while MSI is enabled, as on
-//              x86 the CPU's vector is known only now; the vector unmasked
-//   Free()     Enable cleared, INTx on, all unmasked
+// The MSI vectors of a function, driven like drivers/pci/msi/msi.c does on x86.
+// - Enable() mirrors msi_capability_init(). It clears Enable, masks all vectors
+// if the function can mask them, writes a placeholder message with the number
+// of vectors, turns INTx off and sets Enable.
+// - The first Request() rewrites the message while MSI is enabled, because on
+//   x86
+// the CPU's vector is known only then. Each Request() unmasks its vector.
+// - Free() clears Enable, turns INTx on and unmasks all vectors.
+//
 // The messages of the further vectors differ in the low bits of the data.
 class LinuxMsi final : public LinuxIrqVectors {
  public:
-  // The largest power of two not above `vectors` is used.
+  // Enables MSI with the largest power of two not above `vectors`.
   static absl::StatusOr<std::unique_ptr<LinuxMsi>> Enable(
       const IrqContext& context, LinuxPciDevice& device, uint16_t vectors);
   ~LinuxMsi() override;
@@ -60,7 +62,8 @@ class LinuxMsi final : public LinuxIrqVectors {
   const uint16_t capability_;
   const bool is_64bit_;
   const bool maskable_;
-  // The vectors' messages once vector 0's is written.
+  // Whether base_ holds the vectors' messages, which the first Request()
+  // writes.
   bool has_messages_ = false;
   GuestMessage base_;
   uint32_t mask_bits_ = 0;

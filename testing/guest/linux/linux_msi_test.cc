@@ -53,12 +53,13 @@ TEST_F(LinuxMsiTest, EnableWithoutMasksIsInLinuxsOrder) {
   Enable(1);
   EXPECT_THAT(machine_.trace(),
               ElementsAre("cfg r2 042", "cfg r2 042",     //
-                          "cfg r2 042", "cfg w2 042=80",  // Disabled.
+                          "cfg r2 042", "cfg w2 042=80",  // Enable is cleared.
                           "cfg r2 042", "cfg w2 042=80",  // The message.
                           "cfg w4 044=fee00000", "cfg w4 048=0",
                           "cfg w2 04c=ef", "cfg r2 042",    //
-                          "cfg r2 004", "cfg w2 004=507",   // The pin off.
-                          "cfg r2 042", "cfg w2 042=81"));  // Enabled.
+                          "cfg r2 004", "cfg w2 004=507",   // INTx is turned
+                                                            // off.
+                          "cfg r2 042", "cfg w2 042=81"));  // Enable is set.
 }
 
 TEST_F(LinuxMsiTest, RequestRewritesTheMessageWhileEnabled) {
@@ -80,7 +81,8 @@ TEST_F(LinuxMsiTest, SeveralMessagesWithMasks) {
   Add(MixedFunction(false));
   const auto msi = Enable(4);
   EXPECT_EQ(msi->count(), 4);
-  // Four messages enabled, all masked: capability at 0x50, masks at 0x60.
+  // Four messages are enabled and all masked. The capability is at 0x50 and the
+  // masks are at 0x60.
   EXPECT_EQ(function_->ConfigRead(0x52, 2), 0x01a5u);
   EXPECT_EQ(function_->ConfigRead(0x60, 4), 0xfu);
   for (uint16_t i = 0; i < 4; ++i) {

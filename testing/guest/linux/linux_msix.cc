@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<LinuxMsix>> LinuxMsix::Enable(
         "guest: ", device.name(), ": message interrupts are enabled already"));
   }
   auto msix = absl::WrapUnique(new LinuxMsix(context, device, vectors));
-  // pci_msix_validate_entries() and pci_msix_vec_count().
+  // Mirrors pci_msix_validate_entries() and pci_msix_vec_count().
   if (msix->capability_ == 0 || vectors == 0 ||
       vectors > MsixVectorCount(device)) {
     return absl::OutOfRangeError(absl::StrCat("guest: ", device.name(), ": ",
@@ -64,7 +64,7 @@ LinuxMsix::~LinuxMsix() {
   }
 }
 
-// msix_map_region(), before anything is changed.
+// Mirrors msix_map_region(), which runs before the kernel changes anything.
 absl::Status LinuxMsix::MapTable() {
   const uint32_t table = device_.ReadDword(capability_ + PCI_MSIX_TABLE);
   const uint32_t pba = device_.ReadDword(capability_ + PCI_MSIX_PBA);
@@ -89,14 +89,15 @@ void LinuxMsix::Initialize() {
   device_.msix_enabled = true;
   table_size_ = TableSize(device_.ReadWord(capability_ + PCI_MSIX_FLAGS));
   for (uint16_t i = 0; i < count(); ++i) {
-    // msix_prepare_msi_desc(), then early activation in reservation mode.
+    // Mirrors msix_prepare_msi_desc() and the early activation in reservation
+    // mode that follows it.
     vectors_[i].control = static_cast<uint32_t>(
         context_.cpu->Load(Entry(i) + PCI_MSIX_ENTRY_VECTOR_CTRL, 4));
     WriteMessage(i, context_.messages->Placeholder());
   }
   PciIntx(device_, false);
-  // "Ensure that all table entries are masked to prevent stale entries from
-  // firing in a crash kernel."
+  // Every entry is masked, also those without a vector, so that no stale entry
+  // fires later, as msix_capability_init() does it.
   for (uint16_t i = 0; i < table_size_; ++i) {
     context_.cpu->Store(Entry(i) + PCI_MSIX_ENTRY_VECTOR_CTRL, 4,
                         PCI_MSIX_ENTRY_CTRL_MASKBIT);
@@ -107,7 +108,7 @@ void LinuxMsix::Initialize() {
   SetControl(PCI_MSIX_FLAGS_MASKALL, 0);
 }
 
-// pci_msix_clear_and_set_ctrl().
+// Mirrors pci_msix_clear_and_set_ctrl().
 void LinuxMsix::SetControl(uint16_t clear, uint16_t set) {
   const uint16_t control = device_.ReadWord(capability_ + PCI_MSIX_FLAGS);
   device_.WriteWord(capability_ + PCI_MSIX_FLAGS,
@@ -115,8 +116,8 @@ void LinuxMsix::SetControl(uint16_t clear, uint16_t set) {
 }
 
 uint64_t LinuxMsix::Entry(uint16_t vector) const {
-  // The BAR may have moved since: the kernel's mapping would not follow, but
-  // its drivers do not move BARs under themselves either.
+  // The BAR may have moved since. The kernel's mapping would not follow it, but
+  // the kernel's drivers do not move BARs in use either.
   return device_.FindBar(table_bar_)->address + table_offset_ +
          uint64_t{vector} * PCI_MSIX_ENTRY_SIZE;
 }
@@ -125,11 +126,11 @@ void LinuxMsix::WriteVectorControl(uint16_t vector, uint32_t control) {
   context_.cpu->Store(Entry(vector) + PCI_MSIX_ENTRY_VECTOR_CTRL, 4, control);
 }
 
-// pci_write_msg_msix().
+// Mirrors pci_write_msg_msix().
 void LinuxMsix::WriteMessage(uint16_t vector, const GuestMessage& message) {
   const uint32_t control = vectors_[vector].control;
-  // "The specification mandates that the entry is masked when the message is
-  // modified."
+  // The specification demands that an entry is masked while its message
+  // changes.
   const bool unmasked = (control & PCI_MSIX_ENTRY_CTRL_MASKBIT) == 0;
   if (unmasked) {
     WriteVectorControl(vector, control | PCI_MSIX_ENTRY_CTRL_MASKBIT);
@@ -141,7 +142,7 @@ void LinuxMsix::WriteMessage(uint16_t vector, const GuestMessage& message) {
                       message.address >> 32);
   context_.cpu->Store(entry + PCI_MSIX_ENTRY_DATA, 4, message.data);
   if (unmasked) WriteVectorControl(vector, control);
-  // "Ensure that the writes are visible in the device."
+  // The read makes sure that the writes have reached the device.
   context_.cpu->Load(entry + PCI_MSIX_ENTRY_DATA, 4);
   vectors_[vector].message = message;
 }
@@ -167,7 +168,8 @@ void LinuxMsix::Release(uint16_t vector) {
   vectors_[vector].requested = false;
 }
 
-// pci_msix_mask(): the read "flushes the write to the device".
+// Mirrors pci_msix_mask(), whose read makes sure that the write has reached the
+// device.
 void LinuxMsix::Mask(uint16_t vector) {
   CHECK_LT(vector, count());
   vectors_[vector].control |= PCI_MSIX_ENTRY_CTRL_MASKBIT;
@@ -181,7 +183,7 @@ void LinuxMsix::Unmask(uint16_t vector) {
   WriteVectorControl(vector, vectors_[vector].control);
 }
 
-// pci_msix_shutdown().
+// Mirrors pci_msix_shutdown().
 void LinuxMsix::Free() {
   if (!device_.msix_enabled) return;
   for (uint16_t i = 0; i < count(); ++i) Release(i);

@@ -16,16 +16,19 @@
 
 namespace passthru::guest {
 
-// pci_msix_vec_count(): 0 without the capability.
+// Returns the table's size, like pci_msix_vec_count(), or 0 without the
+// capability.
 uint16_t MsixVectorCount(const LinuxPciDevice& device);
 
-// MSI-X as drivers/pci/msi/msi.c drives it on x86, store for store:
-//   Enable()   msix_capability_init(): Message Control read, written with
-//              Enable and Function Mask, read; per vector its control read, a
-//              placeholder message written and read back; INTx off; every entry
-//              of the table masked; Function Mask cleared
-//   Request()  the message rewritten while masked, then unmasked
-//   Free()     each vector masked, Enable cleared, INTx on
+// The MSI-X vectors of a function, driven store for store like
+// drivers/pci/msi/msi.c does on x86.
+// - Enable() mirrors msix_capability_init(). It reads Message Control, writes
+//   it
+// with Enable and Function Mask, and reads it. For each vector it reads the
+// vector control, writes a placeholder message and reads the data back. It then
+// turns INTx off, masks every entry of the table and clears Function Mask.
+// - Request() rewrites the message while the vector is masked, then unmasks it.
+// - Free() masks each vector, clears Enable and turns INTx on.
 class LinuxMsix final : public LinuxIrqVectors {
  public:
   static absl::StatusOr<std::unique_ptr<LinuxMsix>> Enable(
@@ -44,17 +47,17 @@ class LinuxMsix final : public LinuxIrqVectors {
   void Free() override;
   GuestMessage message(uint16_t vector) const override;
 
-  // pci_msix_clear_and_set_ctrl(): the function mask, by a write of the
-  // control word.
+  // Sets or clears the function mask by a write of the control word, like
+  // pci_msix_clear_and_set_ctrl().
   void SetFunctionMask(bool masked);
-  // The vector's bit of the pending bit array.
+  // Returns the vector's bit of the pending bit array.
   bool Pending(uint16_t vector) const;
   uint16_t table_size() const { return table_size_; }
 
  private:
   struct Vector {
     GuestMessage message;
-    // The vector control word as last written: Linux does not read it again.
+    // The vector control word as last written. Linux does not read it again.
     uint32_t control = 0;
     bool requested = false;
   };

@@ -56,18 +56,19 @@ TEST_F(LinuxMsixTest, EnableIsInLinuxsOrder) {
   Add(CapturedNvme());
   Enable(2);
   std::vector<std::string> expected = {
-      // Which vectors there are, where table and PBA are.
+      // The number of vectors and the places of the table and the PBA.
       "cfg r2 042", "cfg r4 044", "cfg r4 048", "cfg r2 042",
-      // Enabled with all masked.
+      // MSI-X is enabled with Function Mask set.
       "cfg r2 042", "cfg w2 042=c040", "cfg r2 042",
-      // Each of the two entries: its control, a placeholder message, read back.
+      // Each of the two entries has its control read and a placeholder message
+      // written and read back.
       "mmio r4 0:200c", "mmio w4 0:2000=fee00000", "mmio w4 0:2004=0",
       "mmio w4 0:2008=ef", "mmio r4 0:2008",  //
       "mmio r4 0:201c", "mmio w4 0:2010=fee00000", "mmio w4 0:2014=0",
       "mmio w4 0:2018=ef", "mmio r4 0:2018",
-      // The pin off.
+      // INTx is turned off.
       "cfg r2 004", "cfg w2 004=507"};
-  // Every entry of the table masked.
+  // Every entry of the table is masked.
   for (int entry = 0; entry < 65; ++entry) {
     expected.push_back(
         absl::StrFormat("mmio w4 0:%x=1", 0x2000 + 16 * entry + 12));

@@ -12,8 +12,8 @@
 namespace passthru::guest {
 namespace {
 
-// Looks at a register while the function recovers. The kernel waits up to a
-// minute between looks that are ever longer apart; a guest here cannot wait.
+// How often the guest reads a register while the function recovers. The kernel
+// waits up to a minute, with growing pauses, but a guest here cannot wait.
 constexpr int kMaxLooks = 1000;
 
 void SetCommand(LinuxPciDevice& device, uint16_t set, uint16_t clear) {
@@ -22,7 +22,7 @@ void SetCommand(LinuxPciDevice& device, uint16_t set, uint16_t clear) {
   if (after != before) device.WriteWord(PCI_COMMAND, after);
 }
 
-// pcibios_set_master(): conventional devices get a latency timer.
+// Gives conventional devices a latency timer, like pcibios_set_master().
 void SetLatencyTimer(LinuxPciDevice& device) {
   if (device.info.pcie) return;
   constexpr uint8_t kMinimum = 16;
@@ -32,7 +32,8 @@ void SetLatencyTimer(LinuxPciDevice& device) {
   }
 }
 
-// pci_dev_wait(): until the function answers configuration reads again.
+// Waits until the function answers configuration reads again, like
+// pci_dev_wait().
 absl::Status WaitForDevice(const LinuxPciDevice& device) {
   for (int i = 0; i < kMaxLooks; ++i) {
     if (device.ReadDword(PCI_COMMAND) != 0xffffffff) return absl::OkStatus();
@@ -41,7 +42,7 @@ absl::Status WaitForDevice(const LinuxPciDevice& device) {
       absl::StrCat("guest: ", device.name(), ": not ready after reset"));
 }
 
-// pcie_flr() and pci_af_flr().
+// Mirrors pcie_flr() and pci_af_flr().
 absl::Status FunctionLevelReset(LinuxPciDevice& device) {
   const uint16_t express = device.FindCapability(PCI_CAP_ID_EXP);
   if (express != 0 &&
@@ -151,8 +152,8 @@ absl::Status PciResetFunction(LinuxPciDevice& device) {
     return absl::FailedPreconditionError(absl::StrCat(
         "guest: ", device.name(), ": message interrupts are still enabled"));
   }
-  // pci_dev_save_and_disable(): "Disable the device by clearing the Command
-  // register, except for INTx-disable which is set."
+  // Clears the command register except for the interrupt disable bit, which it
+  // sets, like pci_dev_save_and_disable().
   absl::Status power = PciSetPowerState(device, PciPowerState::kD0);
   if (!power.ok() && !absl::IsNotFound(power)) return power;
   const PciSavedState saved = PciSaveState(device);

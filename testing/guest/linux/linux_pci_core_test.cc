@@ -96,7 +96,8 @@ TEST_F(LinuxPciCoreTest, PowerStateNeedsTheCapability) {
 TEST_F(LinuxPciCoreTest, AStateThatDoesNotStickIsAnError) {
   DirectFunction::Options options = CapturedNvme();
   Add(options);
-  // A function whose state bits are read-only: shown by none being writable.
+  // A vendor-specific capability takes the place of power management, so that
+  // the power state bits are read-only.
   options.config[0x60] = 0x09;
   function_ = &machine_.AddFunction(kSlot, options, nullptr);
   EXPECT_THAT(

@@ -11,16 +11,18 @@
 
 namespace passthru::guest {
 
-// A BAR or the expansion ROM as the guest sized it: Linux's struct resource.
+// A BAR or the expansion ROM as the guest sized it, like Linux's struct
+// resource.
 struct GuestBar {
   enum class Kind { kIo, kMemory32, kMemory64 };
 
-  int index = 0;  // 0 to 5; 6 is the ROM.
+  int index = 0;  // 0 to 5 for BARs, 6 for the ROM.
   Kind kind = Kind::kMemory32;
   bool prefetchable = false;
   uint64_t size = 0;
   uint64_t address = 0;
-  // The register's low bits: type and prefetchable, the ROM's enable.
+  // The register's low bits, with the BAR's type and prefetchable bit or the
+  // ROM's enable bit.
   uint32_t flags = 0;
 
   bool is_rom() const { return index == 6; }
@@ -36,14 +38,15 @@ struct GuestCapability {
                          const GuestCapability&) = default;
 };
 
-// What enumeration learnt about a function. A plain value, for the report too.
+// What enumeration found out about a function. It is a plain value, so that the
+// report can hold it too.
 struct GuestPciInfo {
   pci::Bdf bdf;
   uint16_t vendor_id = 0;
   uint16_t device_id = 0;
   uint16_t subsystem_vendor_id = 0;
   uint16_t subsystem_id = 0;
-  uint32_t class_code = 0;  // Base class, subclass, interface: 0x010802.
+  uint32_t class_code = 0;  // Base class, subclass, interface, as in 0x010802.
   uint8_t revision = 0;
   uint8_t header_type = 0;  // Without the multifunction bit.
   bool multifunction = false;
@@ -53,17 +56,19 @@ struct GuestPciInfo {
   uint8_t interrupt_pin = 0;
   uint8_t interrupt_line = 0;
   std::vector<GuestBar> bars;
-  // What the guest could not size, as Linux would log it.
+  // One message for each BAR that the guest could not size, as Linux would log
+  // it.
   std::vector<std::string> bar_errors;
   std::vector<GuestCapability> capabilities;
   std::vector<GuestCapability> extended_capabilities;
 };
 
-// A function as the guest's PCI core holds it: Linux's struct pci_dev. Holds
-// what was learnt and the access to its configuration space; the operations are
-// in linux_pci_*.h, which are named after the kernel's functions.
+// A function as the guest's PCI core holds it, like Linux's struct pci_dev. It
+// holds what enumeration found out and the access to the configuration space.
+// The operations are in linux_pci_*.h and are named after the kernel's
+// functions.
 //
-// Used by the guest's thread only. `config` must outlive it.
+// Only the guest's thread may use it. `config` must outlive it.
 class LinuxPciDevice {
  public:
   LinuxPciDevice(ConfigAccess* config, pci::Bdf bdf) : config_(config) {
@@ -89,11 +94,11 @@ class LinuxPciDevice {
     config_->Write(info.bdf, offset, 4, value);
   }
 
-  // The offset of the first capability of that id; 0 if there is none.
+  // Returns the offset of the first capability with that id, or 0.
   uint16_t FindCapability(uint8_t id) const;
   uint16_t FindExtendedCapability(uint16_t id) const;
 
-  // The BAR of that index; null if it is not implemented.
+  // Returns the BAR of that index, or null if it is not implemented.
   const GuestBar* FindBar(int index) const;
   GuestBar* FindBar(int index);
 

@@ -30,7 +30,8 @@ uint16_t BarRegister(int index) {
   return static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * index);
 }
 
-// pci_find_capability() before any list is kept.
+// Searches the list in the hardware, like pci_find_capability(), for the time
+// before WalkCapabilities() has filled the list in `info`.
 uint16_t SearchCapability(const LinuxPciDevice& device, uint8_t wanted) {
   if ((device.ReadWord(PCI_STATUS) & PCI_STATUS_CAP_LIST) == 0) return 0;
   uint16_t at = device.ReadByte(PCI_CAPABILITY_LIST);
@@ -45,7 +46,8 @@ uint16_t SearchCapability(const LinuxPciDevice& device, uint8_t wanted) {
   return 0;
 }
 
-// pci_ext_cfg_is_aliased(): old bridges repeat the first 256 bytes.
+// Returns whether reads beyond 256 bytes repeat the first 256, as behind old
+// bridges. Mirrors pci_ext_cfg_is_aliased().
 bool ExtendedSpaceIsAliased(const LinuxPciDevice& device) {
   const uint32_t header = device.ReadDword(PCI_VENDOR_ID);
   for (uint16_t at = PCI_CFG_SPACE_SIZE; at < PCI_CFG_SPACE_EXP_SIZE;
@@ -55,7 +57,7 @@ bool ExtendedSpaceIsAliased(const LinuxPciDevice& device) {
   return true;
 }
 
-// pci_cfg_space_size().
+// Mirrors pci_cfg_space_size().
 uint16_t ConfigSpaceSize(const LinuxPciDevice& device) {
   const bool host_bridge = device.info.class_code >> 8 == kClassHostBridge;
   if (!device.info.pcie && !host_bridge) return PCI_CFG_SPACE_SIZE;
@@ -66,7 +68,8 @@ uint16_t ConfigSpaceSize(const LinuxPciDevice& device) {
   return PCI_CFG_SPACE_EXP_SIZE;
 }
 
-// pci_intx_mask_broken(): does the interrupt disable bit hold what is written?
+// Returns whether the interrupt disable bit holds what the guest writes, like
+// pci_intx_mask_broken().
 bool IntxMaskWorks(LinuxPciDevice& device) {
   const uint16_t before = device.ReadWord(PCI_COMMAND);
   const uint16_t toggled = before ^ PCI_COMMAND_INTX_DISABLE;
@@ -81,7 +84,7 @@ struct SizedRegister {
   uint32_t size;
 };
 
-// One register through all ones and back.
+// Writes all ones to one register, reads it back and restores it.
 SizedRegister SizeRegister(LinuxPciDevice& device, uint16_t at, uint32_t mask) {
   SizedRegister sized;
   sized.original = device.ReadDword(at);
@@ -96,18 +99,19 @@ bool Is64Bit(uint32_t low) {
          (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64;
 }
 
-// pci_size(): the extent from the writable bits; 0 for what cannot be one.
+// Returns the size that the writable bits tell, or 0 if they are not those of a
+// BAR. Mirrors pci_size().
 uint64_t SizeFromBits(uint64_t base, uint64_t writable, uint64_t mask) {
   uint64_t size = mask & writable;
   if (size == 0) return 0;
   size &= ~(size - 1);
-  // A register that reads all ones before and after is one only if it was
-  // programmed so.
+  // A register that reads all ones before and after the write is a BAR only if
+  // software programmed it so.
   if (base == writable && ((base | (size - 1)) & mask) != mask) return 0;
   return size;
 }
 
-// Turns decode off while it lives, where it was on.
+// Turns decode off during its lifetime if it was on.
 class DecodeOff {
  public:
   explicit DecodeOff(LinuxPciDevice& device)
@@ -132,7 +136,7 @@ class DecodeOff {
 
 using BarSizes = std::array<uint32_t, PCI_STD_NUM_BARS>;
 
-// __pci_size_stdbars() and __pci_size_rom().
+// Mirrors __pci_size_stdbars() and __pci_size_rom().
 uint32_t SizeAllDecodeOffOnce(LinuxPciDevice& device, int count, uint16_t rom,
                               BarSizes& sizes) {
   const DecodeOff off(device);
@@ -142,7 +146,7 @@ uint32_t SizeAllDecodeOffOnce(LinuxPciDevice& device, int count, uint16_t rom,
   return SizeRegister(device, rom, kRomMask).size;
 }
 
-// The first half of __pci_read_base() before Linux 6.14.
+// Mirrors the first half of __pci_read_base() before Linux 6.14.
 uint32_t SizeAllDecodeOffPerBar(LinuxPciDevice& device, int count, uint16_t rom,
                                 BarSizes& sizes) {
   for (int i = 0; i < count; ++i) {
@@ -158,12 +162,13 @@ uint32_t SizeAllDecodeOffPerBar(LinuxPciDevice& device, int count, uint16_t rom,
   return SizeRegister(device, rom, kRomMask).size;
 }
 
-// __pci_read_base(): what register `index` holds, given what it read back after
-// all ones. Returns how many further registers it takes.
+// Adds the BAR in register `index`, given what it read back after the write of
+// all ones. Returns how many further registers the BAR takes. Mirrors
+// __pci_read_base().
 int ReadBase(LinuxPciDevice& device, int index, uint32_t low_size,
              uint32_t high_size) {
   uint32_t low = device.ReadDword(BarRegister(index));
-  // PCI_POSSIBLE_ERROR(): nobody answered.
+  // All ones mean that no function answered (PCI_POSSIBLE_ERROR()).
   if (low == kAllOnes) low = 0;
   if (low_size == kAllOnes) low_size = 0;
   GuestBar bar;
@@ -211,7 +216,7 @@ void ReadRom(LinuxPciDevice& device, uint16_t at, uint32_t read_back) {
   if (rom.size != 0) device.info.bars.push_back(rom);
 }
 
-// pci_msi_init() and pci_msix_init(): what firmware enabled is turned off.
+// Turns off what firmware enabled, like pci_msi_init() and pci_msix_init().
 void QuietMessageInterrupts(LinuxPciDevice& device) {
   if (const uint16_t msi = device.FindCapability(PCI_CAP_ID_MSI); msi != 0) {
     const uint16_t control = device.ReadWord(msi + PCI_MSI_FLAGS);
@@ -274,8 +279,8 @@ void WalkCapabilities(LinuxPciDevice& device) {
   uint16_t at = PCI_CFG_SPACE_SIZE;
   for (int i = 0; i < kMaxExtended && at >= PCI_CFG_SPACE_SIZE; ++i) {
     const uint32_t header = device.ReadDword(at);
-    // "If we have no capabilities, this is indicated by cap ID, cap version and
-    // next pointer all being 0."
+    // pci_find_next_ext_capability() takes an all-zero header to mean that
+    // there is no capability.
     if (header == 0) break;
     info.extended_capabilities.push_back(
         {static_cast<uint16_t>(PCI_EXT_CAP_ID(header)), at});
@@ -288,8 +293,8 @@ std::unique_ptr<LinuxPciDevice> ProbeDevice(ConfigAccess* config, pci::Bdf bdf,
   auto device = std::make_unique<LinuxPciDevice>(config, bdf);
   GuestPciInfo& info = device->info;
 
-  // pci_bus_generic_read_dev_vendor_id(): "some broken boards return 0 or ~0 if
-  // a slot is empty".
+  // Boards return these values for an empty slot, and
+  // pci_bus_generic_read_dev_vendor_id() knows them.
   const uint32_t id = device->ReadDword(PCI_VENDOR_ID);
   if (id == kAllOnes || id == 0 || id == 0x0000ffff || id == 0xffff0000) {
     return nullptr;
@@ -297,7 +302,7 @@ std::unique_ptr<LinuxPciDevice> ProbeDevice(ConfigAccess* config, pci::Bdf bdf,
   info.vendor_id = id & 0xffff;
   info.device_id = static_cast<uint16_t>(id >> 16);
 
-  // pci_setup_device(), in its order.
+  // Mirrors pci_setup_device(), in its order.
   const uint8_t header = device->ReadByte(PCI_HEADER_TYPE);
   info.header_type = header & 0x7f;
   info.multifunction = (header & 0x80) != 0;
@@ -324,7 +329,7 @@ std::unique_ptr<LinuxPciDevice> ProbeDevice(ConfigAccess* config, pci::Bdf bdf,
       ReadBases(*device, options.sizing);
       break;
     default:
-      // "unknown header type, ignoring device".
+      // pci_setup_device() ignores a function of an unknown header type.
       return nullptr;
   }
   WalkCapabilities(*device);

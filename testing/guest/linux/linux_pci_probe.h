@@ -9,18 +9,19 @@
 #include "passthru/testing/guest/linux/config_access.h"
 #include "passthru/testing/guest/linux/linux_pci_device.h"
 
-// How Linux finds and sizes PCI functions (drivers/pci/probe.c). The accesses,
-// their widths and their order are the kernel's, since that is what a VMM has
-// to live with. One simplification: the kernel walks the capability list anew
-// for each capability that it looks for, this guest walks it once.
+// Finds and sizes PCI functions as Linux does (drivers/pci/probe.c). The
+// accesses, their widths and their order are the kernel's, because those are
+// what a VMM must serve. There is one simplification. The kernel walks the
+// capability list anew for each capability that it looks for, and this guest
+// walks it once.
 
 namespace passthru::guest {
 
-// When decode is turned off for sizing.
+// When to turn decode off for sizing.
 enum class BarSizing {
-  // Once, around all BARs: __pci_size_stdbars(), since Linux 6.14.
+  // Once around all BARs, as in __pci_size_stdbars() since Linux 6.14.
   kDecodeOffOnce,
-  // Around each BAR: __pci_read_base() before that.
+  // Around each BAR, as in __pci_read_base() before that.
   kDecodeOffPerBar,
 };
 
@@ -28,24 +29,26 @@ struct ProbeOptions {
   BarSizing sizing = BarSizing::kDecodeOffOnce;
 };
 
-// pci_scan_child_bus() of bus 0: all functions of devices 0 to 31, function 1
-// to 7 only behind a multifunction device 0. Buses behind bridges are not
-// scanned. Never fails: what does not answer is not there.
+// Scans bus 0 like pci_scan_child_bus(). Returns all functions of devices 0 to
+// 31, with functions 1 to 7 only if function 0 is multifunction. Does not scan
+// buses behind bridges. Never fails, and skips functions that do not answer.
 std::vector<std::unique_ptr<LinuxPciDevice>> ScanBus0(ConfigAccess* config,
                                                       ProbeOptions options);
 
-// pci_scan_single_device(): reads everything about one function, sizes its
-// BARs, walks its capabilities, and turns MSI and MSI-X off where firmware left
-// them on. Null where no function answers.
+// Reads everything about one function, sizes its BARs, walks its capabilities,
+// and turns MSI and MSI-X off if firmware left them on. Mirrors
+// pci_scan_single_device(). Returns null if no function answers, or if its
+// header type is unknown.
 std::unique_ptr<LinuxPciDevice> ProbeDevice(ConfigAccess* config, pci::Bdf bdf,
                                             ProbeOptions options);
 
-// pci_read_bases(): sizes BARs 0 to 5 (or 0 and 1 of a bridge) and the ROM, and
-// leaves every register as it was.
+// Sizes BARs 0 to 5 (or 0 and 1 of a bridge) and the ROM, and leaves every
+// register as it was. Mirrors pci_read_bases().
 void ReadBases(LinuxPciDevice& device, BarSizing sizing);
 
-// pci_find_capability() and pci_find_next_ext_capability() for all ids. At most
-// 48 and 480 steps, whatever the list says.
+// Finds all capabilities, like pci_find_capability() and
+// pci_find_next_ext_capability() for all ids. It stops after 48 steps in the
+// first list and 480 in the second, whatever the lists contain.
 void WalkCapabilities(LinuxPciDevice& device);
 
 }  // namespace passthru::guest

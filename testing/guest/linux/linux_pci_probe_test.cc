@@ -33,7 +33,7 @@ class LinuxPciProbeTest : public ::testing::Test {
       BarSizing sizing = BarSizing::kDecodeOffOnce) {
     return ProbeDevice(&config_, kSlot, {.sizing = sizing});
   }
-  // The accesses to COMMAND and to the BARs and ROM, which sizing is about.
+  // Returns the accesses to COMMAND, the BARs and the ROM, which sizing makes.
   std::vector<std::string> SizingTrace() {
     std::vector<std::string> lines;
     for (const std::string& line : machine_.trace()) {
@@ -111,9 +111,9 @@ TEST_F(LinuxPciProbeTest, SizingTurnsDecodeOffOnce) {
   machine_.AddFunction(kSlot, CapturedNvme(), nullptr);
   ASSERT_NE(Probe(), nullptr);
   std::vector<std::string> expected = {
-      // pci_intx_mask_broken().
+      // Mirrors pci_intx_mask_broken().
       "cfg r2 004", "cfg w2 004=503", "cfg r2 004", "cfg w2 004=103",
-      // Decode off.
+      // Decode is turned off.
       "cfg r2 004", "cfg w2 004=100"};
   for (const char* line :
        {"cfg r4 010", "cfg w4 010=ffffffff", "cfg r4 010",
@@ -124,7 +124,7 @@ TEST_F(LinuxPciProbeTest, SizingTurnsDecodeOffOnce) {
         "cfg r4 020", "cfg w4 020=0", "cfg r4 024", "cfg w4 024=ffffffff",
         "cfg r4 024", "cfg w4 024=0", "cfg r4 030", "cfg w4 030=fffff800",
         "cfg r4 030", "cfg w4 030=0", "cfg w2 004=103",
-        // What the registers hold, with decode on again.
+        // The registers are read with decode on again.
         "cfg r4 010", "cfg r4 014", "cfg r4 018", "cfg r4 01c", "cfg r4 020",
         "cfg r4 024", "cfg r4 030"}) {
     expected.push_back(line);
@@ -218,7 +218,7 @@ TEST_F(LinuxPciProbeTest, ScanFindsFunctionsBehindAMultifunctionDevice) {
   machine_.AddFunction(pci::Bdf(0, 0, 5, 0), MixedFunction(true), nullptr);
   machine_.AddFunction(pci::Bdf(0, 0, 5, 6), CapturedEdu(), nullptr);
   machine_.AddFunction(pci::Bdf(0, 0, 31, 0), CapturedEdu(), nullptr);
-  // Hidden: function 0 is not multifunction, or is absent.
+  // These are hidden, because function 0 is not multifunction or is absent.
   machine_.AddFunction(pci::Bdf(0, 0, 31, 1), CapturedEdu(), nullptr);
   machine_.AddFunction(pci::Bdf(0, 0, 9, 1), CapturedEdu(), nullptr);
   std::vector<pci::Bdf> found;
@@ -229,7 +229,7 @@ TEST_F(LinuxPciProbeTest, ScanFindsFunctionsBehindAMultifunctionDevice) {
                                  pci::Bdf(0, 0, 5, 6), pci::Bdf(0, 0, 31, 0)));
 }
 
-// Whatever a function answers, probing ends.
+// Probing ends whatever a function answers.
 TEST_F(LinuxPciProbeTest, AnyContentsEnd) {
   std::mt19937 random(3);
   for (int round = 0; round < 100; ++round) {

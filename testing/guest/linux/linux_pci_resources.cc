@@ -37,8 +37,8 @@ absl::Status UpdateResource(LinuxPciDevice& device, int index,
     return absl::NotFoundError(
         absl::StrFormat("guest: %s has no BAR %d", device.name(), index));
   }
-  // "Apparently some Matrox devices have ROM BARs that read as zero when
-  // disabled, so don't update ROM BARs unless they're enabled."
+  // Some ROM BARs read as zero while they are disabled, so
+  // pci_std_update_resource() updates only enabled ones.
   if (bar->is_rom() && (bar->flags & PCI_ROM_ADDRESS_ENABLE) == 0) {
     bar->address = address;
     return absl::OkStatus();
@@ -49,8 +49,8 @@ absl::Status UpdateResource(LinuxPciDevice& device, int index,
   if (bar->is_io()) mask = PCI_BASE_ADDRESS_IO_MASK & 0xffffffff;
   if (bar->is_rom()) mask = PCI_ROM_ADDRESS_MASK & 0xffffffff;
 
-  // "We can't update a 64-bit BAR atomically, so when possible, disable
-  // decoding so that a half-updated BAR won't conflict with another device."
+  // Between the writes of its two halves a 64-bit BAR may overlap another
+  // device, so pci_std_update_resource() disables decode meanwhile.
   uint16_t command = 0;
   if (bar->is_64bit()) {
     command = device.ReadWord(PCI_COMMAND);
@@ -82,7 +82,8 @@ PciResources::PciResources(const GuestLayout& layout)
       memory32_window_(layout.memory32_window),
       memory64_window_(layout.memory64_window) {}
 
-// pci_bus_alloc_resource(): a 64-bit BAR goes above 4 GiB where there is room.
+// A 64-bit BAR goes above 4 GiB if there is room, as in
+// pci_bus_alloc_resource().
 std::vector<GuestRange> PciResources::Windows(const GuestBar& bar) const {
   if (bar.is_io()) return {io_window_};
   if (bar.is_64bit()) return {memory64_window_, memory32_window_};
@@ -114,7 +115,7 @@ bool PciResources::CanStay(const GuestBar& bar) const {
 absl::StatusOr<uint64_t> PciResources::FindPlace(const LinuxPciDevice& device,
                                                  const GuestBar& bar) const {
   for (const GuestRange& window : Windows(bar)) {
-    // First fit: the window's start, then behind each range in use.
+    // First fit, at the window's start and then behind each range in use.
     std::vector<uint64_t> starts = {std::max<uint64_t>(window.base, bar.size)};
     for (const Used& used : used_) {
       if (used.io == bar.is_io()) {

@@ -11,33 +11,36 @@
 #include "passthru/testing/guest/guest_layout.h"
 #include "passthru/testing/guest/linux/linux_pci_device.h"
 
-// Where BARs live and how they get there (drivers/pci/setup-res.c).
+// Places and moves BARs (drivers/pci/setup-res.c).
 
 namespace passthru::guest {
 
-// pci_std_update_resource(): writes `address` into the BAR, with memory decode
-// off around the two halves of a 64-bit one, and checks what reads back. A ROM
-// that is not enabled is only remembered. Fails as the kernel's "error
-// updating" does, with the registers as they then are.
+// Writes `address` into the BAR and checks what reads back, with memory decode
+// off around the two halves of a 64-bit BAR. Mirrors pci_std_update_resource().
+// A ROM that is not enabled keeps its register, and only `device` notes the
+// address. Fails where the kernel reports an error updating the BAR, and leaves
+// the registers as they are then.
 absl::Status UpdateResource(LinuxPciDevice& device, int index,
                             uint64_t address);
 
-// The host bridge's windows with what is in use of them.
+// The host bridge's windows, with the ranges in use.
 //
-// Used by the guest's thread only.
+// Only the guest's thread may use it.
 class PciResources {
  public:
   explicit PciResources(const GuestLayout& layout);
 
-  // pcibios_allocate_resources(): keeps each BAR that firmware put at a free,
-  // aligned place inside a window. To be done for all devices before any BAR
-  // is assigned. ROMs get no place: nothing here reads them.
+  // Keeps each BAR that firmware put at a free, aligned address inside a
+  // window, like pcibios_allocate_resources(). The caller must claim all
+  // devices before it assigns any BAR. ROMs get no address, because no driver
+  // here reads them.
   void Claim(const LinuxPciDevice& device);
 
-  // pci_assign_unassigned_resources(): finds a place for the other BARs.
+  // Finds an address for each of the other BARs, like
+  // pci_assign_unassigned_resources().
   absl::Status AssignUnclaimed(LinuxPciDevice& device);
 
-  // Moves the BAR to another free place in a window that can hold it.
+  // Moves the BAR to another free address in a window that can hold it.
   absl::Status Move(LinuxPciDevice& device, int index);
 
  private:

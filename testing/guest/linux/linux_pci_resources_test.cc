@@ -68,7 +68,7 @@ TEST_F(LinuxPciResourcesTest, AnIoBarKeepsItsFlag) {
 
 TEST_F(LinuxPciResourcesTest, WhatDoesNotReadBackIsAnError) {
   const auto device = Add(1, CapturedEdu());
-  // Half the BAR's size: the register cannot hold it.
+  // The register cannot hold an address that is aligned to half the BAR's size.
   EXPECT_THAT(UpdateResource(*device, 0, 0xc0080000),
               StatusIs(absl::StatusCode::kInternal,
                        HasSubstr("error updating (0xc0080000 != 0xc0000000)")));

@@ -12,27 +12,29 @@ namespace passthru::guest {
 // A message as the guest programs it and as it arrives.
 using GuestMessage = GuestInterrupt;
 
-// Hands out interrupt vectors of one local APIC as x86 message addresses and
-// data (Intel SDM volume 3, 11.11): address 0xFEE00000 with the APIC's id in
-// bits 19:12, data the vector, edge triggered, fixed delivery.
+// Allocates interrupt vectors of one local APIC as x86 message addresses and
+// data (Intel SDM volume 3, 11.11). The address is 0xFEE00000 with the APIC's
+// id in bits 19:12. The data is the vector, edge triggered, with fixed
+// delivery.
 //
-// Used by the guest's thread only.
+// Only the guest's thread may use it.
 class MsiAllocator {
  public:
-  // Linux's last device vector: those above are system vectors.
+  // Linux's last device vector. Those above are system vectors.
   static constexpr uint8_t kLastVector = 0xeb;
-  // What Linux programs before an interrupt is requested, in reservation mode:
-  // MANAGED_IRQ_SHUTDOWN_VECTOR.
+  // The vector that Linux programs in reservation mode before a driver requests
+  // the interrupt, MANAGED_IRQ_SHUTDOWN_VECTOR.
   static constexpr uint8_t kPlaceholderVector = 0xef;
 
-  // `first_vector` is 32 (those below are exceptions) to kLastVector.
+  // `first_vector` is 32 to kLastVector. Those below 32 are exceptions.
   MsiAllocator(uint8_t apic_id, uint8_t first_vector);
 
-  // `count` consecutive vectors, the first a multiple of `count`, which is a
-  // power of two: what MSI with several messages needs. Returns the first.
+  // Allocates `count` consecutive vectors and returns the first. `count` is a
+  // power of two and the first vector is a multiple of it, as MSI with several
+  // messages needs it.
   absl::StatusOr<GuestMessage> Allocate(uint16_t count = 1);
 
-  // The message of a vector that is allocated but not requested yet.
+  // Returns the message of a vector that is allocated but not requested yet.
   GuestMessage Placeholder() const;
 
  private:

@@ -11,8 +11,9 @@
 
 namespace passthru::guest {
 
-// pci_alloc_irq_vectors(PCI_IRQ_MSIX | PCI_IRQ_MSI): as many as there are
-// between `minimum` and `maximum`, by MSI-X where the function has it.
+// Allocates between `minimum` and `maximum` vectors, as many as the function
+// has, like pci_alloc_irq_vectors(PCI_IRQ_MSIX | PCI_IRQ_MSI). Uses MSI only if
+// the function does not have `minimum` MSI-X vectors.
 absl::StatusOr<std::unique_ptr<LinuxIrqVectors>> PciAllocIrqVectors(
     const IrqContext& context, LinuxPciDevice& device, uint16_t minimum,
     uint16_t maximum);
