@@ -10,8 +10,8 @@
 
 namespace passthru::models {
 
-// Why a function returns to its reset state. Models that do not care treat all
-// alike; what survives which reset is in each model's class comment.
+// Why a function returns to its reset state. Most models treat all resets
+// alike. Each model's class comment says what survives which reset.
 enum class ResetKind {
   kPowerOn,
   kFunctionLevel,  // FLR by the PCI Express or Advanced Features capability.
@@ -19,29 +19,31 @@ enum class ResetKind {
   kPowerState,     // D3hot to D0 without No_Soft_Reset.
 };
 
-// The hardware behind one PCI function: what its registers do and what work
-// they start. It knows nothing of the kernel, of VFIO or of KVM; it reaches the
-// platform only through its DevicePlatform.
+// A model of the hardware behind one PCI function, with its registers and the
+// work that they start. It knows nothing of the kernel, of VFIO or of KVM, and
+// reaches the platform only through its DevicePlatform.
 //
-// A BAR offset is either a register, for which HandlesBar() is true and each
-// access calls ReadBar() or WriteBar(), or plain memory, which the model never
-// sees. That holds for both ways in: a trapped access (pread or pwrite of the
-// region by the VMM) and an access of the guest to a mapped BAR, which the fake
-// vCPU looks up here before it touches the mapping. MSI-X table and PBA are
-// the platform's and never reach the model.
+// A BAR offset is either a register or plain memory. For a register
+// HandlesBar() is true and each access calls ReadBar() or WriteBar(). The model
+// never sees accesses to plain memory. This holds both for trapped accesses
+// (the VMM's pread and pwrite of the region) and for the guest's accesses to a
+// mapped BAR, for which the fake vCPU calls HandlesBar() before it touches the
+// mapping. The platform handles the MSI-X table and PBA, which never reach the
+// model.
 //
-// Models trust nobody: addresses, sizes, indices and doorbells come from a
-// guest. Every call does bounded work, and none of them fails or crashes.
+// Models trust none of the addresses, sizes, indices and doorbells that they
+// receive, because these come from a guest. Every call does bounded work, and
+// none of them fails or crashes.
 //
 // Contract with the caller:
-//  - HandlesBar() is constant for the model's life and may be called from any
-//    thread. It is asked for the first byte of an access; registers and plain
-//    memory do not share a naturally aligned 8 bytes.
-//  - All other calls are serialized by the caller. `width` is 1, 2, 4 or 8 and
-//    the value is in the low bytes.
-//  - ReadBar() and WriteBar() may raise interrupts; DMA happens only in Step().
-//  - Whether memory decode is on and the function is in D0 is the caller's
-//    question: the model is called only for accesses that reach the function.
+// - HandlesBar() is constant for the model's life and may be called from any
+//   thread. The caller passes the first byte of an access. Registers and plain
+//   memory do not share a naturally aligned 8 bytes.
+// - The caller serializes all other calls. `width` is 1, 2, 4 or 8 and the
+//   value is in the low bytes.
+// - ReadBar() and WriteBar() may raise interrupts. DMA happens only in Step().
+// - The caller passes only accesses that reach the function. It checks that
+//   memory decode is on and that the function is in D0.
 //
 // Thread-compatible, except for HandlesBar().
 class DeviceModel {
@@ -52,14 +54,15 @@ class DeviceModel {
   DeviceModel(const DeviceModel&) = delete;
   DeviceModel& operator=(const DeviceModel&) = delete;
 
-  // What the model is, for messages: "nvme", "edu".
+  // Returns the model's name for messages, "nvme" or "edu".
   virtual std::string_view name() const = 0;
 
   virtual bool HandlesBar(pci::BarIndex bar, uint64_t offset) const = 0;
 
-  // Whether each write of the register counts, also of the value that was
-  // written last, and its value is nobody's: not all ones, and never read.
-  // Asked for registers only, and constant.
+  // Returns whether the register is a doorbell. Every write of a doorbell acts,
+  // even of a repeated value, and software never reads it and never writes all
+  // ones to it. The answer is constant. The caller
+  // asks only about registers.
   virtual bool IsDoorbell(pci::BarIndex, uint64_t) const { return false; }
 
   virtual uint64_t ReadBar(pci::BarIndex bar, uint64_t offset,
@@ -67,16 +70,17 @@ class DeviceModel {
   virtual void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
                         uint64_t value) = 0;
 
-  // Does one bounded piece of asynchronous work: a command, a transfer.
-  // Returns whether anything was done; false means idle until the next
+  // Does one bounded piece of asynchronous work, a command or a transfer.
+  // Returns false if there was none, and then stays idle until the next
   // register write.
   virtual bool Step() { return false; }
 
-  // Back to the reset state. Work in flight is forgotten, nothing is signalled,
-  // the pin is deasserted.
+  // Returns to the reset state. This drops work in flight, signals nothing and
+  // deasserts the pin.
   virtual void Reset(ResetKind kind) = 0;
 
-  // Not owned; must outlive the model or be replaced. Null disconnects.
+  // Connects the model to its platform, or disconnects it if null. `host` is
+  // not owned and must outlive the model or be replaced.
   void set_host(DevicePlatform* host) {
     host_ = host == nullptr ? &unconnected_ : host;
   }

@@ -12,7 +12,7 @@ constexpr uint8_t kMsixCapabilityId = 0x11;
 constexpr uint32_t kMsiEnable = 1u << 0;
 constexpr uint32_t kMsixEnable = 1u << 15;
 
-// More capabilities than fit in 192 bytes means that the list has a cycle.
+// If a list has more capabilities than fit in 192 bytes, it has a cycle.
 constexpr int kMaxCapabilities = 48;
 
 }  // namespace

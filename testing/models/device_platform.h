@@ -9,25 +9,26 @@
 
 namespace passthru::models {
 
-// How a function may signal, as its configuration space stands now.
+// The way in which a function may signal, by its current configuration space.
 enum class InterruptMode { kIntx, kMsi, kMsix };
 
-// The platform as the hardware behind one PCI function sees it: what it can do
-// upstream of its own registers. The fake VFIO implements this for a fixture's
-// device; a test implements it over flat memory.
+// The platform as the hardware behind one PCI function sees it, which is all
+// that the function can do upstream of its own registers. The fake VFIO
+// implements this for a fixture's device, and a test implements it over flat
+// memory.
 //
 // Contract with the implementation:
-//  - Memory is reached by I/O virtual address. An access is refused, whole,
-//    when any byte of it is not mapped, is mapped without the permission, or
-//    when COMMAND.BusMaster is clear. A refused read leaves `data` unspecified:
-//    models must not use it.
-//  - Interrupts are requests: what becomes of one (masked, pending, dropped
-//    because its capability is off or BusMaster is clear) is decided by the
-//    interrupt state that the host's kernel programmed, not by the model.
-//  - Nothing here calls back into the model that called.
+// - Models address memory by I/O virtual address. The platform refuses an access
+//   as a whole if any byte of it is not mapped, if the mapping lacks the
+//   permission, or if COMMAND.BusMaster is clear. A refused read leaves `data`
+//   unspecified, and models must not use it.
+// - Interrupts are requests. The interrupt state that the host's kernel
+//   programmed decides, and not the model, whether one is delivered, masked,
+//   pending, or dropped because its capability is off or BusMaster is clear.
+// - No method calls back into the model that called it.
 //
-// Called only by the model's own calls (see DeviceModel), so an implementation
-// needs no lock beyond the one it holds while it calls the model.
+// Only the model's own calls use this (see DeviceModel), so an implementation
+// needs no lock beyond the one that it holds while it calls the model.
 class DevicePlatform {
  public:
   virtual ~DevicePlatform() = default;
@@ -40,25 +41,25 @@ class DevicePlatform {
   virtual absl::Status DmaWrite(uint64_t iova,
                                 absl::Span<const uint8_t> data) = 0;
 
-  // One message of the MSI-X table, or one of the enabled MSI messages.
+  // Signals one message of the MSI-X table, or one of the enabled MSI messages.
   virtual void RaiseMsix(uint16_t vector) = 0;
   virtual void RaiseMsi(uint16_t vector) = 0;
 
-  // The level of the function's INTx pin, before COMMAND.InterruptDisable.
+  // Sets the level of the function's INTx pin, before COMMAND.InterruptDisable.
   virtual void SetIntx(bool asserted) = 0;
 
-  // Reads the function's physical configuration space, not the view that VFIO
-  // gives of it. `width` is 1, 2 or 4; outside the space reads all ones.
+  // Reads the function's physical configuration space and not VFIO's view of
+  // it. `width` is 1, 2 or 4. Reads outside the space return all ones.
   virtual uint32_t ReadConfig(uint16_t offset, unsigned width) = 0;
 
-  // Which mechanism the MSI-X and MSI enable bits select (PCI Local Bus 3.0,
-  // 6.8: while either is set the function must not use its pin). MSI-X is
-  // looked for first; software may not enable both.
+  // Returns the mechanism that the MSI-X and MSI enable bits select. While
+  // either is set the function must not use its pin (PCI Local Bus 3.0, 6.8).
+  // Software may not enable both, and this checks MSI-X first.
   InterruptMode ReadInterruptMode();
 };
 
-// A slot with nothing behind it: DMA is refused, interrupts go nowhere and the
-// configuration space reads all ones. What a model has before set_host().
+// The platform of a model before set_host(), like an empty slot. It refuses DMA
+// and drops interrupts, and its configuration space reads all ones.
 class UnconnectedHost final : public DevicePlatform {
  public:
   absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) override;

@@ -11,7 +11,7 @@
 namespace passthru::models {
 namespace {
 
-// Register offsets and bits: QEMU docs/specs/edu, "MMIO area spec".
+// Register offsets and bits, from "MMIO area spec" of QEMU's docs/specs/edu.
 constexpr uint64_t kIdentificationOffset = 0x00;
 constexpr uint64_t kLivenessOffset = 0x04;
 constexpr uint64_t kFactorialOffset = 0x08;
@@ -38,8 +38,8 @@ bool WidthAllowed(uint64_t offset, unsigned width) {
   return width == 4 || (offset >= 0x80 && width == 8);
 }
 
-// The offset into the internal buffer of [address, address + count), if that
-// lies inside it.
+// Returns the offset into the internal buffer of [address, address + count), if
+// the range lies inside it.
 std::optional<uint64_t> BufferOffset(uint64_t address, uint64_t count) {
   if (address < EduModel::kBufferAddress) return std::nullopt;
   const uint64_t offset = address - EduModel::kBufferAddress;
@@ -124,7 +124,7 @@ void EduModel::WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
 }
 
 void EduModel::WriteDma(uint64_t offset, unsigned width, uint64_t value) {
-  // The registers hold still while a transfer runs.
+  // The registers do not change while a transfer runs.
   if ((dma_.command & kDmaRun) != 0) return;
   const uint64_t written = width == 4 ? value & 0xffffffff : value;
   if (offset == kDmaCommandOffset && (written & kDmaRun) == 0) return;
@@ -144,7 +144,8 @@ void EduModel::RaiseInterrupt(uint32_t bits) {
 
 void EduModel::LowerInterrupt(uint32_t bits) {
   interrupt_status_ &= ~bits;
-  // Also under MSI: the pin may have been asserted before MSI was enabled.
+  // This happens under MSI too, because the device may have asserted the pin
+  // before software enabled MSI.
   if (interrupt_status_ == 0) host().SetIntx(false);
 }
 
@@ -162,8 +163,8 @@ bool EduModel::Step() {
 
 void EduModel::ComputeFactorial() {
   uint32_t result = 1;
-  // n! has more than 31 factors of two from n = 34 on, so that the product is
-  // zero modulo 2^32 after at most that many steps, whatever the guest asked.
+  // From n = 34 on n! has more than 31 factors of two, so the product is zero
+  // modulo 2^32 after at most that many steps, whatever n the guest wrote.
   for (uint32_t n = factorial_; n > 0 && result != 0; --n) result *= n;
   factorial_ = result;
   status_ &= ~kStatusComputing;
@@ -195,7 +196,7 @@ bool EduModel::TransferBytes() {
   if (to_system) {
     return host().DmaWrite(dma_.destination & kDmaMask, bytes).ok();
   }
-  // A refused read leaves its target unspecified, the buffer must keep its
+  // A refused read leaves its target unspecified, but the buffer must keep its
   // contents.
   std::array<uint8_t, kBufferSize> incoming;
   const absl::Span<uint8_t> read =

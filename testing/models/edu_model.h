@@ -11,20 +11,21 @@
 
 namespace passthru::models {
 
-// QEMU's educational device, as its docs/specs/edu describes it and its
-// hw/misc/edu.c behaves: an identification and a liveness register, a factorial
-// engine, an interrupt register that software can raise itself, and a DMA
+// A model of QEMU's educational device, as its docs/specs/edu describes it and
+// its hw/misc/edu.c behaves. It has an identification and a liveness register,
+// a factorial engine, an interrupt register that software can raise, and a DMA
 // engine between system memory and an internal 4 KiB buffer.
 //
-// All of BAR 0 is registers. Offsets below 0x80 take 4-byte accesses, the rest
-// 4- and 8-byte ones; anything else reads all ones and writes nothing. The
-// internal buffer is at 0x40000 in the DMA engine's own address space, not in
-// the BAR.
+// All of BAR 0 is registers. Offsets below 0x80 take 4-byte accesses, and the
+// others take 4- and 8-byte accesses. A read of another width returns all ones,
+// and such a write has no effect. The internal buffer is at 0x40000 in the DMA
+// engine's own address space, not in the BAR.
 //
-// Signals by MSI message 0 where MSI is enabled, by its pin otherwise.
+// The device signals by MSI message 0 if MSI is enabled, and otherwise by its
+// pin.
 //
-// Where QEMU aborts the machine, on a DMA range outside the internal buffer,
-// this model transfers nothing and completes the command: so does QEMU when the
+// For a DMA range outside the internal buffer QEMU aborts the machine. This
+// model transfers nothing and completes the command, as QEMU does when the
 // IOMMU refuses the transfer.
 //
 // Thread-compatible, as DeviceModel says.
@@ -33,7 +34,7 @@ class EduModel final : public DeviceModel {
   static constexpr uint32_t kIdentification = 0x010000ed;
   static constexpr uint64_t kBufferAddress = 0x40000;
   static constexpr uint64_t kBufferSize = 4096;
-  // 28 bits: the default of QEMU's dma_mask property.
+  // 28 bits, the default of QEMU's dma_mask property.
   static constexpr uint64_t kDmaMask = (uint64_t{1} << 28) - 1;
 
   struct Counters {
@@ -51,7 +52,7 @@ class EduModel final : public DeviceModel {
   uint64_t ReadBar(pci::BarIndex bar, uint64_t offset, unsigned width) override;
   void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
                 uint64_t value) override;
-  // One factorial or one transfer.
+  // Does one factorial or one transfer.
   bool Step() override;
   void Reset(ResetKind kind) override;
 

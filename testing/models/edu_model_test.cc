@@ -198,8 +198,8 @@ TEST_F(EduModelTest, SystemAddressIsClampedTo28Bits) {
 }
 
 TEST_F(EduModelTest, RefusedDmaCompletesWithoutEffect) {
-  // As observed on the real thing behind an IOMMU: "DMA to unmapped IOVA done,
-  // cmd=0x2".
+  // The real device was observed to do this behind an IOMMU: "DMA to unmapped
+  // IOVA done, cmd=0x2".
   StartDma(kBuffer, 0x800000, 256, 0x3);
   EXPECT_TRUE(edu_.Step());
   EXPECT_EQ(Read(0x98, 8), 0x2u);

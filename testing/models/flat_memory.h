@@ -12,17 +12,17 @@
 
 namespace passthru::models {
 
-// A platform without an IOMMU, a kernel or masks, for unit tests of models:
-// memory is one range of I/O virtual addresses, part of which may be made
-// read-only, and every interrupt is recorded as it is raised.
+// A platform for unit tests of models, without an IOMMU, a kernel or masks. Its
+// memory is one range of I/O virtual addresses, of which a test can make a part
+// read-only. It records every interrupt that the model raises.
 //
 // Thread-compatible.
 class FlatMemory final : public DevicePlatform {
  public:
   FlatMemory(uint64_t base, uint64_t size);
 
-  // Bytes of memory, for the test to fill and to look at. [address, address +
-  // size) must lie inside the memory.
+  // Returns bytes of memory that the test may write and read. [address, address
+  // + size) must lie inside the memory.
   absl::Span<uint8_t> Bytes(uint64_t address, uint64_t size);
   template <typename T>
   T Load(uint64_t address) {
@@ -35,12 +35,12 @@ class FlatMemory final : public DevicePlatform {
 
   // Refuses writes by the device to [address, address + size).
   void SetReadOnly(uint64_t address, uint64_t size);
-  // Refuses everything while false, as COMMAND.BusMaster does.
+  // Refuses all DMA while false, as COMMAND.BusMaster does.
   void set_bus_master(bool enabled) { bus_master_ = enabled; }
-  // Lets `count` more accesses through and refuses those after them.
+  // Allows `count` more accesses and refuses all later ones.
   void FailDmaAfter(int count) { dma_budget_ = count; }
 
-  // Puts one capability into the configuration space, with its enable bit.
+  // Puts one capability with its enable bit into the configuration space.
   void SetInterruptMode(InterruptMode mode);
 
   absl::Status DmaRead(uint64_t iova, absl::Span<uint8_t> data) override;
@@ -50,7 +50,7 @@ class FlatMemory final : public DevicePlatform {
   void SetIntx(bool asserted) override { intx_ = asserted; }
   uint32_t ReadConfig(uint16_t offset, unsigned width) override;
 
-  // Vectors in the order in which they were raised.
+  // The raised vectors, in order.
   const std::vector<uint16_t>& msix() const { return msix_; }
   const std::vector<uint16_t>& msi() const { return msi_; }
   bool intx() const { return intx_; }
@@ -66,7 +66,7 @@ class FlatMemory final : public DevicePlatform {
   uint64_t read_only_begin_ = 0;
   uint64_t read_only_end_ = 0;
   bool bus_master_ = true;
-  int dma_budget_ = -1;  // Negative: unlimited.
+  int dma_budget_ = -1;  // Negative means unlimited.
   int dma_reads_ = 0;
   int dma_writes_ = 0;
   std::vector<uint8_t> config_;

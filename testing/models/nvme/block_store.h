@@ -9,8 +9,8 @@
 
 namespace passthru::models::nvme {
 
-// The medium of a disk: blocks of 512 bytes, in memory, zero at first. It
-// outlives resets of the controller in front of it, as a real one does.
+// The medium of a disk, in memory, with blocks of 512 bytes that are zero at
+// first. It survives resets of its controller, as a real medium does.
 //
 // Thread-compatible.
 class BlockStore {

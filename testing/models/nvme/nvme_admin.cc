@@ -21,8 +21,8 @@ namespace {
 
 constexpr uint8_t kNvmCommandSet = 0x00;
 
-// Features without an effect in this model, with their values after reset: what
-// is set is what is got (5.21.1).
+// Features without an effect in this model, with their values after reset. Get
+// Features returns what Set Features wrote (5.21.1).
 const std::map<uint8_t, uint32_t>& FeatureDefaults() {
   static const auto* const defaults = new std::map<uint8_t, uint32_t>{
       {0x01, 0x00000007},                  // Arbitration.
@@ -102,7 +102,7 @@ Outcome AdminCommands::Identify(const CommandContext& context,
       break;
     case kCnsActiveNamespaces:
     case kCnsCommandSetActiveNamespaces:
-      // "NSID values of FFFFFFFEh and FFFFFFFFh are invalid", 5.15.2.3.
+      // FFFFFFFEh and FFFFFFFFh are invalid here (5.15.2.3).
       if (nsid >= kBroadcastNamespace - 1) return {kInvalidNamespace.Dnr()};
       page = IdentifyActiveNamespaces(nsid);
       break;
@@ -112,9 +112,9 @@ Outcome AdminCommands::Identify(const CommandContext& context,
       break;
     case kCnsCommandSetNamespace:
       if (nsid != 1) return {kInvalidNamespace.Dnr()};
-      break;  // All zero: no protection information, no storage tag.
+      break;  // All zero, without protection information or storage tag.
     case kCnsCommandSetController:
-      break;  // All zero: no limits on commands this controller has not.
+      break;  // All zero, without limits on commands that this model lacks.
     case kCnsCommandSets:
       page = IdentifyCommandSets();
       break;
@@ -124,8 +124,9 @@ Outcome AdminCommands::Identify(const CommandContext& context,
   return {WriteToHost(context.host, command, context.page_size, page)};
 }
 
-// Get Log Page, 5.14. No errors are logged and nothing is worn, so that the
-// pages are mostly zero; the guest may ask for gigabytes, but gets a page.
+// Executes Get Log Page (5.14). The controller logs no errors and nothing is
+// worn, so the pages are mostly zero. The guest may request gigabytes, but gets
+// a page.
 Outcome AdminCommands::GetLogPage(const CommandContext& context,
                                   const Command& command) {
   std::array<uint8_t, 512> page{};
@@ -173,8 +174,8 @@ Outcome AdminCommands::SetFeatures(const Command& command) {
   return {kSuccess};
 }
 
-// 5.21.1.7. Both numbers are zero-based, and so is the answer: as many as can
-// be had, whether or not that is what was asked for.
+// Sets the number of queues (5.21.1.7). Both numbers are zero-based, and so is
+// the answer, which is as many as there can be, whatever the guest requested.
 Outcome AdminCommands::SetNumberOfQueues(uint32_t requested) {
   if ((requested & 0xffff) == 0xffff || (requested >> 16) == 0xffff) {
     return {kInvalidField.Dnr()};
@@ -200,12 +201,13 @@ Outcome AdminCommands::GetFeatures(const Command& command) {
   if (current == features_.end()) return {kInvalidField.Dnr()};
   if (select == kCapabilities) return {kSuccess, kChangeable};
   if (select == kCurrent) return {kSuccess, current->second};
-  // Nothing can be saved, so the saved value is the default.
+  // No value can be saved, so the saved value is the default.
   return {kSuccess, FeatureDefaults().at(feature)};
 }
 
-// 5.1. Commands complete in the step that fetches them, so that there is never
-// one left to abort: bit 0 of the result says "not aborted".
+// Executes Abort (5.1). Commands complete in the step that fetches them, so
+// there is never one left to abort. Bit 0 of the result says that none was
+// aborted.
 Outcome AdminCommands::Abort(const Command& command) {
   const uint16_t queue = command.dword(10) & 0xffff;
   if (queues_->FindSubmission(queue) == nullptr) return {kInvalidField.Dnr()};

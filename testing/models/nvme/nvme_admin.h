@@ -12,9 +12,9 @@
 
 namespace passthru::models::nvme {
 
-// The admin command set (NVMe 1.4, 5): Identify, I/O queue management,
-// features, log pages, Abort and Asynchronous Event Request. Everything else is
-// an invalid opcode.
+// The admin command set (NVMe 1.4, 5), which is Identify, I/O queue management,
+// features, log pages, Abort and Asynchronous Event Request. Every other opcode
+// is invalid.
 //
 // Thread-compatible. Does not own the queue table.
 class AdminCommands {
@@ -23,7 +23,8 @@ class AdminCommands {
 
   Outcome Execute(const CommandContext& context, const Command& command);
 
-  // Controller reset: features back to their defaults, held requests dropped.
+  // Sets the features to their defaults and drops held requests, as a
+  // controller reset does.
   void Reset();
 
   unsigned parked_event_requests() const { return event_requests_; }

@@ -9,19 +9,20 @@
 
 namespace passthru::models::nvme {
 
-// What became of a command.
+// The result of a command.
 struct Outcome {
   Status status;
   uint32_t result = 0;
-  // Held by the controller: completes only when there is an event to report.
+  // Whether the controller holds the command and completes it only when there
+  // is an event to report.
   bool parked = false;
 };
 
-// What a command may use beside its own bytes.
+// What a command may use besides its own bytes.
 struct CommandContext {
   DevicePlatform& host;
   uint64_t page_size;      // CC.MPS.
-  bool message_signalled;  // MSI-X or MSI is enabled.
+  bool message_signalled;  // Whether MSI-X or MSI is enabled.
 };
 
 }  // namespace passthru::models::nvme

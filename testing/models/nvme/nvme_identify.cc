@@ -20,7 +20,7 @@ void Store(IdentifyPage& page, size_t offset, T value) {
   pci::StoreLittleEndian<T>(absl::MakeSpan(page), offset, value);
 }
 
-// ASCII fields are left-justified and padded with spaces, 1.5.
+// Stores an ASCII field, left-justified and padded with spaces (1.5).
 void StoreText(IdentifyPage& page, size_t offset, size_t size,
                absl::string_view text) {
   const absl::Span<uint8_t> field = absl::MakeSpan(page).subspan(offset, size);
@@ -31,7 +31,7 @@ void StoreText(IdentifyPage& page, size_t offset, size_t size,
 
 }  // namespace
 
-// Identify Controller data structure, figure 247.
+// The Identify Controller data structure (figure 247).
 IdentifyPage IdentifyController(const Identity& identity) {
   IdentifyPage page{};
   Store<uint16_t>(page, 0, 0x1b36);  // VID, as the configuration space has it.
@@ -39,15 +39,15 @@ IdentifyPage IdentifyController(const Identity& identity) {
   StoreText(page, 4, 20, identity.serial_number);
   StoreText(page, 24, 40, identity.model_number);
   StoreText(page, 64, 8, identity.firmware_revision);
-  page[72] = 6;                       // RAB: as QEMU's.
+  page[72] = 6;                       // RAB, as in QEMU.
   Store<uint16_t>(page, 73, 0x5400);  // IEEE OUI 52:54:00, least
   page[75] = 0x52;                    // significant byte first.
   page[77] = identity.max_transfer_shift;
   Store<uint32_t>(page, 80, 0x00010400);  // VER.
-  page[111] = 1;                          // CNTRLTYPE: an I/O controller.
+  page[111] = 1;                          // CNTRLTYPE, an I/O controller.
   page[258] = identity.abort_limit;
   page[259] = identity.async_event_limit;
-  page[260] = 0x03;                 // FRMW: one slot, read-only.
+  page[260] = 0x03;                 // FRMW, one slot, read-only.
   Store<uint16_t>(page, 266, 343);  // WCTEMP, kelvin.
   Store<uint16_t>(page, 268, 373);  // CCTEMP.
   page[512] = Command::kSizeShift << 4 | Command::kSizeShift;
@@ -55,20 +55,20 @@ IdentifyPage IdentifyController(const Identity& identity) {
   Store<uint32_t>(page, 516, 1);  // NN.
   page[525] = 0x01;               // VWC present, so that flushes are sent.
   const std::string nqn = "nqn.2019-08.org.qemu:" + identity.serial_number;
-  // SUBNQN: UTF-8, null-terminated, at most 223 bytes.
+  // SUBNQN is UTF-8, null-terminated, with at most 223 bytes.
   std::copy_n(nqn.begin(), std::min<size_t>(nqn.size(), 223),
               page.begin() + 768);
   Store<uint16_t>(page, 2048, 2500);  // PSD0 maximum power, centiwatts.
   return page;
 }
 
-// Identify Namespace data structure, figure 245.
+// The Identify Namespace data structure (figure 245).
 IdentifyPage IdentifyNamespace(const Identity& identity) {
   IdentifyPage page{};
   Store<uint64_t>(page, 0, identity.namespace_blocks);   // NSZE.
   Store<uint64_t>(page, 8, identity.namespace_blocks);   // NCAP.
   Store<uint64_t>(page, 16, identity.namespace_blocks);  // NUSE.
-  page[130] = 9;  // LBAF0: 2^9 bytes a block, no metadata.
+  page[130] = 9;  // LBAF0, 2^9 bytes per block, no metadata.
   return page;
 }
 
@@ -78,10 +78,10 @@ IdentifyPage IdentifyActiveNamespaces(uint32_t after) {
   return page;
 }
 
-// Namespace Identification Descriptor, figure 246: an EUI-64.
+// A Namespace Identification Descriptor (figure 246) with an EUI-64.
 IdentifyPage IdentifyNamespaceDescriptors() {
   IdentifyPage page{};
-  page[0] = 1;  // NIDT: EUI-64.
+  page[0] = 1;  // NIDT, EUI-64.
   page[1] = 8;  // NIDL.
   const std::array<uint8_t, 8> eui64 = {0x52, 0x54, 0x00, 0xff,
                                         0xfe, 0x00, 0x00, 0x01};

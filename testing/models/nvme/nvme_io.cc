@@ -15,7 +15,7 @@ namespace passthru::models::nvme {
 
 Outcome IoCommands::Execute(const CommandContext& context,
                             const Command& command) {
-  // Fused operations and SGLs are not supported.
+  // The model does not support fused operations and SGLs.
   if (command.flags() != 0) return {kInvalidField.Dnr()};
   const auto opcode = static_cast<IoOpcode>(command.opcode());
   const uint32_t nsid = command.namespace_id();
@@ -48,7 +48,7 @@ Status IoCommands::Transfer(const CommandContext& context,
     if (status.ok()) counters_.blocks_read += count;
     return status;
   }
-  // The medium changes only once all the data has arrived.
+  // The medium changes only after all the data has arrived.
   std::vector<uint8_t> data(bytes);
   const Status status = ReadFromHost(context.host, command, context.page_size,
                                      absl::MakeSpan(data));

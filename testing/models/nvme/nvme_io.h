@@ -10,7 +10,8 @@
 
 namespace passthru::models::nvme {
 
-// The NVM command set (NVMe 1.4, 6) over one namespace: Flush, Write, Read.
+// The NVM command set (NVMe 1.4, 6) over one namespace, with Flush, Write and
+// Read.
 //
 // Thread-compatible. Does not own the store.
 class IoCommands {

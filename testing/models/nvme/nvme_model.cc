@@ -23,13 +23,13 @@ constexpr pci::BarIndex kRegisterBar(0);
 // CAP.MPSMAX of kCapabilities.
 constexpr uint32_t kMaxPageSizeShift = 16;
 
-// The command sets that CC.CSS may select with these capabilities, 3.1.5: NVM,
-// all supported I/O command sets, admin only.
+// Returns whether CC.CSS may select this with kCapabilities (3.1.5). The
+// choices are NVM, all supported I/O command sets, and admin only.
 constexpr bool CommandSetAllowed(uint32_t selection) {
   return selection == 0 || selection == 6 || selection == 7;
 }
 
-// One 32-bit half of a 64-bit register.
+// Returns one 32-bit half of a 64-bit register.
 uint32_t Half(uint64_t value, bool high) {
   return static_cast<uint32_t>(high ? value >> 32 : value);
 }
@@ -59,9 +59,10 @@ absl::Status CheckRange(const char* name, uint64_t value, uint64_t min,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NvmeModel>> NvmeModel::Create(Options options) {
-  // More blocks than this would be a mistake of the test's rather than a disk.
+  // More blocks than this are a mistake of the test.
   constexpr uint64_t kMaxBlocks = (uint64_t{1} << 30) / BlockStore::kBlockSize;
-  // Two doorbells of four bytes for each queue pair and the admin queue.
+  // There are two doorbells of four bytes for each queue pair and the admin
+  // queue.
   constexpr uint64_t kMaxQueues = (kRegisterBytes - kRegDoorbells) / 8 - 1;
   for (const absl::Status& status :
        {CheckRange("blocks", options.blocks, 1, kMaxBlocks),
@@ -96,9 +97,9 @@ uint64_t NvmeModel::PageSize() const {
   return uint64_t{1} << CcPageSizeShift(configuration_);
 }
 
-// Registers are read and written as their naturally aligned dwords (3.1 allows
-// no other access but that of a 64-bit register as a whole). A narrower read
-// gets its bytes all the same, a narrower or unaligned write is dropped.
+// Both methods access registers as naturally aligned dwords. 3.1 allows no
+// other access but that of a 64-bit register as a whole. A narrower read still
+// returns its bytes, and a narrower or unaligned write is dropped.
 uint64_t NvmeModel::ReadBar(pci::BarIndex bar, uint64_t offset,
                             unsigned width) {
   uint64_t value = 0;
@@ -150,7 +151,7 @@ uint32_t NvmeModel::ReadDword(uint64_t offset) {
     case kRegAcq + 4:
       return Half(admin_completion_base_, offset != kRegAcq);
     default:
-      return 0;  // Reserved, absent, or a doorbell: "returns 0h".
+      return 0;  // Reserved, absent or a doorbell.
   }
 }
 
@@ -186,12 +187,12 @@ void NvmeModel::WriteDword(uint64_t offset, uint32_t value) {
               offset == kRegAcq ? value & 0xfffff000 : value);
       break;
     default:
-      break;  // Read-only or reserved. NSSR: CAP.NSSRS is 0.
+      break;  // Read-only, reserved, or NSSR, as CAP.NSSRS is 0.
   }
 }
 
 void NvmeModel::WriteConfiguration(uint32_t value) {
-  // A change under way is over by the time that software writes again.
+  // A change under way has ended by the time that software writes again.
   SettleState();
   const uint32_t before = configuration_;
   configuration_ = value & 0x00fffff1;
@@ -203,7 +204,8 @@ void NvmeModel::WriteConfiguration(uint32_t value) {
   const bool was_shutting_down = (before & kCcShutdownMask) != 0;
   const bool shutting_down = (configuration_ & kCcShutdownMask) != 0;
   if (!was_shutting_down && shutting_down) {
-    // Ready stays as it is, 3.1.6; queues are kept but no longer served.
+    // Ready stays as it is (3.1.6). The controller keeps its queues but no
+    // longer serves them.
     const uint32_t target = next_status_.value_or(status_) & ~kCstsShutdownMask;
     status_ = (status_ & ~kCstsShutdownMask) | kCstsShutdownOccurring;
     next_status_ = target | kCstsShutdownComplete;
@@ -237,7 +239,7 @@ void NvmeModel::Enable() {
   next_status_ = kCstsReady;
 }
 
-// Controller Reset, 7.3.2: everything but AQA, ASQ and ACQ.
+// Executes a Controller Reset (7.3.2), which keeps AQA, ASQ and ACQ.
 void NvmeModel::Disable() {
   queues_.Clear();
   admin_.Reset();
@@ -276,8 +278,8 @@ bool NvmeModel::Running() const {
          (status_ & (kCstsFatal | kCstsShutdownMask)) == 0;
 }
 
-// 3.1.25 and 3.1.26 with CAP.DSTRD = 0: submission tails and completion heads
-// alternate.
+// Handles the doorbells of 3.1.25 and 3.1.26 with CAP.DSTRD = 0, where
+// submission tails and completion heads alternate.
 void NvmeModel::WriteDoorbell(uint64_t offset, uint32_t value) {
   const uint16_t index = static_cast<uint16_t>((offset - kRegDoorbells) / 4);
   const uint16_t id = index / 2;
@@ -334,7 +336,7 @@ void NvmeModel::ExecuteNext(SubmissionQueue& queue) {
   if (!outcome.status.ok()) ++counters_.failed_commands;
   completion.status = outcome.status;
   completion.result = outcome.result;
-  // Both queues are still there: no command deletes the admin queue, or a
+  // Both queues still exist, because no command deletes the admin queue or a
   // completion queue in use.
   Complete(*queues_.FindCompletion(queue.completion_queue()), completion);
 }
@@ -364,8 +366,9 @@ void NvmeModel::Complete(CompletionQueue& queue, const Completion& completion) {
   }
 }
 
-// 7.5.1: the pin is asserted while a completion queue of an unmasked vector has
-// entries that software has not consumed. Messages leave it deasserted.
+// Asserts the pin while a completion queue of an unmasked vector has entries
+// that software has not consumed (7.5.1). Leaves it deasserted with MSI or
+// MSI-X.
 void NvmeModel::UpdatePin() {
   bool asserted = false;
   for (const auto& [id, queue] : queues_.completion_queues()) {

@@ -20,48 +20,50 @@
 
 namespace passthru::models::nvme {
 
-// An NVM Express 1.4 controller with one namespace, as QEMU 7.2's looks from
-// outside (capabilities, version, identification) and as the specification says
-// it behaves. Registers are the first 8 KiB of BAR 0; what follows there is the
-// MSI-X table and PBA, which are the platform's.
+// An NVM Express 1.4 controller with one namespace. It looks like QEMU 7.2's
+// from outside (capabilities, version, identification) and behaves as the
+// specification says. Registers are the first 8 KiB of BAR 0. The platform
+// handles the MSI-X table and PBA behind them.
 //
-// Signals by the MSI-X vector of the completion queue, by the same MSI vector,
-// or by its pin, whichever the configuration space selects.
+// The controller signals by the MSI-X vector of the completion queue, by the
+// same MSI vector, or by its pin, as the configuration space selects.
 //
-// Controller state changes (ready, not ready, shut down) take a moment: they
-// show after the next Step() or one look at CSTS later, so that software that
+// Controller state changes (ready, not ready, shut down) take a moment. They
+// show after the next Step() or one read of CSTS later, so that software which
 // does not wait for them fails.
 //
-// Where the platform refuses the DMA of a command's data, the command fails
-// with Data Transfer Error; where it refuses a queue itself, the controller
-// stops with CSTS.CFS set until it is reset (as QEMU's does). Doorbells of
-// queues that do not exist, or with impossible values, are ignored and counted.
+// If the platform refuses the DMA of a command's data, the command fails with
+// Data Transfer Error. If the platform refuses the DMA of a queue, the
+// controller stops with CSTS.CFS set until it is reset, as QEMU's does. The
+// controller ignores and counts doorbells of queues that do not exist, and
+// doorbells with impossible values.
 //
-// Resets: disabling the controller (CC.EN) keeps AQA, ASQ and ACQ; every
-// ResetKind clears all registers. The medium survives all of them.
+// Disabling the controller (CC.EN) keeps AQA, ASQ and ACQ. Every ResetKind
+// clears all registers. The medium survives all resets.
 //
 // Thread-compatible, as DeviceModel says.
 class NvmeModel final : public DeviceModel {
  public:
-  // CAP and VS as captured: 2048 entries, contiguous queues, 7.5 s timeout,
-  // the NVM command set and I/O command sets, pages of 4 to 64 KiB; 1.4.
+  // CAP and VS as captured. CAP tells of 2048 entries, contiguous queues, a 7.5
+  // s timeout, the NVM command set, I/O command sets and pages of 4 to 64 KiB.
+  // VS is 1.4.
   static constexpr uint64_t kCapabilities = 0x004018200f0107ff;
   static constexpr uint32_t kVersion = 0x00010400;
   static constexpr uint32_t kMaxQueueEntries = 0x800;
   static constexpr uint64_t kRegisterBytes = 0x2000;
 
   struct Options {
-    uint64_t blocks = 2048;       // Of 512 bytes. At least 1.
-    uint16_t max_io_queues = 64;  // Pairs: 1 to 511, what the doorbells hold.
-    uint16_t vectors = 65;        // Size of the MSI-X table, 1 to 2048.
-    uint8_t max_transfer_shift = 7;  // MDTS: 2^n pages of 4 KiB, 1 to 10.
+    uint64_t blocks = 2048;          // Of 512 bytes. At least 1.
+    uint16_t max_io_queues = 64;     // Pairs, 1 to 511 (as many doorbells).
+    uint16_t vectors = 65;           // Size of the MSI-X table, 1 to 2048.
+    uint8_t max_transfer_shift = 7;  // MDTS, 2^n pages of 4 KiB, 1 to 10.
     std::string serial_number = "PASSTHRU0001";
   };
 
   struct Counters {
     uint64_t admin_commands = 0;
     uint64_t io_commands = 0;
-    uint64_t failed_commands = 0;  // Completed with an error status.
+    uint64_t failed_commands = 0;  // Those with an error status.
     uint64_t completions = 0;
     uint64_t interrupts = 0;
     uint64_t invalid_doorbells = 0;
@@ -75,7 +77,7 @@ class NvmeModel final : public DeviceModel {
   uint64_t ReadBar(pci::BarIndex bar, uint64_t offset, unsigned width) override;
   void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
                 uint64_t value) override;
-  // A pending change of state, or one command of one queue.
+  // Completes a pending change of state, or executes one command of one queue.
   bool Step() override;
   void Reset(ResetKind kind) override;
 
@@ -93,7 +95,7 @@ class NvmeModel final : public DeviceModel {
 
   void Enable();
   void Disable();
-  // Whether CC, AQA, ASQ and ACQ describe something that can be started.
+  // Returns whether the controller can start with CC, AQA, ASQ and ACQ.
   bool ConfigurationIsValid() const;
   void SettleState();
   bool Running() const;
@@ -113,12 +115,12 @@ class NvmeModel final : public DeviceModel {
   uint32_t interrupt_mask_ = 0;
   uint32_t configuration_ = 0;
   uint32_t status_ = 0;
-  // What CSTS becomes once the change under way is done.
+  // The value of CSTS after the change under way.
   std::optional<uint32_t> next_status_;
   uint32_t admin_queue_attributes_ = 0;
   uint64_t admin_submission_base_ = 0;
   uint64_t admin_completion_base_ = 0;
-  // Round robin: the queue that was served last.
+  // The queue that was served last, for round robin.
   uint16_t last_served_ = 0xffff;
   bool pin_ = false;
   Counters counters_;

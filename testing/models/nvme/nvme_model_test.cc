@@ -25,8 +25,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// Registers, controller state, queues and interrupts. What commands do is in
-// nvme_commands_test.cc.
+// Tests registers, controller state, queues and interrupts. The tests of
+// commands are in nvme_commands_test.cc.
 class NvmeModelTest : public NvmeModelTestBase {};
 
 TEST_F(NvmeModelTest, CreateNamesTheOptionThatIsWrong) {
@@ -220,7 +220,7 @@ TEST_F(NvmeModelTest, FullCompletionQueueHoldsCommandsBack) {
 TEST_F(NvmeModelTest, InvalidDoorbellsAreIgnored) {
   Enable();
   Write(0x1000, 16);      // Behind the ring.
-  Write(0x1004, 1);       // Nothing was posted.
+  Write(0x1004, 1);       // No completion was posted.
   Write(0x1008, 1);       // No such submission queue.
   Write(0x100c, 1);       // No such completion queue.
   Write(0x1ffc, 0xffff);  // The last register.
@@ -348,7 +348,7 @@ TEST_F(NvmeModelTest, SeveralQueuesAreServedInTurn) {
 }
 
 // Whatever a guest writes anywhere, in whatever state, every step ends and the
-// controller comes back after a reset.
+// controller works again after a reset.
 TEST_F(NvmeModelTest, SurvivesAnyGuest) {
   std::mt19937_64 random(7);
   host_.SetInterruptMode(InterruptMode::kMsix);
@@ -361,7 +361,7 @@ TEST_F(NvmeModelTest, SurvivesAnyGuest) {
       const bool doorbell = random() % 2 == 0;
       const uint64_t offset =
           doorbell ? 0x1000 + 4 * (random() % 6) : random() % 0x40;
-      // Rarely the configuration, which would end the round.
+      // Writes to the configuration are rare, because they would end the round.
       if (offset / 4 == 0x14 / 4 && random() % 16 != 0) continue;
       const unsigned width = 1u << (random() % 4);
       Write(offset, doorbell ? random() % 20 : random(), width);

@@ -14,9 +14,9 @@
 
 namespace passthru::models::nvme {
 
-// An NvmeModel over flat memory, with a minimal driver that knows where its
-// rings are: they all have 16 entries. Registers are named by number here, so
-// that the model's own constants are not checked against themselves.
+// A test base class with an NvmeModel over flat memory and a minimal driver,
+// which knows where its rings of 16 entries are. Tests write registers as
+// numbers, so that they do not check the model's constants against themselves.
 class NvmeModelTestBase : public ::testing::Test {
  public:
   static constexpr pci::BarIndex kBar0{0};
@@ -46,10 +46,10 @@ class NvmeModelTestBase : public ::testing::Test {
   // Creates completion queue and submission queue `id`.
   void CreateIoQueues(uint16_t id, uint16_t vector, bool interrupts = true);
 
-  // Puts the command into the ring and rings the doorbell.
+  // Put the command into the ring and ring the doorbell.
   void SubmitAdmin(const Command& command) { Submit(0, command); }
   void SubmitIo(uint16_t id, const Command& command) { Submit(id, command); }
-  // Submits, steps until idle, and consumes the one completion.
+  // Submit, step until idle, and consume the one completion.
   Completion RunAdmin(const Command& command) { return Run(0, command); }
   Completion RunIo(uint16_t id, const Command& command) {
     return Run(id, command);

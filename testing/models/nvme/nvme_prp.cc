@@ -25,8 +25,8 @@ Status ResolveList(DevicePlatform& host, uint64_t list, uint64_t length,
     const uint64_t slots = (page_size - list % page_size) / kEntrySize;
     const uint64_t pages = (length + page_size - 1) / page_size;
     // Only a full list page whose data goes on has a chain pointer in its last
-    // slot. A chained list begins at its page's start, which has room for more
-    // than the pointer: so the walk makes progress, whatever the guest wrote.
+    // slot. A chained list begins at its page's start, where more than the
+    // pointer fits, so the walk makes progress whatever the guest wrote.
     const bool chained = pages > slots;
     const uint64_t count = chained ? slots : pages;
     entries.resize(count * kEntrySize);
@@ -56,7 +56,7 @@ Status ResolvePrps(DevicePlatform& host, const Command& command,
                    std::vector<Segment>& segments) {
   segments.clear();
   const uint64_t prp1 = command.prp1();
-  // "The Offset shall be dword aligned", 4.3.
+  // The offset must be dword aligned (4.3).
   if (prp1 % 4 != 0) return kPrpOffsetInvalid.Dnr();
   const uint64_t first = std::min(length, page_size - prp1 % page_size);
   segments.push_back({prp1, first});

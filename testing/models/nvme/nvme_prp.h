@@ -18,18 +18,18 @@ struct Segment {
   friend bool operator==(const Segment&, const Segment&) = default;
 };
 
-// Finds the buffer that a command's PRP entries describe (NVMe 1.4, 4.3):
-// entry 1 with an offset into its page, then entry 2 as the second page or as
-// a list of pages, whose last entry leads to a further list.
+// Finds the buffer that a command's PRP entries describe (NVMe 1.4, 4.3). Entry
+// 1 may have an offset into its page. Entry 2 is the second page or a list of
+// pages, whose last entry may point to a further list.
 //
-// `length` must be bounded by the caller (MDTS): the walk reads at most one
-// list page for each page of data and one more. Fills `segments` on success.
+// The caller must bound `length` (MDTS). The walk reads at most one list page
+// for each page of data and one more. Fills `segments` on success.
 Status ResolvePrps(DevicePlatform& host, const Command& command,
                    uint64_t length, uint64_t page_size,
                    std::vector<Segment>& segments);
 
-// Moves `data` to or from the buffer of the command. Data Transfer Error when
-// the platform refuses any of it; some of it may have been moved by then.
+// Move `data` to or from the buffer of the command. They return Data Transfer
+// Error if the platform refuses any of it, and may have moved a part by then.
 Status WriteToHost(DevicePlatform& host, const Command& command,
                    uint64_t page_size, absl::Span<const uint8_t> data);
 Status ReadFromHost(DevicePlatform& host, const Command& command,

@@ -19,7 +19,7 @@ using ::testing::ElementsAre;
 
 constexpr uint64_t kBase = 0x100000;
 constexpr uint64_t kPage = 0x1000;
-// Where no memory is.
+// An address without memory.
 constexpr uint64_t kNowhere = 0x40000000;
 
 class NvmePrpTest : public ::testing::Test {
@@ -101,7 +101,8 @@ TEST_F(NvmePrpTest, ListInTheLastSlotIsOnlyAChainPointer) {
 }
 
 TEST_F(NvmePrpTest, ChainThatNamesItselfEnds) {
-  // Every entry of the list, the chain pointer included, is the list's page.
+  // Every entry of the list, including the chain pointer, is the list's own
+  // page.
   for (unsigned i = 0; i < 512; ++i) {
     StoreEntry(kBase + 0x8000, i, kBase + 0x8000);
   }
@@ -167,8 +168,8 @@ TEST_F(NvmePrpTest, RefusedDataIsATransferError) {
   EXPECT_TRUE(ReadFromHost(host_, command_, kPage, absl::MakeSpan(data)).ok());
 }
 
-// Any list, however wrong, is walked in bounded time and memory, and what is
-// resolved adds up to the length asked for.
+// The walk of any list, however wrong, takes bounded time and memory, and the
+// segments add up to the requested length.
 TEST_F(NvmePrpTest, AnyListEnds) {
   std::mt19937_64 random(42);
   for (int round = 0; round < 200; ++round) {

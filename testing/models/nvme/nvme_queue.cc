@@ -9,8 +9,8 @@
 namespace passthru::models::nvme {
 namespace {
 
-// Create I/O queue, 5.3 and 5.4: dword 10 holds the identifier and the size as
-// a number based on zero; dword 11 bit 0 is Physically Contiguous.
+// Create I/O queue commands (5.3 and 5.4). Dword 10 holds the identifier and
+// the zero-based size. Bit 0 of dword 11 is Physically Contiguous.
 constexpr uint32_t kPhysicallyContiguous = 1u << 0;
 constexpr uint32_t kInterruptsEnabled = 1u << 1;
 
@@ -68,7 +68,7 @@ Status QueueTable::CheckNew(const Command& command, uint64_t page_size) const {
   if (entries < 2 || entries > limits_.max_entries) {
     return kInvalidQueueSize.Dnr();
   }
-  // CAP.CQR: this controller wants its queues physically contiguous.
+  // CAP.CQR is set, so this controller demands physically contiguous queues.
   if ((command.dword(11) & kPhysicallyContiguous) == 0) {
     return kInvalidField.Dnr();
   }

@@ -9,8 +9,8 @@
 
 namespace passthru::models::nvme {
 
-// The controller's end of a submission queue: a ring in host memory (NVMe 1.4,
-// 4.1). Empty when head equals tail, so that `entries - 1` commands fit.
+// The controller's end of a submission queue, a ring in host memory (NVMe 1.4,
+// 4.1). It is empty when head equals tail, so that `entries - 1` commands fit.
 //
 // Thread-compatible.
 class SubmissionQueue {
@@ -30,8 +30,8 @@ class SubmissionQueue {
     return base_ + uint64_t{head_} * Command::kSize;
   }
 
-  // The doorbell. Returns false and changes nothing for a value that is no
-  // entry of the ring (Invalid Doorbell Write Value, 5.2).
+  // Handles a write of the doorbell. Returns false and changes nothing for a
+  // value that is no entry of the ring (Invalid Doorbell Write Value, 5.2).
   bool SetTail(uint32_t tail);
   void Pop() { head_ = (head_ + 1) % entries_; }
 
@@ -67,10 +67,12 @@ class CompletionQueue {
     return base_ + uint64_t{tail_} * Completion::kSize;
   }
 
-  // The doorbell. Returns false and changes nothing for a value that is no
-  // entry of the ring, or that would consume what was not yet produced.
+  // Handles a write of the doorbell. Returns false and changes nothing for a
+  // value that is no entry of the ring, or that would consume an entry before
+  // the controller has posted it.
   bool SetHead(uint32_t head);
-  // One entry was posted. The phase inverts with each pass through the ring.
+  // Notes that the controller posted one entry. The phase inverts with each
+  // pass through the ring.
   void Push();
 
  private:
@@ -84,16 +86,16 @@ class CompletionQueue {
   bool phase_ = true;
 };
 
-// The queues that exist, and the rules by which I/O queues come and go
+// The queues that exist, with the rules for creating and deleting I/O queues
 // (NVMe 1.4, 5.3 to 5.6). Queue 0 is the admin queue.
 //
 // Thread-compatible.
 class QueueTable {
  public:
   struct Limits {
-    uint16_t io_queues = 0;    // Identifiers 1 to this one.
+    uint16_t io_queues = 0;    // Identifiers are 1 to this one.
     uint32_t max_entries = 0;  // CAP.MQES + 1.
-    uint16_t vectors = 0;      // 0 to one below this.
+    uint16_t vectors = 0;      // Vectors are 0 to one below this.
   };
 
   explicit QueueTable(Limits limits) : limits_(limits) {}
@@ -102,15 +104,15 @@ class QueueTable {
   void CreateAdminQueues(uint64_t submission_base, uint32_t submission_entries,
                          uint64_t completion_base, uint32_t completion_entries);
 
-  // The four commands. `page_size` is the one of CC.MPS; `message_signalled`
-  // says whether more than interrupt vector 0 exists now.
+  // Execute the four commands for I/O queues. `page_size` is that of CC.MPS.
+  // `message_signalled` says whether there are interrupt vectors besides 0.
   Status CreateCompletionQueue(const Command& command, uint64_t page_size,
                                bool message_signalled);
   Status CreateSubmissionQueue(const Command& command, uint64_t page_size);
   Status DeleteCompletionQueue(const Command& command);
   Status DeleteSubmissionQueue(const Command& command);
 
-  // Null where there is no such queue.
+  // Return null if there is no such queue.
   SubmissionQueue* FindSubmission(uint16_t id);
   CompletionQueue* FindCompletion(uint16_t id);
   const std::map<uint16_t, CompletionQueue>& completion_queues() const {
@@ -118,8 +120,9 @@ class QueueTable {
   }
   bool has_io_queues() const;
 
-  // The queue with a command whose completion has room, the first one after
-  // `last` in the order of identifiers (round robin, 4.13.1); null if none.
+  // Returns a queue that has a command and room for its completion, or null.
+  // Takes the first one after `last` in the order of identifiers (round robin,
+  // 4.13.1).
   SubmissionQueue* NextWithWork(uint16_t last);
 
  private:

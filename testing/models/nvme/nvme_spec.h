@@ -10,7 +10,7 @@
 #include "passthru/pci/little_endian.h"
 
 // The part of the NVM Express Base Specification 1.4 that the controller model
-// and the guest's driver both speak. Section numbers are of that document.
+// and the guest's driver both use. Section numbers refer to that document.
 
 namespace passthru::models::nvme {
 
@@ -49,7 +49,7 @@ inline constexpr uint32_t kCstsShutdownMask = 3u << 2;
 inline constexpr uint32_t kCstsShutdownOccurring = 1u << 2;
 inline constexpr uint32_t kCstsShutdownComplete = 2u << 2;
 
-// Admin opcodes, 5; NVM command set opcodes, 6.
+// Admin opcodes (5) and NVM command set opcodes (6).
 enum class AdminOpcode : uint8_t {
   kDeleteIoSubmissionQueue = 0x00,
   kCreateIoSubmissionQueue = 0x01,
@@ -64,8 +64,8 @@ enum class AdminOpcode : uint8_t {
 };
 enum class IoOpcode : uint8_t { kFlush = 0x00, kWrite = 0x01, kRead = 0x02 };
 
-// Identify CNS values, figure 244 (and 05h to 07h, 1Ch of TP 4056, which a
-// controller that shows CAP.CSS bit 6 has).
+// Identify CNS values of figure 244. 05h to 07h and 1Ch are those of TP 4056,
+// which a controller with CAP.CSS bit 6 has.
 inline constexpr uint8_t kCnsNamespace = 0x00;
 inline constexpr uint8_t kCnsController = 0x01;
 inline constexpr uint8_t kCnsActiveNamespaces = 0x02;
@@ -86,20 +86,20 @@ inline constexpr uint8_t kLogFirmwareSlot = 0x03;
 
 inline constexpr uint32_t kBroadcastNamespace = 0xffffffff;
 
-// The Status Field of a completion without its phase bit, 4.6.1: status code
-// 7:0, status code type 10:8, do not retry 14.
+// The Status Field of a completion without its phase bit (4.6.1). The status
+// code is in bits 7:0, the status code type in 10:8, and Do Not Retry in 14.
 class Status {
  public:
   constexpr Status() = default;
   constexpr explicit Status(uint16_t raw) : raw_(raw) {}
 
-  // The same status with Do Not Retry set.
+  // Returns the same status with Do Not Retry set.
   constexpr Status Dnr() const {
     return Status(static_cast<uint16_t>(raw_ | kDnr));
   }
 
   constexpr bool ok() const { return code() == 0; }
-  // Type and code, without Do Not Retry: what the constants below hold.
+  // Type and code without Do Not Retry, like the constants below.
   constexpr uint16_t code() const { return raw_ & 0x7ff; }
   constexpr uint16_t raw() const { return raw_; }
 
@@ -134,7 +134,7 @@ class Command {
   static constexpr unsigned kSizeShift = 6;
 
   uint8_t opcode() const { return bytes_[0]; }
-  // FUSE and PSDT. Zero is a command of its own with PRPs.
+  // FUSE and PSDT. Zero means a command that is not fused and uses PRPs.
   uint8_t flags() const { return bytes_[1]; }
   uint16_t command_id() const { return Get<uint16_t>(2); }
   uint32_t namespace_id() const { return Get<uint32_t>(4); }
