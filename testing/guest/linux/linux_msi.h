@@ -22,11 +22,10 @@ uint16_t MsiVectorCount(const LinuxPciDevice& device);
 
 // The MSI vectors of a function, driven like drivers/pci/msi/msi.c does on x86.
 // - Enable() mirrors msi_capability_init(). It clears Enable, masks all vectors
-// if the function can mask them, writes a placeholder message with the number
-// of vectors, turns INTx off and sets Enable.
+//   if the function can mask them, writes a placeholder message with the number
+//   of vectors, turns INTx off and sets Enable.
 // - The first Request() rewrites the message while MSI is enabled, because on
-//   x86
-// the CPU's vector is known only then. Each Request() unmasks its vector.
+//   x86 the CPU's vector is known only then. Each Request() unmasks its vector.
 // - Free() clears Enable, turns INTx on and unmasks all vectors.
 //
 // The messages of the further vectors differ in the low bits of the data.
