@@ -18,8 +18,8 @@ enum class InterruptMode { kIntx, kMsi, kMsix };
 // memory.
 //
 // Contract with the implementation:
-// - Models address memory by I/O virtual address. The platform refuses an access
-//   as a whole if any byte of it is not mapped, if the mapping lacks the
+// - Models address memory by I/O virtual address. The platform refuses an
+//   access as a whole if any byte of it is not mapped, if the mapping lacks the
 //   permission, or if COMMAND.BusMaster is clear. A refused read leaves `data`
 //   unspecified, and models must not use it.
 // - Interrupts are requests. The interrupt state that the host's kernel

@@ -22,10 +22,10 @@ uint16_t MsixVectorCount(const LinuxPciDevice& device);
 
 // The MSI-X vectors of a function, driven store for store like
 // drivers/pci/msi/msi.c does on x86.
-// - Enable() mirrors msix_capability_init(). It reads Message Control, writes it
-//   with Enable and Function Mask, and reads it. For each vector it reads the
-//   vector control, writes a placeholder message and reads the data back. It
-//   then turns INTx off, masks every entry of the table and clears Function
+// - Enable() mirrors msix_capability_init(). It reads Message Control, writes
+//   it with Enable and Function Mask, and reads it. For each vector it reads
+//   the vector control, writes a placeholder message and reads the data back.
+//   It then turns INTx off, masks every entry of the table and clears Function
 //   Mask.
 // - Request() rewrites the message while the vector is masked, then unmasks it.
 // - Free() masks each vector, clears Enable and turns INTx on.
