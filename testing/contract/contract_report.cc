@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// contract_report FOLDER [--save] <ANSWERS: holds what a kernel answered
-// (testing/lab/contract.cc prints it) against the transcripts of its version in
-// FOLDER, prints how many answers agree by section and what does not, and fails
-// if anything does not that is not listed. With --save, the answers become the
-// transcripts.
+// The program "contract_report FOLDER [--save] <ANSWERS" compares a kernel's
+// answers, as testing/lab/contract.cc prints them, with those of its version in
+// FOLDER. It prints by section how many agree, and all differences. It fails if
+// there is a difference that is not listed as known. With --save the answers
+// become the expected ones.
 
 #include <iostream>
 #include <map>
@@ -25,7 +25,8 @@
 namespace passthru::contract {
 namespace {
 
-// Which of the measured kernels a release ("6.12.95+deb12-cloud-amd64") is.
+// Returns the measured kernel to which a release belongs, for example
+// "6.12.95+deb12-cloud-amd64".
 std::optional<fake::KernelVersion> VersionOf(std::string_view release) {
   for (const fake::KernelVersion version : fake::kAllKernelVersions) {
     if (absl::StartsWith(release, absl::StrCat(Name(version), "."))) {
@@ -46,7 +47,7 @@ absl::Status Run(std::string_view folder, bool save) {
     } else if (absl::ConsumePrefix(&rest, "SUBJECT ")) {
       subject = rest;
     } else if (line.empty()) {
-      continue;  // The console's.
+      continue;  // An empty line of the console.
     } else if (auto one = Observation::Parse(line); one.has_value()) {
       answers[subject].push_back(*std::move(one));
     } else {

@@ -11,28 +11,28 @@
 
 namespace passthru::contract {
 
-// One question to a kernel and its answer: "0", "EINVAL", "fd", "0 flags=0x3".
-// Within a section every question is another.
+// One question to a kernel with its answer, for example "0", "EINVAL", "fd" or
+// "0 flags=0x3". No two questions of a section are the same.
 struct Observation {
   std::string section;
   std::string question;
   std::string answer;
 
-  // "irqfd: IRQFD bad fd -> EBADF": also a line of a transcript.
+  // Returns a line of an answers file, "irqfd: IRQFD bad fd -> EBADF".
   std::string ToString() const;
-  // Nothing for a line that ToString() does not write.
+  // Returns nullopt for a line that ToString() does not write.
   static std::optional<Observation> Parse(std::string_view line);
 
   friend bool operator==(const Observation&, const Observation&) = default;
 };
 
-// Observations as they are made. Thread-compatible.
+// Collects observations as the questions make them. Thread-compatible.
 class ObservationList {
  public:
   void Begin(std::string_view section) { section_ = section; }
-  // A question that the section has had is numbered: "disable (2)".
+  // Numbers a question that the section has had before, as in "disable (2)".
   void Add(std::string question, std::string answer);
-  // Adds to the last answer what came with it.
+  // Appends more detail to the last answer.
   void Detail(std::string_view text);
 
   std::vector<Observation> Take() { return std::move(observations_); }

@@ -19,9 +19,9 @@ namespace {
 
 constexpr fake::KernelVersion kBase = fake::KernelVersion::k6_12;
 
-// A question that some kernel answers otherwise than the simulated one, and the
-// kernel function that makes it so. The shorter this list, the more the
-// simulation is worth.
+// A question that some kernel answers differently from the simulated one, with
+// the kernel function that is the reason. The simulation is the better the
+// shorter this list is.
 struct KnownDifference {
   std::string_view subject;
   std::string_view question;

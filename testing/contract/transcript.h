@@ -14,11 +14,11 @@
 
 namespace passthru::contract {
 
-// What kernels were seen to answer: testing/contract/transcripts. SUBJECT.txt
-// is a 6.12's answers, all of them, in the order of the questions;
-// SUBJECT-VERSION.txt has those that another version gives otherwise. The
-// subjects are "kvm", the devices that were asked ("e1000e", "nvme", "edu"),
-// and "group", a group with a device that is the host's.
+// The answers of real kernels, in testing/contract/transcripts. SUBJECT.txt has
+// all answers of Linux 6.12 in the order of the questions. SUBJECT-VERSION.txt
+// has only the answers that differ in another version. The subjects are "kvm",
+// the devices "e1000e", "nvme" and "edu", and "group", which is a group in
+// which the host uses one of the devices.
 inline constexpr std::string_view kTranscriptFolder =
     "testing/contract/transcripts";
 inline constexpr std::string_view kSubjects[] = {"kvm", "e1000e", "nvme", "edu",
@@ -28,27 +28,30 @@ absl::StatusOr<std::vector<Observation>> LoadTranscript(
     std::string_view folder, std::string_view subject,
     fake::KernelVersion version);
 
-// Makes it what was just observed. 6.12 first: the others are held against it.
+// Replaces the stored answers by `observed`. 6.12 must be saved first, because
+// the files of the other versions hold only what differs from it.
 absl::Status SaveTranscript(std::string_view folder, std::string_view subject,
                             fake::KernelVersion version,
                             const std::vector<Observation>& observed);
 
-// How often a kernel, or the simulated one, answers as its transcript, by
-// section, and where it does not.
+// Counts by section how many answers of a kernel, real or simulated, agree with
+// the expected ones, and collects the differences.
 //
 // Thread-compatible.
 class Agreement {
  public:
-  // Questions and their order are the same on both sides, or that is a
-  // difference.
+  // Compares answers. A question that is on one side only, or elsewhere in the
+  // order, is a difference.
   void Compare(std::string_view subject,
                const std::vector<Observation>& observed,
                const std::vector<Observation>& expected);
 
-  // Not explained by the list of known differences.
+  // Returns the differences that the list of known differences does not
+  // explain.
   const std::vector<std::string>& differences() const { return differences_; }
 
-  // The sections with their counts, then what differs, and why.
+  // Returns the counts by section, then the known differences with their
+  // reasons, then the others.
   std::string Report() const;
 
  private:
@@ -65,8 +68,9 @@ class Agreement {
   std::vector<std::string> differences_;
 };
 
-// Sections that have fewer questions, over all subjects, than were asked for
-// when they were written: a question may be added, none may get lost.
+// Returns the sections that have fewer questions, over all subjects, than their
+// minimum, and sections without a minimum. Questions may be added, but none may
+// get lost.
 std::vector<std::string> ThinSections(
     const std::vector<Observation>& observations);
 

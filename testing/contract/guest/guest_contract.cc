@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guest contract but for interrupts, which are in guest_contract_nvme.cc.
+// The guest contract except for interrupts, which are in
+// guest_contract_nvme.cc.
 #include "passthru/testing/contract/guest/guest_contract.h"
 
 #include <linux/pci_regs.h>
@@ -21,12 +22,12 @@ namespace {
 
 constexpr uint16_t kStandardHeader = 0x40;
 constexpr uint16_t kPortsReach = 0x100;
-// QEMU's host bridge, the VMM's own function.
+// QEMU's host bridge, which is the VMM's own function.
 constexpr pci::Bdf kHostBridge(0, 0, 0, 0);
 constexpr pci::Bdf kNobody(0, 0, 31, 7);
 
-// One function's header, and whether both mechanisms show it at every width
-// and alignment.
+// Notes one function's header, and whether both mechanisms show it at every
+// width and alignment.
 void ObserveHeader(GuestQuestions& observer, std::string_view name,
                    pci::Bdf bdf) {
   for (uint16_t at = 0; at < kStandardHeader; at += 4) {
@@ -52,8 +53,8 @@ void ObserveHeader(GuestQuestions& observer, std::string_view name,
                 absl::StrCat(differ, " of ", compared));
 }
 
-// Interrupt Line is a scratch register: what is written shows, by the other
-// mechanism too. The rest of its dword is read-only.
+// Interrupt Line is a scratch register, so a written value reads back by both
+// mechanisms. The rest of its dword is read-only.
 void ObserveConfigWrites(GuestQuestions& observer, pci::Bdf bdf) {
   guest::PortConfigAccess& ports = observer.ports();
   guest::EcamConfigAccess& ecam = observer.ecam();
@@ -89,7 +90,7 @@ void ObserveConfig(GuestQuestions& observer) {
                 observer.ExitsOf([&] { observer.ecam().Read(nvme, 0, 4); }));
 }
 
-// PCI 3.0, 6.2.5.1, with decode off as it wants.
+// Sizes the BARs with decode off, as PCI 3.0, 6.2.5.1 demands.
 void ObserveSizing(GuestQuestions& observer, std::string_view name,
                    pci::Bdf bdf, int bar) {
   const uint64_t address = observer.BarAddress(bdf, bar);
@@ -106,7 +107,7 @@ void ObserveSizing(GuestQuestions& observer, std::string_view name,
                 observer.BarAddress(bdf, bar));
 }
 
-// Plain memory of a device: every width and alignment is as good as any.
+// Accesses a device's plain memory, which takes every width and alignment.
 void ObserveMappedMemory(GuestQuestions& observer) {
   observer.Section("mapped");
   const uint64_t base =

@@ -15,7 +15,7 @@
 
 namespace passthru::contract {
 
-// How often the vCPU left the guest so far, for the guest's own accesses.
+// How often the guest's own accesses made the vCPU exit so far.
 struct GuestExits {
   uint64_t mmio_reads = 0;
   uint64_t mmio_writes = 0;
@@ -25,29 +25,30 @@ struct GuestExits {
 
 struct GuestContractOptions {
   guest::GuestLayout layout;
-  // In the guest: QEMU's NVMe controller, and its ivshmem-plain with 4 MiB of
-  // shared memory, at the addresses that their BARs were first given.
+  // Two functions of the guest, QEMU's NVMe controller and its ivshmem-plain
+  // with 4 MiB of shared memory. Their BARs have the addresses first given to
+  // them.
   pci::Bdf nvme;
   pci::Bdf memory;
   std::function<GuestExits()> exits;
 };
 
-// The guest program that a simulated KVM and real ones are compared with:
-// configuration space by both mechanisms, BAR sizing, mapped and trapped parts
-// of BARs, MSI-X into its interrupt handler, a BAR that moves, decode. Each
-// observation is appended as it is made, so that a failure shows how far it
-// came: "mapped: load 4 of memory -> 0x44332211, no exit". The media of disks
-// is not written.
+// Runs the guest program whose observations are compared between a simulated
+// KVM and real ones. It tries configuration space by both mechanisms, BAR
+// sizing, mapped and trapped parts of BARs, MSI-X into its interrupt handler, a
+// BAR that moves, and decode. It appends each observation as it makes it, so
+// that a failure shows how far it came. An example is "mapped: load 4 of memory
+// -> 0x44332211, no exit". It does not write the media of disks.
 absl::Status ObserveAsGuest(guest::GuestCpu& cpu,
                             const GuestContractOptions& options,
                             std::vector<Observation>& observations);
 
-// What the guest saw on real KVM with real VFIO: QEMU's devices of a lab with
-// Linux 6.1 and 6.12, which gave the same list.
+// Returns what the guest saw on real KVM with real VFIO. The lab's QEMU devices
+// gave the same list with Linux 6.1 and 6.12.
 std::vector<Observation> GuestTranscript();
 
-// Two lines for each place where the observations are not those of the
-// transcript; nothing where they are the same list.
+// Returns two lines for each place where the observations differ from
+// GuestTranscript(), or nothing if they are the same list.
 std::vector<std::string> DifferencesFromGuestTranscript(
     const std::vector<Observation>& observations);
 

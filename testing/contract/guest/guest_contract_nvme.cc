@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The guest contract's part about interrupts. Nothing in it depends on time:
-// that no interrupt came is seen by the next one, of the other vector, which a
-// device cannot overtake itself with (PCIe 6.0, 2.4: messages are writes, and
-// writes stay in order).
+// The guest contract's part about interrupts. It does not depend on time. The
+// guest sees that no interrupt came by the next one of the other vector, which
+// cannot overtake an earlier one of the same device, because messages are
+// writes and writes stay in order (PCIe 6.0, 2.4).
 #include <linux/pci_regs.h>
 
 #include <algorithm>
@@ -31,14 +31,14 @@ using models::nvme::Completion;
 
 constexpr uint64_t kMessageAddress = 0xfee00000;
 // The admin queue's vector has the higher priority (its class is vector / 16,
-// Intel SDM vol. 3, 11.8.3): where it and the I/O queue's are both pending, it
-// is taken first.
+// Intel SDM vol. 3, 11.8.3). The CPU takes it first if both it and the I/O
+// queue's vector are pending.
 constexpr uint32_t kAdminVector = 0x51;
 constexpr uint32_t kOtherAdminVector = 0x52;
 constexpr uint32_t kIoVector = 0x41;
 
-// How often a register is looked at before the guest gives up: each look is an
-// exit or a read of the device, so that the device has time.
+// How often the guest reads a register before it gives up. Each read is an exit
+// or a read of the device, so that the device has time.
 constexpr int kLooks = 1'000'000;
 constexpr uint16_t kQueueEntries = 16;
 constexpr uint64_t kMove = uint64_t{64} << 20;
@@ -86,15 +86,16 @@ class NvmeQuestions {
 
   absl::Status WaitForReady(bool ready);
   absl::Status WaitForPending();
-  // Notes which vector comes next; fails if none does.
+  // Notes which vector comes next. Fails if none does.
   absl::Status NoteInterrupt(std::string_view question);
-  // Notes that vector 0 has not interrupted since: the next is the I/O queue's.
+  // Notes that vector 0 has not interrupted, because the next interrupt is the
+  // I/O queue's.
   absl::Status NoteQuiet(std::string_view question);
 
   models::nvme::Command Identify() const;
   // Takes the admin queue's completions, and notes them.
   absl::Status NoteCompletions(std::string_view question, size_t expected);
-  // A command of the admin queue; its interrupt is taken and noted.
+  // Runs a command of the admin queue, and takes and notes its interrupt.
   absl::Status Run(const models::nvme::Command& command, std::string_view what);
 
   GuestQuestions& observer_;
@@ -120,7 +121,7 @@ absl::Status NvmeQuestions::FindTable() {
                      ecam.Read(bdf_, at + PCI_MSIX_FLAGS, 2));
       observer_.Note("MSI-X table", table_);
       observer_.Note("MSI-X pending bits", pending_);
-      // Both in BAR 0, as the addresses above show.
+      // Both are in BAR 0, as the addresses above show.
       return absl::OkStatus();
     }
     at = static_cast<uint16_t>(ecam.Read(bdf_, at + PCI_CAP_LIST_NEXT, 1));
@@ -128,7 +129,8 @@ absl::Status NvmeQuestions::FindTable() {
   return absl::NotFoundError("guest: the NVMe controller has no MSI-X");
 }
 
-// The table is emulated: every access exits, and shows what was written.
+// The VMM emulates the table, so every access exits and a read shows what the
+// guest wrote.
 void NvmeQuestions::ObserveTable() {
   const uint64_t entry = Entry(0);
   observer_.Load("a vector's control, after reset",
@@ -160,7 +162,7 @@ absl::Status NvmeQuestions::WaitForReady(bool ready) {
     const uint32_t status = Register(models::nvme::kRegCsts);
     if (((status & models::nvme::kCstsReady) != 0) == ready)
       return absl::OkStatus();
-    // An exit, after which the device has had its turn.
+    // The device makes progress during this exit.
     PendingBits();
   }
   return absl::DeadlineExceededError(
@@ -211,7 +213,7 @@ absl::Status NvmeQuestions::NoteCompletions(std::string_view question,
   std::vector<models::nvme::Completion> done = admin_->Process();
   for (int i = 0; i < kLooks && done.size() < expected; ++i) {
     if (observer_.cpu().Stopping()) break;
-    PendingBits();  // An exit, after which the device has had its turn.
+    PendingBits();  // The device makes progress here.
     for (const models::nvme::Completion& more : admin_->Process())
       done.push_back(more);
   }
@@ -232,7 +234,7 @@ absl::Status NvmeQuestions::Run(const models::nvme::Command& command,
   return NoteCompletions(absl::StrCat(what, ", the command"), 1);
 }
 
-// NVMe 1.4, 7.6.1.
+// Follows NVMe 1.4, 7.6.1.
 absl::Status NvmeQuestions::StartController() {
   const auto doorbells = [this] { return bar_ + models::nvme::kRegDoorbells; };
   auto admin = guest::NvmeQueuePair::Create(&observer_.cpu(), &observer_.ram(),
@@ -259,7 +261,7 @@ absl::Status NvmeQuestions::StartController() {
               static_cast<uint32_t>(admin_->completion_base()));
   SetRegister(models::nvme::kRegAcq + 4,
               static_cast<uint32_t>(admin_->completion_base() >> 32));
-  // The NVM command set, or all that there are where CAP.CSS bit 6 says so.
+  // Selects the NVM command set, or all command sets if CAP.CSS bit 6 is set.
   const uint32_t command_set =
       (Register(models::nvme::kRegCap + 4) & uint32_t{1} << 11) != 0 ? 6 : 0;
   SetRegister(models::nvme::kRegCc,
@@ -379,7 +381,7 @@ absl::Status NvmeQuestions::StopController() {
 absl::Status NvmeQuestions::Run() {
   observer_.Section("registers");
   PASSTHRU_RETURN_IF_ERROR(FindTable());
-  // (The upper half of CAP is not the same in all of QEMU's versions.)
+  // The upper half of CAP is not the same in all versions of QEMU.
   for (const unsigned width : {1u, 2u, 4u}) {
     observer_.Load("the capabilities", bar_ + models::nvme::kRegCap, width);
   }

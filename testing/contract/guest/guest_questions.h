@@ -18,8 +18,8 @@
 
 namespace passthru::contract {
 
-// What the parts of the guest contract share: the CPU, the ways to
-// configuration space, and the list that they write.
+// The common part of the guest contract's sections. It holds the CPU, the ways
+// to configuration space, and the list to which the sections write.
 //
 // Used by the guest's thread only.
 class GuestQuestions {
@@ -37,16 +37,17 @@ class GuestQuestions {
   void Note(std::string_view question, std::string_view answer);
   void Note(std::string_view question, uint64_t value);
 
-  // One access: its value, where it has one, and the exits that it took.
+  // Make one access and note the value of a load and the exits.
   void Load(std::string_view question, uint64_t address, unsigned width);
   void Store(std::string_view question, uint64_t address, unsigned width,
              uint64_t value);
-  // "1 port write, 1 port read", or "no exit".
+  // Runs `action` and returns its exits, as "1 port write, 1 port read" or "no
+  // exit".
   std::string ExitsOf(absl::FunctionRef<void()> action);
 
-  // COMMAND.Memory, by ECAM.
+  // Writes COMMAND.Memory, by ECAM.
   void SetMemoryDecode(pci::Bdf bdf, bool on);
-  // The address in a 64-bit memory BAR.
+  // Returns the address in a 64-bit memory BAR.
   uint64_t BarAddress(pci::Bdf bdf, int bar);
   void SetBarAddress(pci::Bdf bdf, int bar, uint64_t address);
 
@@ -60,8 +61,8 @@ class GuestQuestions {
   std::string section_;
 };
 
-// Interrupts and what is around them, on the NVMe controller; its memory decode
-// is on. Fails when it cannot go on.
+// Asks about interrupts and related registers of the NVMe controller, whose
+// memory decode is on. Returns an error if it cannot continue.
 absl::Status ObserveNvme(GuestQuestions& observer);
 
 }  // namespace passthru::contract

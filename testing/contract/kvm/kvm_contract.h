@@ -9,9 +9,9 @@
 
 namespace passthru::contract {
 
-// Asks /dev/kvm everything that the fake must answer as Linux does. The same
-// questions go to the fake and to the real kernel; the answers of both are held
-// against the transcript "kvm" (contract/transcript.h). Leaves nothing behind.
+// Asks /dev/kvm every question that the fake must answer as Linux does. The
+// fake and the real kernel get the same questions, and tests compare both with
+// the answers of "kvm" (testing/contract/transcript.h). Leaves nothing behind.
 std::vector<Observation> ObserveKvm(kernel::Syscalls* syscalls);
 
 }  // namespace passthru::contract

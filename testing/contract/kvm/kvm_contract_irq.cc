@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The questions about interrupts: irqfds, routes, messages.
+//
+// The questions about interrupts, which are irqfds, routes and messages.
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <sys/wait.h>
@@ -59,7 +60,7 @@ void KvmQuestions::Irqfds() {
   line.level = 1;
   Note("IRQ_LINE before irqchip", syscalls_->Ioctl(vm_, KVM_IRQ_LINE, &line));
   kvm_pit_config pit{};
-  // In a VM of its own: some kernels accept it.
+  // This asks another VM, because some kernels accept it.
   Note("CREATE_PIT2 before irqchip",
        syscalls_->Ioctl(NewVm(), KVM_CREATE_PIT2, &pit));
   Note("CREATE_IRQCHIP", Integer(vm_, KVM_CREATE_IRQCHIP, 0));
@@ -96,7 +97,7 @@ void KvmQuestions::Irqfds() {
   Irqfd("IRQFD deassign again", event, 5, KVM_IRQFD_FLAG_DEASSIGN);
   Irqfd("IRQFD deassign with RESAMPLE flag", event, 5,
         KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE);
-  // The irqfd takes the count when it is signalled, not when it is assigned.
+  // The irqfd takes the count on a signal, not when it is assigned.
   WriteEventfd("write eventfd before the irqfd", second);
   Irqfd("IRQFD with a pending count", second, 30);
   ReadEventfd("read eventfd with a pending count", second);
@@ -220,7 +221,7 @@ void KvmQuestions::Signalling() {
   ReadEventfd("read eventfd after irqfd consumption", shared_);
   Irqfd("IRQFD deassign", shared_, 24, KVM_IRQFD_FLAG_DEASSIGN);
   WriteEventfd("write eventfd unassigned", shared_);
-  // Where the other VM got it too, it goes on draining it.
+  // If the other VM bound the eventfd too, its irqfd continues to drain it.
   ReadEventfd("read eventfd", shared_);
 }
 
@@ -237,7 +238,7 @@ void KvmQuestions::Split() {
   Note("IRQFD plain gsi 5", SetIrqfd(vm, event, 5));
   Note("IRQFD deassign", SetIrqfd(vm, event, 5, KVM_IRQFD_FLAG_DEASSIGN));
 
-  // kvm->mm: another process has no business here.
+  // KVM refuses ioctls of a process whose mm is not kvm->mm.
   const pid_t child = ::fork();
   if (child == 0) ::_exit(Integer(vm, KVM_CHECK_EXTENSION, 0).error);
   int status = 0;

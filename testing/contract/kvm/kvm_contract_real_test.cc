@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The same questions to the machine's own KVM. Needs /dev/kvm, which nothing
-// promises; its result is not cached.
+// Asks the machine's own KVM the same questions. The test needs /dev/kvm, which
+// a machine may lack. Bazel does not cache its result.
 #include <fcntl.h>
 #include <sys/utsname.h>
 
@@ -27,7 +27,8 @@ namespace {
 using ::absl_testing::IsOk;
 using ::testing::IsEmpty;
 
-// The newest of the known kernels that is not newer than this machine's.
+// Returns the newest of the known kernels that is not newer than this
+// machine's.
 fake::KernelVersion NearestVersion() {
   utsname name{};
   ::uname(&name);
@@ -41,7 +42,8 @@ fake::KernelVersion NearestVersion() {
   return fake::KernelVersion::k6_1;
 }
 
-// What a kernel's build options decide, not its version.
+// Questions whose answers depend on a kernel's build options, not on its
+// version.
 const std::set<std::string>& BuildOptions() {
   static const auto* const options = new std::set<std::string>{
       "CHECK_EXTENSION 118",  // KVM_SMM

@@ -22,7 +22,7 @@
 
 namespace passthru::contract {
 
-// Asks the questions of ObserveKvm(), a section in each method, and writes the
+// Asks the questions of ObserveKvm(), one section per method, and writes the
 // answers down. Thread-compatible.
 class KvmQuestions {
  public:
@@ -35,7 +35,7 @@ class KvmQuestions {
     if (area_ != nullptr) syscalls_->Munmap(area_, kAreaSize);
   }
 
-  // In this order, if Open() finds /dev/kvm.
+  // The caller calls these in this order, if Open() finds /dev/kvm.
   bool Open();
   void System();
   void Slots();
@@ -88,7 +88,7 @@ class KvmQuestions {
     return syscalls_->IoctlInt(fd, request, value);
   }
 
-  // A new descriptor, noted, or -1.
+  // Returns a new descriptor, or -1, and notes the answer.
   int Create(std::string question, int fd, unsigned long request,
              uintptr_t value) {
     const auto result = Integer(fd, request, value);

@@ -21,7 +21,7 @@ using kernel::SyscallResult;
 constexpr int kBadFd = 9999;
 constexpr uint32_t kLastExtension = 12;
 
-// A number of VFIO's that means nothing.
+// An unused number among VFIO's ioctls.
 constexpr unsigned long kUnknownIoctl = _IO(VFIO_TYPE, VFIO_BASE + 90);
 
 std::string ErrorName(int error) {

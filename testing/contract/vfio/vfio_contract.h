@@ -12,21 +12,22 @@
 
 namespace passthru::contract {
 
-// Asks a device bound to vfio-pci everything that the fake must answer as Linux
-// does: container, group, DMA mapping, device, interrupts, access,
-// configuration masks, reset, power states, KVM, order of closing; and edu also
-// for interrupts and DMA that happen and that must not. The same questions go
-// to the fake and to a real kernel; the answers of both are held against a
-// transcript (contract/transcript.h). The device is reset and its registers are
-// changed; nothing is left open.
+// Asks a device that is bound to vfio-pci every question that the fake must
+// answer as Linux does. The questions are about container, group, DMA mapping,
+// device, interrupts, access, configuration masks, reset, power states, KVM and
+// the order of closing. edu is also asked for interrupts and DMA that must
+// happen and that must not. The fake and the real kernel get the same
+// questions, and tests compare both with the stored answers
+// (testing/contract/transcript.h). This resets the device, changes its
+// registers, and leaves nothing open.
 //
-// The transcripts are of QEMU's e1000e, NVMe controller and edu, behind a
-// 48-bit Intel IOMMU with interrupt remapping.
+// The stored answers are those of QEMU's e1000e, NVMe controller and edu,
+// behind a 48-bit Intel IOMMU with interrupt remapping.
 std::vector<Observation> ObserveVfio(kernel::Syscalls* syscalls,
                                      const std::string& bdf, uint32_t group);
 
-// Asks a group of two devices, of which `bdf` is bound to vfio-pci and `other`
-// to a driver of the host's, before and after `release` takes it from that.
+// Asks about a group of two devices, before and after `release` unbinds `other`
+// from its host driver. `bdf` is bound to vfio-pci.
 std::vector<Observation> ObserveGroup(kernel::Syscalls* syscalls,
                                       const std::string& bdf,
                                       const std::string& other, uint32_t group,

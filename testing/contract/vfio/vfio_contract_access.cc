@@ -21,15 +21,15 @@ constexpr uint64_t kPage = 4096;
 constexpr uint64_t kPeerIova = uint64_t{1} << 30;
 constexpr uint32_t kReadWrite =
     VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
-// What a kernel that keeps the region's index above bit 40 has there.
+// Kernels that put the region's index above bit 40 of an offset use this shift.
 constexpr unsigned kRegionShift = 40;
 
 sigjmp_buf on_sigbus;
 
 void HandleSigbus(int) { siglongjmp(on_sigbus, 1); }
 
-// Loads from the address; false if that raised SIGBUS. By itself, because what
-// is in the frame of sigsetjmp() may be lost by the jump.
+// Loads from the address. Returns false if that raised SIGBUS. A function of
+// its own, because the jump may lose values in the frame of sigsetjmp().
 bool Load(const volatile uint32_t* address, volatile uint32_t* value) {
   if (sigsetjmp(on_sigbus, 1) != 0) return false;
   *value = *address;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The questions about a device, its regions, interrupts indices and features.
+//
+// The questions about a device, its regions, interrupt indices and features.
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
@@ -29,7 +30,7 @@ void VfioQuestions::AskDevice() {
   };
   ask("8", 8);
   ask("16", 16);
-  // What was the whole struct before it was padded.
+  // The size of the struct before it was padded.
   ask("sizeof", offsetof(vfio_device_info, cap_offset) + sizeof(uint32_t));
   Detail(absl::StrFormat("argsz=%d flags=%#x regions=%d irqs=%d cap=%d",
                          info.argsz, info.flags, info.num_regions,

@@ -73,7 +73,7 @@ void VfioQuestions::AskMap(const std::string& question, uint32_t flags,
 void VfioQuestions::AskUnmap(const std::string& question, uint32_t flags,
                              uint64_t iova, uint64_t size, uint32_t argsz) {
   constexpr size_t kSize = offsetof(vfio_iommu_type1_dma_unmap, size);
-  // The struct with a struct vfio_bitmap as its tail.
+  // The struct has a struct vfio_bitmap as its tail.
   std::vector<uint8_t> request(sizeof(vfio_iommu_type1_dma_unmap) +
                                sizeof(vfio_bitmap));
   vfio_iommu_type1_dma_unmap unmap = {};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The questions about what really happens: interrupts and DMA of edu (QEMU's
-// docs/specs/edu), and a device's eventfd in KVM.
+//
+// The questions about events that really happen, which are interrupts and DMA
+// of edu (QEMU's docs/specs/edu), and a device's eventfd in KVM.
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/pci_regs.h>
@@ -20,7 +21,7 @@
 namespace passthru::contract {
 namespace {
 
-constexpr uint32_t kEdu = 0x11e81234;  // As configuration space has it.
+constexpr uint32_t kEdu = 0x11e81234;  // As in configuration space.
 constexpr uint64_t kStatus = 0x24;
 constexpr uint64_t kRaise = 0x60;
 constexpr uint64_t kAcknowledge = 0x64;
@@ -42,8 +43,9 @@ constexpr uint32_t kMsi = VFIO_PCI_MSI_IRQ_INDEX;
 constexpr uint32_t kReadWrite =
     VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 
-// How long hardware may take, and how long we wait for what must not come: the
-// device has been asked something since, so it would have come by then.
+// How long hardware may take, and how long the questions wait for an event that
+// must not come. A question to the device comes in between, so that the event
+// would have come by then.
 constexpr int kSoonMs = 5000;
 constexpr int kMomentMs = 50;
 
@@ -65,7 +67,7 @@ bool VfioQuestions::Signalled(int fd) {
   return Count(fd) != 0;
 }
 
-// Raises edu's interrupt: does the eventfd say so, and does the device itself?
+// Raises edu's interrupt, and notes whether the eventfd and the device show it.
 void VfioQuestions::AskRaise(std::string question) {
   SetBar0(kRaise, 1);
   const uint32_t status = Bar0(kStatus);
@@ -144,7 +146,7 @@ void VfioQuestions::AskInterrupts() {
   acknowledge();
   set(kIntx, kNone | kUnmask);
 
-  // The resample eventfd is the guest's EOI: irqfd's way to unmask.
+  // The resample eventfd stands for the guest's EOI, by which an irqfd unmasks.
   SetIrqs("resample eventfd", kIntx,
           VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK, 0, 1,
           Fds({eventfds_[1]}));
@@ -161,7 +163,7 @@ void VfioQuestions::AskInterrupts() {
   SetConfigValue(PCI_COMMAND, 2, kOn);
 }
 
-// Between the device's buffer and memory; waits for its end.
+// Copies between the device's buffer and memory, and waits for the end.
 void VfioQuestions::EduDma(uint64_t from, uint64_t to, uint32_t command) {
   const auto set = [this](uint64_t offset, uint64_t value) {
     kernel_.Pwrite(device_, &value, sizeof(value), regions_[0].offset + offset);
@@ -176,10 +178,11 @@ void VfioQuestions::EduDma(uint64_t from, uint64_t to, uint32_t command) {
   }
 }
 
-// Sends a page's pattern to the device from IOVA `out`, and back to `in`.
+// Sends a page's pattern from IOVA `out` to the device, and back to `in`.
 void VfioQuestions::AskDmaRoundTrip(std::string question, uint64_t out,
                                     uint64_t in) {
-  // What an earlier trip left in the device must not look like success.
+  // The seed changes each time, so that data of an earlier trip that stayed in
+  // the device does not look like success.
   const uint8_t seed = ++dma_seed_;
   uint8_t* const source = dma_memory_;
   uint8_t* const target = dma_memory_ + kPage;
@@ -226,7 +229,7 @@ void VfioQuestions::AskDma() {
   AskDmaRoundTrip("all are unmapped", kOut, kIn);
 }
 
-// KVM learns of the group, and takes a device's eventfd as an irqfd.
+// Tells KVM of the group, and makes a device's eventfd an irqfd.
 void VfioQuestions::AskKvm() {
   Begin("in KVM");
   const auto kvm = kernel_.Open("/dev/kvm", O_RDWR | O_CLOEXEC);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The questions that go through all combinations: SET_IRQS by state, index,
-// kind of data and action; configuration space register by register;
-// VFIO_DEVICE_IOEVENTFD by width, place and state.
+//
+// The questions that try all combinations.
+// - SET_IRQS by state, index, kind of data and action.
+// - Configuration space by register.
+// - VFIO_DEVICE_IOEVENTFD by width, place and state.
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 
@@ -34,7 +36,8 @@ struct Range {
   uint32_t count;
 };
 constexpr Range kRanges[] = {{0, 0}, {0, 1}, {1, 1}};
-// Masks are measured only where any value may be written and taken back.
+// These questions measure masks only where any value may be written and
+// restored.
 constexpr uint32_t kHeaderEnd = PCI_STD_HEADER_SIZEOF;
 
 }  // namespace
@@ -78,7 +81,7 @@ void VfioQuestions::AskIrqMatrix() {
   constexpr uint32_t kOff = VFIO_PCI_MSIX_IRQ_INDEX + 1;
   const auto ask = [&](uint32_t state, uint32_t index, const Flag& data,
                        const Flag& action, const Range& range) {
-    // From the same state each time.
+    // Every question starts from the same state.
     DisableIrqs();
     if (state != kOff && !EnableIrq(state, enabled)) return;
     Count(enabled);
@@ -114,8 +117,8 @@ void VfioQuestions::AskIrqMatrix() {
 
 void VfioQuestions::AskConfigMasks() {
   Begin("configuration");
-  // The four bytes at `offset` after ones, after zeroes, and after what was
-  // there is written back.
+  // Reads the four bytes at `offset` after writing ones, after writing zeroes,
+  // and after restoring their value.
   const auto ask = [this](uint32_t offset, uint32_t writable) {
     const uint32_t before = ConfigValue(offset, 4);
     SetConfigValue(offset, 4, before | writable);
@@ -140,7 +143,8 @@ void VfioQuestions::AskConfigMasks() {
   const uint32_t express = FindCapabilityOffset(PCI_CAP_ID_EXP);
   for (uint32_t offset = kHeaderEnd; offset < 256; offset += 4) {
     uint32_t writable = kAll;
-    // Not the power state, which the power section changes, and no reset.
+    // This leaves out the power state, which the power section changes, and
+    // resets.
     if (power != 0 && offset == power + PCI_PM_CTRL) {
       writable &= ~uint32_t{PCI_PM_CTRL_STATE_MASK};
     }
@@ -150,7 +154,7 @@ void VfioQuestions::AskConfigMasks() {
     ask(offset, writable);
   }
   SetConfigValue(PCI_COMMAND, 2, command);
-  // Every width and place within COMMAND and STATUS, and across.
+  // Every width and place within COMMAND and STATUS, and across them.
   for (const unsigned width : {1u, 2u, 4u}) {
     for (uint32_t offset = 0; offset < 8; offset += 1) {
       AskRead(absl::StrFormat("config %#x width %d", offset, width),

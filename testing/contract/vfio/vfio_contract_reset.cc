@@ -27,7 +27,7 @@ void VfioQuestions::AskReset() {
   };
   reset("RESET");
   AskHotReset();
-  // The virtual view survives.
+  // The kernel's virtual view survives the reset.
   SetConfigValue(PCI_COMMAND, 2,
                  PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
   SetConfigValue(PCI_BASE_ADDRESS_0, 4, 0xabcd0000);
@@ -58,7 +58,7 @@ void VfioQuestions::AskReset() {
 
 void VfioQuestions::AskHotReset() {
   Begin("hot reset");
-  // struct vfio_pci_hot_reset_info: argsz, flags, count, devices.
+  // struct vfio_pci_hot_reset_info has argsz, flags, count and devices.
   constexpr size_t kHeader = offsetof(vfio_pci_hot_reset_info, devices);
   std::vector<uint8_t> info(4096, 0);
   const auto ask_info = [&](std::string_view what, uint32_t argsz) {
@@ -122,8 +122,7 @@ void VfioQuestions::AskPower() {
                         ConfigValue(PCI_COMMAND, 2)));
   AskRead("BAR back in D0", regions_[0].offset, 4);
 
-  // The state decides about reads, writes and mappings of BARs, and nothing
-  // else.
+  // The power state affects only reads, writes and mappings of BARs.
   const auto mapped =
       kernel_.Mmap(nullptr, regions_[0].size, PROT_READ | PROT_WRITE,
                    MAP_SHARED, device_, regions_[0].offset);

@@ -25,9 +25,9 @@ namespace {
 using ::absl_testing::IsOk;
 using ::testing::IsEmpty;
 
-// Where they were when they were asked, which is part of some answers.
+// Devices and their places on the real host, which are part of some answers.
 struct Case {
-  const char* name;  // Of fixture and transcript.
+  const char* name;  // Of the fixture and the answers.
   const char* bdf;
   uint32_t group;
 };
@@ -44,7 +44,7 @@ std::string FixtureOf(const std::string& name) {
   return "testing/fixtures/" + name + ".textproto";
 }
 
-// Holds what the fake answers against the transcript.
+// Compares the fake's answers with the stored ones.
 void Check(fake::KernelVersion version, std::string_view subject,
            const std::vector<Observation>& answers) {
   const auto expected = LoadTranscript(kTranscriptFolder, subject, version);
@@ -62,7 +62,7 @@ TEST_P(VfioContractTest, FakeAnswersAsLinux) {
   const auto& [version, asked] = GetParam();
   fake::SimulatedHost::Options options;
   options.kernel.version = version;
-  // The questions are a bad user's too.
+  // Some questions do what only a faulty user of VFIO does.
   options.enforce_invariants = false;
   options.vfio.iommu.iova_ranges = {{0, 0xfedfffff},
                                     {0xfef00000, 0xffffffffffff}};

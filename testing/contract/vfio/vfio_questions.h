@@ -16,7 +16,7 @@
 
 namespace passthru::contract {
 
-// Asks the questions of ObserveVfio(), a section in each file, and writes the
+// Asks the questions of ObserveVfio(), one section per method, and writes the
 // answers down. Thread-compatible.
 class VfioQuestions {
  public:
@@ -25,7 +25,7 @@ class VfioQuestions {
   VfioQuestions(const VfioQuestions&) = delete;
   VfioQuestions& operator=(const VfioQuestions&) = delete;
 
-  // In this order.
+  // The caller calls these in this order.
   void AskContainer();
   void AskGroup();
   void AskIommu();
@@ -38,7 +38,7 @@ class VfioQuestions {
   void AskPower();
   void AskIoEventFds();
   void AskKvm();
-  // Of edu only, whose registers are asked to do it.
+  // These ask only edu, whose registers cause interrupts and DMA.
   void AskInterrupts();
   void AskDma();
   void AskClose();
@@ -57,14 +57,14 @@ class VfioQuestions {
     notes_.Add(std::move(question), std::move(answer));
   }
   void Detail(std::string_view text) { notes_.Detail(text); }
-  // Makes the call and writes its answer down; the result as it was.
+  // Makes the call, writes its answer down and returns its result.
   kernel::SyscallResult<int> Ask(std::string question, int fd,
                                  unsigned long request, void* arg);
-  // The same with an answer that is a descriptor.
+  // Writes down an answer that is a descriptor, and returns it.
   int AskForFd(std::string question, kernel::SyscallResult<int> result);
   void AskExtensions(std::string_view when);
 
-  // iommu.
+  // For the section "iommu".
   void AskIommuInfo();
   void AskMap(const std::string& question, uint32_t flags, uint64_t vaddr,
               uint64_t iova, uint64_t size, uint32_t argsz = 32);
@@ -80,11 +80,11 @@ class VfioQuestions {
   void Unmap(uint64_t iova, uint64_t size);
   uint64_t NewPages(size_t pages, int protection);
 
-  // device.
+  // For the section "device".
   void AskRegionInfo(uint32_t index);
   void AskFeatures();
 
-  // irqs.
+  // For the section "irqs".
   kernel::SyscallResult<int> SetIrqs(std::string question, uint32_t index,
                                      uint32_t flags, uint32_t start,
                                      uint32_t count,
@@ -98,11 +98,11 @@ class VfioQuestions {
   void AskMessages(uint32_t index);
   void AskMsixVectors();
   static std::vector<uint8_t> Fds(const std::vector<int>& fds);
-  // What the eventfd counted since.
+  // Returns what the eventfd counted since the last read.
   uint64_t Count(int fd);
   std::vector<int> FirstEventfds(size_t count) const;
 
-  // access.
+  // For the section "access".
   void AskConfigAccess();
   void AskBar(uint32_t bar);
   void AskBarMapping(uint32_t bar);
@@ -115,20 +115,21 @@ class VfioQuestions {
   void AskTouch(const std::string& question, const void* address);
   uint32_t ConfigValue(uint64_t offset, unsigned width);
   void SetConfigValue(uint64_t offset, unsigned width, uint32_t value);
-  // Offset of a standard capability in the configuration region; 0: none.
+  // Returns the offset of a standard capability in the configuration region, or
+  // 0.
   uint32_t FindCapabilityOffset(uint8_t id);
-  // The control word of MSI or MSI-X.
+  // Returns the control word of MSI or MSI-X.
   uint32_t MessageControl(uint32_t irq_index);
 
-  // reset.
+  // For the section "reset".
   void AskHotReset();
 
-  // kvm, interrupts, dma.
+  // For the sections "in KVM", "interrupts" and "dma".
   kernel::SyscallResult<int> SetIrq(uint32_t index, uint32_t flags,
                                     const std::vector<int>& fds);
   bool EnableIrq(uint32_t index, int fd);
   void DisableIrqs();
-  // Whether the eventfd counts something before long.
+  // Returns whether the eventfd counts something before long.
   bool Signalled(int fd);
   uint32_t Bar0(uint64_t offset);
   void SetBar0(uint64_t offset, uint32_t value);
@@ -149,7 +150,7 @@ class VfioQuestions {
   std::array<RegionAnswer, 9> regions_ = {};
   std::array<uint32_t, 5> irq_counts_ = {};
   std::vector<int> eventfds_;
-  uint8_t* dma_memory_ = nullptr;  // Two pages: source and target.
+  uint8_t* dma_memory_ = nullptr;  // Two pages, source and target.
   uint8_t dma_seed_ = 0;
   std::vector<std::pair<void*, size_t>> memory_;
 };
