@@ -44,7 +44,7 @@ ByteMask MaskAt(const fixture::ConfigImage& image, size_t offset) {
           .write_one_to_clear = image.write_one_to_clear[offset]};
 }
 
-// How many bytes from `offset` on are masked alike.
+// Returns how many bytes from `offset` on have the same masks.
 size_t RunLength(const fixture::ConfigImage& image, size_t offset) {
   const ByteMask mask = MaskAt(image, offset);
   size_t end = offset;

@@ -12,22 +12,23 @@
 
 namespace passthru::capture {
 
-// Bytes as fixtures hold them. There is one way to write given bytes, so that
-// what is captured twice can be compared.
+// Writes bytes as fixtures hold them. The same bytes always give the same rows,
+// so that two captures can be compared.
 
-// "11 80 40 00".
+// Returns the bytes as "11 80 40 00".
 std::string HexBytes(absl::Span<const uint8_t> bytes);
 
-// `bytes` from the start of a space, in rows of 16 that begin at a multiple of
-// 16; rows of zeros are left out.
+// Returns `bytes` from the start of a space, in rows of 16 that begin at a
+// multiple of 16. Rows of zeros are left out.
 google::protobuf::RepeatedPtrField<fixture::ByteRow> ToRows(
     absl::Span<const uint8_t> bytes);
-// The same of bytes here and there, by offset.
+// Like the above, for single bytes by offset.
 google::protobuf::RepeatedPtrField<fixture::ByteRow> ToRows(
     const std::map<uint64_t, uint8_t>& bytes);
 
-// The masks of an image: one row with a length for 16 bytes and more that are
-// masked alike, rows of 16 otherwise, none for bytes that nobody measured.
+// Returns the masks of an image. A run of 16 bytes and more with the same masks
+// is one row with a length. Other bytes are in rows of 16, and bytes whose
+// masks are all unknown have no row.
 google::protobuf::RepeatedPtrField<fixture::WriteMask> ToWriteMasks(
     const fixture::ConfigImage& image);
 

@@ -38,7 +38,7 @@ namespace {
 constexpr uint32_t kSchemaVersion = 1;
 constexpr uint32_t kNetworkClass = 0x02;
 
-// Contents are text in the end; more than this is a mistake.
+// Contents become text in the end, so more than this is a mistake.
 constexpr uint64_t kMaxContents = 64 * 1024;
 
 bool ParseNumber(std::string_view text, uint64_t* value) {
@@ -64,8 +64,8 @@ absl::Status CheckOptions(const CaptureOptions& options,
   return absl::OkStatus();
 }
 
-// vfio-pci keeps a device that nobody has opened in D3hot; what is captured is
-// a device at work.
+// Sets D0, because vfio-pci keeps an unopened device in D3hot, but the fixture
+// describes a device at work.
 void PowerUp(std::vector<uint8_t>& config) {
   const auto capability = fixture::FindCapability(config, PCI_CAP_ID_PM);
   if (!capability.has_value()) return;
@@ -73,8 +73,8 @@ void PowerUp(std::vector<uint8_t>& config) {
   state = static_cast<uint8_t>(state & ~PCI_PM_CTRL_STATE_MASK);
 }
 
-// The configuration space as far as sysfs shows it to this user, the rest as
-// VFIO does; notes where the two differ.
+// Returns the configuration space as far as sysfs shows it to this user, and
+// the rest from VFIO. Notes where the two differ.
 absl::StatusOr<std::vector<uint8_t>> CombineConfig(
     const vfio::VfioDevice& vfio_device, const std::vector<uint8_t>& physical,
     std::vector<std::string>& notes) {
@@ -135,7 +135,8 @@ void CaptureIrqs(const vfio::VfioDevice& vfio_device,
                  fixture::PciDevice& device) {
   for (uint32_t i = 0; i < vfio_device.irq_count(); ++i) {
     const vfio::VfioIrqInfo& info = vfio_device.irq(i);
-    if (!info.status.ok()) continue;  // Refused: ERR of a conventional device.
+    // VFIO refuses ERR of a conventional device.
+    if (!info.status.ok()) continue;
     fixture::Irq& irq = *device.add_irqs();
     irq.set_index(i);
     irq.set_count(info.count);
@@ -190,7 +191,7 @@ void CaptureVpd(const vfio::VfioDevice& vfio_device,
   *device.mutable_vpd() = ToRows(ReadVpd(vfio_device, *capability));
 }
 
-// What is asked of the device while it is open.
+// Captures everything for which the device must be open.
 absl::Status CaptureOpened(const vfio::VfioDevice& vfio_device,
                            const SysfsDevice& sysfs,
                            const CaptureOptions& options, Capture& capture) {
@@ -266,7 +267,7 @@ absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
                                       const CaptureOptions& options) {
   PASSTHRU_ASSIGN_OR_RETURN(const uint32_t group_number,
                             vfio::FindGroup(syscalls, bdf, options.paths));
-  // Before VFIO has it: opening enables the device and resets it.
+  // This comes before VFIO opens the device, which enables and resets it.
   PASSTHRU_ASSIGN_OR_RETURN(SysfsDevice sysfs,
                             ReadSysfsDevice(syscalls, bdf, options.paths));
   PowerUp(sysfs.config);

@@ -23,24 +23,25 @@ struct ContentsRange {
   uint64_t length = 0;
 };
 
-// "BAR:OFFSET+LENGTH", numbers as in C: "0:0x100+64".
+// Parses "BAR:OFFSET+LENGTH" with numbers as in C, for example "0:0x100+64".
 absl::StatusOr<ContentsRange> ParseContentsRange(std::string_view text);
 
 struct CaptureOptions {
-  // PciDevice.name and .model. The name is by default vendor and device id.
+  // PciDevice.name and .model. The default name is vendor and device id.
   std::string name;
   std::string model;
-  // The fields that only the caller knows; the kernel's release is filled in.
+  // The fields that only the caller knows. The kernel's release is filled in.
   fixture::Provenance provenance;
 
   MaskMeasurement write_masks = MaskMeasurement::kNone;
-  // Reads of registers may have effects that only the device's driver knows.
+  // Contents to capture. Reads of registers may have effects that only the
+  // device's driver knows.
   std::vector<ContentsRange> contents;
-  // Tries a reset of the slot or bus, if it reaches no other function, to learn
-  // how this host's kernel answers.
+  // Whether to try a reset of the slot or bus to learn this kernel's answer.
+  // Only done if the reset reaches no other function.
   bool try_hot_reset = false;
-  // Keeps serial numbers and the expansion ROM's image. Needed for contents of
-  // a network controller, where a MAC address is.
+  // Whether to keep serial numbers and the expansion ROM's image. Needed for
+  // the contents of a network controller, which include its MAC address.
   bool include_identity = false;
 
   vfio::VfioPaths paths;
@@ -48,18 +49,18 @@ struct CaptureOptions {
 
 struct Capture {
   fixture::PciDevice device;
-  // What a reader of the fixture should know besides; sentences.
+  // Sentences that a reader of the fixture should know too.
   std::vector<std::string> notes;
 };
 
-// Makes a fixture of a device that is bound to vfio-pci. Works on the
-// simulated kernel as on a real one, since all it sees is `syscalls`.
+// Makes a fixture of a device that is bound to vfio-pci. Works on the simulated
+// kernel and on a real one, because it uses only `syscalls`.
 //
-// The device is opened and closed, for which the kernel resets it, if it can;
-// its registers are read, and written only as `options` ask for it. When this
-// returns, they are as before. Nobody else may use the device meanwhile.
+// Opens and closes the device, and the kernel then resets it if it can. Reads
+// registers, and writes them only as `options` demand. Restores every register
+// that it writes. No other program may use the device meanwhile.
 //
-// A mistake of the user's is one sentence that says what to do.
+// If the user made a mistake, the error is one sentence that says what to do.
 absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
                                       const pci::Bdf& bdf,
                                       const CaptureOptions& options);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// capture: makes a fixture (testing/fixture/device.proto) of a real PCI device.
+// The program that makes a fixture (testing/fixture/device.proto) of a real PCI
+// device.
 
 #include <cstdlib>
 #include <filesystem>
@@ -58,8 +59,8 @@ ABSL_FLAG(bool, include_identity, false,
 namespace passthru::capture {
 namespace {
 
-// Paths are relative to where the user stands, which is not where `bazel run`
-// starts the program.
+// Paths are relative to the user's working directory. `bazel run` starts the
+// program in another.
 std::string UserPath(const std::string& path) {
   const char* const user = std::getenv("BUILD_WORKING_DIRECTORY");
   if (user == nullptr) return path;

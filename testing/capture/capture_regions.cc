@@ -37,8 +37,8 @@ std::optional<pci::MsixCapability> FindMsix(absl::Span<const uint8_t> config) {
   return *std::move(msix);
 }
 
-// The chain does not say how long a capability is; the next one, or the end of
-// the answer, does.
+// The chain does not tell a capability's length. It ends at the next capability
+// or at the end of the answer.
 absl::Span<const uint8_t> PayloadOf(const vfio::InfoCapabilities& chain,
                                     const vfio::InfoCapability& capability) {
   const uint8_t* end = capability.payload.data() + capability.payload.size();
@@ -96,7 +96,7 @@ absl::Status CaptureRegion(const vfio::VfioDevice& vfio_device, uint32_t index,
   const auto answer =
       vfio::QueryInfo(vfio_device.syscalls(), vfio_device.fd(),
                       VFIO_DEVICE_GET_REGION_INFO, inputs, what);
-  // The VGA region of a device that is none.
+  // VFIO refuses the VGA region of a device that is not VGA.
   if (absl::IsInvalidArgument(answer.status())) return absl::OkStatus();
   if (!answer.ok()) return answer.status();
   if (answer->info.size == 0) return absl::OkStatus();
@@ -116,8 +116,9 @@ absl::Status CaptureRegion(const vfio::VfioDevice& vfio_device, uint32_t index,
   return absl::OkStatus();
 }
 
-// Size of the ROM's BAR, which VFIO shows as a region only if there is an image
-// behind it. The register is the kernel's own copy: nothing reaches the device.
+// Returns the size of the ROM's BAR, which VFIO shows as a region only if there
+// is an image behind it. The register is the kernel's own copy, so no write
+// reaches the device.
 absl::StatusOr<uint64_t> RomBarSize(const vfio::VfioDevice& vfio_device) {
   PASSTHRU_ASSIGN_OR_RETURN(const auto old,
                             vfio_device.ReadConfig<uint32_t>(PCI_ROM_ADDRESS));
@@ -158,8 +159,8 @@ absl::Status CaptureRegions(const vfio::VfioDevice& vfio_device,
   }
   PASSTHRU_ASSIGN_OR_RETURN(uint64_t rom, RomBarSize(vfio_device));
   if (rom == 0) return absl::OkStatus();
-  // Of the host's first display, the kernel takes the firmware's copy at
-  // 0xc0000 for the ROM (pci_fixup_video()), whose size is another.
+  // For the host's first display, the kernel takes the firmware's copy at
+  // 0xc0000 for the ROM (pci_fixup_video()). The copy has another size.
   const uint32_t address = fixture::ReadLe32(config, PCI_ROM_ADDRESS) &
                            uint32_t{PCI_ROM_ADDRESS_MASK};
   if (address != 0 && (address & (rom - 1)) != 0) {
@@ -192,7 +193,7 @@ absl::Status CaptureContents(const vfio::VfioDevice& vfio_device,
                           range.bar, range.offset, range.length, range.bar,
                           vfio_device.name(), region.size));
     }
-    // Registers of memory BARs are commonly dwords, those of ports bytes.
+    // Registers in memory BARs are commonly dwords, those in I/O BARs bytes.
     const size_t width = region.mappable() ? 4 : 1;
     const uint64_t end = range.offset + range.length;
     for (uint64_t at = range.offset / width * width; at < end; at += width) {
@@ -232,7 +233,7 @@ absl::Status CaptureMsixTable(const vfio::VfioDevice& vfio_device,
         "it is taken to be as after reset.");
     return absl::OkStatus();
   }
-  // A device's registers: each is read once, as a dword.
+  // These are a device's registers, so this reads each once, as a dword.
   const auto* const table = reinterpret_cast<const volatile uint32_t*>(
       static_cast<const uint8_t*>(mapping->data()) +
       (msix->table_offset() - begin));
@@ -259,7 +260,7 @@ absl::Status CaptureRomImage(const vfio::VfioDevice& vfio_device,
     return absl::OkStatus();
   }
   const uint64_t size = vfio_device.region(VFIO_PCI_ROM_REGION_INDEX).size;
-  // PCI 3.0, 6.2.5.2: as much as the register can ask for.
+  // The most that the register can ask for (PCI 3.0, 6.2.5.2).
   constexpr uint64_t kMaxRomSize = uint64_t{16} << 20;
   if (size > kMaxRomSize) {
     return absl::InternalError(absl::StrFormat(
@@ -270,7 +271,7 @@ absl::Status CaptureRomImage(const vfio::VfioDevice& vfio_device,
   std::vector<uint8_t> image(size);
   PASSTHRU_RETURN_IF_ERROR(vfio_device.ReadRegion(VFIO_PCI_ROM_REGION_INDEX, 0,
                                                   absl::MakeSpan(image)));
-  // Beyond the image reads give ones.
+  // Reads beyond the image return ones.
   while (!image.empty() && image.back() == 0xff) image.pop_back();
   image.resize(
       std::min<size_t>(image.size(), device.expansion_rom().bar_size()));

@@ -14,28 +14,28 @@
 
 namespace passthru::capture {
 
-// The regions that VFIO shows but for the configuration space, with all their
-// capabilities, known here or not, and the expansion ROM.
+// Captures the expansion ROM's size and the regions that VFIO shows, except for
+// the configuration space, with all their capabilities, even unknown ones.
 absl::Status CaptureRegions(const vfio::VfioDevice& vfio_device,
                             absl::Span<const uint8_t> config,
                             fixture::PciDevice& device,
                             std::vector<std::string>& notes);
 
-// Contents of BARs. The MSI-X table is not among them, which VFIO does not show
+// Captures contents of BARs without the MSI-X table, which VFIO does not show
 // by reads.
 absl::Status CaptureContents(const vfio::VfioDevice& vfio_device,
                              absl::Span<const uint8_t> config,
                              const std::vector<ContentsRange>& ranges,
                              fixture::PciDevice& device);
 
-// What the MSI-X table holds where it differs from what it should after reset,
-// through a mapping; where VFIO lets none be made, `notes` say so.
+// Captures the MSI-X table entries that differ from those after a reset,
+// through a mapping. If VFIO permits no mapping, adds a note.
 absl::Status CaptureMsixTable(const vfio::VfioDevice& vfio_device,
                               absl::Span<const uint8_t> config,
                               fixture::PciDevice& device,
                               std::vector<std::string>& notes);
 
-// The expansion ROM's image, if VFIO shows one.
+// Captures the expansion ROM's image, if VFIO shows one.
 absl::Status CaptureRomImage(const vfio::VfioDevice& vfio_device,
                              fixture::PciDevice& device);
 

@@ -69,7 +69,7 @@ fixture::PciDevice Load(const std::string& name) {
   return device.value_or(fixture::PciDevice());
 }
 
-// A host with one device, and the capture of that.
+// A host with one device, and a way to capture it.
 class CapturedHost {
  public:
   explicit CapturedHost(
@@ -110,7 +110,8 @@ class CapturedHost {
   const pci::Bdf bdf_;
 };
 
-// Whatever the fixture says beyond what sysfs and VFIO show by themselves.
+// Returns options for those parts of the fixture that sysfs and VFIO do not
+// show by themselves.
 CaptureOptions OptionsFor(const fixture::PciDevice& device) {
   CaptureOptions options;
   options.name = device.name();
@@ -128,7 +129,7 @@ CaptureOptions OptionsFor(const fixture::PciDevice& device) {
   return options;
 }
 
-// Leaves of the masks what both of them know.
+// Keeps only the bits of the masks that both of them know.
 void KeepCommonMasks(fixture::PciDevice& one, fixture::PciDevice& other) {
   fixture::ConfigImage first = fixture::ExpandConfig(one);
   fixture::ConfigImage second = fixture::ExpandConfig(other);
@@ -145,7 +146,7 @@ void KeepCommonMasks(fixture::PciDevice& one, fixture::PciDevice& other) {
 }
 
 std::string Difference(fixture::PciDevice expected, fixture::PciDevice found) {
-  // Written by hand, with other gaps in what is known.
+  // Fixtures written by hand know other bits.
   if (expected.provenance().tool().empty()) KeepCommonMasks(expected, found);
   expected.clear_provenance();
   found.clear_provenance();
@@ -181,7 +182,7 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, RoundTripTest,
 class KernelVersionTest : public ::testing::TestWithParam<fake::KernelVersion> {
 };
 
-// A kernel's own flag of MSI-X apart, the kernel does not matter.
+// The captures differ only in a kernel's flag of MSI-X.
 TEST_P(KernelVersionTest, CaptureIsTheSame) {
   fixture::PciDevice device = Load("nvme");
   CapturedHost host(device, GetParam());
@@ -214,7 +215,7 @@ TEST(CaptureTest, WithoutMeasurementNothingIsWrittenToTheHardware) {
        host.kernel().journal().EntriesNamed({"pwrite", "write"})) {
     EXPECT_FALSE(absl::StrContains(call.ToString(), "/sys/")) << call;
   }
-  // What the specification fixes is known, the rest is not.
+  // The bits that the specification fixes are known, and no others.
   const fixture::ConfigImage image = fixture::ExpandConfig(capture->device);
   EXPECT_EQ(image.unknown[0x00], 0x00);
   EXPECT_EQ(image.unknown[0x04], 0xff);
@@ -295,7 +296,7 @@ TEST(CaptureRedactionTest, SerialNumberIsZeroAndNamed) {
 
 TEST(CaptureRedactionTest, FieldsOfProductDataThatIdentify) {
   fixture::PciDevice device = Load("ivshmem");
-  // One capability, VPD; "PN" and "SN" in the read-only fields.
+  // The only capability is VPD, with "PN" and "SN" in the read-only fields.
   device.mutable_config(0)->set_bytes(
       "f4 1a 10 11 03 01 10 00 01 00 00 05 00 00 00 00");
   fixture::ByteRow* const pointer = device.add_config();
@@ -347,7 +348,8 @@ TEST(CaptureRedactionTest, ExpansionRomKeepsItsSignature) {
   EXPECT_EQ(kept->device.expansion_rom().image(0).bytes(), "55 aa 01 02");
 }
 
-// sysfs shows a user without CAP_SYS_ADMIN the header of `config` only.
+// A kernel whose sysfs shows only the header of `config`, as for a user without
+// CAP_SYS_ADMIN.
 class OrdinaryUser final : public kernel::ForwardingSyscalls {
  public:
   using ForwardingSyscalls::ForwardingSyscalls;

@@ -24,7 +24,7 @@ namespace {
 
 constexpr size_t kColumns = 80;
 
-// Words in lines of at most `width`, each after `prefix`.
+// Wraps words into lines of at most `width`, each after `prefix`.
 std::string Wrap(std::string_view text, std::string_view prefix, size_t width) {
   std::string out(prefix);
   size_t column = prefix.size();
@@ -47,8 +47,8 @@ std::string Wrap(std::string_view text, std::string_view prefix, size_t width) {
   return out + "\n";
 }
 
-// A note may quote what a device or somebody's text says; not even a comment
-// may hold control characters.
+// Replaces control characters, which not even a comment may hold. A note may
+// quote a device or a text of unknown origin.
 std::string Printable(std::string_view text) {
   std::string out(text);
   for (char& c : out) {
@@ -57,12 +57,12 @@ std::string Printable(std::string_view text) {
   return out;
 }
 
-// As between double quotes.
+// Returns the text as between double quotes.
 std::string Quoted(std::string_view text) {
   return absl::StrReplaceAll(absl::Utf8SafeCEscape(text), {{"\\'", "'"}});
 }
 
-// A string field, in as many literals as it needs.
+// Appends a string field, in as many literals as it needs.
 void AppendString(std::string* out, std::string_view indent,
                   std::string_view field, std::string_view value) {
   if (value.empty()) return;
@@ -72,7 +72,8 @@ void AppendString(std::string* out, std::string_view indent,
     return;
   }
   absl::StrAppend(out, indent, field, ":\n");
-  // Indented further, in quotes, each ending with a space of the text's.
+  // Each piece is indented further and in quotes, and ends with a space of the
+  // text.
   const size_t width = kColumns - indent.size() - 5;
   for (std::string_view rest = escaped; !rest.empty();) {
     size_t space = std::string_view::npos;
@@ -87,7 +88,7 @@ void AppendString(std::string* out, std::string_view indent,
   }
 }
 
-// Rows on a line of their own: `config {offset: 0x000 bytes: "…"}`.
+// Appends each row on its own line, as `config {offset: 0x000 bytes: "…"}`.
 void AppendRows(
     std::string* out, std::string_view indent, std::string_view field,
     const google::protobuf::RepeatedPtrField<fixture::ByteRow>& rows) {
@@ -252,7 +253,7 @@ std::string Decoded(const fixture::PciDevice& device) {
   sizes[pci::BarIndex::kRomValue] = device.expansion_rom().bar_size();
   std::vector<uint8_t> config = fixture::ExpandConfig(device).bytes;
   if (device.is_virtual_function()) {
-    // As the host, and VFIO, show it: its own ids and BARs read as nothing.
+    // The host and VFIO show ids and BARs that its own registers do not have.
     const auto put = [&config](size_t offset, unsigned width, uint32_t value) {
       for (unsigned i = 0; i < width && offset + i < config.size(); ++i) {
         config[offset + i] = static_cast<uint8_t>(value >> (8 * i));

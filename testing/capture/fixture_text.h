@@ -9,10 +9,10 @@
 
 namespace passthru::capture {
 
-// A fixture as a text file: LoadFixture() reads it back as the same message.
-// Above it, as comments, the configuration space decoded for people, and
-// `notes`, each a sentence. Numbers are as hardware people write them, rows of
-// bytes are aligned, and equal devices give equal texts.
+// Returns a fixture as a text file, which LoadFixture() reads back as the same
+// message. Comments at the top have the configuration space decoded for people,
+// and `notes`, which are sentences. Numbers have the form that hardware people
+// use, rows of bytes are aligned, and equal devices give equal texts.
 std::string FixtureText(const fixture::PciDevice& device,
                         const std::vector<std::string>& notes = {});
 

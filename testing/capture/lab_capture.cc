@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// lab_capture runs inside the lab, where all may be measured.
+// The program lab_capture runs inside the lab, where it may measure everything.
 //
 //   lab_capture capture PLATFORM DATE "NAME|BDF|DEVICE|COMMENT"...
 //   lab_capture compare "NAME|BDF|FIXTURE"...
 //
-// prints each device as a fixture, between the lines "==> NAME.textproto" and
-// "<==", or how it differs from the fixture at that path (provenance, and one
-// flag that is the kernel's, apart), and fails if one does.
+// `capture` prints each device as a fixture, between the lines "==>
+// NAME.textproto" and "<==". `compare` prints how each device differs from the
+// fixture at that path, apart from provenance and one flag that depends on the
+// kernel, and fails if one does.
 
 #include <linux/vfio.h>
 
@@ -35,7 +36,7 @@
 namespace passthru::capture {
 namespace {
 
-// The registers that the models of these devices are compared with.
+// Returns the registers that tests compare with the models of these devices.
 std::vector<ContentsRange> ContentsOf(const std::string& name) {
   if (name == "qemu10_nvme") return {{.bar = 0, .offset = 0, .length = 16}};
   if (name == "qemu10_edu") return {{.bar = 0, .offset = 0, .length = 4}};
@@ -56,8 +57,9 @@ absl::StatusOr<Capture> CaptureNamed(const std::string& name,
   return CaptureDevice(&kernel, bdf, options);
 }
 
-// Whether vectors can be added to an enabled MSI-X is the kernel's own doing,
-// not the device's: since 6.5 they can (VFIO_IRQ_INFO_NORESIZE).
+// Clears the flag that says that no vectors can be added to an enabled MSI-X
+// (VFIO_IRQ_INFO_NORESIZE). It depends on the kernel and not on the device,
+// because kernels since 6.5 can add them.
 void IgnoreNoresize(fixture::PciDevice& device) {
   for (fixture::Irq& irq : *device.mutable_irqs()) {
     if (irq.index() == VFIO_PCI_MSIX_IRQ_INDEX && irq.count() != 0) {

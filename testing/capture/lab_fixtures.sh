@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# lab_fixtures.sh DIRECTORY|--compare [MACHINE]...: captures QEMU's emulated
-# devices in the lab, as DIRECTORY/NAME.textproto, or compares each with its
-# fixture; one boot a machine (all by default). The table below is the list of
-# devices. `bazel run //testing/capture:lab_fixtures`
+# The program "lab_fixtures.sh DIRECTORY|--compare [MACHINE]..." captures QEMU's
+# emulated devices in the lab, as DIRECTORY/NAME.textproto, or compares each
+# with its fixture. It boots once per machine, and takes all machines by
+# default. The functions machine_* below list the devices. To run it, use
+# `bazel run //testing/capture:lab_fixtures`.
+#
 # The machines are called by their names, which shellcheck cannot follow.
 # shellcheck disable=SC2317
 set -uo pipefail
@@ -24,53 +26,56 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 truncate -s 16M "$work/disk.img"
 
-# The machine that is described: what lab.sh gets, and what is captured of it.
+# The current machine, with the arguments of lab.sh and the devices to capture.
 arguments=()
 specifications=()
 slot=2
 bus=1
 
-# drive ID: a disk for a device below.
+# drive ID adds a disk for a later device.
 drive() { arguments+=(--drive="if=none,id=$1,file=$work/disk.img,format=raw,file.locking=off"); }
-# quiet QEMU-DEVICE: one that is only there for others.
+# quiet QEMU-DEVICE adds a device that is not captured.
 quiet() { arguments+=(--device="$1"); }
 take() {
   arguments+=(--bind="$2")
   specifications+=("$1|$2|$3|$4")
 }
-# behind_port QEMU-DEVICE: on the next bus, behind a root port of its own.
+# behind_port QEMU-DEVICE adds a device on the next bus, behind its own root
+# port.
 behind_port() {
   arguments+=(--device="pcie-root-port,id=port$bus,chassis=$bus,addr=$(printf %x "$slot")")
   arguments+=(--device="$1,bus=port$bus")
   slot=$((slot + 1)) bus=$((bus + 1))
 }
-# port NAME QEMU-DEVICE COMMENT: behind a root port of its own.
+# port NAME QEMU-DEVICE COMMENT captures a device behind its own root port.
 port() {
   take "$1" "$(printf 0000:%02x:00.0 "$bus")" "$2" "$3"
   behind_port "$2"
 }
-# root NAME QEMU-DEVICE COMMENT [SLOT]: on the root bus.
+# root NAME QEMU-DEVICE COMMENT [SLOT] captures a device on the root bus.
 root() {
   local at=${4:-$slot}
   arguments+=(--device="$2,addr=$(printf %x "$at")")
   take "$1" "$(printf 0000:00:%02x.0 "$at")" "$2" "$3"
   [[ -n ${4:-} ]] || slot=$((slot + 1))
 }
-# virtual NAME QEMU-DEVICE OFFSET COMMENT: the first virtual function of a device
-# behind a root port, its routing ID that much above the physical one's.
+# virtual NAME QEMU-DEVICE OFFSET COMMENT captures the first virtual function of
+# a device behind a root port. OFFSET is its routing ID minus the physical
+# one's.
 virtual() {
   arguments+=(--vfs="$(printf 0000:%02x:00.0=1 "$bus")")
   take "$1" "$(printf 0000:%02x:%02x.%x $((bus + $3 / 256)) $(($3 / 8 % 32)) $(($3 % 8)))" "$2" "$4"
   behind_port "$2"
 }
-# function NAME QEMU-DEVICE COMMENT SLOT FUNCTION: one of several.
+# function_ NAME QEMU-DEVICE COMMENT SLOT FUNCTION captures one of several
+# functions of a slot.
 function_() {
   arguments+=(--device="$2,addr=$(printf %x.%x "$4" "$5")")
   take "$1" "$(printf 0000:00:%02x.%x "$4" "$5")" "$2" "$3"
 }
 
-# What testing/lab/check.sh compares with the fixtures: --compare instead of a
-# directory. Devices that are here from QEMU 7.2 too have names of their own.
+# testing/lab/check.sh compares this machine's devices with the fixtures.
+# Devices that also have a fixture from QEMU 7.2 have names of their own.
 machine_contract() {
   port qemu10_e1000e "e1000e,romfile=" "A gigabit Ethernet controller behind a root port: 32-bit and I/O BARs, MSI and MSI-X (5 vectors), extended capabilities, no function-level reset."
   drive disk
@@ -79,7 +84,7 @@ machine_contract() {
   root qemu10_ich9_ahci "ich9-ahci" "A SATA controller: MSI, a small memory BAR and an I/O BAR, capabilities that are not in order of their offsets." 20
 }
 
-# PCI Express, each behind a root port.
+# PCI Express devices, each behind a root port.
 machine_express() {
   drive disk
   port nvme_cmb "nvme,serial=lab,drive=disk,cmb_size_mb=4" "An NVM Express controller with a controller memory buffer: a second, prefetchable 64-bit BAR of 4 MiB."
@@ -100,7 +105,7 @@ machine_express() {
   port pvscsi "pvscsi" "VMware's paravirtual SCSI controller: one BAR of 32 KiB, MSI."
 }
 
-# Conventional PCI on the root bus: network and storage.
+# Conventional PCI devices on the root bus, for network and storage.
 machine_conventional() {
   root e1000_rom "e1000" "A conventional gigabit Ethernet controller: 128 KiB of memory, an I/O BAR, an expansion ROM, no capability at all, INTx only."
   root e1000_82544gc "e1000-82544gc,romfile=" "An older gigabit Ethernet controller, without its ROM."
@@ -126,7 +131,7 @@ machine_conventional() {
   root usb_ehci "usb-ehci" "A USB 2 controller: 4 KiB of memory."
 }
 
-# Graphics, sound, serial and odd ones. QEMU takes one of the VGA family.
+# Graphics, sound, serial and odd devices. QEMU allows one of the VGA family.
 machine_odd() {
   root vga "VGA" "A VGA display: 16 MiB of prefetchable memory, 4 KiB of registers, an expansion ROM, no interrupt."
   root secondary_vga "secondary-vga" "The same as a second display: no legacy ranges, another class."
@@ -150,7 +155,7 @@ machine_odd() {
   root ipmi_kcs "pci-ipmi-kcs,bmc=bmc0" "A management controller's interface: 8 ports, INTx."
 }
 
-# Several functions at one slot: they share an IOMMU group.
+# Several functions of one slot, which share an IOMMU group.
 machine_functions() {
   root vmware_svga "vmware-svga" "VMware's display: ports and two memories."
   function_ ich9_ehci "ich9-usb-ehci1,id=ehci" "A USB 2 controller, function 7 of a device whose functions 0 to 2 are its companions: one IOMMU group." 29 7

@@ -29,7 +29,7 @@ constexpr unsigned kBars = PCI_STD_NUM_BARS;
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kSmallestIo = 4;
 
-// A fixture under construction.
+// Builds a fixture from a parsed text.
 class Builder {
  public:
   Builder(const LspciDevice& source, const LspciOptions& options)
@@ -51,7 +51,7 @@ class Builder {
   void AddResets();
   void AddIdentity();
 
-  // Bytes of the BAR that the MSI-X table and pending bits need.
+  // Returns how many bytes of the BAR the MSI-X table and pending bits need.
   uint64_t MsixEnd(unsigned bar) const;
   bool HasMsixTable(unsigned bar) const;
 
@@ -153,7 +153,8 @@ bool Builder::HasMsixTable(unsigned bar) const {
          (Get32(*at + PCI_MSIX_TABLE) & PCI_MSIX_TABLE_BIR) == bar;
 }
 
-// What the text says, or else the smallest that holds what must be in it.
+// Returns the size that the text gives, or else the smallest that holds the
+// MSI-X structures.
 uint64_t Builder::SizeOfBar(unsigned bar, uint64_t smallest) {
   const std::optional<uint64_t> stated = source_.sizes[bar];
   if (stated.has_value()) return *stated;
@@ -161,13 +162,14 @@ uint64_t Builder::SizeOfBar(unsigned bar, uint64_t smallest) {
   return std::bit_ceil(std::max(smallest, MsixEnd(bar)));
 }
 
-// SR-IOV 1.1, 3.4.1.11: its registers are 0; lspci shows what Linux knows.
+// A virtual function's BAR registers are 0 (SR-IOV 1.1, 3.4.1.11), but lspci
+// shows what Linux knows.
 void Builder::AddVirtualFunctionBar(unsigned bar) {
   const auto& memory = source_.memory_bars[bar];
   fixture::HostResource& resource = *device_.add_host_resources();
   if (!memory.has_value()) return;
   const uint64_t size = SizeOfBar(bar, kPage);
-  // <linux/ioport.h>, with the bits of a BAR register below.
+  // Flags of <linux/ioport.h>, with the bits of a BAR register in the low bits.
   constexpr uint64_t kMemory = 0x200;
   constexpr uint64_t kPrefetchable = 0x2000 | PCI_BASE_ADDRESS_MEM_PREFETCH;
   constexpr uint64_t k64Bit = 0x100000 | PCI_BASE_ADDRESS_MEM_TYPE_64;
@@ -190,7 +192,7 @@ unsigned Builder::AddBar(unsigned bar) {
   const uint32_t type_bits = low & (io ? 3u : 15u);
   const uint64_t high = wide && bar + 1 < kBars ? Get32(offset + 4) : 0;
   if ((low & ~type_bits) == 0 && high == 0) {
-    // Below 4 GiB, and aligned for whatever fits there.
+    // This is below 4 GiB, and aligned for every size that fits there.
     constexpr uint32_t kSomeAddress = 0x80000000;
     constexpr uint32_t kSomePort = 0x8000;
     Set(offset, (io ? kSomePort : kSomeAddress) | type_bits, 4);

@@ -14,25 +14,25 @@ namespace passthru::capture {
 
 struct LspciOptions {
   std::string name;  // By default vendor and device id.
-  // Which device of the text; not needed if there is one.
+  // Selects a device of the text. Not needed if there is only one.
   std::optional<std::string> bdf;
   fixture::Provenance provenance;
   bool include_identity = false;
 };
 
-// A fixture of a device that somebody has posted as text. What lspci does not
-// print is assumed, and each assumption is a note:
+// Makes a fixture of a device from a text that lspci printed. It assumes what
+// lspci does not print, and adds a note for each assumption.
 //
-// - sizes of BARs that the text does not give: the smallest from 4 KiB (ports:
-//   4) that hold the MSI-X structures;
-// - VFIO's regions and interrupts: what vfio-pci of Linux 6.12 makes of such a
-//   device; how it can be reset: what its capabilities say, without the bus;
-// - which bits can be written: as the specification says, the rest unknown;
-// - contents of BARs: zeros.
+// - A BAR whose size the text does not give gets the smallest size from 4 KiB
+//   on (4 for ports) that holds the MSI-X structures.
+// - Regions and interrupts are those that vfio-pci of Linux 6.12 would show.
+//   The function can be reset as its capabilities say, and not by the bus.
+// - Bits can be written as the specification says. The others are unknown.
+// - Contents of BARs are zero.
 //
-// What a driver that was using the device had set is undone: bus mastering,
-// interrupts, power state. The result passes Validate(). For any bytes this
-// ends with a fixture or with an error that says what to do.
+// It undoes what a driver that was using the device had set, which is bus
+// mastering, interrupts and power state. The result passes Validate(). For any
+// input this returns a fixture or an error that says what to do.
 absl::StatusOr<Capture> FixtureFromLspci(std::string_view text,
                                          const LspciOptions& options);
 

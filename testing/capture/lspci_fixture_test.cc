@@ -29,7 +29,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// Rows of zeros from `first` to before `end`.
+// Returns rows of zeros from `first` to before `end`.
 std::string Zeros(unsigned first, unsigned end) {
   std::string rows;
   for (unsigned at = first; at < end; at += 16) {
@@ -40,7 +40,7 @@ std::string Zeros(unsigned first, unsigned end) {
   return rows;
 }
 
-// As pciutils 3.9 prints a network card in use, -xxx -vv -nn.
+// The output of pciutils 3.9 for a network card in use, with -xxx -vv -nn.
 std::string Ethernet() {
   return absl::StrCat(
       R"(01:00.0 Ethernet controller [0200]: Intel Corporation I210 Gigabit Network Connection [8086:1533] (rev 03)
@@ -71,7 +71,7 @@ std::string Ethernet() {
       Zeros(0x80, 0x100));
 }
 
-// As pciutils 2.2 printed with -x.
+// The output of pciutils 2.2 with -x.
 constexpr std::string_view kOld =
     "02:08.0 Multimedia audio controller: Creative Labs SB Live! EMU10k1 (rev "
     "07)\n"
@@ -146,7 +146,7 @@ TEST(LspciTest, NothingMeasuredIsUnknown) {
   EXPECT_EQ(image.unknown[0x40], 0xff);
 }
 
-// Mailers and forums do these to a text.
+// Mailers and forums change a text in these ways.
 TEST(LspciTest, QuotedIndentedAndWithWindowsLineEnds) {
   const auto expected = FixtureFromLspci(Ethernet(), {});
   ASSERT_THAT(expected, IsOk());
@@ -231,7 +231,7 @@ TEST(LspciTest, VirtualFunctionHasItsIdsInTheHeading) {
   ASSERT_THAT(capture, IsOk());
   EXPECT_TRUE(capture->device.is_virtual_function());
   EXPECT_EQ(capture->device.identity().device_id(), 0x1533u);
-  // The regions' lines, not registers, have its BARs.
+  // The lines of the regions, and not the registers, tell its BARs.
   ASSERT_EQ(capture->device.host_resources_size(), 6);
   EXPECT_EQ(capture->device.host_resources(0).start(), 0xf7200000u);
   text = absl::StrReplaceAll(text, {{" [8086:1533]", ""}});
@@ -239,7 +239,7 @@ TEST(LspciTest, VirtualFunctionHasItsIdsInTheHeading) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("-nn")));
 }
 
-// As an 82576's: its registers are 0, lspci prints what Linux knows.
+// As for an 82576, whose registers are 0 while lspci prints what Linux knows.
 TEST(LspciTest, VirtualFunctionHasItsBarsInTheRegions) {
   const auto capture = FixtureFromLspci(
       "01:10.0 Ethernet controller [0200]: Intel [8086:10ca] (rev 01)\n"
@@ -321,7 +321,7 @@ TEST(LspciTest, AllOnes) {
                        HasSubstr("powered down or gone")));
 }
 
-// Whatever it is made of, it ends, and what it calls a fixture is one.
+// The parser ends for any input, and every fixture that it returns is valid.
 TEST(LspciTest, AnyBytesEndWell) {
   std::mt19937 random(1);
   const std::string sources[] = {Ethernet(), std::string(kOld)};

@@ -25,7 +25,7 @@ constexpr size_t kRow = 16;
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kConventionalBytes = 256;
 constexpr size_t kExtendedBytes = 4096;
-// A line is echoed in messages, but not all of what somebody's file holds.
+// Messages echo at most this much of a line.
 constexpr size_t kEchoed = 40;
 
 bool IsHex(std::string_view text) {
@@ -34,7 +34,7 @@ bool IsHex(std::string_view text) {
   });
 }
 
-// Without the marks of a quotation and the white space around.
+// Removes quote marks and white space around a line.
 std::string_view Unquote(std::string_view line) {
   line = absl::StripAsciiWhitespace(line);
   while (absl::ConsumePrefix(&line, ">")) {
@@ -45,7 +45,7 @@ std::string_view Unquote(std::string_view line) {
 
 class Parser {
  public:
-  // Lines are given in order, the first is number 1.
+  // Parses the lines, which the caller passes in order. The first is number 1.
   absl::Status Line(size_t number, std::string_view raw);
   absl::StatusOr<std::vector<LspciDevice>> Finish();
 
@@ -55,8 +55,8 @@ class Parser {
         absl::StrCat("line ", line_, ": ", reason));
   }
 
-  // Whether it is a row of the dump; of one that looks like it and is none, an
-  // error.
+  // Parses a row of the dump and returns whether the line is one. Returns an
+  // error for a line that looks like a row but is not valid.
   absl::StatusOr<bool> AddRow(std::string_view line);
   absl::Status AddDetail(std::string_view line);
   absl::Status FinishDevice();
@@ -71,7 +71,7 @@ absl::Status Parser::Line(size_t number, std::string_view raw) {
   line_ = number;
   const std::string_view line = Unquote(raw);
   if (line.empty()) return absl::OkStatus();
-  // "01:00.0 Ethernet controller: …"; not a detail, which is indented.
+  // A heading is like "01:00.0 Ethernet controller: …". Details are indented.
   const size_t space = line.find(' ');
   if (space != std::string_view::npos && absl::StrContains(line, '.')) {
     const auto bdf = pci::Bdf::Parse(line.substr(0, space));
@@ -82,7 +82,7 @@ absl::Status Parser::Line(size_t number, std::string_view raw) {
       device.description =
           std::string(absl::StripAsciiWhitespace(line.substr(space)));
       in_device_ = true;
-      // "[0200]" is the class, "[8086:1533]" the ids.
+      // "[0200]" is the class, and "[8086:1533]" the ids.
       const size_t close = device.description.rfind(']');
       if (close != std::string::npos && close >= 10 &&
           device.description[close - 10] == '[' &&
@@ -149,7 +149,7 @@ absl::StatusOr<bool> Parser::AddRow(std::string_view line) {
   return true;
 }
 
-// "[size=16K]".
+// Parses "[size=16K]".
 absl::StatusOr<std::optional<uint64_t>> SizeIn(std::string_view line) {
   constexpr std::string_view kSize = "[size=";
   const size_t begin = line.find(kSize);
@@ -186,8 +186,8 @@ absl::StatusOr<std::optional<uint64_t>> SizeIn(std::string_view line) {
   return value << shift;
 }
 
-// "Memory at fea00000 (64-bit, prefetchable)". An address that is not there
-// ("<unassigned>") is no memory.
+// Parses "Memory at fea00000 (64-bit, prefetchable)". Without an address
+// ("<unassigned>") there is no memory.
 std::optional<LspciDevice::MemoryBar> MemoryBarIn(std::string_view line) {
   constexpr std::string_view kBefore = "Memory at ";
   const size_t found = line.find(kBefore);

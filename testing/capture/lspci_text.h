@@ -14,19 +14,20 @@
 
 namespace passthru::capture {
 
-// One function in what lspci printed. What the text does not say is absent.
+// One function in the output of lspci. Fields that the text does not give are
+// absent.
 struct LspciDevice {
   std::string bdf;          // "0000:01:00.0".
   std::string description;  // The rest of the heading.
   // "[8086:1520]" in the heading (-nn).
   std::optional<uint16_t> vendor_id;
   std::optional<uint16_t> device_id;
-  // The hexadecimal rows (-x, -xxx, -xxxx): 64, 256 or 4096 bytes.
+  // The 64, 256 or 4096 bytes of the hexadecimal rows (-x, -xxx, -xxxx).
   std::vector<uint8_t> config;
   // "[size=16K]" of the BARs and the ROM.
   std::array<std::optional<uint64_t>, pci::BarIndex::kCount> sizes;
-  // "Region 0: Memory at fea00000 (64-bit, prefetchable)": a virtual function's
-  // own registers do not tell.
+  // From "Region 0: Memory at fea00000 (64-bit, prefetchable)". A virtual
+  // function's own registers do not tell this.
   struct MemoryBar {
     uint64_t address = 0;
     bool is_64bit = false;
@@ -37,13 +38,13 @@ struct LspciDevice {
   std::string driver;  // "Kernel driver in use".
 };
 
-// The devices of `lspci -xxxx -vv`, or with fewer x and v, of any version of
-// pciutils, as people post it: with a prompt above, quoted ("> "), indented
-// otherwise, with Windows' line ends. Lines that mean nothing here are passed
-// over.
+// Parses the output of `lspci -xxxx -vv`, or with fewer x and v, of any version
+// of pciutils, in the forms in which people post it. These have a prompt above,
+// quote marks ("> "), other indentation or Windows' line ends. Ignores other
+// lines.
 //
-// For any bytes whatsoever this ends, with devices that have a configuration
-// space each, or with an error that names the line and says what to do.
+// For any input this returns devices that have a configuration space each, or
+// an error that names the line and says what to do.
 absl::StatusOr<std::vector<LspciDevice>> ParseLspci(std::string_view text);
 
 }  // namespace passthru::capture

@@ -68,7 +68,8 @@ void RedactVpd(fixture::PciDevice& device) {
 void RedactRom(fixture::PciDevice& device) {
   if (device.expansion_rom().image().empty()) return;
   fixture::ExpansionRom& rom = *device.mutable_expansion_rom();
-  // PCI Firmware Specification 3.2, 5.1.1: what makes it an image.
+  // The signature that makes it an image (PCI Firmware Specification 3.2,
+  // 5.1.1).
   constexpr uint64_t kSignatureBytes = 2;
   rom.clear_image();
   rom.add_image()->set_bytes("55 aa");

@@ -6,10 +6,11 @@
 
 namespace passthru::capture {
 
-// Replaces by zeros what tells this device from another of its kind, and says
-// so in `redactions`: the Device Serial Number capability, serial number and
-// vendor's fields of the Vital Product Data, and the expansion ROM behind its
-// signature. What BARs contain is not looked at.
+// Replaces by zeros what tells this device from another of its kind, and
+// records each replacement in `redactions`. This concerns the Device Serial
+// Number capability, serial number and vendor's fields of the Vital Product
+// Data, and the expansion ROM behind its signature. Does not look at the
+// contents of BARs.
 void RedactIdentity(fixture::PciDevice& device);
 
 }  // namespace passthru::capture

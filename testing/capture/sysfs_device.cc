@@ -38,7 +38,7 @@ absl::StatusOr<uint16_t> ReadNumber(kernel::Syscalls* syscalls,
   return static_cast<uint16_t>(value);
 }
 
-// resource_show(): "0xSTART 0xEND 0xFLAGS" a line.
+// Parses lines "0xSTART 0xEND 0xFLAGS", as resource_show() writes them.
 absl::Status ReadResources(kernel::Syscalls* syscalls, const std::string& path,
                            std::vector<fixture::HostResource>& resources) {
   PASSTHRU_ASSIGN_OR_RETURN(const std::string text,
@@ -69,7 +69,7 @@ absl::Status ReadResources(kernel::Syscalls* syscalls, const std::string& path,
   return absl::OkStatus();
 }
 
-// pci_reset_fn_methods[].
+// The names are those of pci_reset_fn_methods[].
 fixture::Reset::Method MethodNamed(std::string_view name) {
   if (name == "device_specific") return fixture::Reset::DEVICE_SPECIFIC;
   if (name == "acpi") return fixture::Reset::ACPI;
@@ -83,7 +83,7 @@ fixture::Reset::Method MethodNamed(std::string_view name) {
 absl::Status ReadResetMethods(kernel::Syscalls* syscalls,
                               const std::string& path, SysfsDevice& device) {
   const absl::StatusOr<std::string> text = kernel::ReadFile(syscalls, path);
-  // Absent where nothing resets the function, and on old kernels.
+  // The file is absent if the function cannot be reset, and on old kernels.
   if (kernel::ErrnoOf(text.status()) == ENOENT) return absl::OkStatus();
   if (!text.ok()) return text.status();
   device.has_reset_methods = true;

@@ -18,20 +18,20 @@
 
 namespace passthru::capture {
 
-// What sysfs says of a PCI function (Documentation/ABI/testing/sysfs-bus-pci).
+// A PCI function as sysfs shows it (Documentation/ABI/testing/sysfs-bus-pci).
 struct SysfsDevice {
-  // The hardware's configuration space. Only its first 64 bytes for a user who
-  // is not root (CAP_SYS_ADMIN; pci_read_config()).
+  // The hardware's configuration space. A user who is not root sees only its
+  // first 64 bytes (CAP_SYS_ADMIN in pci_read_config()).
   std::vector<uint8_t> config;
-  uint16_t vendor_id = 0;  // Of a virtual function, these are not in `config`.
+  uint16_t vendor_id = 0;  // Not in `config` for a virtual function.
   uint16_t device_id = 0;
   bool is_virtual_function = false;
   std::vector<fixture::HostResource>
       resources;  // Without zero entries at the end.
   std::vector<fixture::Reset::Method> reset_methods;
-  // Methods that fixtures have no word for ("cxl_bus").
+  // Methods for which fixtures have no name ("cxl_bus").
   std::vector<std::string> other_reset_methods;
-  // False: this kernel has no `reset_method` (before 5.15).
+  // Whether this kernel has `reset_method` (since 5.15).
   bool has_reset_methods = false;
   std::vector<fixture::Sibling> siblings;
 };
@@ -40,8 +40,8 @@ absl::StatusOr<SysfsDevice> ReadSysfsDevice(kernel::Syscalls* syscalls,
                                             const pci::Bdf& bdf,
                                             const vfio::VfioPaths& paths);
 
-// The hardware's configuration registers, past VFIO: sysfs' `config`, opened
-// for writing. Thread-compatible.
+// The hardware's configuration registers, without VFIO in between. Uses sysfs'
+// `config`, opened for writing. Thread-compatible.
 class PhysicalConfig {
  public:
   static absl::StatusOr<PhysicalConfig> Open(kernel::Syscalls* syscalls,
@@ -49,7 +49,7 @@ class PhysicalConfig {
                                              const vfio::VfioPaths& paths);
 
   absl::StatusOr<uint8_t> Read(uint16_t offset) const;
-  // The first `size` bytes.
+  // Reads the first `size` bytes.
   absl::StatusOr<std::vector<uint8_t>> ReadAll(size_t size) const;
   absl::Status Write(uint16_t offset, uint8_t value) const;
 

@@ -20,7 +20,7 @@ constexpr uint8_t kReadOnlyFields = 0x90;
 constexpr uint8_t kReadWriteFields = 0x91;
 constexpr uint8_t kEndTag = 0x0f << 3;
 
-// A resource: where its data is, and how long that is.
+// A resource, with the place and length of its data.
 struct Resource {
   uint8_t tag = 0;  // Without the length of a small one.
   size_t data = 0;
@@ -29,7 +29,7 @@ struct Resource {
   size_t end() const { return data + length; }
 };
 
-// Nothing where `vpd` ends before its header does.
+// Returns nullopt if `vpd` ends before its header does.
 std::optional<Resource> ResourceAt(absl::Span<const uint8_t> vpd,
                                    size_t offset) {
   if (offset >= vpd.size()) return std::nullopt;
@@ -53,7 +53,7 @@ std::vector<uint8_t> ReadVpd(const vfio::VfioDevice& device, uint8_t offset) {
   size_t resource = 0;
   while (vpd.size() < wanted && wanted <= kMaxVpd) {
     const auto address = static_cast<uint16_t>(vpd.size());
-    // vfio_vpd_config_write() does the access; the flag says that it was done.
+    // vfio_vpd_config_write() does the access, and the flag says that it has.
     if (!device
              .WriteConfig<uint16_t>(
                  static_cast<uint16_t>(offset + PCI_VPD_ADDR), address)
@@ -69,10 +69,10 @@ std::vector<uint8_t> ReadVpd(const vfio::VfioDevice& device, uint8_t offset) {
     for (int i = 0; i < 4; ++i) {
       vpd.push_back(static_cast<uint8_t>(*data >> (8 * i)));
     }
-    // On to the next resource whose header is here.
+    // Goes on to the next resource whose header has been read.
     std::optional<Resource> found = ResourceAt(vpd, resource);
     while (found.has_value()) {
-      // A tag of zeros or ones is memory that nobody wrote.
+      // A tag of zeros or ones means memory that was never written.
       if (found->tag == kEndTag) {
         vpd.resize(std::min(vpd.size(), found->end()));
         return vpd;
@@ -101,7 +101,8 @@ std::vector<VpdField> IdentifyingVpdFields(absl::Span<const uint8_t> vpd) {
                                    static_cast<char>(vpd[at + 1])};
       const size_t value = at + kFieldHeader;
       const size_t length = std::min<size_t>(vpd[at + 2], end - value);
-      // Part number, engineering change, manufacture, checksum, free space.
+      // Part number, engineering change, manufacture, checksum and free space
+      // are common to many boards.
       const bool common = keyword == "PN" || keyword == "EC" ||
                           keyword == "MN" || keyword == "RV" || keyword == "RW";
       if (!common && length != 0) {

@@ -20,8 +20,8 @@ namespace {
 using pci::CapabilityId;
 using pci::ExtendedCapabilityId;
 
-// The bits that may be written, under construction. Capabilities of a broken
-// device may overlap: what one of them forbids, none allows.
+// Collects the bits that a measurement may write. Capabilities of a broken
+// device may overlap, so a bit that one of them forbids stays forbidden.
 class Measurable {
  public:
   Measurable(absl::Span<const uint8_t> config, MaskMeasurement measurement)
@@ -42,7 +42,7 @@ class Measurable {
   }
 
  private:
-  // The structure that the calls below are about, whose end they respect.
+  // Selects the structure for the calls below, which do not go beyond its end.
   void Begin(size_t offset, size_t length) {
     begin_ = offset;
     end_ = std::min(offset + length, allowed_.size());
@@ -69,9 +69,9 @@ class Measurable {
 void Measurable::AddHeader() {
   Begin(0, PCI_STD_HEADER_SIZEOF);
   AllowAll();
-  Forbid(PCI_STATUS, 2);  // Write one to clear.
+  Forbid(PCI_STATUS, 2);  // Writing one clears.
   Forbid(PCI_BIST, 1);
-  // Sizes are known, and what is between two writes is an address.
+  // Sizes are known, and a value between two writes would be an address.
   Forbid(PCI_BASE_ADDRESS_0, 4 * PCI_STD_NUM_BARS);
   Forbid(PCI_ROM_ADDRESS, 4);
 }
@@ -84,8 +84,8 @@ void Measurable::Add(const pci::Capability& capability) {
   switch (capability.id) {
     case CapabilityId::kPowerManagement: {
       AllowAll();
-      // The power state; PME_Status is cleared by writing 1, also where that
-      // is its old value.
+      // The power state, and PME_Status, which a write of 1 clears even if 1 is
+      // its old value.
       ForbidBits(PCI_PM_CTRL, PCI_PM_CTRL_STATE_MASK | PCI_PM_CTRL_PME_ENABLE |
                                   PCI_PM_CTRL_PME_STATUS);
       const size_t status = capability.offset + size_t{PCI_PM_CTRL} + 1;
@@ -111,7 +111,8 @@ void Measurable::Add(const pci::Capability& capability) {
                  PCI_EXP_DEVCTL_PAYLOAD | PCI_EXP_DEVCTL_PHANTOM |
                      PCI_EXP_DEVCTL_READRQ | PCI_EXP_DEVCTL_BCR_FLR);
       Forbid(PCI_EXP_DEVSTA, 2);
-      // Link, slot and root port: retraining, link down, write one to clear.
+      // Link, slot and root port have retraining, link down and bits that a
+      // write of one clears.
       Forbid(PCI_EXP_LNKCTL, 4);
       Forbid(PCI_EXP_SLTCTL, 4);
       Forbid(PCI_EXP_RTCTL, 8);
@@ -124,7 +125,7 @@ void Measurable::Add(const pci::Capability& capability) {
       AllowAll();
       return;
     case CapabilityId::kVendorSpecific:
-      return;  // Measured where bytes that nothing defines are.
+      return;  // Only kAll measures these.
     default:
       Forbid(kHeader, length - kHeader);
       return;
@@ -133,7 +134,7 @@ void Measurable::Add(const pci::Capability& capability) {
 
 void Measurable::Add(const pci::ExtendedCapability& capability) {
   constexpr size_t kHeader = 4;
-  // Of a length that is not declared.
+  // For a capability that declares no length.
   constexpr size_t kLongest = 0x40;
   const size_t length =
       pci::ExtendedCapabilityLength(config_, capability).value_or(kLongest);
@@ -141,7 +142,7 @@ void Measurable::Add(const pci::ExtendedCapability& capability) {
   switch (capability.id) {
     case ExtendedCapabilityId::kAdvancedErrorReporting:
       AllowAll();
-      // Write one to clear.
+      // Writing one clears.
       Forbid(PCI_ERR_UNCOR_STATUS, 4);
       Forbid(PCI_ERR_COR_STATUS, 4);
       return;
@@ -165,7 +166,7 @@ absl::StatusOr<uint8_t> WriteAndRead(const PhysicalConfig& physical,
   return physical.Read(at);
 }
 
-// Bits that are not what they were have no known mask.
+// Makes bits unknown that do not have their old value again, and notes them.
 absl::Status NoteWhatIsLost(const PhysicalConfig& physical,
                             absl::Span<const uint8_t> before,
                             fixture::ConfigImage& image,
@@ -246,13 +247,13 @@ absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
     const uint8_t old = before[i];
     const auto changed = WriteAndRead(physical, i, old ^ bits[i]);
     if (!changed.ok()) {
-      // Whatever went wrong, the old value goes back.
+      // The old value is restored whatever the error was.
       (void)physical.Write(static_cast<uint16_t>(i), old);
       return changed.status();
     }
     image.unknown[i] = static_cast<uint8_t>(image.unknown[i] & ~bits[i]);
-    // A byte that cannot be written is not written again: that could clear
-    // status bits that nobody has described.
+    // A byte that did not change is not written again, because that could clear
+    // status bits that no specification describes.
     if (*changed == old) continue;
     image.writable[i] = static_cast<uint8_t>((*changed ^ old) & bits[i]);
     PASSTHRU_RETURN_IF_ERROR(WriteAndRead(physical, i, old).status());

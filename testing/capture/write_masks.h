@@ -14,26 +14,27 @@
 namespace passthru::capture {
 
 enum class MaskMeasurement {
-  kNone,     // Nothing is written.
+  kNone,     // Write nothing.
   kDefined,  // Registers that a specification defines and that are safe.
-  kAll,      // Also those of the vendor, and bytes that nothing defines.
+  kAll,      // Also vendor's registers and undefined bytes.
 };
 
-// The masks of a type 0 function's configuration space that are known without
-// writing: what the specifications make read-only (identity, header type,
-// pointers of capability lists, ...). All else is unknown.
+// Returns the masks of a type 0 function's configuration space that are known
+// without writing. The specifications make some bits read-only (identity,
+// header type, pointers of capability lists, ...). All others are unknown.
 fixture::ConfigImage SpecifiedMasks(absl::Span<const uint8_t> config);
 
-// Which bits of each byte a measurement may write: none that start something
-// or clear something (BIST, resets, power states, status bits, enabling MSI or
-// virtual functions, writing product data, sizes of BARs, ...), whichever
-// `measurement` it is.
+// Returns the bits of each byte that a measurement may write. It never includes
+// bits that start or clear something (BIST, resets, power states, status bits,
+// enabling MSI or virtual functions, writing product data, sizes of BARs, ...),
+// whatever `measurement` is.
 std::vector<uint8_t> MeasurableBits(absl::Span<const uint8_t> config,
                                     MaskMeasurement measurement);
 
-// Inverts those bits byte by byte, looks which of them changed, and writes the
-// old value back, each byte before the next is touched. The device must be
-// held in D0 and not be used. Adds to `notes` what did not come back.
+// Inverts those bits byte by byte, finds out which of them changed, and
+// restores each byte before it touches the next. The caller must hold the
+// device in D0, and no program may use it. Adds to `notes` the bytes that could
+// not be restored.
 absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
                                MaskMeasurement measurement,
                                fixture::ConfigImage& image,
