@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The capture tool before a device and a kernel that answer anything: an error
-// that says something, or a fixture that can be read back.
+// Fuzzes the capture tool with a device and a kernel that answer anything. The
+// tool must return an error with a message, or a fixture that reads back.
 //
-// Input: a byte for the kernel, one for the device, one for what is captured;
-// then the kernel's lies (see LyingKernel).
+// The input has a byte for the kernel, one for the device and one for the
+// choice of what to capture, and then the kernel's lies (see LyingKernel).
 
 #include "passthru/testing/capture/capture.h"
 
@@ -52,7 +52,8 @@ void Run(FuzzInput input) {
   }
   const std::string text =
       capture::FixtureText(capture->device, capture->notes);
-  // Of a device that makes no sense the tool says so instead of writing it.
+  // For a device that makes no sense the tool returns an error and writes no
+  // file.
   if (!fixture::Validate(capture->device, "the fixture").ok()) return;
   const auto read = fixture::ParseFixture(text, "fuzz.textproto");
   CHECK_OK(read) << text;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A device's configuration space of any contents: what //pci makes of it, and
-// what ConfigShadow shows the guest of it while the guest writes.
+// Fuzzes //pci with a configuration space of any contents, and ConfigShadow's
+// view of it while the guest writes.
 //
-// Input: how the device is (a byte each: size, vectors, BARs), then how many
-// writes of the guest follow with each its offset, width and value, then the
-// configuration space, the rest zero.
+// The input has a byte each for the device's properties (size, vectors, BARs),
+// the number of the guest's writes, an offset, width and value for each write,
+// and then the configuration space, whose rest is zero.
 
 #include <algorithm>
 #include <cstddef>
@@ -53,7 +53,7 @@ Input Decode(FuzzInput input) {
     const auto shape = input.Take<uint8_t>();
     const uint64_t size = uint64_t{1} << (shape >> 2);
     const auto type = static_cast<uint32_t>(shape & 3);
-    // Flags as a BAR register has them: I/O, 64-bit.
+    // The flags of a BAR register, for I/O and 64-bit.
     absl::StatusOr<pci::Bar> bar = pci::MakeBar(
         pci::BarIndex(i), {.low = type == 3 ? 4u : type & 1}, size);
     if (type == 2 || !bar.ok()) continue;
@@ -71,8 +71,8 @@ Input Decode(FuzzInput input) {
   return result;
 }
 
-// What the guest sees is sound whatever the device's own lists are, and has no
-// bit of them twice.
+// The guest's view is well formed whatever the device's own lists are, and has
+// no bit of them twice.
 void CheckGuestsView(const vfio_pci::ConfigShadow& shadow) {
   CHECK_EQ(pci::WalkCapabilities(shadow.bytes()).malformed, "");
   CHECK_EQ(pci::WalkExtendedCapabilities(shadow.bytes()).malformed, "");
@@ -92,7 +92,7 @@ void CheckWrite(vfio_pci::ConfigShadow& shadow, const GuestWrite& write) {
   shadow.StartsReset(write.offset, bytes);
   shadow.CoversPowerState(write.offset, write.width);
   shadow.Write(write.offset, bytes);
-  // What the device gets lies in what the guest wrote.
+  // The device gets only bytes that the guest wrote.
   uint32_t end = 0;
   for (const auto& run : shadow.DeviceRuns(write.offset, write.width)) {
     CHECK_GE(run.begin, end);
@@ -100,7 +100,7 @@ void CheckWrite(vfio_pci::ConfigShadow& shadow, const GuestWrite& write) {
     end = run.begin + run.size;
   }
   CHECK_LE(end, write.width);
-  // And what needs no device reads the same whatever the device says.
+  // Registers that need no device read the same whatever the device answers.
   std::vector<uint8_t> zeros(write.width, 0x00);
   std::vector<uint8_t> ones(write.width, 0xff);
   shadow.Merge(write.offset, absl::MakeSpan(zeros));

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A device and a kernel that answer anything: the path refuses the device, or
-// copes with it, while a guest uses what it is shown.
+// Fuzzes device passthrough with a device and a kernel that answer anything.
+// The library must refuse the device, or must work while a guest uses what it
+// sees.
 //
-// Input: a byte for the kernel, one for the device; the kernel's lies (see
-// LyingKernel); then accesses of the guest.
+// The input has a byte for the kernel and one for the device, then the kernel's
+// lies (see LyingKernel), and then accesses of the guest.
 
 #include <array>
 #include <cstddef>
@@ -35,8 +36,8 @@ constexpr pci::Bdf kHostBdf(0, 1, 0, 0);
 constexpr std::array kWidths = {1u, 2u, 4u, 8u};
 constexpr int kMaxSteps = 64;
 
-// Accesses as they come from an exit; a guest itself would find out no more,
-// for what it reaches without an exit is the device's business.
+// Makes accesses as exits deliver them. A real guest would test no more,
+// because its accesses without an exit reach only the device.
 class Guest {
  public:
   Guest(vmm::Machine* machine, vfio_pci::VfioPciDevice* device,
@@ -102,7 +103,7 @@ void Run(FuzzInput input) {
   if (guest.ok()) {
     const auto device = vm.devices()->Find(*guest);
     Guest(vm.machine(), device.get(), &input).Run(*guest);
-    // It may well say that it cannot.
+    // The device may be unable to reset.
     device->Reset().IgnoreError();
   }
   vm.Stop();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A fixture of any text: refused, or a device that can be written down again,
-// plugged in, attached, read whole, taken away and captured.
+// Fuzzes the parser of fixtures with any text. It must refuse the text, or the
+// device must be one that can be written down again, plugged in, attached, read
+// whole, detached and captured.
 
 #include "passthru/testing/capture/fixture_text.h"
 
@@ -24,8 +25,8 @@ namespace passthru::fuzz {
 namespace {
 
 constexpr pci::Bdf kHostBdf(0, 1, 0, 0);
-// What any BAR of a captured device has been seen to have; a fixture may ask
-// for exabytes, which this machine need not have.
+// No BAR of a captured device is larger. A fixture may demand exabytes, which
+// this machine may lack.
 constexpr uint64_t kMaxBarSize = uint64_t{1} << 26;
 
 bool IsSmall(const fixture::PciDevice& device) {
@@ -48,10 +49,10 @@ void Run(std::string_view text) {
       << capture::FixtureText(*fixture);
   if (!IsSmall(*fixture)) return;
   FuzzVm vm(fake::KernelVersion::k6_12);
-  // A device model of a name that nobody knows, say.
+  // This fails for an unknown device model, for example.
   if (!vm.AddDevice(*fixture, kHostBdf).ok()) return;
   CHECK_OK(vm.Start());
-  // A bridge, say, is refused.
+  // This fails for a bridge, for example.
   const auto guest = vm.devices()->Attach(kHostBdf);
   if (!guest.ok()) return;
   const auto device = vm.devices()->Find(*guest);

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fuzz_target: one fuzz entry point, as a libFuzzer binary and as a test."""
+"""Defines fuzz_target, which makes a libFuzzer binary and a test."""
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
 
 def fuzz_target(name, srcs, corpus, deps, data = [], size = "small"):
     """Makes NAME, the fuzzer, and NAME_corpus_test, which replays its corpus.
 
-    The fuzzer wants --config=fuzz. The test runs the same entry point with every
-    compiler and sanitizer: over the kept inputs, and over a few mutations of
-    each, always the same ones.
+    The fuzzer needs --config=fuzz. The test runs the same entry point with every
+    compiler and sanitizer. It uses the kept inputs, and a few mutations of each
+    that are the same in every run.
 
     Args:
-      name: of the fuzzer.
-      srcs: define LLVMFuzzerTestOneInput(), and nothing else that is not local.
+      name: the name of the fuzzer.
+      srcs: sources that define LLVMFuzzerTestOneInput() as their only symbol
+        that is not local.
       corpus: the kept inputs.
-      deps: of srcs.
-      data: what srcs read, such as fixtures; paths are as in a test.
-      size: of the test.
+      deps: the dependencies of srcs.
+      data: files that srcs read, such as fixtures, with paths as in a test.
+      size: the size of the test.
     """
     entry = name + "_entry"
     cc_library(
@@ -44,7 +45,7 @@ def fuzz_target(name, srcs, corpus, deps, data = [], size = "small"):
             {"//testing/fuzz:libfuzzer": ["-fsanitize=fuzzer"]},
             no_match_error = "A fuzzer is built with --config=fuzz.",
         ),
-        # Not in //..., where it would not link.
+        # Keeps the fuzzer out of //..., because it would not link there.
         tags = ["manual"],
         deps = [":" + entry],
     )

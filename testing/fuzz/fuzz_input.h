@@ -11,9 +11,9 @@
 
 namespace passthru::fuzz {
 
-// The bytes that a fuzzer made up, taken from the front as the decisions of a
-// target. When they are used up every further decision is 0, so that the front
-// of an input is an input too and means the same as far as it goes.
+// The bytes of a fuzz input, which a target takes from the front as its
+// decisions. After the last byte every further decision is 0. So a prefix of an
+// input is an input too, and means the same as far as it reaches.
 //
 // Thread-compatible.
 class FuzzInput {
@@ -22,7 +22,7 @@ class FuzzInput {
 
   bool empty() const { return rest_.empty(); }
 
-  // Little-endian. An integer that is cut off has zeros above.
+  // Takes a little-endian integer. One that is cut off has zeros above.
   template <std::unsigned_integral T>
   T Take() {
     T value = 0;
@@ -33,13 +33,13 @@ class FuzzInput {
     return value;
   }
 
-  // One of `choices`, by one byte: at most 256 of them, at least one.
+  // Returns one of `choices`, of which there are 1 to 256, by one byte.
   template <typename Container>
   const auto& Pick(const Container& choices) {
     return std::data(choices)[Take<uint8_t>() % std::size(choices)];
   }
 
-  // The next `size` bytes, or what is left.
+  // Takes the next `size` bytes, or what is left.
   absl::Span<const uint8_t> TakeBytes(size_t size) {
     const absl::Span<const uint8_t> taken =
         rest_.first(std::min(size, rest_.size()));

@@ -5,9 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 
-// What a fuzz target defines and libFuzzer, or replay_main.cc, calls with one
-// input after the other. It returns 0; a mistake found is a crash. An input
-// must do the same each time, so nothing of one is left for the next.
+// The function that a fuzz target defines. libFuzzer or replay_main.cc calls it
+// with one input after the other. It returns 0, and reports a mistake by a
+// crash. An input must have the same effect each time, so a target must keep no
+// state between inputs.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 #endif  // PASSTHRU_TESTING_FUZZ_FUZZ_TARGET_H_

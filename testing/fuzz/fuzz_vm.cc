@@ -18,8 +18,8 @@
 namespace passthru::fuzz {
 namespace {
 
-// A fuzzer makes everything fail that can, thousands of times a second. What
-// kills it is still said.
+// Logs only fatal messages, because a fuzzer makes calls fail thousands of
+// times a second.
 void QuietLogs() {
   static const bool quiet = [] {
     absl::SetStderrThreshold(absl::LogSeverityAtLeast::kFatal);
@@ -57,8 +57,8 @@ void FuzzVm::Stop() {
   host_.kernel().faults().Clear();
   devices_.reset();
   if (machine_ != nullptr) {
-    // Routes that could not be taken out of the kernel's table when a device
-    // went are unused, and go with the next commit.
+    // Routes that could not be removed from the kernel's table when a device
+    // was detached are unused, and this commit removes them.
     CHECK_OK(machine_->router().Commit());
     const auto report = host_.kernel().CheckLeaks(empty_machine_);
     CHECK(report.empty()) << report;
@@ -66,7 +66,8 @@ void FuzzVm::Stop() {
   machine_.reset();
   const auto report = host_.kernel().CheckLeaks();
   CHECK(report.empty()) << report;
-  // What a kernel that lies leads its user to is not the user's fault.
+  // A user of a kernel that lies may violate invariants, which is not the
+  // user's fault.
   if (!truthful_) host_.invariants().Take();
 }
 
@@ -103,7 +104,8 @@ absl::Status FuzzVm::RunGuest(guest::GuestProgram program) {
        .pio = &machine_->pio(),
        .on_memory_fault = [this] { devices_->OnMemoryFault(); }});
   absl::Status status = runner.Run();
-  // A guest that cannot go on still returns, before what it uses is gone.
+  // A guest that cannot continue still returns before its resources are
+  // destroyed.
   host_.kernel().kvm().StopGuests();
   return status;
 }

@@ -19,11 +19,13 @@
 
 namespace passthru::fuzz {
 
-// A fixture of testing/fixtures, by name: "nvme". Read once.
+// Returns a fixture of testing/fixtures by name, for example "nvme". Reads each
+// file once.
 const fixture::PciDevice& Fixture(const std::string& name);
 
-// A simulated host and a machine on it that lasts for one fuzz input. Plug
-// devices in, then Start(); in the end everything must have been given back.
+// A simulated host with a machine that lasts for one fuzz input. The target
+// plugs devices in and then calls Start(). By the end of Stop() the machine
+// must have given everything back to the kernel.
 //
 // Thread-compatible.
 class FuzzVm {
@@ -31,34 +33,34 @@ class FuzzVm {
   explicit FuzzVm(fake::KernelVersion version);
   FuzzVm(const FuzzVm&) = delete;
   FuzzVm& operator=(const FuzzVm&) = delete;
-  // As Stop().
+  // Calls Stop().
   ~FuzzVm();
 
-  // With the model that the fixture names, in a group of its own.
+  // Adds a device in a group of its own, with the model that the fixture names.
   absl::Status AddDevice(const fixture::PciDevice& fixture, pci::Bdf bdf);
 
-  // Makes the machine. `syscalls` is between it and the simulated kernel, until
-  // Stop(); null: nothing is.
+  // Makes the machine. `syscalls` is between it and the simulated kernel until
+  // Stop(). If it is null, the machine uses the simulated kernel directly.
   absl::Status Start(kernel::Syscalls* syscalls = nullptr);
 
-  // Runs a guest until it returns. Once.
+  // Runs a guest until it returns. The target may call this once.
   absl::Status RunGuest(guest::GuestProgram program);
 
-  // Detaches, and dies of whatever is left in the kernel. Once.
+  // Detaches the devices, and crashes if anything is left in the kernel.
   void Stop();
 
   fake::SimulatedHost& host() { return host_; }
-  // Null until Start() has succeeded.
+  // Returns null until Start() has succeeded.
   vmm::Machine* machine() { return machine_.get(); }
   vmm::DeviceManager* devices() { return devices_.get(); }
 
  private:
   fake::SimulatedHost host_;
   uint32_t groups_ = 0;
-  bool truthful_ = true;  // there is nothing between that may lie
+  bool truthful_ = true;  // Whether no kernel that may lie is in between.
   std::unique_ptr<vmm::Machine> machine_;
   std::unique_ptr<vmm::DeviceManager> devices_;
-  // What the machine holds without devices.
+  // The resources of the machine without devices.
   fake::ResourceSnapshot empty_machine_;
 };
 

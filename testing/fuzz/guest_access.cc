@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A hostile guest on the whole path: a virtual CPU's accesses, through KVM_RUN
-// and the buses, to two devices of different kinds, while these interrupt, are
-// reset, unplugged and plugged, and a kernel call now and then fails.
+// Fuzzes the whole path with a hostile guest. A virtual CPU accesses two
+// devices of different kinds through KVM_RUN and the buses. Meanwhile these
+// interrupt, are reset, unplugged and plugged, and a kernel call fails now and
+// then.
 //
-// Input: a byte for the kernel, one for each device; then steps, a byte for
-// what it is and what that takes.
+// The input has a byte for the kernel and one for each device, and then steps,
+// with a byte for the step's kind and the bytes that it takes.
 
 #include <array>
 #include <cerrno>
@@ -39,26 +40,26 @@
 namespace passthru::fuzz {
 namespace {
 
-// With a model; without one, with I/O ports or more BARs.
+// Some have a model. The others have none, but I/O ports or more BARs.
 constexpr std::array kFirstDevices = {"nvme", "e1000e", "ivshmem", "xhci"};
 constexpr std::array kSecondDevices = {"edu", "rtl8139", "virtio_net",
                                        "ich9_ahci"};
 constexpr std::array kHostBdfs = {pci::Bdf(0, 1, 0, 0), pci::Bdf(0, 2, 0, 0)};
-// Where they go, and one place where nothing is.
+// The places of the devices, and one place without a device.
 constexpr std::array kGuestBdfs = {pci::Bdf(0, 0, 1, 0), pci::Bdf(0, 0, 2, 0),
                                    pci::Bdf(0, 0, 0, 0), pci::Bdf(0, 0, 3, 0)};
 constexpr std::array kWidths = {1u, 2u, 4u, 8u};
 constexpr std::array kErrors = {EIO,    ENOMEM, ENOSPC, EBUSY,
                                 EINVAL, ENODEV, EPERM,  EFAULT};
-// What comes to be at an address: RAM, ECAM, 32-bit and 64-bit BARs, the
-// interrupt controllers.
+// The places in which something may be mapped are RAM, ECAM, 32-bit and 64-bit
+// BARs and the interrupt controllers.
 constexpr std::array<uint64_t, 6> kPlaces = {
     0,           vmm::kEcamBase,   vmm::kMmio32Base,
     0xfee00000u, vmm::kMmio64Base, ~uint64_t{0} << 20};
 
 constexpr int kMaxSteps = 256;
 
-// Offsets in the configuration space that matter: each capability's.
+// The offsets of the capabilities in a configuration space.
 struct Layout {
   std::vector<uint16_t> capabilities;
   std::optional<pci::MsixCapability> msix;
@@ -90,8 +91,8 @@ class HostileGuest {
     return absl::OkStatus();
   }
 
-  // Whether the kernel or the device did what a guest cannot be kept from
-  // noticing: a slot may then be left without memory behind it.
+  // Returns whether the kernel or the device did something that a guest may
+  // notice. A slot may then be left without memory behind it.
   bool may_fault() const { return may_fault_; }
 
  private:
@@ -143,8 +144,8 @@ class HostileGuest {
     return vmm::kEcamBase + (uint64_t{guest_.routing_id()} << 12) + offset;
   }
 
-  // The values of a load are not used: what is in them is the target's own
-  // business, and that they come at all is the test.
+  // Ignores the value of a load, because the test is only that the load
+  // returns.
   void Access(guest::GuestCpu& cpu, uint64_t address) {
     const auto how = input_.Take<uint8_t>();
     const unsigned width = kWidths[how & 3];
@@ -167,8 +168,8 @@ class HostileGuest {
     }
   }
 
-  // Decisions come after those of the argument: the order is the input's
-  // format.
+  // The decision comes after those of the argument. Their order is the format
+  // of the inputs.
   uint64_t Place(uint64_t offset) { return input_.Pick(kPlaces) + offset; }
 
   void AccessBar(guest::GuestCpu& cpu, uint64_t offset) {
@@ -180,7 +181,7 @@ class HostileGuest {
     }
   }
 
-  // As a driver finds it: in the register.
+  // A BAR's address from its register, where a driver finds it.
   struct BarBase {
     uint64_t address = 0;
     bool is_io = false;
@@ -195,7 +196,7 @@ class HostileGuest {
     return {.address = address, .is_io = type == pci::BarType::kIo};
   }
 
-  // A dword of an MSI-X table entry.
+  // Writes a dword of an MSI-X table entry.
   void WriteVector(guest::GuestCpu& cpu) {
     const auto& msix = input_.Pick(layouts_).msix;
     const uint64_t bar = ReadBar(cpu).address;
@@ -206,8 +207,8 @@ class HostileGuest {
               input_.Take<uint32_t>());
   }
 
-  // Sets a BAR's register, page by page from one of the places, and finds there
-  // what it wrote.
+  // Sets a BAR's register to some pages above one of the places, and checks
+  // that it reads back.
   void MoveBar(guest::GuestCpu& cpu) {
     const auto index = input_.Take<uint8_t>();
     const uint64_t header = Config(0);
@@ -254,7 +255,7 @@ class HostileGuest {
     const uint64_t iova = Place(input_.Take<uint32_t>());
     std::vector<uint8_t> data(1u + how / 2);
     WithHardware([&](models::DevicePlatform& hardware) {
-      // Refused or not: the guest's memory is what it has.
+      // A refusal is no error, because the guest's memory may be anywhere.
       if ((how & 1) != 0) {
         hardware.DmaWrite(iova, data).IgnoreError();
       } else {
@@ -286,7 +287,7 @@ class HostileGuest {
 
   void ResetDevice() {
     const auto device = vm_.devices()->Find(input_.Pick(kGuestBdfs));
-    // Not every device can; then it goes on as it was.
+    // A device that cannot reset continues as it was.
     if (device != nullptr) device->Reset().IgnoreError();
   }
 
@@ -296,13 +297,13 @@ class HostileGuest {
     if (vm_.devices()->Find(guest) != nullptr) {
       CheckUnlessFailed(vm_.devices()->Detach(guest));
     } else {
-      // It may be there already.
+      // This fails if the device is attached already.
       vm_.devices()->Attach(kHostBdfs[which & 1]).IgnoreError();
     }
   }
 
-  // One at a time: a call that fails again and again when it is tried again is
-  // a dead machine.
+  // Makes one call fail. If retries of a call failed again and again, the
+  // machine would not work any more.
   void Fail() {
     auto& faults = vm_.host().kernel().faults();
     const size_t nth = 1u + input_.Take<uint8_t>();

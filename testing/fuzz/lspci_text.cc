@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What somebody says that lspci printed, in any bytes: refused, or a fixture
-// that can be written to a file and read back as the same device.
+// Fuzzes the parser of lspci's output with any input. It must refuse the text,
+// or return a fixture that can be written to a file and read back as the same
+// device.
 
 #include <cstddef>
 #include <cstdint>

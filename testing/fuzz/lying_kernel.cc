@@ -17,14 +17,15 @@ using kernel::SyscallResult;
 
 constexpr int kMaxLies = 24;
 
-// Every info structure begins with it: how much room there is.
+// Returns argsz, with which every info structure begins and which tells the
+// size of the caller's buffer.
 uint32_t Argsz(const void* arg) {
   uint32_t argsz = 0;
   std::memcpy(&argsz, arg, sizeof(argsz));
   return argsz;
 }
 
-// vfio_region_info.index and vfio_irq_info.index.
+// Returns vfio_region_info.index or vfio_irq_info.index.
 uint32_t Index(const void* arg) {
   static_assert(offsetof(vfio_region_info, index) ==
                 offsetof(vfio_irq_info, index));
@@ -94,7 +95,7 @@ size_t LyingKernel::Shorten(size_t count) const {
 
 SyscallResult<int> LyingKernel::Ioctl(int fd, unsigned long request,
                                       void* arg) {
-  // The question is gone when the answer is written over it.
+  // The answer overwrites the request, so this reads the request first.
   const bool has_index = request == VFIO_DEVICE_GET_REGION_INFO ||
                          request == VFIO_DEVICE_GET_IRQ_INFO;
   const uint32_t index = has_index ? Index(arg) : 0;
@@ -137,14 +138,15 @@ SyscallResult<int> LyingKernel::Ioctl(int fd, unsigned long request,
     default:
       break;
   }
-  // What is negative is an errno, and never comes back as a value.
+  // A negative result is an errno, and never returned as a value.
   if (number.has_value()) result.value = std::max(0, *number);
   return result;
 }
 
 SyscallResult<size_t> LyingKernel::Read(int fd, void* buffer, size_t count) {
   const auto result = ForwardingSyscalls::Read(fd, buffer, count);
-  // Not the 8 bytes of an eventfd, which is no device's and no lie.
+  // The 8 bytes of an eventfd come from no device, so this does not lie about
+  // them.
   if (result.ok() && count != sizeof(uint64_t)) {
     Tell(Subject::kFile, 0, 0, buffer, result.value);
   }

@@ -14,31 +14,32 @@
 
 namespace passthru::fuzz {
 
-// A kernel, with a device behind it, that does what it is asked and says
-// anything about it. Its lies are made up once and then told each time.
+// A kernel with a device that executes calls truthfully but lies about the
+// results. The constructor makes the lies up, and the kernel then repeats them
+// each time.
 //
-// It keeps to what holds of any kernel: it writes where it was told to and no
-// further, and its descriptors and mappings are what they are. A lie that
-// something failed would be one too, about what is held; that is for
-// fake::FaultInjector.
+// It keeps to what holds for any kernel. It writes only into the caller's
+// buffers, and its descriptors and mappings are real. It never pretends that a
+// call failed, because the caller would then be wrong about what it holds.
+// journal::FaultInjector makes calls fail.
 //
-// As thread-safe as what it forwards to.
+// As thread-safe as the kernel to which it forwards.
 class LyingKernel final : public kernel::ForwardingSyscalls {
  public:
-  // What there are lies about.
+  // The answers about which it may lie.
   enum class Subject : uint8_t {
     kDeviceInfo,   // VFIO_DEVICE_GET_INFO
     kRegionInfo,   // VFIO_DEVICE_GET_REGION_INFO of region `index`
     kIrqInfo,      // VFIO_DEVICE_GET_IRQ_INFO of interrupt type `index`
     kIommuInfo,    // VFIO_IOMMU_GET_INFO
     kGroupStatus,  // VFIO_GROUP_GET_STATUS
-    kUnmapDma,     // VFIO_IOMMU_UNMAP_DMA: how much that was
-    kRegion,       // What region `index` reads from `offset` on.
-    kFile,         // What other files read.
-    kSetIrqs,      // VFIO_DEVICE_SET_IRQS: how many vectors there are
+    kUnmapDma,     // VFIO_IOMMU_UNMAP_DMA (the size)
+    kRegion,       // Reads of region `index` from `offset`.
+    kFile,         // Reads of other files.
+    kSetIrqs,      // VFIO_DEVICE_SET_IRQS (the vectors)
     kExtension,    // VFIO_CHECK_EXTENSION, KVM_CHECK_EXTENSION of `index`
     kVcpuSize,     // KVM_GET_VCPU_MMAP_SIZE
-    kShortRead,    // At most `offset` bytes are read at once.
+    kShortRead,    // Reads stop after `offset` bytes.
     kLink,         // readlink(2)
     kDirectory,    // readdir(3)
     kCount
@@ -60,14 +61,14 @@ class LyingKernel final : public kernel::ForwardingSyscalls {
   struct Lie {
     Subject subject = Subject::kDeviceInfo;
     uint8_t index = 0;
-    uint16_t offset = 0;  // Of `bytes`, in what the truth would be.
+    uint16_t offset = 0;  // The place of `bytes` in the answer.
     std::vector<uint8_t> bytes;
   };
 
-  // Puts lies into `size` bytes, which begin at `begin` of the answer.
+  // Puts lies into an answer's `size` bytes, which begin at its byte `begin`.
   void Tell(Subject subject, uint64_t index, uint64_t begin, void* answer,
             size_t size) const;
-  // The lie instead of a number.
+  // Returns the lie that replaces a number, if there is one.
   std::optional<int> Number(Subject subject, uint64_t index) const;
   std::string Text(Subject subject, std::string truth) const;
   size_t Shorten(size_t count) const;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs a fuzz entry point over files, and over mutations of them: the fuzzer's
-// stand-in in tests. With the path of one input that crashed, it shows that.
+// Runs a fuzz target over files, and over mutations of them. It replaces the
+// fuzzer in tests. With the path of one input that crashed, it reproduces the
+// crash.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,8 +24,8 @@ void Run(const Bytes& input) {
   LLVMFuzzerTestOneInput(input.data(), input.size());
 }
 
-// Cut off, and a few bytes changed. The generator is seeded by the input's
-// place in the list, so that a run does what the last one did.
+// Truncates the input and changes a few bytes. The caller seeds the generator
+// with the input's place in the list, so that every run does the same.
 Bytes Mutate(Bytes input, std::minstd_rand& random) {
   input.resize(input.size() - random() % (input.size() / 2 + 1));
   for (int i = 0; i < 3 && !input.empty(); ++i) {
@@ -46,7 +47,7 @@ int main(int argc, char** argv) {
       std::cerr << argv[i] << ": cannot be read\n";
       return 1;
     }
-    // A crash ends the process: this line is how the input is known.
+    // A crash ends the process, and this line then identifies the input.
     std::cerr << argv[i] << ", " << input.size() << " bytes" << std::endl;
     Run(input);
     ++executed;
