@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# check.sh [KERNEL]...: everything that is asked of real kernels, on each of the
-# lab's (6.12 and 6.1). UPDATE=1: what they say becomes what is expected, in the
-# source tree.
+# The program "check.sh [KERNEL]..." runs every check against real kernels, by
+# default against both kernels of the lab (6.12 and 6.1). With UPDATE=1 the
+# answers and journals become the expected ones in the source tree.
 set -uo pipefail
 
-# Under `bazel run` the programs are among the runfiles, where it starts us; the
-# expected journals that UPDATE writes are in the source tree.
+# `bazel run` starts this script among the runfiles, which have the programs.
+# The expected answers and journals, which UPDATE=1 writes, are in the source
+# tree.
 here=$PWD
 source=${BUILD_WORKSPACE_DIRECTORY:-$here}
 lab=$here/testing/lab/lab
@@ -19,7 +20,7 @@ disk=(--drive="if=none,id=disk,file=$work/disk.img,format=raw")
 nvme=nvme,serial=lab,drive=disk
 failed=0
 
-# run NAME COMMAND...: one check; what it prints is shown.
+# run NAME COMMAND... runs one check and shows its output.
 run() {
   local status=0 start=$SECONDS
   echo "--- $1, Linux $kernel"
@@ -32,8 +33,8 @@ run() {
   fi
 }
 
-# Shows of a demo's report what the guest did; all of it when it failed.
-# brief COMMAND...
+# brief COMMAND... runs the demo and shows the part of its report that tells
+# what the guest did. If the demo fails, it shows the whole report.
 brief() {
   "$@" >"$work/report"
   local status=$?
@@ -47,8 +48,8 @@ brief() {
   return $status
 }
 
-# The questions of the contract tests. Where devices and groups are is part of
-# some answers, so they are where they were first asked.
+# Asks the questions of the contract tests. The places of devices and groups are
+# part of some answers, so they are the same as in the first run.
 contract() {
   local save=()
   [[ ${UPDATE:-} != 1 ]] || save=(--save)
@@ -67,8 +68,8 @@ contract() {
     "${save[@]}" <"$work/answers"
 }
 
-# What a guest sees, which is what it sees on the simulated kernel. The NVMe
-# controller is where the fixture was captured, behind a root port.
+# Checks that a guest sees the same as on the simulated kernel. The NVMe
+# controller is behind a root port, as it was when the fixture was captured.
 guest() {
   "$lab" --kernel="$kernel" --device=pcie-root-port,id=port1,chassis=1,addr=2 \
     "${disk[@]}" --device=$nvme,bus=port1 --bind=0000:01:00.0 \
@@ -77,8 +78,8 @@ guest() {
     "$here/vmm/guest_contract/guest_contract_static" 0000:01:00.0 0000:00:09.0
 }
 
-# The demo's kernel calls are those that it makes of the simulated kernel.
-# demo_of DEVICE QEMU-DEVICE
+# demo_of DEVICE QEMU-DEVICE runs the demo and checks that it makes the same
+# kernel calls as on the simulated kernel.
 demo_of() {
   local expected=vmm/demo/journals/$1.txt
   [[ ! -e vmm/demo/journals/$1-$kernel.txt ]] ||
@@ -91,7 +92,7 @@ demo_of() {
   echo "  its $(wc -l <"$source/$expected") kernel calls are those of $expected"
 }
 
-# Two devices of one IOMMU group: functions of one slot.
+# Two devices of one IOMMU group, which are functions of one slot.
 one_group=("${disk[@]}" "--device=$nvme,addr=5.0,multifunction=on"
   "--device=edu,addr=5.1")
 
@@ -101,7 +102,8 @@ demo_of_group() {
     --allow_writes
 }
 
-# One of several functions that a physical one makes, which keeps a host driver.
+# Uses one of several virtual functions. The physical function keeps a host
+# driver.
 demo_of_a_virtual_function() {
   brief "$lab" --kernel="$kernel" \
     --device=pcie-root-port,id=port1,chassis=1,addr=2 \
@@ -109,7 +111,8 @@ demo_of_a_virtual_function() {
     --bind=0000:01:10.2 "$demo" --device=0000:01:10.2
 }
 
-# One of the two is still the host's: a sentence that says so.
+# Uses a group of which the host still uses a device. The demo must say so in
+# one sentence.
 demo_of_half_a_group() {
   local said
   said=$("$lab" --kernel="$kernel" "${one_group[@]}" --bind=0000:00:05.1 \
@@ -120,9 +123,9 @@ demo_of_half_a_group() {
     $said == *"is not viable: 0000:00:05.0 is bound to nvme"* ]]
 }
 
-# Killed while it attaches, while the guest brings the device up, at an
-# interrupt in the middle of the work, and while a BAR moves; then once more to
-# the end.
+# Kills the demo while it attaches, while the guest brings the device up, at an
+# interrupt in the middle of the work, and while a BAR moves. Then runs it once
+# more to its end.
 demo_killed() {
   brief "$lab" --kernel="$kernel" "${disk[@]}" --device=$nvme,addr=4 \
     --bind=0000:00:04.0 --file=lab/demo="$demo" \
@@ -132,7 +135,7 @@ demo_killed() {
     /lab/demo --device=0000:00:04.0 --allow_writes
 }
 
-# Captured again, devices are what their fixtures say.
+# Captures devices again and compares them with their fixtures.
 capture() {
   PASSTHRU_LAB_KERNEL=$kernel "$here/testing/capture/lab_fixtures" --compare \
     contract virtual

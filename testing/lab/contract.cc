@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// contract [group=BDF,BDF] [DEVICE=BDF]...: puts every question of the contract
-// tests to the kernel that it runs on, and prints the answers for
+// The program "contract [group=BDF,BDF] [DEVICE=BDF]..." puts every question of
+// the contract tests to the kernel on which it runs, and prints the answers for
 // //testing/contract:contract_report.
 //
-// DEVICE is e1000e, nvme or edu, as QEMU emulates them. Of the group's two
-// devices the first is bound to vfio-pci, the second to a driver of the host's.
+// DEVICE is e1000e, nvme or edu, as QEMU emulates them. The group has two
+// devices. The first is bound to vfio-pci and the second to a driver of the
+// host.
 
 #include <fcntl.h>
 #include <sys/utsname.h>

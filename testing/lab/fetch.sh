@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Fetches what the lab runs on: QEMU 10 with everything it needs, and Debian's
-# cloud kernels 6.1 and 6.12. Unpacked into a folder, nothing is installed and
-# no root is needed; the system's apt configuration only tells which mirror to
-# use. On any Debian 12 or newer.
+# Fetches QEMU 10 with all its dependencies, and Debian's cloud kernels 6.1 and
+# 6.12, on which the lab runs. It unpacks them into a folder, installs nothing
+# and needs no root. It reads the system's apt configuration only to find a
+# mirror. It works on Debian 12 or newer.
 #
 #   fetch.sh DIR [qemu | 6.1 | 6.12]...
 set -euo pipefail
@@ -17,12 +17,12 @@ dir=$(cd "$1" && pwd)
 shift
 [[ $# -ge 1 ]] || set -- qemu 6.1 6.12
 
-# Loadable in this order; vfio_virqfd is a module of its own only in 6.1.
+# Loadable in this order. vfio_virqfd is a module of its own only in 6.1.
 modules=(irqbypass vfio vfio_virqfd vfio_iommu_type1 vfio-pci-core vfio-pci
          kvm kvm-amd pci-pf-stub)
 
-# What is fetched is marked with what was to be in it: a folder of an earlier
-# time is fetched again.
+# Prints the mark of a complete folder, which lists its modules. A folder with
+# another list is fetched again.
 mark() { [[ $1 == qemu ]] || echo "${modules[*]}"; }
 
 missing=()
@@ -40,7 +40,7 @@ done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/{sources,state/lists/partial,cache/archives/partial,debs}
-# An empty list of installed packages, so that apt names every library.
+# With an empty list of installed packages apt names every library.
 : >"$work/status"
 
 mirror=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null |

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The lab's /init: what runs as process 1 of the machine that lab.sh boots.
-// Mounts what is needed, loads the modules of /lab/modules in order, makes the
-// virtual functions of /lab/vfs, gives the devices of /lab/bind to vfio-pci,
-// runs the command of /lab/command, prints the files of /lab/get, reports the
-// command's exit status on the console and switches the machine off.
+// The lab's /init, which is process 1 of the machine that lab.sh boots. It
+// mounts file systems, loads the modules of /lab/modules in order, makes the
+// virtual functions of /lab/vfs and binds the devices of /lab/bind to vfio-pci.
+// It then runs the command of /lab/command, prints the files of /lab/get,
+// reports the command's exit status on the console and switches the machine
+// off.
 //
-// Any failure is printed and reported as status 125: the lab is broken, not
-// what it tests.
+// It prints any failure and reports status 125, which means that the lab failed
+// and not the program under test.
 
 #include <fcntl.h>
 #include <linux/reboot.h>
@@ -32,15 +33,15 @@ namespace {
 
 constexpr int kLabBroken = 125;
 
-// The last words: lab.sh shows what is between LAB-BEGIN and this line.
+// Prints the last line. lab.sh shows the lines between LAB-BEGIN and this one.
 [[noreturn]] void Finish(int status) {
   std::fflush(stdout);
   std::printf("\nLAB-EXIT %d\n", status);
   std::fflush(stdout);
   sync();
   reboot(RB_POWER_OFF);
-  // Without CAP_SYS_BOOT nothing is left to do; process 1 ending is a panic,
-  // which ends the machine as well.
+  // Without CAP_SYS_BOOT this process can only exit. The end of process 1 is a
+  // panic, which ends the machine as well.
   std::exit(status);
 }
 
@@ -56,7 +57,7 @@ void Mount(const char* type, const char* where) {
   }
 }
 
-// The lines of a file, which may be absent.
+// Returns the lines of a file, which may be absent.
 std::vector<std::string> Lines(const char* path) {
   std::vector<std::string> lines;
   std::ifstream in(path);
@@ -66,8 +67,8 @@ std::vector<std::string> Lines(const char* path) {
   return lines;
 }
 
-// "vfio_iommu_type1.ko allow_unsafe_interrupts=1": a file of /lab and its
-// parameters.
+// Loads a module. The line has a file of /lab and its parameters, as in
+// "vfio_iommu_type1.ko allow_unsafe_interrupts=1".
 void LoadModule(const std::string& line) {
   const size_t space = line.find(' ');
   const std::string path = "/lab/" + line.substr(0, space);
@@ -92,7 +93,7 @@ void WriteFile(const std::string& path, const std::string& text) {
   close(fd);
 }
 
-// Documentation/ABI/testing/sysfs-bus-pci: driver_override.
+// Uses driver_override (Documentation/ABI/testing/sysfs-bus-pci).
 void Bind(const std::string& bdf, const std::string& driver) {
   const std::string device = "/sys/bus/pci/devices/" + bdf;
   if (access(device.c_str(), F_OK) != 0) Fail("no device " + bdf);
@@ -106,9 +107,9 @@ void Bind(const std::string& bdf, const std::string& driver) {
   }
 }
 
-// "0000:01:00.0=2": how many virtual functions a physical one is to have. It
-// keeps a driver that does nothing else: one that vfio-pci has gives its
-// virtual functions only to who knows its token.
+// Makes virtual functions. "0000:01:00.0=2" gives 2 to a physical function. The
+// physical function gets a driver without other effects, because vfio-pci gives
+// the virtual functions of its own devices only to a user who knows its token.
 void CreateVirtualFunctions(const std::string& line) {
   const size_t equals = line.find('=');
   const std::string bdf = line.substr(0, equals);
@@ -131,7 +132,7 @@ int Run(const std::vector<std::string>& command) {
     std::fflush(stdout);
     _exit(kLabBroken);
   }
-  // Process 1 inherits every orphan; wait for ours.
+  // Process 1 inherits every orphan, so this waits for its own child.
   int status = 0;
   for (;;) {
     const pid_t ended = wait(&status);
@@ -146,7 +147,7 @@ int Run(const std::vector<std::string>& command) {
   return WEXITSTATUS(status);
 }
 
-// What lab.sh wants back: the files' contents, on the console.
+// Prints a file's contents on the console for lab.sh.
 void PrintFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in.is_open()) Fail("no file " + path);
@@ -160,7 +161,7 @@ void PrintFile(const std::string& path) {
 }  // namespace
 
 int main() {
-  // What the firmware left on the line is not ours.
+  // The firmware may have left text on the line.
   std::printf("\nLAB-BEGIN\n");
   std::fflush(stdout);
   setenv("PATH", "/bin:/lab", 1);

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// interrupted CALL... -- PROGRAM ARGUMENT...: runs a program that writes a
-// journal of its kernel calls (--journal=FILE), kills it (SIGKILL) when the
-// journal has a line with CALL, does so for each CALL, and at last lets it come
-// to its end. So what a killed process leaves behind is what the next one
-// finds.
+// The program "interrupted CALL... -- PROGRAM ARGUMENT..." runs a program that
+// writes a journal of its kernel calls (--journal=FILE). It kills the program
+// (SIGKILL) when the journal has a line with CALL, for each CALL in turn, and
+// finally runs it to its end. So each run finds what a killed one left behind.
 //
-// Exits with the status of the last run; fails when a run ended before its
-// CALL.
+// Exits with the status of the last run. Fails if a run ended before its CALL.
 
 #include <fcntl.h>
 #include <signal.h>
@@ -54,11 +52,12 @@ int StatusOf(pid_t child) {
   return status;
 }
 
-// Whether it lived until its journal said `call`.
+// Runs the program and returns whether it lived until its journal had `call`.
 bool RunUntil(const std::string& call, std::vector<std::string> command) {
   command.push_back(std::string("--journal=") + kJournal);
   const pid_t child = Start(command);
-  // Blocks until the program opens it; ends when the program does.
+  // Blocks until the program opens the journal. The stream ends when the
+  // program does.
   std::ifstream journal(kJournal);
   std::string line;
   while (std::getline(journal, line)) {

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Boots a machine with a real /dev/vfio and /dev/kvm and runs a static program
-# in it: QEMU's software emulation of a q35 with an Intel IOMMU, a Debian kernel
-# and our own init. No hardware, no root, seconds.
+# in it. The machine is QEMU's software emulation of a q35 with an Intel IOMMU,
+# with a Debian kernel and the lab's init. It needs no hardware and no root, and
+# takes seconds.
 #
 #   lab.sh [--kernel=6.12|6.1|DIR] [--device=QEMU-DEVICE]... [--bind=BDF]...
 #          [--vfs=BDF=COUNT]... [--drive=QEMU-DRIVE]... [--object=QEMU-OBJECT]...
@@ -11,18 +12,19 @@
 #          [--get=PATH=FILE]... [--timeout=SECONDS]
 #          PROGRAM [ARGUMENT]...
 #
-# --vfs gives a physical function virtual ones before devices are bound;
-# --file puts a file into the machine, --get takes a text file out of it when
+# --vfs gives virtual functions to a physical one before devices are bound.
+# --file puts a file into the machine. --get takes a text file out of it after
 # the program has ended.
 #
-# Prints what the program prints and exits with its status; with 125 when the
-# lab itself failed: QEMU or the kernel missing, a panic, no end in time.
+# Prints the program's output and exits with its status. Exits with 125 if the
+# lab itself failed, because QEMU or the kernel is missing, the kernel panicked
+# or the run took too long.
 set -euo pipefail
 
 die() { echo "lab: $*" >&2; exit 125; }
 
-# Under `bazel run` the tools are in the runfiles, and paths on the command line
-# are relative to where the user stands.
+# `bazel run` puts the tools into the runfiles. Paths on the command line are
+# relative to the user's working directory.
 if [[ -d $0.runfiles ]]; then
   here=$(echo "$0".runfiles/*/testing/lab)
   cd "${BUILD_WORKING_DIRECTORY:-.}"
@@ -88,7 +90,8 @@ done
 root=$cache/qemu
 libraries=$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu
 libraries+=:$root/usr/lib/x86_64-linux-gnu/pulseaudio
-# no_timer_check: on a busy machine the emulated timer fails the kernel's check.
+# no_timer_check is needed on a busy machine, where the emulated timer fails the
+# kernel's check.
 boot() {
   timeout --kill-after=5 "$timeout" \
     "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
@@ -111,7 +114,7 @@ if [[ $status == 0 ]] && ! grep -q '^LAB-BEGIN' "$work/console"; then
   boot || status=$?
 fi
 
-# What the firmware printed, and the kernel's last line, are not the program's.
+# Removes the output of the firmware and the kernel's last line.
 tr -d '\r' <"$work/console" >"$work/text"
 sed -e '1,/^LAB-BEGIN$/d' -e '/^LAB-EXIT /,$d' \
   -e '/^LAB-FILE /,/^LAB-FILE-END$/d' "$work/text"

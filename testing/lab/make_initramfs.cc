@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// make_initramfs OUTPUT NAME=FILE... writes an initramfs that holds each FILE
-// as /NAME, executable, with the folders above it and /dev/console.
+// The program "make_initramfs OUTPUT NAME=FILE..." writes an initramfs that
+// holds each FILE as /NAME, executable, with the folders above it and
+// /dev/console.
 //
-// The format is cpio "newc": Documentation/driver-api/early-userspace/
-// buffer-format.rst.
+// The format is cpio "newc", as in
+// Documentation/driver-api/early-userspace/buffer-format.rst.
 
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -42,7 +43,7 @@ class Archive {
     Align();
   }
 
-  // The folders above `name` that are not there yet.
+  // Adds the folders above `name` that are still missing.
   void AddFolders(const std::string& name) {
     for (size_t slash = name.find('/'); slash != std::string::npos;
          slash = name.find('/', slash + 1)) {
