@@ -1,4 +1,4 @@
-"""Regression tests of captured devices: see docs/regression-test.md.
+"""Rules for regression tests of captured devices (docs/regression-test.md).
 
     load("@passthru//testing:passthrough.bzl", "passthrough_regression_test")
 
@@ -55,7 +55,7 @@ def _update_impl(ctx):
     ctx.actions.write(
         ctx.outputs.executable,
         "\n".join(["#!/bin/bash", "status=0"] + [
-            # A test of the root package has no folder in its path.
+            # The path of a test in the root package has no folder.
             "./" + test.short_path + " --update || status=$?"
             for test in ctx.files.tests
         ] + ["exit \"${status}\"", ""]),
@@ -83,16 +83,17 @@ def passthrough_regression_test(
         **kwargs):
     """Passes a captured device through and compares the transcript with a golden one.
 
-    Also makes NAME.update, to be run: it writes the golden file.
+    Also makes NAME.update, a program that writes the golden file.
 
     Args:
-      name: of the test.
+      name: the name of the test.
       fixture: the capture, a file or label that ends in ".textproto".
-      golden: the golden transcript, a file of this package; by default the
-        fixture's name with ".golden". It need not exist at first.
-      kernel: which Linux is simulated: "6.1", "6.12", "6.18" or "7.2". Each has
-        a golden file of its own.
-      **kwargs: what every test has.
+      golden: the golden transcript, a file of this package. The default is the
+        fixture's name with ".golden", and for a kernel other than the default
+        one with ".linux-KERNEL.golden". The file need not exist at first.
+      kernel: the simulated Linux, one of "6.1", "6.12", "6.18" and "7.2". Each
+        has its own golden file.
+      **kwargs: the common attributes of tests.
     """
     if not golden:
         suffix = "" if kernel == _DEFAULT_KERNEL else ".linux-" + kernel
@@ -116,16 +117,16 @@ def passthrough_regression_test(
     )
 
 def passthrough_regression_tests(name, fixtures, kernel = _DEFAULT_KERNEL, **kwargs):
-    """A passthrough_regression_test for each of several captures.
+    """Makes a passthrough_regression_test for each of several captures.
 
-    nic.textproto gets the test nic_NAME. NAME is all of them, NAME.update writes
-    all golden files.
+    The test of nic.textproto is nic_NAME. NAME is the suite of all tests, and
+    NAME.update writes all golden files.
 
     Args:
-      name: of the whole.
-      fixtures: the captures: glob(["*.textproto"]), say.
-      kernel: as for one.
-      **kwargs: what every test has.
+      name: the name of the suite.
+      fixtures: the captures, for example glob(["*.textproto"]).
+      kernel: the simulated Linux, as for one test.
+      **kwargs: the common attributes of tests.
     """
     tests = [_stem(fixture) + "_" + name for fixture in fixtures]
     for test, fixture in zip(tests, fixtures):
