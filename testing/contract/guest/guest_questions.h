@@ -21,7 +21,7 @@ namespace passthru::contract {
 // The common part of the guest contract's sections. It holds the CPU, the ways
 // to configuration space, and the list to which the sections write.
 //
-// Used by the guest's thread only.
+// Only the guest's thread may use it.
 class GuestQuestions {
  public:
   GuestQuestions(guest::GuestCpu* cpu, const GuestContractOptions* options,
