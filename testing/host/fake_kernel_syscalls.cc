@@ -160,7 +160,7 @@ SyscallResult<int> FakeKernel::Ioctl(int fd, unsigned long request, void* arg) {
     call = file != nullptr ? file->DescribeIoctl(request, arg)
            : _IOC_TYPE(request) == KVMIO
                ? journal::DescribeKvmIoctl(request, arg)
-               : FakeFile::DescribeUnknownIoctl(request, arg);
+               : journal::DescribeUnknownIoctl(request, arg);
     call.subject = DescribeFd(fd);
     if (const int error = Fault(call); error != 0) {
       file.reset();

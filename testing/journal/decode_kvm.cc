@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/decode_syscall.h"
 #include "passthru/testing/journal/user_memory.h"
-#include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::journal {
 namespace {
@@ -191,7 +191,7 @@ Call DescribeKvmIoctl(unsigned long request, const void* arg) {
                                            return candidate.request == request;
                                          });
   if (known == std::end(kIoctls)) {
-    return fake::FakeFile::DescribeUnknownIoctl(request, arg);
+    return DescribeUnknownIoctl(request, arg);
   }
   Call call{.name = known->name, .result_kind = known->result};
   if (known->argument == Argument::kInteger) {

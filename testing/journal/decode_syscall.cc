@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_format.h"
 #include "passthru/testing/journal/user_memory.h"
 
 namespace passthru::journal {
@@ -83,6 +84,11 @@ Call DescribePoll(size_t count, int timeout_ms) {
   Call call{.name = "poll"};
   return call.Number("count", static_cast<int64_t>(count))
       .Number("timeout", timeout_ms);
+}
+
+Call DescribeUnknownIoctl(unsigned long request, const void* arg) {
+  return Call{.name = absl::StrFormat("ioctl 0x%x", request)}.HostAddress(
+      "arg", reinterpret_cast<uintptr_t>(arg));
 }
 
 }  // namespace passthru::journal

@@ -11,9 +11,9 @@
 
 namespace passthru::journal {
 
-// Describe the calls of kernel::Syscalls for a journal. Ioctls are described in
-// decode_kvm.h and decode_vfio.h. `subject` says what the descriptor refers to.
-// Thread-safe.
+// Describe the calls of kernel::Syscalls for a journal. The known ioctls are
+// described in decode_kvm.h and decode_vfio.h. `subject` says what the
+// descriptor refers to. Thread-safe.
 Call DescribeOpen(const char* path, int flags);
 Call DescribePath(std::string_view name, const char* path);
 Call DescribeFdCall(std::string_view name, std::string subject, int fd);
@@ -33,6 +33,8 @@ Call DescribeEpollCreate(int flags);
 Call DescribeEpollCtl(std::string subject, int epoll_fd, int operation, int fd);
 Call DescribeEpollWait(int epoll_fd, int timeout_ms);
 Call DescribePoll(size_t count, int timeout_ms);
+// Describes an ioctl that nothing decodes, by the number of its request.
+Call DescribeUnknownIoctl(unsigned long request, const void* arg);
 
 }  // namespace passthru::journal
 

@@ -5,10 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/decode_syscall.h"
 
 namespace passthru::fake {
 
@@ -16,14 +16,7 @@ using kernel::SyscallResult;
 
 journal::Call FakeFile::DescribeIoctl(unsigned long request,
                                       const void* arg) const {
-  return DescribeUnknownIoctl(request, arg);
-}
-
-journal::Call FakeFile::DescribeUnknownIoctl(unsigned long request,
-                                             const void* arg) {
-  journal::Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
-  call.HostAddress("arg", reinterpret_cast<uintptr_t>(arg));
-  return call;
+  return journal::DescribeUnknownIoctl(request, arg);
 }
 
 // Answers like vfs_ioctl() for a file without unlocked_ioctl.

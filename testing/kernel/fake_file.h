@@ -43,9 +43,6 @@ class FakeFile {
   // it with CopyFromUser(). The caller fills in the subject.
   virtual journal::Call DescribeIoctl(unsigned long request,
                                       const void* arg) const;
-  // Describes an unknown request by its number.
-  static journal::Call DescribeUnknownIoctl(unsigned long request,
-                                            const void* arg);
 
   virtual kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
 
