@@ -59,4 +59,18 @@ MappedAccess FakeFile::MappedStore(uint64_t, absl::Span<const uint8_t>) {
 
 bool FakeFile::IsVfioFile() const { return false; }
 
+SyscallResult<size_t> PositionedFile::Read(void* buffer, size_t count) {
+  return MoveOn(Pread(buffer, count, position_));
+}
+
+SyscallResult<size_t> PositionedFile::Write(const void* buffer, size_t count) {
+  return MoveOn(Pwrite(buffer, count, position_));
+}
+
+SyscallResult<size_t> PositionedFile::MoveOn(
+    const SyscallResult<size_t>& result) {
+  if (result.ok()) position_ += result.value;
+  return result;
+}
+
 }  // namespace passthru::fake

@@ -79,6 +79,21 @@ class FakeFile {
   virtual void OnRelease() {}
 };
 
+// A file with a position, where read(2) and write(2) begin and which they
+// advance, like vfs_read() and vfs_write() with f_pos. Subclasses implement
+// Pread() and Pwrite().
+class PositionedFile : public FakeFile {
+ public:
+  kernel::SyscallResult<size_t> Read(void* buffer, size_t count) final;
+  kernel::SyscallResult<size_t> Write(const void* buffer, size_t count) final;
+
+ private:
+  kernel::SyscallResult<size_t> MoveOn(
+      const kernel::SyscallResult<size_t>& result);
+
+  uint64_t position_ = 0;
+};
+
 // A counted reference to an open file, as fget() returns it. Dropping the last
 // one releases the file, so references must be dropped with the fake kernel's
 // mutex held. Only FileTable::Install() makes one. A shared_ptr that the file's

@@ -25,7 +25,6 @@
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/kernel/fake_file.h"
-#include "passthru/testing/kernel/positioned_file.h"
 
 namespace passthru::fake {
 namespace {

@@ -20,7 +20,6 @@
 #include "passthru/testing/fixture/device.pb.h"
 #include "passthru/testing/kernel/fake_file.h"
 #include "passthru/testing/kernel/kernel_core.h"
-#include "passthru/testing/kernel/positioned_file.h"
 #include "passthru/testing/models/device_model.h"
 #include "passthru/testing/models/device_platform.h"
 #include "passthru/testing/vfio/bar_memory.h"
