@@ -24,7 +24,6 @@
 #include "passthru/testing/journal/journal.h"
 #include "passthru/testing/kernel/fake_file.h"
 #include "passthru/testing/kernel/kernel_core.h"
-#include "passthru/testing/kernel/kernel_observer.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/kernel/leak_check.h"
 #include "passthru/testing/kvm/fake_kvm.h"

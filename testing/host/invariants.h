@@ -11,7 +11,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "passthru/testing/host/fake_kernel.h"
-#include "passthru/testing/kernel/kernel_observer.h"
+#include "passthru/testing/kernel/kernel_core.h"
 #include "passthru/testing/kernel/mapping_table.h"
 #include "passthru/testing/kvm/fake_kvm.h"
 #include "passthru/testing/kvm/fake_kvm_slots.h"

@@ -2,11 +2,13 @@
 #ifndef PASSTHRU_TESTING_KERNEL_KERNEL_CORE_H_
 #define PASSTHRU_TESTING_KERNEL_KERNEL_CORE_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "passthru/testing/journal/call.h"
 #include "passthru/testing/journal/fault_injector.h"
 #include "passthru/testing/journal/journal.h"
 #include "passthru/testing/kernel/eventfd_table.h"
@@ -62,6 +64,23 @@ class Subsystem {
   // destroyed, such as "vm 1: slot 3 [0xe0000000, +0x1000)". Descriptors and
   // mappings are not among them.
   virtual void AppendResources(std::vector<std::string>& resources) const = 0;
+};
+
+// Watches the fake kernel. It is called after everything that may have changed
+// the kernel, which is each call that the fake carried out or refused and each
+// step of a device. Calls that go to the real kernel without the fake's mutex
+// (epoll_wait, reads of an eventfd) change nothing in the fake, so the observer
+// does not see them.
+//
+// Called with the fake kernel's mutex held.
+class KernelObserver {
+ public:
+  virtual ~KernelObserver() = default;
+
+  // `result` is the result of a successful call as the journal shows it.
+  // `error` is an errno, or 0 on success.
+  virtual void OnCall(const journal::Call& call, int64_t result, int error) = 0;
+  virtual void OnHardwareStep() = 0;
 };
 
 }  // namespace passthru::fake
