@@ -31,7 +31,7 @@ if [[ -d $0.runfiles ]]; then
 else
   here=$(cd "$(dirname "$0")" && pwd)
 fi
-cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru-lab}
+cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru/lab}
 kernel=6.12
 timeout=120
 qemu_arguments=()
