@@ -3,34 +3,20 @@
 #ifndef PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_H_
 #define PASSTHRU_DEVICES_MEMORY_GUEST_MEMORY_H_
 
-#include <compare>
 #include <cstdint>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "passthru/allocator/strong_int.h"
 #include "passthru/devices/memory/memory_area.h"
 
 namespace passthru::memory {
 
 // Identifies one area in a GuestMemory. An id is never reused after the area
 // was removed. A default id identifies no area.
-class AreaId {
+class AreaId : public allocator::StrongInt<AreaId, uint64_t> {
  public:
-  constexpr AreaId() = default;
-  constexpr explicit AreaId(uint64_t value) : value_(value) {}
-
-  constexpr uint64_t value() const { return value_; }
-
-  friend constexpr auto operator<=>(AreaId, AreaId) = default;
-
-  template <typename H>
-  friend H AbslHashValue(H h, AreaId id) {
-    return H::combine(std::move(h), id.value_);
-  }
-
- private:
-  uint64_t value_ = 0;
+  using StrongInt::StrongInt;
 };
 
 // The memory that the guest reaches without an exit, to which devices add
