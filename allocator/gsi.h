@@ -15,6 +15,9 @@ namespace passthru::allocator {
 class Gsi : public StrongInt<Gsi, uint32_t> {
  public:
   using StrongInt::StrongInt;
+
+  // What error messages call it.
+  static constexpr char kName[] = "GSI";
 };
 
 }  // namespace passthru::allocator

@@ -14,6 +14,9 @@ namespace passthru::allocator {
 class MemorySlot : public StrongInt<MemorySlot, uint32_t> {
  public:
   using StrongInt::StrongInt;
+
+  // What error messages call it.
+  static constexpr char kName[] = "memory slot";
 };
 
 }  // namespace passthru::allocator

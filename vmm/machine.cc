@@ -79,7 +79,8 @@ absl::Status Machine::CreateMemory(uint64_t size) {
         kernel::PageSize(), " and at most ", kMaxRamSize));
   }
   PASSTHRU_ASSIGN_OR_RETURN(
-      slots_, allocator::MemorySlotAllocator::Create(vm_->MaxSlots()));
+      slots_, allocator::MemorySlotAllocator::Create(allocator::MemorySlot(0),
+                                                     vm_->MaxSlots()));
   slot_listener_ =
       std::make_unique<kvm::KvmSlotListener>(vm_.get(), slots_.get());
   PASSTHRU_RETURN_IF_ERROR(memory_.AddListener(slot_listener_.get()));

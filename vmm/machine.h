@@ -8,7 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/allocator/id_allocator.h"
+#include "passthru/allocator/memory_slot.h"
 #include "passthru/devices/bus/bus.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"

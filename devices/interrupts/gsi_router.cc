@@ -62,7 +62,7 @@ absl::StatusOr<allocator::Gsi> GsiRouter::Allocate() {
     ++stats_.refused_routes;
     return allocation.status();
   }
-  const allocator::Gsi gsi = allocation->gsi();
+  const allocator::Gsi gsi = allocation->id();
   Route& route = routes_[gsi];
   if (route.committed.has_value()) --stale_;
   route.owner = *std::move(allocation);

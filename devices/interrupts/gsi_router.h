@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "passthru/allocator/gsi.h"
-#include "passthru/allocator/gsi_allocator.h"
+#include "passthru/allocator/id_allocator.h"
 #include "passthru/devices/interrupts/msi_router.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/interrupts/routing_table.h"

@@ -8,7 +8,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/allocator/id_allocator.h"
+#include "passthru/allocator/memory_slot.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/memory/memory_area.h"
 
@@ -17,8 +18,8 @@ namespace passthru::kvm {
 absl::Status KvmSlotListener::OnAdd(const memory::MemoryArea& area) {
   PASSTHRU_ASSIGN_OR_RETURN(allocator::MemorySlotAllocation slot,
                             slots_->Allocate());
-  PASSTHRU_RETURN_IF_ERROR(vm_->SetMemorySlot(
-      slot.slot(), area.guest, area.size, area.host, area.read_only));
+  PASSTHRU_RETURN_IF_ERROR(vm_->SetMemorySlot(slot.id(), area.guest, area.size,
+                                              area.host, area.read_only));
   absl::MutexLock lock(&mutex_);
   used_[area.guest] = std::move(slot);
   return absl::OkStatus();
@@ -31,7 +32,7 @@ absl::Status KvmSlotListener::OnRemove(const memory::MemoryArea& area) {
     return absl::NotFoundError(absl::StrCat("no slot holds ", area));
   }
   // The slot returns to the allocator only after the kernel has deleted it.
-  PASSTHRU_RETURN_IF_ERROR(vm_->DeleteMemorySlot(found->second.slot()));
+  PASSTHRU_RETURN_IF_ERROR(vm_->DeleteMemorySlot(found->second.id()));
   used_.erase(found);
   return absl::OkStatus();
 }

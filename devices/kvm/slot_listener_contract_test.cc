@@ -12,8 +12,8 @@
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/allocator/id_allocator.h"
 #include "passthru/allocator/memory_slot.h"
-#include "passthru/allocator/memory_slot_allocator.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/mapped_region.h"
 #include "passthru/devices/kernel/page_size.h"
@@ -48,7 +48,7 @@ class KvmSlotListenerTest : public KvmContractTest {
     memory_ = *std::move(memory);
     // Allocates slots 10 and 11 and leaves those below to the VMM.
     auto slots =
-        allocator::MemorySlotAllocator::Create(2, allocator::MemorySlot(10));
+        allocator::MemorySlotAllocator::Create(allocator::MemorySlot(10), 2);
     ASSERT_THAT(slots, IsOk());
     slots_ = *std::move(slots);
     listener_ = std::make_unique<KvmSlotListener>(&vm(), slots_.get());

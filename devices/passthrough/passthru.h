@@ -19,7 +19,8 @@
 
 // Guest memory, slots, and guest accesses that exit.
 #include "passthru/allocator/address_allocator.h"
-#include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/allocator/id_allocator.h"
+#include "passthru/allocator/memory_slot.h"
 #include "passthru/devices/bus/address_space.h"
 #include "passthru/devices/bus/bus.h"
 #include "passthru/devices/kvm/slot_listener.h"

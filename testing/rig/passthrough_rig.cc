@@ -42,7 +42,8 @@ PassthroughRig::PassthroughRig(Options options)
   vcpu_ = *kvm::KvmVcpu::Create(vm_.get(), 0);
   router_ = *interrupts::GsiRouter::Create(
       {.table = vm_.get(), .base_routes = vm_->BaseRoutes()});
-  slots_ = *allocator::MemorySlotAllocator::Create(vm_->MaxSlots());
+  slots_ = *allocator::MemorySlotAllocator::Create(allocator::MemorySlot(0),
+                                                   vm_->MaxSlots());
   slot_listener_ =
       std::make_unique<kvm::KvmSlotListener>(vm_.get(), slots_.get());
   CHECK_OK(memory_.AddListener(slot_listener_.get()));

@@ -10,7 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "passthru/allocator/memory_slot_allocator.h"
+#include "passthru/allocator/id_allocator.h"
+#include "passthru/allocator/memory_slot.h"
 #include "passthru/devices/bus/bus.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
