@@ -4,7 +4,6 @@
 #include <linux/vfio.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -30,34 +29,13 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 // Builds an answer of VFIO_IOMMU_GET_INFO piece by piece.
-class Answer {
+class Answer : public InfoAnswerBuilder<Answer, vfio_iommu_type1_info,
+                                        VFIO_IOMMU_INFO_CAPS> {
  public:
-  Answer() {
-    info_.flags = VFIO_IOMMU_INFO_PGSIZES;
-    info_.iova_pgsizes = 0x40201000;
-  }
+  Answer()
+      : InfoAnswerBuilder(
+            {.flags = VFIO_IOMMU_INFO_PGSIZES, .iova_pgsizes = 0x40201000}) {}
 
-  vfio_iommu_type1_info& info() { return info_; }
-
-  Answer& Capability(uint16_t id) {
-    const uint32_t offset =
-        static_cast<uint32_t>(sizeof(vfio_iommu_type1_info) + tail_.size());
-    if (last_header_ == kNone) {
-      info_.flags |= VFIO_IOMMU_INFO_CAPS;
-      info_.cap_offset = offset;
-    } else {
-      reinterpret_cast<vfio_info_cap_header*>(tail_.data() + last_header_)
-          ->next = offset;
-    }
-    last_header_ = tail_.size();
-    vfio::Append(tail_, vfio_info_cap_header{.id = id, .version = 1});
-    return *this;
-  }
-  template <typename T>
-  Answer& Append(T value) {
-    vfio::Append(tail_, value);
-    return *this;
-  }
   Answer& Ranges(const std::vector<uint64_t>& ends) {
     Capability(VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE);
     Append(static_cast<uint32_t>(ends.size() / 2)).Append(uint32_t{0});
@@ -66,23 +44,12 @@ class Answer {
   }
 
   absl::StatusOr<IommuInfo> Query() {
-    std::vector<uint8_t> bytes;
-    vfio::Append(bytes, info_);
-    bytes.insert(bytes.end(), tail_.begin(), tail_.end());
     OddIoctl ioctl([&](unsigned long request, uint8_t* argument) {
       EXPECT_EQ(request, VFIO_IOMMU_GET_INFO);
-      return AnswerInfo(bytes, sizeof(vfio_iommu_type1_info),
-                        offsetof(vfio_iommu_type1_info, cap_offset), argument);
+      return Write(argument);
     });
     return QueryIommuInfo(&ioctl, 5);
   }
-
- private:
-  static constexpr size_t kNone = SIZE_MAX;
-
-  vfio_iommu_type1_info info_ = {};
-  std::vector<uint8_t> tail_;
-  size_t last_header_ = kNone;
 };
 
 // The answer of Linux 6.12 with an Intel IOMMU. Its capabilities are migration,

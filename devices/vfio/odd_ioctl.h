@@ -2,10 +2,13 @@
 #ifndef PASSTHRU_DEVICES_VFIO_ODD_IOCTL_H_
 #define PASSTHRU_DEVICES_VFIO_ODD_IOCTL_H_
 
+#include <linux/vfio.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -69,6 +72,50 @@ void Append(std::vector<uint8_t>& bytes, const T& value) {
   const auto* const data = reinterpret_cast<const uint8_t*>(&value);
   bytes.insert(bytes.end(), data, data + sizeof(value));
 }
+
+// The base of `Self`, which builds an answer of an info ioctl piece by piece.
+// The answer is the structure `Info` and a chain of capabilities, whose
+// presence the flag `kFlagCaps` tells.
+template <typename Self, typename Info, uint32_t kFlagCaps>
+class InfoAnswerBuilder {
+ public:
+  explicit InfoAnswerBuilder(const Info& info) : info_(info) {}
+
+  Info& info() { return info_; }
+
+  // Begins a capability. Append() adds to its payload.
+  Self& Capability(uint16_t id) {
+    const uint32_t offset = static_cast<uint32_t>(sizeof(Info) + tail_.size());
+    if (!last_header_.has_value()) {
+      info_.flags |= kFlagCaps;
+      info_.cap_offset = offset;
+    } else {
+      reinterpret_cast<vfio_info_cap_header*>(tail_.data() + *last_header_)
+          ->next = offset;
+    }
+    last_header_ = tail_.size();
+    return Append(vfio_info_cap_header{.id = id, .version = 1});
+  }
+  template <typename T>
+  Self& Append(T value) {
+    vfio::Append(tail_, value);
+    return static_cast<Self&>(*this);
+  }
+
+  // Answers an ioctl whose argument is at `argument`.
+  kernel::SyscallResult<int> Write(uint8_t* argument) const {
+    std::vector<uint8_t> bytes;
+    vfio::Append(bytes, info_);
+    bytes.insert(bytes.end(), tail_.begin(), tail_.end());
+    return AnswerInfo(std::move(bytes), sizeof(Info),
+                      offsetof(Info, cap_offset), argument);
+  }
+
+ private:
+  Info info_;
+  std::vector<uint8_t> tail_;
+  std::optional<size_t> last_header_;
+};
 
 }  // namespace passthru::vfio
 

@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
@@ -31,55 +30,20 @@ constexpr uint32_t kReadWriteMap = VFIO_REGION_INFO_FLAG_READ |
                                    VFIO_REGION_INFO_FLAG_MMAP;
 
 // Builds an answer of VFIO_DEVICE_GET_REGION_INFO piece by piece.
-class Answer {
+class Answer : public InfoAnswerBuilder<Answer, vfio_region_info,
+                                        VFIO_REGION_INFO_FLAG_CAPS> {
  public:
-  Answer() {
-    info_.flags = kReadWriteMap;
-    info_.index = 2;
-    info_.size = 0x10000;
-    info_.offset = uint64_t{2} << 40;
-  }
-
-  vfio_region_info& info() { return info_; }
-
-  // Begins a capability. Append() adds to its payload.
-  Answer& Capability(uint16_t id) {
-    const uint32_t offset =
-        static_cast<uint32_t>(sizeof(vfio_region_info) + tail_.size());
-    if (last_header_ == kNone) {
-      info_.flags |= VFIO_REGION_INFO_FLAG_CAPS;
-      info_.cap_offset = offset;
-    } else {
-      reinterpret_cast<vfio_info_cap_header*>(tail_.data() + last_header_)
-          ->next = offset;
-    }
-    last_header_ = tail_.size();
-    vfio::Append(tail_, vfio_info_cap_header{.id = id, .version = 1});
-    return *this;
-  }
-  template <typename T>
-  Answer& Append(T value) {
-    vfio::Append(tail_, value);
-    return *this;
-  }
+  Answer()
+      : InfoAnswerBuilder({.flags = kReadWriteMap,
+                           .index = 2,
+                           .size = 0x10000,
+                           .offset = uint64_t{2} << 40}) {}
 
   VfioRegionInfo Query() {
-    std::vector<uint8_t> bytes;
-    vfio::Append(bytes, info_);
-    bytes.insert(bytes.end(), tail_.begin(), tail_.end());
-    OddIoctl ioctl([&](unsigned long, uint8_t* argument) {
-      return AnswerInfo(bytes, sizeof(vfio_region_info),
-                        offsetof(vfio_region_info, cap_offset), argument);
-    });
+    OddIoctl ioctl(
+        [&](unsigned long, uint8_t* argument) { return Write(argument); });
     return QueryRegionInfo(&ioctl, 5, 2, "0000:01:00.0");
   }
-
- private:
-  static constexpr size_t kNone = SIZE_MAX;
-
-  vfio_region_info info_ = {};
-  std::vector<uint8_t> tail_;
-  size_t last_header_ = kNone;
 };
 
 TEST(QueryRegionInfoTest, PlainRegion) {
