@@ -35,6 +35,15 @@ absl::StatusOr<MappedRegion> MappedRegion::Map(Syscalls* syscalls,
   return MappedRegion(syscalls, address.value, options.length);
 }
 
+absl::StatusOr<MappedRegion> MappedRegion::Allocate(Syscalls* syscalls,
+                                                    size_t length,
+                                                    std::string name) {
+  return Map(syscalls, {.length = length,
+                        .protection = PROT_READ | PROT_WRITE,
+                        .flags = MAP_PRIVATE | MAP_ANONYMOUS,
+                        .name = std::move(name)});
+}
+
 MappedRegion::MappedRegion(MappedRegion&& other) noexcept
     : syscalls_(other.syscalls_),
       data_(std::exchange(other.data_, nullptr)),

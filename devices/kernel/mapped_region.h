@@ -27,6 +27,9 @@ class MappedRegion {
   };
   static absl::StatusOr<MappedRegion> Map(Syscalls* syscalls,
                                           const Options& options);
+  // Maps private memory that can be read and written and is 0.
+  static absl::StatusOr<MappedRegion> Allocate(Syscalls* syscalls,
+                                               size_t length, std::string name);
 
   MappedRegion() = default;
   MappedRegion(MappedRegion&& other) noexcept;

@@ -43,10 +43,7 @@ class RecordingSyscalls : public ForwardingSyscalls {
 class MappedRegionTest : public testing::Test {
  protected:
   absl::StatusOr<MappedRegion> MapAnonymous(size_t length) {
-    return MappedRegion::Map(&syscalls_, {.length = length,
-                                          .protection = PROT_READ | PROT_WRITE,
-                                          .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                                          .name = "test memory"});
+    return MappedRegion::Allocate(&syscalls_, length, "test memory");
   }
 
   LinuxSyscalls linux_;
@@ -60,7 +57,9 @@ TEST_F(MappedRegionTest, MemoryIsUsableAndUnmappedOnDestruction) {
     ASSERT_THAT(region, IsOk());
     data = region->data();
     EXPECT_EQ(region->size(), 2 * PageSize());
-    static_cast<uint8_t*>(data)[2 * PageSize() - 1] = 1;
+    uint8_t& last = static_cast<uint8_t*>(data)[2 * PageSize() - 1];
+    EXPECT_EQ(last, 0u);
+    last = 1;
     EXPECT_THAT(syscalls_.unmapped, IsEmpty());
   }
   EXPECT_THAT(syscalls_.unmapped, ElementsAre(Pair(data, 2 * PageSize())));

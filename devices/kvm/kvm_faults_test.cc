@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fails each system call of this package in turn.
-#include <sys/mman.h>
-
 #include <cerrno>
 #include <cstddef>
 #include <memory>
@@ -35,11 +33,8 @@ absl::Status UseKvm(fake::FakeKernel& kernel) {
   PASSTHRU_RETURN_IF_ERROR(vm->CreatePit());
   PASSTHRU_ASSIGN_OR_RETURN(const auto vcpu, KvmVcpu::Create(vm.get(), 0));
   PASSTHRU_ASSIGN_OR_RETURN(const auto device, KvmVfioDevice::Create(vm.get()));
-  const auto memory =
-      kernel::MappedRegion::Map(&kernel, {.length = kernel::PageSize(),
-                                          .protection = PROT_READ | PROT_WRITE,
-                                          .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                                          .name = "guest memory"});
+  const auto memory = kernel::MappedRegion::Allocate(
+      &kernel, kernel::PageSize(), "guest memory");
   if (!memory.ok()) return memory.status();
   PASSTHRU_RETURN_IF_ERROR(
       vm->SetMemorySlot(allocator::MemorySlot(0), memory::GuestAddress(0),

@@ -2,7 +2,6 @@
 // Tests KvmVcpu against a kernel (see kvm_test_backend.h). Each guest exists as
 // real-mode code and as an equivalent program for a simulated vCPU.
 #include <linux/kvm.h>
-#include <sys/mman.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -43,11 +42,8 @@ class KvmVcpuContractTest : public KvmContractTest {
   void SetUp() override {
     KvmContractTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    absl::StatusOr<kernel::MappedRegion> ram = kernel::MappedRegion::Map(
-        syscalls(), {.length = kRamSize,
-                     .protection = PROT_READ | PROT_WRITE,
-                     .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                     .name = "guest memory"});
+    absl::StatusOr<kernel::MappedRegion> ram =
+        kernel::MappedRegion::Allocate(syscalls(), kRamSize, "guest memory");
     ASSERT_THAT(ram, IsOk());
     ram_ = *std::move(ram);
     ASSERT_THAT(vm().SetMemorySlot(allocator::MemorySlot(0), GuestAddress(0),

@@ -2,7 +2,6 @@
 // Tests KvmVm against a kernel (see kvm_test_backend.h).
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <sys/mman.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -152,11 +151,8 @@ class KvmVmSlotTest : public KvmVmTest {
   void SetUp() override {
     KvmVmTest::SetUp();
     if (IsSkipped()) return;
-    absl::StatusOr<kernel::MappedRegion> memory = kernel::MappedRegion::Map(
-        syscalls(), {.length = kSize,
-                     .protection = PROT_READ | PROT_WRITE,
-                     .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                     .name = "guest memory"});
+    absl::StatusOr<kernel::MappedRegion> memory =
+        kernel::MappedRegion::Allocate(syscalls(), kSize, "guest memory");
     ASSERT_THAT(memory, IsOk());
     memory_ = *std::move(memory);
   }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tests KvmSlotListener against a kernel (see kvm_test_backend.h).
-#include <sys/mman.h>
-
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -39,11 +37,9 @@ class KvmSlotListenerTest : public KvmContractTest {
   void SetUp() override {
     KvmContractTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    absl::StatusOr<kernel::MappedRegion> memory = kernel::MappedRegion::Map(
-        syscalls(), {.length = 4 * kernel::PageSize(),
-                     .protection = PROT_READ | PROT_WRITE,
-                     .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                     .name = "guest memory"});
+    absl::StatusOr<kernel::MappedRegion> memory =
+        kernel::MappedRegion::Allocate(syscalls(), 4 * kernel::PageSize(),
+                                       "guest memory");
     ASSERT_THAT(memory, IsOk());
     memory_ = *std::move(memory);
     // Allocates slots 10 and 11 and leaves those below to the VMM.

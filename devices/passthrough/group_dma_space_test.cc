@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <linux/vfio.h>
-#include <sys/mman.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -48,11 +47,7 @@ class GroupDmaSpaceTest : public fake::VfioTest {
     auto vm = kvm::KvmVm::Create(&kernel());
     ASSERT_THAT(vm, IsOk());
     vm_ = *std::move(vm);
-    auto ram = kernel::MappedRegion::Map(&kernel(),
-                                         {.length = kRamSize,
-                                          .protection = PROT_READ | PROT_WRITE,
-                                          .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                                          .name = "RAM"});
+    auto ram = kernel::MappedRegion::Allocate(&kernel(), kRamSize, "RAM");
     ASSERT_THAT(ram, IsOk());
     ram_ = *std::move(ram);
     ASSERT_THAT(memory_.Add({.guest = memory::GuestAddress(0),

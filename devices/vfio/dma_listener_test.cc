@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/devices/vfio/dma_listener.h"
 
-#include <sys/mman.h>
-
 #include <cerrno>
 #include <cstdint>
 #include <memory>
@@ -42,11 +40,8 @@ class DmaListenerTest : public VfioTest {
   void SetUp() override {
     nvme_ = Plug("nvme");
     group_ = OpenGroup(7);
-    absl::StatusOr<kernel::MappedRegion> memory = kernel::MappedRegion::Map(
-        &kernel(), {.length = kSize,
-                    .protection = PROT_READ | PROT_WRITE,
-                    .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                    .name = "guest memory"});
+    absl::StatusOr<kernel::MappedRegion> memory =
+        kernel::MappedRegion::Allocate(&kernel(), kSize, "guest memory");
     ASSERT_THAT(memory, IsOk());
     memory_ = *std::move(memory);
   }

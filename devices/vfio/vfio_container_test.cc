@@ -2,7 +2,6 @@
 #include "passthru/devices/vfio/vfio_container.h"
 
 #include <linux/vfio.h>
-#include <sys/mman.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -49,11 +48,8 @@ class VfioContainerTest : public VfioTest {
 
   void SetUp() override {
     nvme_ = Plug("nvme");
-    absl::StatusOr<kernel::MappedRegion> memory = kernel::MappedRegion::Map(
-        &kernel(), {.length = kSize,
-                    .protection = PROT_READ | PROT_WRITE,
-                    .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                    .name = "guest memory"});
+    absl::StatusOr<kernel::MappedRegion> memory =
+        kernel::MappedRegion::Allocate(&kernel(), kSize, "guest memory");
     ASSERT_THAT(memory, IsOk());
     memory_ = *std::move(memory);
   }

@@ -2,8 +2,6 @@
 #ifndef PASSTHRU_DEVICES_VFIO_PCI_FAKE_REGIONS_H_
 #define PASSTHRU_DEVICES_VFIO_PCI_FAKE_REGIONS_H_
 
-#include <sys/mman.h>
-
 #include <cerrno>
 #include <cstdint>
 #include <string>
@@ -46,11 +44,7 @@ class FakeRegions final : public DeviceRegions {
                                               uint64_t size) override {
     Note("map", bar, offset, size);
     if (fail) return kernel::ErrnoError(ENOMEM, "mmap");
-    return kernel::MappedRegion::Map(&syscalls_,
-                                     {.length = size,
-                                      .protection = PROT_READ | PROT_WRITE,
-                                      .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                                      .name = "BAR"});
+    return kernel::MappedRegion::Allocate(&syscalls_, size, "BAR");
   }
 
   std::vector<std::string> log;

@@ -5,8 +5,6 @@
 
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 
-#include <sys/mman.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -56,11 +54,7 @@ class VfioPciDeviceTest : public ::testing::Test {
     return calls;
   }
   void AddRam(uint64_t address, uint64_t size) {
-    ram_ = *kernel::MappedRegion::Map(&rig_->kernel(),
-                                      {.length = size,
-                                       .protection = PROT_READ | PROT_WRITE,
-                                       .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                                       .name = "ram"});
+    ram_ = *kernel::MappedRegion::Allocate(&rig_->kernel(), size, "ram");
     const auto area =
         rig_->memory().Add({.guest = memory::GuestAddress(address),
                             .size = size,

@@ -6,7 +6,6 @@
 #include "passthru/vmm/guest/agent_cpu.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 
 #include <cstdint>
 #include <cstring>
@@ -100,7 +99,7 @@ class AgentCpuTest : public ::testing::Test {
 };
 
 TEST_F(AgentCpuTest, GuestReachesMappedMemoryAtEveryWidthWithoutAnExit) {
-  // Like a mapped BAR, the area is beyond RAM, so the agent makes the accesses.
+  // As a mapped BAR would be: beyond RAM, so that the agent does the access.
   auto memory =
       kernel::MappedRegion::Map(&kernel_, {.length = 0x1000,
                                            .protection = PROT_READ | PROT_WRITE,
