@@ -13,6 +13,12 @@
 
 _DEFAULT_KERNEL = "6.12"
 
+_RUNNER = attr.label(
+    cfg = "target",
+    default = "//vmm/regression:passthrough_regression",
+    executable = True,
+)
+
 def _regression_impl(ctx):
     ctx.actions.expand_template(
         template = ctx.file._template,
@@ -38,11 +44,7 @@ _ATTRS = {
     "golden_name": attr.string(mandatory = True),
     "kernel": attr.string(mandatory = True),
     "update_command": attr.string(mandatory = True),
-    "_runner": attr.label(
-        cfg = "target",
-        default = "//vmm/regression:passthrough_regression",
-        executable = True,
-    ),
+    "_runner": _RUNNER,
     "_template": attr.label(
         allow_single_file = True,
         default = "//vmm/regression:regression.sh",
@@ -50,6 +52,45 @@ _ATTRS = {
 }
 
 _regression_test = rule(_regression_impl, attrs = _ATTRS, test = True)
+
+def _regression_table_impl(ctx):
+    ctx.actions.expand_template(
+        template = ctx.file._template,
+        output = ctx.outputs.executable,
+        is_executable = True,
+        substitutions = {
+            "@FIXTURES@": " ".join([f.short_path for f in ctx.files.fixtures]),
+            "@KERNEL@": ctx.attr.kernel,
+            "@RUNNER@": ctx.executable._runner.short_path,
+            "@TABLE@": ctx.file.table.short_path if ctx.file.table else "",
+            "@TABLE_NAME@": ctx.attr.table_name,
+            "@UPDATE_COMMAND@": ctx.attr.update_command,
+        },
+    )
+    runfiles = ctx.runfiles(
+        files = ctx.files.fixtures + ctx.files.goldens + ctx.files.table,
+    )
+    return [DefaultInfo(
+        runfiles = runfiles.merge(ctx.attr._runner[DefaultInfo].default_runfiles),
+    )]
+
+_regression_table_test = rule(
+    _regression_table_impl,
+    attrs = {
+        "fixtures": attr.label_list(allow_files = [".textproto"], mandatory = True),
+        "goldens": attr.label_list(allow_files = [".golden"]),
+        "kernel": attr.string(mandatory = True),
+        "table": attr.label(allow_single_file = True),
+        "table_name": attr.string(mandatory = True),
+        "update_command": attr.string(mandatory = True),
+        "_runner": _RUNNER,
+        "_template": attr.label(
+            allow_single_file = True,
+            default = "//vmm/regression:regression_table.sh",
+        ),
+    },
+    test = True,
+)
 
 def _update_impl(ctx):
     ctx.actions.write(
@@ -145,4 +186,45 @@ def passthrough_regression_tests(name, fixtures, kernel = _DEFAULT_KERNEL, **kwa
         testonly = True,
         tags = ["manual"],
         tests = tests,
+    )
+
+def passthrough_regression_table_test(
+        name,
+        fixtures,
+        table,
+        kernel = _DEFAULT_KERNEL,
+        update = [],
+        **kwargs):
+    """Compares many captures with one table, and some with golden transcripts.
+
+    The table has a row for each capture, with a digest of the whole transcript.
+    A capture nic.textproto beside which there is a nic.golden is also compared
+    with that. Also makes NAME.update, to be run: it writes the table and those
+    golden transcripts that exist.
+
+    Args:
+      name: of the test.
+      fixtures: the captures of this package: glob(["*.textproto"]), say.
+      table: a file of this package. It need not exist at first.
+      kernel: as for passthrough_regression_test.
+      update: tests of this package that NAME.update updates as well.
+      **kwargs: what every test has.
+    """
+    package = native.package_name()
+    _regression_table_test(
+        name = name,
+        size = kwargs.pop("size", "small"),
+        fixtures = fixtures,
+        goldens = native.glob([_stem(f) + ".golden" for f in fixtures]),
+        kernel = kernel,
+        table = table if native.glob([table]) else None,
+        table_name = package + "/" + table if package else table,
+        update_command = "bazel run //%s:%s.update" % (package, name),
+        **kwargs
+    )
+    _update(
+        name = name + ".update",
+        testonly = True,
+        tags = ["manual"],
+        tests = [name] + update,
     )

@@ -15,6 +15,7 @@
 #include "passthru/testing/models/device_platform.h"
 #include "passthru/testing/vfio/type1_iommu.h"
 #include "passthru/vmm/machine.h"
+#include "passthru/vmm/regression/device_facts.h"
 #include "passthru/vmm/regression/transcript.h"
 
 namespace passthru::vmm {
@@ -28,8 +29,11 @@ namespace passthru::vmm {
 class RegressionBench {
  public:
   RegressionBench(fake::SimulatedHost* host, Machine* machine,
-                  Transcript* transcript)
-      : host_(host), machine_(machine), transcript_(transcript) {}
+                  Transcript* transcript, DeviceFacts* facts)
+      : host_(host),
+        machine_(machine),
+        transcript_(transcript),
+        facts_(facts) {}
   RegressionBench(const RegressionBench&) = delete;
   RegressionBench& operator=(const RegressionBench&) = delete;
 
@@ -45,6 +49,7 @@ class RegressionBench {
   pci::Bdf guest_bdf() const { return guest_bdf_; }
   vfio_pci::VfioPciDevice& device() const { return *device_; }
   Transcript& transcript() const { return *transcript_; }
+  DeviceFacts& facts() const { return *facts_; }
   fake::FakeKvm& kvm() const { return host_->kernel().kvm(); }
 
   // What the device can reach of the guest's memory.
@@ -63,6 +68,7 @@ class RegressionBench {
   fake::SimulatedHost* const host_;
   Machine* const machine_;
   Transcript* const transcript_;
+  DeviceFacts* const facts_;
   pci::Bdf host_bdf_;
   pci::Bdf guest_bdf_;
   std::shared_ptr<vfio_pci::VfioPciDevice> device_;

@@ -238,4 +238,10 @@ std::vector<std::string> CallLines(
   return lines;
 }
 
+size_t CallCount(const std::vector<JournalEntry>& entries) {
+  return std::ranges::count_if(entries, [](const JournalEntry& entry) {
+    return entry.kind == JournalEntry::Kind::kCall && !entry.call.Waits();
+  });
+}
+
 }  // namespace passthru::vmm

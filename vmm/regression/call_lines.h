@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_VMM_REGRESSION_CALL_LINES_H_
 #define PASSTHRU_VMM_REGRESSION_CALL_LINES_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,9 @@ namespace passthru::vmm {
 //   64 epoll_ctl, 64 eventfd, 3 pread(config)
 std::vector<std::string> CallLines(
     const std::vector<journal::JournalEntry>& entries);
+
+// Returns how many of the entries are calls that CallLines() shows or counts.
+size_t CallCount(const std::vector<journal::JournalEntry>& entries);
 
 }  // namespace passthru::vmm
 

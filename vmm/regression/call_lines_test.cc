@@ -124,5 +124,12 @@ TEST(CallLinesTest, MessageOfASignalCallIsNotToldTwice) {
               ElementsAre("* msi(vm 1, cause=irqfd)"));
 }
 
+TEST(CallCountTest, EventsAndWaitingAreNoCalls) {
+  JournalEntry event = Made({.name = "msi", .subject = "vm 1"});
+  event.kind = JournalEntry::Kind::kEvent;
+  EXPECT_EQ(
+      CallCount({Irqfd(1), event, Made({.name = "KVM_RUN"}), Pread(7, 0)}), 2);
+}
+
 }  // namespace
 }  // namespace passthru::vmm

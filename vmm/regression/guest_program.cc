@@ -85,6 +85,8 @@ class RegressionGuest {
                                               bench_.guest_bdf().ToString()));
     }
     const guest::GuestPciInfo& info = device_->info;
+    bench_.facts().class_code = info.class_code;
+    bench_.facts().interrupt_pin = info.interrupt_pin;
     transcript_.Line(absl::StrFormat(
         "found %04x:%04x, class %06x, %d bytes of configuration space, %d BARs",
         info.vendor_id, info.device_id, info.class_code, info.config_size,
@@ -116,6 +118,7 @@ class RegressionGuest {
     transcript_.Begin("Configuration space as the guest reads it");
     transcript_.DropMeasurement();
     const vfio_pci::DeviceReport report = bench_.device().Describe();
+    bench_.facts().report = report;
     for (const auto& capability : report.capabilities) {
       transcript_.Line(vfio_pci::ToString(capability));
     }

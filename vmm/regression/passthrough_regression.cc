@@ -6,6 +6,7 @@
 
 #include <sys/resource.h>
 
+#include <fstream>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -21,6 +22,8 @@
 
 ABSL_FLAG(std::string, fixture, "",
           "The captured device: a textproto of testing/fixture/device.proto.");
+ABSL_FLAG(std::string, facts, "",
+          "A file to which the device's facts are written, as one line.");
 ABSL_FLAG(std::string, kernel, "6.12",
           "Which kernel the simulated one answers as: 6.1, 6.12, 6.18 or 7.2.");
 
@@ -66,6 +69,15 @@ ExitStatus Main() {
   }
   std::cout << result->transcript;
   std::cout.flush();
+  if (const std::string path = absl::GetFlag(FLAGS_facts); !path.empty()) {
+    std::ofstream facts(path);
+    facts << result->facts.ToString() << "\n";
+    facts.close();
+    if (!facts.good()) {
+      std::cerr << "passthrough_regression: cannot write " << path << "\n";
+      return kCannotRun;
+    }
+  }
   for (const std::string& problem : result->problems) {
     std::cerr << "passthrough_regression: " << problem << "\n";
   }

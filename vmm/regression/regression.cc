@@ -21,6 +21,7 @@
 #include "passthru/vmm/guest/guest_run.h"
 #include "passthru/vmm/machine.h"
 #include "passthru/vmm/regression/bench.h"
+#include "passthru/vmm/regression/device_facts.h"
 #include "passthru/vmm/regression/guest_program.h"
 #include "passthru/vmm/regression/transcript.h"
 #include "passthru/vmm/vcpu_runner.h"
@@ -55,7 +56,7 @@ absl::Status RunGuest(fake::SimulatedHost& host, Machine& machine,
 }
 
 absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
-                        Transcript& transcript) {
+                        Transcript& transcript, DeviceFacts& facts) {
   PASSTHRU_ASSIGN_OR_RETURN(
       auto machine,
       Machine::Create({.syscalls = &host.kernel(), .ram_size = kRamSize}));
@@ -69,7 +70,7 @@ absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
 
   transcript.Begin("Attach");
   PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices->Attach(device));
-  RegressionBench bench(&host, machine.get(), &transcript);
+  RegressionBench bench(&host, machine.get(), &transcript, &facts);
   bench.SetDevice(device, guest, devices->Find(guest));
   PASSTHRU_RETURN_IF_ERROR(RunGuest(host, *machine, bench));
   transcript.Begin("Detach");
@@ -95,7 +96,8 @@ absl::StatusOr<RegressionResult> RunRegression(
   Transcript transcript(&host.kernel());
   transcript.Headline(absl::StrCat(fixture.name(), " on the simulated Linux ",
                                    fake::Name(options.kernel)));
-  if (absl::Status status = RunMachine(host, device, transcript);
+  DeviceFacts facts;
+  if (absl::Status status = RunMachine(host, device, transcript, facts);
       !status.ok()) {
     transcript.Problem(status.ToString());
   }
@@ -108,8 +110,11 @@ absl::StatusOr<RegressionResult> RunRegression(
     transcript.Problem(violation);
   }
   std::string text = transcript.Finish();
+  facts.exits = transcript.exits();
+  facts.kernel_calls = transcript.kernel_calls();
   return RegressionResult{.transcript = std::move(text),
-                          .problems = transcript.problems()};
+                          .problems = transcript.problems(),
+                          .facts = std::move(facts)};
 }
 
 }  // namespace passthru::vmm

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/vmm/regression/device_facts.h"
 
 namespace passthru::vmm {
 
@@ -26,6 +27,7 @@ struct RegressionResult {
   // What no golden file makes right: an interrupt lost or doubled, something
   // left behind. Also lines of the transcript.
   std::vector<std::string> problems;
+  DeviceFacts facts;
 };
 
 // Passes the captured device through, on the simulated kernel: attach,

@@ -15,16 +15,26 @@
 namespace passthru::vmm {
 namespace {
 
-std::string ExitText(const fake::FakeExitCounts& before,
-                     const fake::FakeExitCounts& now) {
+struct ExitCount {
+  uint64_t count = 0;
+  std::string_view what;
+};
+
+// Returns how often each kind of access left the guest between the two.
+std::vector<ExitCount> ExitsBetween(const fake::FakeExitCounts& before,
+                                    const fake::FakeExitCounts& now) {
+  return {{now.mmio_reads - before.mmio_reads, "MMIO reads"},
+          {now.mmio_writes - before.mmio_writes, "MMIO writes"},
+          {now.io_reads - before.io_reads, "port reads"},
+          {now.io_writes - before.io_writes, "port writes"},
+          {now.faults - before.faults, "memory faults"}};
+}
+
+std::string ExitText(const std::vector<ExitCount>& exits) {
   std::vector<std::string> parts;
-  for (const auto& [count, what] :
-       {std::pair(now.mmio_reads - before.mmio_reads, "MMIO reads"),
-        std::pair(now.mmio_writes - before.mmio_writes, "MMIO writes"),
-        std::pair(now.io_reads - before.io_reads, "port reads"),
-        std::pair(now.io_writes - before.io_writes, "port writes"),
-        std::pair(now.faults - before.faults, "memory faults")}) {
-    if (count != 0) parts.push_back(absl::StrCat(count, " ", what));
+  for (const ExitCount& exit : exits) {
+    if (exit.count == 0) continue;
+    parts.push_back(absl::StrCat(exit.count, " ", exit.what));
   }
   return parts.empty() ? "no exits" : absl::StrJoin(parts, ", ");
 }
@@ -55,11 +65,14 @@ void Transcript::Problem(std::string_view what) {
 void Transcript::EndMeasurement() {
   if (!measuring_) return;
   measuring_ = false;
-  const std::vector<std::string> calls =
-      CallLines(kernel_->journal().Entries());
-  Line(absl::StrCat(
-      "cost: ", ExitText(exits_before_, kernel_->kvm().ExitCounts()),
-      calls.empty() ? ", no kernel calls" : ", kernel calls:"));
+  const auto entries = kernel_->journal().Entries();
+  const std::vector<ExitCount> exits =
+      ExitsBetween(exits_before_, kernel_->kvm().ExitCounts());
+  for (const ExitCount& exit : exits) exits_ += exit.count;
+  kernel_calls_ += CallCount(entries);
+  const std::vector<std::string> calls = CallLines(entries);
+  Line(absl::StrCat("cost: ", ExitText(exits),
+                    calls.empty() ? ", no kernel calls" : ", kernel calls:"));
   for (const std::string& call : calls) Line(absl::StrCat("  ", call));
 }
 

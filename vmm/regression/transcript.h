@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_VMM_REGRESSION_TRANSCRIPT_H_
 #define PASSTHRU_VMM_REGRESSION_TRANSCRIPT_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,11 +41,17 @@ class Transcript {
   std::string Finish();
   const std::vector<std::string>& problems() const { return problems_; }
 
+  // The sums of what the sections cost that were measured to their end.
+  uint64_t exits() const { return exits_; }
+  uint64_t kernel_calls() const { return kernel_calls_; }
+
  private:
   fake::FakeKernel* const kernel_;
   std::string text_;
   bool measuring_ = false;
   fake::FakeExitCounts exits_before_;
+  uint64_t exits_ = 0;
+  uint64_t kernel_calls_ = 0;
   std::vector<std::string> problems_;
 };
 
