@@ -30,6 +30,7 @@
 #include "passthru/testing/guest/linux/msi_allocator.h"
 #include "passthru/testing/models/device_platform.h"
 #include "passthru/vmm/guest_layout.h"
+#include "passthru/vmm/plural.h"
 
 namespace passthru::vmm {
 namespace {
@@ -67,8 +68,9 @@ class VectorCheck {
       if (data != vectors_.message(vector).data) others += count;
     }
     if (others != 0) {
-      bench_.transcript().Problem(absl::StrCat(
-          others, " interrupts of others when vector ", vector, " was meant"));
+      bench_.transcript().Problem(absl::StrCat(Count(others, "interrupt"),
+                                               " of others when vector ",
+                                               vector, " was meant"));
     }
     return found == taken.end() ? 0 : found->second;
   }
@@ -111,8 +113,9 @@ class VectorCheck {
             [&](uint16_t vector) -> std::string {
               Fire(vector);
               const size_t count = Take(vector);
-              return count == 1 ? ""
-                                : absl::StrCat("arrived ", count, " times");
+              return count == 1
+                         ? ""
+                         : absl::StrCat("arrived ", Count(count, "time"));
             });
     DescribeStates();
   }
@@ -127,12 +130,14 @@ class VectorCheck {
           Fire(vector);
           Fire(vector);
           if (const size_t count = Take(vector); count != 0) {
-            return absl::StrCat("arrived ", count, " times while masked");
+            return absl::StrCat("arrived ", Count(count, "time"),
+                                " while masked");
           }
           if (!pending(vector)) return "was not pending";
           vectors_.Unmask(vector);
           if (const size_t count = Take(vector); count != 1) {
-            return absl::StrCat("arrived ", count, " times when unmasked");
+            return absl::StrCat("arrived ", Count(count, "time"),
+                                " when unmasked");
           }
           return pending(vector) ? "is still pending" : "";
         });
@@ -171,9 +176,9 @@ std::string EnableLine(const guest::LinuxIrqVectors& vectors, uint16_t there) {
   const GuestMessage first = vectors.message(0);
   const GuestMessage last =
       vectors.message(static_cast<uint16_t>(vectors.count() - 1));
-  return absl::StrFormat(
-      "%d of %d vectors, messages 0x%x data 0x%02x to 0x%02x", vectors.count(),
-      there, first.address, first.data, last.data);
+  return absl::StrFormat("%d of %s, messages 0x%x data 0x%02x to 0x%02x",
+                         vectors.count(), Count(there, "vector"), first.address,
+                         first.data, last.data);
 }
 
 void CheckFunctionMask(guest::LinuxMsix& msix, VectorCheck& check,

@@ -19,6 +19,7 @@
 #include "passthru/testing/guest/linux/linux_pci_core.h"
 #include "passthru/testing/guest/linux/linux_pci_device.h"
 #include "passthru/testing/guest/linux/linux_pci_probe.h"
+#include "passthru/vmm/plural.h"
 #include "passthru/vmm/regression/guest_interrupts.h"
 
 namespace passthru::vmm {
@@ -88,16 +89,16 @@ class RegressionGuest {
     bench_.facts().class_code = info.class_code;
     bench_.facts().interrupt_pin = info.interrupt_pin;
     transcript_.Line(absl::StrFormat(
-        "found %04x:%04x, class %06x, %d bytes of configuration space, %d BARs",
-        info.vendor_id, info.device_id, info.class_code, info.config_size,
-        info.bars.size()));
+        "found %04x:%04x, class %06x, %s of configuration space, %s",
+        info.vendor_id, info.device_id, info.class_code,
+        Count(info.config_size, "byte"), Count(info.bars.size(), "BAR")));
     for (const std::string& error : info.bar_errors) transcript_.Line(error);
     for (const pci::Bar& bar : bench_.device().bars()) {
       const guest::GuestBar* const sized = device_->FindBar(bar.index.value());
       if (sized == nullptr || sized->size != bar.size) {
-        transcript_.Problem(absl::StrFormat(
-            "the guest sizes BAR %d to %d bytes", bar.index.value(),
-            sized == nullptr ? 0 : sized->size));
+        transcript_.Problem(
+            absl::StrFormat("the guest sizes BAR %d to %s", bar.index.value(),
+                            Count(sized == nullptr ? 0 : sized->size, "byte")));
       }
     }
     return absl::OkStatus();
@@ -212,7 +213,8 @@ class RegressionGuest {
     }
     look.value = Load(bar, address, look.width);
     const uint64_t exits = bench_.kvm().ExitCounts().total() - exits_before;
-    absl::StrAppendFormat(&text, "reads 0x%x, %d exits", look.value, exits);
+    absl::StrAppendFormat(&text, "reads 0x%x, %s", look.value,
+                          Count(exits, "exit"));
     if (report.in_guest && exits != 0) {
       transcript_.Problem(
           absl::StrFormat("an access to BAR%d+0x%x, which is mapped, exits",

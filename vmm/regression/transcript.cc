@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "passthru/testing/journal/journal.h"
+#include "passthru/vmm/plural.h"
 #include "passthru/vmm/regression/call_lines.h"
 
 namespace passthru::vmm {
@@ -23,18 +24,17 @@ struct ExitCount {
 // Returns how often each kind of access left the guest between the two.
 std::vector<ExitCount> ExitsBetween(const fake::FakeExitCounts& before,
                                     const fake::FakeExitCounts& now) {
-  return {{now.mmio_reads - before.mmio_reads, "MMIO reads"},
-          {now.mmio_writes - before.mmio_writes, "MMIO writes"},
-          {now.io_reads - before.io_reads, "port reads"},
-          {now.io_writes - before.io_writes, "port writes"},
-          {now.faults - before.faults, "memory faults"}};
+  return {{now.mmio_reads - before.mmio_reads, "MMIO read"},
+          {now.mmio_writes - before.mmio_writes, "MMIO write"},
+          {now.io_reads - before.io_reads, "port read"},
+          {now.io_writes - before.io_writes, "port write"},
+          {now.faults - before.faults, "memory fault"}};
 }
 
 std::string ExitText(const std::vector<ExitCount>& exits) {
   std::vector<std::string> parts;
   for (const ExitCount& exit : exits) {
-    if (exit.count == 0) continue;
-    parts.push_back(absl::StrCat(exit.count, " ", exit.what));
+    if (exit.count != 0) parts.push_back(Count(exit.count, exit.what));
   }
   return parts.empty() ? "no exits" : absl::StrJoin(parts, ", ");
 }
