@@ -122,9 +122,9 @@ def passthrough_regression_test(
         golden = None,
         kernel = _DEFAULT_KERNEL,
         **kwargs):
-    """Passes a captured device through and compares the transcript with a golden one.
+    """Compares the transcript of a captured device with its golden transcript.
 
-    Also makes NAME.update, a program that writes the golden file.
+    Also makes NAME.update, a program that writes the golden transcript.
 
     Args:
       name: the name of the test.
@@ -133,7 +133,7 @@ def passthrough_regression_test(
         fixture's name with ".golden", and for a kernel other than the default
         one with ".linux-KERNEL.golden". The file need not exist at first.
       kernel: the simulated Linux, one of "6.1", "6.12", "6.18" and "7.2". Each
-        has its own golden file.
+        has its own golden transcript.
       **kwargs: the common attributes of tests.
     """
     if not golden:
@@ -161,7 +161,7 @@ def passthrough_regression_tests(name, fixtures, kernel = _DEFAULT_KERNEL, **kwa
     """Makes a passthrough_regression_test for each of several captures.
 
     The test of nic.textproto is nic_NAME. NAME is the suite of all tests, and
-    NAME.update writes all golden files.
+    NAME.update writes all golden transcripts.
 
     Args:
       name: the name of the suite.
@@ -199,16 +199,16 @@ def passthrough_regression_table_test(
 
     The table has a row for each capture, with a digest of the whole transcript.
     A capture nic.textproto beside which there is a nic.golden is also compared
-    with that. Also makes NAME.update, to be run: it writes the table and those
-    golden transcripts that exist.
+    with that. `bazel run` of NAME.update, which this also makes, writes the
+    table and those golden transcripts that exist.
 
     Args:
-      name: of the test.
-      fixtures: the captures of this package: glob(["*.textproto"]), say.
+      name: the name of the test.
+      fixtures: the captures of this package, for example glob(["*.textproto"]).
       table: a file of this package. It need not exist at first.
       kernel: as for passthrough_regression_test.
       update: tests of this package that NAME.update updates as well.
-      **kwargs: what every test has.
+      **kwargs: the common attributes of tests.
     """
     package = native.package_name()
     _regression_table_test(

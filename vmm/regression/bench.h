@@ -20,10 +20,10 @@
 
 namespace passthru::vmm {
 
-// What a regression run's guest program has around it beside its CPU: the
-// device from the hardware's side and from the VMM's. The machine's event loop
-// has no thread, it runs in here, so that one thing happens after the other and
-// two runs are alike.
+// The surroundings of a regression run's guest program, other than its CPU.
+// They are the device from the hardware's side and from the VMM's. The
+// machine's event loop has no thread and runs in here, so that one thing
+// happens after the other and two runs are alike.
 //
 // Thread-compatible.
 class RegressionBench {
@@ -37,7 +37,7 @@ class RegressionBench {
   RegressionBench(const RegressionBench&) = delete;
   RegressionBench& operator=(const RegressionBench&) = delete;
 
-  // Once the device is there.
+  // Sets the device, which must be attached. The guest needs it.
   void SetDevice(pci::Bdf host_bdf, pci::Bdf guest_bdf,
                  std::shared_ptr<vfio_pci::VfioPciDevice> device) {
     host_bdf_ = host_bdf;
@@ -52,16 +52,16 @@ class RegressionBench {
   DeviceFacts& facts() const { return *facts_; }
   fake::FakeKvm& kvm() const { return host_->kernel().kvm(); }
 
-  // What the device can reach of the guest's memory.
+  // Returns what the device can reach of the guest's memory.
   std::vector<fake::DmaMapping> DmaMappings() const {
     return host_->vfio().DmaMappings(host_bdf_);
   }
 
-  // The hardware does something.
+  // Does something on the side of the hardware.
   void Act(const std::function<void(models::DevicePlatform&)>& action) const;
 
-  // Lets the VMM do what it still has to, and returns the messages that reached
-  // the guest's local APICs since the last call.
+  // Lets the VMM run the callbacks that are due. Returns the messages that
+  // reached the guest's local APICs since the last call.
   std::vector<guest::GuestInterrupt> TakeMessages();
 
  private:

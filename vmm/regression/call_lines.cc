@@ -28,15 +28,15 @@ namespace {
 using journal::CallField;
 using journal::JournalEntry;
 
-// Calls in a loop that is folded.
+// The most calls that a folded loop has.
 constexpr size_t kMaxPeriod = 12;
-// Irregular values that are listed before the list is cut.
+// How many irregular values are listed before the list is cut.
 constexpr size_t kMaxListed = 4;
 
 constexpr std::string_view kDevice = "vfio-device ";
 constexpr std::string_view kConfigRead = "pread(config";
 
-// A message that is there as a call already.
+// Returns whether the entry is a message whose call is an entry too.
 bool IsEcho(const JournalEntry& entry) {
   return entry.kind == JournalEntry::Kind::kEvent &&
          entry.Text("cause") == "KVM_SIGNAL_MSI";
@@ -45,7 +45,7 @@ bool IsEcho(const JournalEntry& entry) {
 bool IsShown(const CallField& field) {
   switch (field.kind) {
     case CallField::Kind::kFd:
-      // "No descriptor" means something; of a list the first will do.
+      // "No descriptor" means something. The first of a list is enough.
       return field.number < 0 &&
              (field.name == "fd[0]" || !absl::StartsWith(field.name, "fd["));
     case CallField::Kind::kHostAddress:
@@ -55,11 +55,11 @@ bool IsShown(const CallField& field) {
   }
 }
 
-// What two turns of a loop have in common. The values of number fields are
-// apart.
+// A call or an event, split into what must be the same in two turns of a loop
+// and the fields, whose numbers may differ.
 struct Item {
   std::string shape;
-  std::vector<CallField> fields;  // the shown ones
+  std::vector<CallField> fields;  // only those that are shown
   std::string before;             // "* name(subject"
   std::string after;              // " = EBUSY"
 };
@@ -71,7 +71,7 @@ std::string ResultText(const JournalEntry& entry) {
     return name == nullptr ? absl::StrCat(" = errno ", entry.error)
                            : absl::StrCat(" = ", name);
   }
-  // Success goes without saying, and so does a transfer of full length.
+  // Success is not printed, and neither is a transfer of full length.
   if (entry.call.result_kind != CallField::Kind::kNumber || entry.result == 0 ||
       entry.result == entry.Number("count") || entry.call.name == "readdir" ||
       entry.call.name == "readlink") {
@@ -108,7 +108,7 @@ Item MakeItem(const JournalEntry& entry) {
   return item;
 }
 
-// Has no effect that a device or a guest could see.
+// Returns whether the call has no effect that a device or a guest could see.
 bool IsOnlyCounted(const JournalEntry& entry, const Item& item) {
   return entry.call.name == "eventfd" || entry.call.name == "poll" ||
          entry.call.subject == "eventfd" || item.before == kConfigRead;
@@ -120,14 +120,14 @@ std::string Number(const CallField& field, int64_t value) {
              : absl::StrCat(value);
 }
 
-// One field's values over all turns: "3", "0..8", "0x30..0x70 step 0x10",
-// "4, 16, 6, ..., 60".
+// Returns one field's values over all turns, for example "3", "0..8",
+// "0x30..0x70 step 0x10" or "4|16|6|9|...|60".
 std::string Values(const CallField& field, absl::Span<const int64_t> values) {
   if (std::ranges::all_of(values,
                           [&](int64_t v) { return v == values.front(); })) {
     return Number(field, values.front());
   }
-  // (Unsigned: differences of any two values are defined.)
+  // The difference of any two unsigned values is defined.
   const auto step =
       static_cast<uint64_t>(values[1]) - static_cast<uint64_t>(values[0]);
   bool regular = true;
@@ -155,7 +155,8 @@ std::string Values(const CallField& field, absl::Span<const int64_t> values) {
   return list;
 }
 
-// items[first], items[first + period], ...: the same call in `turns` turns.
+// Returns the line of one call of a loop, which is items[first] in the first of
+// `turns` turns, items[first + period] in the second, and so on.
 std::string Line(absl::Span<const Item> items, size_t first, size_t period,
                  size_t turns) {
   const Item& item = items[first];
@@ -178,6 +179,7 @@ std::string Line(absl::Span<const Item> items, size_t first, size_t period,
   return absl::StrCat(line, ")", item.after);
 }
 
+// Returns how many turns a loop of `period` calls has that begins at `first`.
 size_t Turns(absl::Span<const Item> items, size_t first, size_t period) {
   size_t end = first + period;
   while (end < items.size() && items[end].shape == items[end - period].shape) {
@@ -207,7 +209,7 @@ std::vector<std::string> CallLines(
   std::vector<std::string> lines;
   size_t first = 0;
   while (first < items.size()) {
-    // The loop that covers most; of those the shortest.
+    // Take the loop that covers most calls, and the shortest of several.
     size_t period = 1;
     size_t turns = 1;
     for (size_t candidate = 1; candidate <= kMaxPeriod; ++candidate) {

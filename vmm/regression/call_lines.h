@@ -10,12 +10,13 @@
 
 namespace passthru::vmm {
 
-// Kernel calls and events for a reader who compares two runs. Left out is what
-// differs from run to run (descriptors, host addresses) and what only waits
-// (KVM_RUN, epoll_wait). What has no effect that a device or a guest could see
-// (calls on eventfds, reads of configuration space) is counted at the end; the
-// rest is in order, repetition folded, up to loops of a few calls, and what
-// changes from turn to turn is a range or a list:
+// Returns kernel calls and events as lines for a reader who compares two runs.
+// Values that differ from run to run (descriptors, host addresses) are left
+// out, and so are calls that only wait (KVM_RUN, epoll_wait). Calls with no
+// effect that a device or a guest could see (calls on eventfds, reads of
+// configuration space) are counted at the end. The other calls are in order.
+// Repeated calls, and loops of a few calls, are folded, and a value that
+// changes from turn to turn becomes a range or a list. For example:
 //
 //   8x VFIO_DEVICE_GET_REGION_INFO(device, index=0..7)
 //   64x

@@ -9,13 +9,13 @@
 
 namespace passthru::vmm {
 
-// What a regression run found out about its device, as far as it fits into one
-// row of a table. A plain value.
+// A summary of a regression run that fits into one row of a table. A plain
+// value.
 struct DeviceFacts {
   uint32_t class_code = 0;
   uint8_t interrupt_pin = 0;  // 1 is INTA. 0 if the guest sees no pin.
   vfio_pci::DeviceReport report;
-  // Totals of all sections of the transcript that say what they cost.
+  // These are totals of all sections of the transcript that have a cost.
   uint64_t exits = 0;
   uint64_t kernel_calls = 0;
 

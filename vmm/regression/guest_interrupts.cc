@@ -37,12 +37,12 @@ namespace {
 
 using guest::GuestMessage;
 
-// The guest has one CPU, which has vectors for that many, whatever else it
-// uses. (Linux would spread more over its CPUs.)
+// The most vectors that the guest enables. Its one CPU has enough vectors for
+// them and for its other uses. Linux would spread more over its CPUs.
 constexpr uint16_t kMaxVectors = 128;
 
-// Vectors that are in use, MSI-X or MSI: fires them from the hardware and sees
-// what arrives.
+// A check of the MSI-X or MSI vectors that are in use. It fires them from the
+// hardware and looks at what arrives.
 class VectorCheck {
  public:
   VectorCheck(guest::GuestMachine& guest, RegressionBench& bench,
@@ -59,7 +59,8 @@ class VectorCheck {
     });
   }
 
-  // The guest takes what arrived; how many of these were `vector`'s.
+  // Lets the guest take what arrived. Returns how many of these were
+  // `vector`'s.
   size_t Take(uint16_t vector) {
     const auto taken = TakeAll();
     const auto found = taken.find(vectors_.message(vector).data);
@@ -75,7 +76,8 @@ class VectorCheck {
     return found == taken.end() ? 0 : found->second;
   }
 
-  // By the message's data, which tells the vectors of a run apart.
+  // Lets the guest take what arrived. Returns how often each message did, by
+  // its data, which differs for each vector of a run.
   std::map<uint32_t, size_t> TakeAll() {
     std::map<uint32_t, size_t> taken;
     for (const GuestMessage& message : bench_.TakeMessages()) {
@@ -91,7 +93,8 @@ class VectorCheck {
     return taken;
   }
 
-  // Does `once` for every vector, which says what went wrong or nothing.
+  // Calls `once` for every vector. It returns what went wrong, or an empty
+  // string.
   void ForEach(std::string_view what,
                const std::function<std::string(uint16_t)>& once) {
     std::string first_failure;
@@ -120,7 +123,8 @@ class VectorCheck {
     DescribeStates();
   }
 
-  // `pending` reads the vector's pending bit.
+  // Masks each vector, fires it twice, and unmasks it again. `pending` reads the
+  // vector's pending bit.
   void MaskEach(const std::function<bool(uint16_t)>& pending) {
     ForEach(
         "each masked and fired twice: held back, pending, and arrived once "
@@ -143,7 +147,7 @@ class VectorCheck {
         });
   }
 
-  // How the VMM delivers them now.
+  // Adds a line on how the VMM delivers the vectors now.
   void DescribeStates() {
     std::map<std::string, int> states;
     for (const auto& group : bench_.device().Describe().vector_groups) {
@@ -238,7 +242,8 @@ absl::Status CheckMsix(guest::GuestMachine& guest,
   return absl::OkStatus();
 }
 
-// The offset of MSI's pending bits, where vectors can be masked at all.
+// Returns the offset of MSI's pending bits, or nothing if the vectors cannot be
+// masked.
 std::optional<uint16_t> MsiPendingOffset(const guest::LinuxPciDevice& device) {
   const uint16_t at = device.FindCapability(PCI_CAP_ID_MSI);
   const uint16_t control = device.ReadWord(at + PCI_MSI_FLAGS);
@@ -341,8 +346,8 @@ absl::Status LeaveInterruptsOn(guest::GuestMachine& guest,
   if (!vectors.ok()) return vectors.status();
   PASSTHRU_RETURN_IF_ERROR(RequestAll(**vectors));
   VectorCheck check(guest, bench, **vectors, kind);
-  // What was fired while they were off is pending still, unless a reset of the
-  // device took it away.
+  // A vector that was fired while they were off is still pending, unless a
+  // reset of the device cleared it.
   if (!check.TakeAll().empty()) {
     bench.transcript().Line("what was fired before arrived");
   }

@@ -7,19 +7,19 @@
 #include "passthru/testing/guest/linux/linux_pci_device.h"
 #include "passthru/vmm/regression/bench.h"
 
-// The interrupts of a regression run: each kind that the guest finds is brought
-// up as Linux does it and every vector is put to the test. Sections of the
-// transcript, and problems where an interrupt is lost, doubled or misdirected.
-// On the guest's thread, with bus mastering on.
+// The interrupts of a regression run. The guest brings each kind up that it
+// finds, as Linux does it, and tests every vector. The functions add sections
+// to the transcript, and problems if an interrupt is lost, doubled or
+// misdirected. They run on the guest's thread, with bus mastering on.
 
 namespace passthru::vmm {
 
-// INTx, MSI-X, MSI: whatever there is.
+// Tests those of INTx, MSI-X and MSI that the device has.
 absl::Status CheckInterrupts(guest::GuestMachine& guest,
                              guest::LinuxPciDevice& device,
                              RegressionBench& bench);
 
-// Leaves one vector of the best kind on, after seeing that it works.
+// Leaves one vector of the best kind on, after a test that it works.
 absl::Status LeaveInterruptsOn(guest::GuestMachine& guest,
                                guest::LinuxPciDevice& device,
                                RegressionBench& bench);

@@ -137,7 +137,7 @@ class RegressionGuest {
     transcript_.Line("All else is 0.");
   }
 
-  // The rows that differ from `before`.
+  // Adds the rows that differ from `before`.
   void ShowChanges(const std::vector<uint8_t>& before) {
     const std::vector<uint8_t> now = ReadConfiguration();
     bool changed = false;
@@ -173,12 +173,12 @@ class RegressionGuest {
     }
   }
 
-  // Where each part of a BAR begins, the guest writes (but for the MSI-X
-  // structures) and reads.
+  // Adds the address map. The guest reads where each part of a BAR begins, and
+  // writes there first unless the part is an MSI-X structure.
   void LookAtBars() {
     transcript_.Begin("Address map");
     for (const BarReport& report : bench_.device().Describe().bars) {
-      // The BAR, then its areas.
+      // The first line is the BAR, and one for each area follows.
       std::vector<std::string> lines = vfio_pci::ToLines(report);
       const guest::GuestBar* const bar =
           device_->FindBar(report.bar.index.value());
@@ -224,7 +224,8 @@ class RegressionGuest {
     return text;
   }
 
-  // Whether every part of the BAR reads as it did; `when` is for the problem.
+  // Adds a problem for every part of the BAR that does not read as it did.
+  // `when` is a part of its text.
   void LookAgain(int bar, std::string_view when) {
     const guest::GuestBar* const at = device_->FindBar(bar);
     for (const Look& look : looks_) {
@@ -311,7 +312,7 @@ class RegressionGuest {
     return LeaveInterruptsOn(machine_, *device_, bench_);
   }
 
-  // What the parts of the BARs read now.
+  // Adds a line with what the parts of the BARs read now.
   void ShowContents() {
     std::string line;
     for (const Look& look : looks_) {

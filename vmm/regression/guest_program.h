@@ -9,12 +9,13 @@
 
 namespace passthru::vmm {
 
-// What the guest of a regression run does with the device, with the accesses
-// and in the order of Linux: enumerates it, enables it, looks at each part of
+// Runs the guest's part of a regression run, with the accesses and in the order
+// of Linux. The guest enumerates the device, enables it, looks at each part of
 // its BARs, moves them, takes its interrupts, resets it, and leaves it in use.
 // Every step is a section of the bench's transcript.
 //
-// Fails where the guest cannot go on; what is wrong otherwise is a problem.
+// Fails if the guest cannot continue. Any other defect is a problem of the
+// transcript.
 absl::Status RunRegressionGuest(guest::GuestCpu& cpu,
                                 const guest::GuestLayout& layout,
                                 RegressionBench& bench);

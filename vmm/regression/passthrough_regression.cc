@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// passthrough_regression: passes a captured device through on the simulated
-// kernel and prints the transcript. What `bazel test` makes of it is in
-// regression.sh, and in //testing:passthrough.bzl for those who use it.
+// passthrough_regression passes a captured device through on the simulated
+// kernel and prints the transcript. regression.sh and regression_table.sh make
+// tests of it, whose rules are in //testing:passthrough.bzl.
 
 #include <sys/resource.h>
 
@@ -30,11 +30,12 @@ ABSL_FLAG(std::string, kernel, "6.12",
 namespace passthru::vmm {
 namespace {
 
-// Statuses of regression.sh's, too.
+// The exit statuses of this program, which regression.sh and
+// regression_table.sh know.
 enum ExitStatus { kGood = 0, kCannotRun = 2, kProblems = 3 };
 
-// How many vectors a device gets depends on how many descriptors the process
-// may have: the same everywhere.
+// Sets the number of descriptors that the process may have, because the number
+// of vectors that a device gets depends on it.
 void LimitDescriptors() {
   constexpr rlim_t kDescriptors = 4096;
   rlimit limit = {};

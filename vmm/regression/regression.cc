@@ -34,9 +34,9 @@ constexpr uint64_t kRamSize = uint64_t{64} << 20;
 fake::SimulatedHost::Options HostOptions(fake::KernelVersion version) {
   fake::SimulatedHost::Options options;
   options.kernel.version = version;
-  // Nothing waits for an interrupt that has not arrived already.
+  // The guest waits only for interrupts that have already arrived.
   options.kernel.kvm.guest_wait_limit = absl::Seconds(5);
-  // They become problems of the transcript.
+  // Violations become problems of the transcript.
   options.enforce_invariants = false;
   return options;
 }
@@ -60,7 +60,7 @@ absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
   PASSTHRU_ASSIGN_OR_RETURN(
       auto machine,
       Machine::Create({.syscalls = &host.kernel(), .ram_size = kRamSize}));
-  // RegressionBench runs the loop. Stopping may leave it one wake-up.
+  // RegressionBench runs the loop. Stop() may leave one wake-up in it.
   machine->loop().Stop();
   if (const auto woken = machine->loop().RunOnce(0); !woken.ok()) {
     return woken.status();

@@ -14,26 +14,26 @@
 namespace passthru::vmm {
 
 struct RegressionOptions {
-  std::string fixture;  // the file
+  std::string fixture;  // the path of the file
   fake::KernelVersion kernel = fake::KernelVersion::k6_12;
-  // Called when the device is in the host and no machine there yet.
+  // Called when the device is in the host and there is no machine yet.
   std::function<void(fake::SimulatedHost&)> prepare = [](fake::SimulatedHost&) {
   };
 };
 
 struct RegressionResult {
-  // The same for two runs, on any machine, by any compiler.
+  // The text is the same for two runs, on any machine and with any compiler.
   std::string transcript;
-  // What no golden file makes right: an interrupt lost or doubled, something
-  // left behind. Also lines of the transcript.
+  // Defects that fail a test even if its golden transcript has them, for
+  // example a lost interrupt. They are lines of the transcript too.
   std::vector<std::string> problems;
   DeviceFacts facts;
 };
 
-// Passes the captured device through, on the simulated kernel: attach,
-// enumeration, BARs and their moves, every interrupt, resets, detach. Its BARs
-// are memory, whatever model the fixture names: what is tested is the path, and
-// it is the same for every device.
+// Passes the captured device through on the simulated kernel. The run attaches
+// and enumerates it, moves its BARs, takes every interrupt, resets and detaches
+// it. Its BARs are memory, whatever model the fixture names, because the run
+// tests the path, which is the same for every device.
 absl::StatusOr<RegressionResult> RunRegression(
     const RegressionOptions& options);
 

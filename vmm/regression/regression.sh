@@ -1,17 +1,17 @@
 #!/bin/bash
-# Holds the transcripts of captured devices against their golden files, or
-# (--update) writes them. //testing:passthrough.bzl makes a program of this for
-# each test, with what is between @ filled in.
+# Compares the transcript of a captured device with its golden transcript. With
+# --update it writes that instead. //testing:passthrough.bzl makes a program of
+# this for each test and fills in what is between @.
 set -euo pipefail
 
 readonly runner='@RUNNER@'
 readonly fixture='@FIXTURE@'
 readonly kernel='@KERNEL@'
-readonly golden='@GOLDEN@'  # among the runfiles; empty: there is none yet
+readonly golden='@GOLDEN@'  # among the runfiles; empty if there is none yet
 readonly golden_name='@GOLDEN_NAME@'  # in the workspace
 readonly update_command='@UPDATE_COMMAND@'
 
-# Its status: 3 says that there is a transcript, but with problems in it.
+# run: prints the transcript. Its status is 3 if there are problems in it.
 run() { "${runner}" --fixture="${fixture}" --kernel="${kernel}"; }
 
 if [[ ${1:-} == --update ]]; then

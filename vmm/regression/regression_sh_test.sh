@@ -1,5 +1,6 @@
 #!/bin/bash
-# What regression.sh says and returns, with a program in the runner's place.
+# Tests what regression.sh prints and returns, with a program in the runner's
+# place.
 set -euo pipefail
 
 readonly template="vmm/regression/regression.sh"
@@ -10,8 +11,8 @@ fail() {
   exit 1
 }
 
-# fill_in TRANSCRIPT STATUS GOLDEN: makes ${program}, whose run prints and
-# returns that.
+# fill_in TRANSCRIPT STATUS GOLDEN: makes ${program}, whose runner prints the
+# transcript and returns the status.
 readonly program="${TEST_TMPDIR}/program"
 fill_in() {
   printf '#!/bin/bash\necho "%s"\nexit %d\n' "$1" "$2" > "${TEST_TMPDIR}/runner"
@@ -21,7 +22,8 @@ fill_in() {
     -e "s|@UPDATE_COMMAND@|bazel run //pkg:nic_test.update|" "${template}" > "${program}"
 }
 
-# expect STATUS TEXT [ARGUMENT]: the program's, among what it prints.
+# expect STATUS TEXT [ARGUMENT]: runs the program, which must return the status
+# and print the text.
 expect() {
   local status=0 output
   output="$(bash "${program}" "${@:3}" 2>&1)" || status=$?
@@ -43,11 +45,12 @@ expect 1 "bazel run //pkg:nic_test.update"
 fill_in "different" 0 ""
 expect 1 "There is no pkg/nic.golden to compare with yet. To write it: bazel run //pkg:nic_test.update"
 
-# Problems fail though the transcripts agree.
+# A run with problems fails even if the transcripts agree.
 fill_in "as it was" 3 "${golden}"
 expect 3 "COUNT: 1 "
 
-# A fixture that cannot be loaded, say.
+# A runner may fail without a transcript, for example if it cannot load the
+# fixture.
 fill_in "" 2 "${golden}"
 expect 2 ""
 
@@ -57,7 +60,7 @@ fill_in "different" 0 "${golden}"
 expect 0 "wrote pkg/nic.golden" --update
 [[ "$(< "${BUILD_WORKSPACE_DIRECTORY}/pkg/nic.golden")" == different ]] || fail "not written"
 
-# A failed run leaves the golden file as it is.
+# A failed run does not change the golden transcript.
 fill_in "" 2 "${golden}"
 expect 2 "" --update
 [[ "$(< "${BUILD_WORKSPACE_DIRECTORY}/pkg/nic.golden")" == different ]] || fail "overwritten"

@@ -104,7 +104,7 @@ done
 echo "COUNT: ${compared} passed-through captures compared with their row and digest"
 echo "COUNT: ${whole} passed-through captures compared with their golden transcript"
 
-# A row without a device, or twice, asserts nothing.
+# A row that has no device, or is there twice, would assert nothing.
 if ((shard == 0)) && [[ -n ${table} ]]; then
   diff -u --label "${table_name}" --label "the fixtures" \
     <(awk '!/^#/ { print $1 }' "${table}") \

@@ -58,7 +58,7 @@ printf 'the nic\nfacts of the nic\n' > pkg/nic.textproto
 printf 'the disk\nfacts of the disk\n' > pkg/disk.textproto
 readonly both=(pkg/disk.textproto pkg/nic.textproto)
 
-# No table yet: all that will be in it is shown.
+# There is no table yet. The test prints what will be in it.
 fill_in "" "${both[@]}"
 run 1
 expect "FAILED: nic: its row of pkg/devices.golden differs"
@@ -84,7 +84,7 @@ run 0
 expect "COUNT: 2 passed-through captures compared with their row and digest"
 expect "COUNT: 1 passed-through captures compared with their golden transcript"
 
-# A device that differs where its facts do not: the transcript is printed.
+# The test prints the transcript of a device whose facts do not differ.
 printf 'a disk\nfacts of the disk\n' > pkg/disk.textproto
 run 1
 expect "FAILED: disk: its row"
@@ -96,14 +96,14 @@ expect "1 of 2 differ or have problems: disk"
 expect_not "FAILED: nic"
 printf 'the disk\nfacts of the disk\n' > pkg/disk.textproto
 
-# A golden transcript differs though the row does not.
+# A golden transcript may differ though the row does not.
 echo "more" >> pkg/nic.golden
 run 1
 expect "-more"
 expect "FAILED: nic: its golden transcript pkg/nic.golden differs"
 cp pkg/nic.textproto pkg/nic.golden
 
-# Rows of no device, twice, or none.
+# A row may have no device, be there twice, or not at all.
 cp pkg/devices.golden saved
 echo "ghost 0 facts" >> pkg/devices.golden
 run 1
@@ -118,7 +118,7 @@ expect "FAILED: nic: its row"
 expect "+nic"
 run 0 --update
 
-# Every shard compares its own.
+# Every shard compares its own devices.
 for shard in 0 1; do
   export TEST_TOTAL_SHARDS=2 TEST_SHARD_INDEX="${shard}" TEST_SHARD_STATUS_FILE="${TEST_TMPDIR}/sharded"
   run 0
@@ -129,8 +129,8 @@ for shard in 0 1; do
 done
 unset TEST_TOTAL_SHARDS TEST_SHARD_INDEX TEST_SHARD_STATUS_FILE
 
-# Problems fail though everything agrees. An update writes it all the same, and
-# fails.
+# A run with problems fails even if everything agrees. An update writes the files
+# all the same, and fails.
 echo 3 > pkg/nic.textproto.status
 run 1
 expect "FAILED: nic: there are problems in the transcript"
@@ -138,8 +138,8 @@ expect_not "differs"
 run 3 --update
 expect "wrote pkg/devices.golden"
 
-# What cannot run is named, and the others are compared. An update writes
-# nothing.
+# The test names a device that cannot run, and compares the others. An update
+# then writes nothing.
 echo 2 > pkg/disk.textproto.status
 run 1
 expect "FAILED: disk: there is no transcript, status 2"

@@ -25,7 +25,7 @@ using ::testing::Not;
 constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
 constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 
-// Every call of that name fails.
+// Makes every call of that name fail.
 void Fail(RegressionOptions& options, const char* call, int error) {
   options.prepare = [call, error](fake::SimulatedHost& host) {
     host.kernel().faults().FailNthOf(call, 1, error,

@@ -12,9 +12,10 @@
 
 namespace passthru::vmm {
 
-// The text that a run is compared by: sections with a title, what was seen in
-// each, and the guest's exits and the kernel calls that it cost. And what was
-// wrong in any case, whatever a golden file says.
+// The text by which two runs are compared. It has sections with a title, what
+// was seen in each, and the guest's exits and the kernel calls that it cost. It
+// also collects the problems, which fail a test whatever its golden transcript
+// says.
 //
 // Thread-compatible. `kernel` must outlive it.
 class Transcript {
@@ -23,25 +24,26 @@ class Transcript {
   Transcript(const Transcript&) = delete;
   Transcript& operator=(const Transcript&) = delete;
 
-  // Before the first section.
+  // Adds a line that stands before the first section.
   void Headline(std::string_view text);
 
-  // Ends the section before, if any, and measures from here on.
+  // Ends the section before, if any, and starts to measure.
   void Begin(std::string_view title);
   void Line(std::string_view line);
-  // Ends the measurement, with what the section cost. More lines may follow.
+  // Ends the measurement and adds what the section cost. More lines may follow.
   void EndMeasurement();
-  // The same, but what it cost does not matter: the run itself looks around.
+  // Ends the measurement without adding it, because the accesses are not the
+  // guest's but those of the test.
   void DropMeasurement() { measuring_ = false; }
 
-  // Something that no device and no kernel excuses.
+  // Adds a defect that no device and no kernel excuses.
   void Problem(std::string_view what);
 
-  // The text, to the final newline.
+  // Returns the text, which ends with a newline.
   std::string Finish();
   const std::vector<std::string>& problems() const { return problems_; }
 
-  // The sums of what the sections cost that were measured to their end.
+  // Return the totals of the sections whose measurement was added.
   uint64_t exits() const { return exits_; }
   uint64_t kernel_calls() const { return kernel_calls_; }
 
