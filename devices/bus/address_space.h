@@ -31,10 +31,10 @@ class RangeHandle {
 // answer. The interface is narrow so that a VMM with its own bus can implement
 // it. Bus is the implementation of this library.
 //
-// Devices call Add() and Remove() from inside a guest access. A guest that moves
-// a BAR writes to configuration space, which is itself a device of an address
-// space, and the write removes and adds ranges. An implementation must therefore
-// hold no lock, not even a shared one, while it calls a device.
+// Devices call Add() and Remove() from inside a guest access. A guest that
+// moves a BAR writes to configuration space, which is itself a device of an
+// address space, and the write removes and adds ranges. An implementation must
+// therefore hold no lock, not even a shared one, while it calls a device.
 //
 // Implementations are thread-safe.
 class AddressSpace {

@@ -123,8 +123,8 @@ class VectorCheck {
     DescribeStates();
   }
 
-  // Masks each vector, fires it twice, and unmasks it again. `pending` reads the
-  // vector's pending bit.
+  // Masks each vector, fires it twice, and unmasks it again. `pending` reads
+  // the vector's pending bit.
   void MaskEach(const std::function<bool(uint16_t)>& pending) {
     ForEach(
         "each masked and fired twice: held back, pending, and arrived once "
