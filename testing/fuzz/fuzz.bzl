@@ -3,7 +3,7 @@
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
 
-def fuzz_target(name, srcs, corpus, deps, data = [], size = "small"):
+def fuzz_target(name, srcs, corpus, deps, data = [], size = "small", tags = []):
     """Makes NAME, the fuzzer, and NAME_corpus_test, which replays its corpus.
 
     The fuzzer needs --config=fuzz. The test runs the same entry point with every
@@ -18,6 +18,7 @@ def fuzz_target(name, srcs, corpus, deps, data = [], size = "small"):
       deps: the dependencies of srcs.
       data: files that srcs read, such as fixtures, with paths as in a test.
       size: the size of the test.
+      tags: of the test.
     """
     entry = name + "_entry"
     cc_library(
@@ -30,6 +31,7 @@ def fuzz_target(name, srcs, corpus, deps, data = [], size = "small"):
     cc_test(
         name = name + "_corpus_test",
         size = size,
+        tags = tags,
         args = ["$(rootpath %s)" % file for file in corpus],
         data = corpus + data,
         deps = [
