@@ -48,6 +48,7 @@
 #include "passthru/devices/passthrough/device_set.h"
 #include "passthru/devices/passthrough/dma_space.h"
 #include "passthru/devices/passthrough/group_dma_space.h"
+#include "passthru/devices/passthrough/version.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"

@@ -10,11 +10,13 @@
 #include <iostream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -22,6 +24,7 @@
 #include "absl/time/time.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/passthrough/version.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/testing/capture/capture.h"
 #include "passthru/testing/capture/fixture_text.h"
@@ -163,6 +166,11 @@ int main(int argc, char** argv) {
       "output. The device is as before when it ends.\n"
       "  capture 0000:01:00.0 > nic.textproto\n"
       "  capture --lspci=posted.txt > nic.textproto");
+  absl::FlagsUsageConfig usage;
+  usage.version_string = [] {
+    return absl::StrCat("capture of passthru ", passthru::kVersion, "\n");
+  };
+  absl::SetFlagsUsageConfig(std::move(usage));
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   const absl::Status status = passthru::capture::Main(arguments);
   if (status.ok()) return 0;

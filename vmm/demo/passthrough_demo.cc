@@ -18,6 +18,7 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "absl/log/globals.h"
 #include "absl/log/initialize.h"
 #include "absl/status/status.h"
@@ -25,6 +26,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/json_util.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/passthrough/version.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/vmm/demo/demo.h"
@@ -206,6 +208,12 @@ int main(int argc, char** argv) {
       "  passthrough_demo --fixture=FILE           another captured device\n"
       "  passthrough_demo --device=0000:01:00.0    a real one\n"
       "Give either flag several times for several devices of one guest.");
+  absl::FlagsUsageConfig usage;
+  usage.version_string = [] {
+    return absl::StrCat("passthrough_demo of passthru ", passthru::kVersion,
+                        "\n");
+  };
+  absl::SetFlagsUsageConfig(std::move(usage));
   const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
   absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
   absl::InitializeLog();

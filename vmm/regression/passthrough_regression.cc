@@ -10,13 +10,17 @@
 #include <iostream>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
 #include "absl/log/globals.h"
 #include "absl/log/initialize.h"
+#include "absl/strings/str_cat.h"
+#include "passthru/devices/passthrough/version.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/vmm/regression/regression.h"
 
@@ -92,6 +96,12 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage(
       "Passes a captured device through on the simulated kernel and prints "
       "what happened.\n  passthrough_regression --fixture=FILE [--kernel=6.1]");
+  absl::FlagsUsageConfig usage;
+  usage.version_string = [] {
+    return absl::StrCat("passthrough_regression of passthru ",
+                        passthru::kVersion, "\n");
+  };
+  absl::SetFlagsUsageConfig(std::move(usage));
   absl::ParseCommandLine(argc, argv);
   absl::SetStderrThreshold(absl::LogSeverityAtLeast::kError);
   absl::InitializeLog();
