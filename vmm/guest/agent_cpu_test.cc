@@ -100,11 +100,7 @@ class AgentCpuTest : public ::testing::Test {
 
 TEST_F(AgentCpuTest, GuestReachesMappedMemoryAtEveryWidthWithoutAnExit) {
   // As a mapped BAR would be: beyond RAM, so that the agent does the access.
-  auto memory =
-      kernel::MappedRegion::Map(&kernel_, {.length = 0x1000,
-                                           .protection = PROT_READ | PROT_WRITE,
-                                           .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-                                           .name = "BAR"});
+  auto memory = kernel::MappedRegion::Allocate(&kernel_, 0x1000, "BAR");
   ASSERT_THAT(memory, IsOk());
   auto area =
       machine_->memory().Add({.guest = memory::GuestAddress(kMmio64Base),
