@@ -18,8 +18,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/testing/contract/answers.h"
 #include "passthru/testing/contract/observation.h"
-#include "passthru/testing/contract/transcript.h"
 #include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::contract {
@@ -63,11 +63,10 @@ absl::Status Run(std::string_view folder, bool save) {
   std::vector<Observation> all;
   for (const auto& [name, observed] : answers) {
     if (save) {
-      PASSTHRU_RETURN_IF_ERROR(
-          SaveTranscript(folder, name, *version, observed));
+      PASSTHRU_RETURN_IF_ERROR(SaveAnswers(folder, name, *version, observed));
     }
     PASSTHRU_ASSIGN_OR_RETURN(const auto expected,
-                              LoadTranscript(folder, name, *version));
+                              LoadAnswers(folder, name, *version));
     agreement.Compare(name, observed, expected);
     all.insert(all.end(), observed.begin(), observed.end());
   }

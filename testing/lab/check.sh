@@ -64,7 +64,7 @@ contract() {
     "$here/testing/lab/contract" group=0000:00:14.1,0000:00:14.0 \
     edu=0000:00:10.0 nvme=0000:02:00.0 e1000e=0000:01:00.0 \
     >"$work/answers" || { cat "$work/answers"; return 1; }
-  testing/contract/contract_report "$source/testing/contract/transcripts" \
+  testing/contract/contract_report "$source/testing/contract/answers" \
     "${save[@]}" <"$work/answers"
 }
 

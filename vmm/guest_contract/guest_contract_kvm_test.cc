@@ -45,8 +45,7 @@ TEST(GuestContractKvmTest, GuestSeesWhatTheSimulatedOneSees) {
       IsOk());
   std::cout << "COUNT: " << observations.size()
             << " observations by a guest on this machine's KVM\n";
-  EXPECT_THAT(contract::DifferencesFromGuestTranscript(observations),
-              IsEmpty());
+  EXPECT_THAT(contract::DifferencesFromGuestAnswers(observations), IsEmpty());
   EXPECT_TRUE(host.kernel().CheckLeaks().empty()) << host.kernel().CheckLeaks();
 }
 

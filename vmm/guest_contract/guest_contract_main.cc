@@ -3,7 +3,7 @@
 // guest_contract [--print] NVME MEMORY checks the guest contract on this
 // machine's /dev/kvm and /dev/vfio. The arguments are the addresses of QEMU's
 // NVMe controller and of its ivshmem-plain with 4 MiB. The program prints every
-// observation that differs from the transcript, and fails if there is one.
+// observation that differs from the stored answers, and fails if there is one.
 // Otherwise it prints the number of observations. --print prints all of them.
 
 #include <iostream>
@@ -42,7 +42,7 @@ absl::Status Main(std::vector<std::string> arguments) {
     }
   }
   const std::vector<std::string> differences =
-      contract::DifferencesFromGuestTranscript(observations);
+      contract::DifferencesFromGuestAnswers(observations);
   for (const std::string& difference : differences) {
     std::cout << "  DIFFERS: " << difference << "\n";
   }

@@ -45,11 +45,11 @@ absl::Status ObserveAsGuest(guest::GuestCpu& cpu,
 
 // Returns what the guest saw on real KVM with real VFIO. The lab's QEMU devices
 // gave the same list with Linux 6.1 and 6.12.
-std::vector<Observation> GuestTranscript();
+std::vector<Observation> GuestAnswers();
 
 // Returns two lines for each place where the observations differ from
-// GuestTranscript(), or nothing if they are the same list.
-std::vector<std::string> DifferencesFromGuestTranscript(
+// GuestAnswers(), or nothing if they are the same list.
+std::vector<std::string> DifferencesFromGuestAnswers(
     const std::vector<Observation>& observations);
 
 }  // namespace passthru::contract

@@ -176,7 +176,7 @@ constexpr Line kTranscript[] = {
 
 }  // namespace
 
-std::vector<Observation> GuestTranscript() {
+std::vector<Observation> GuestAnswers() {
   std::vector<Observation> transcript;
   for (const Line& line : kTranscript) {
     transcript.push_back({std::string(line.section), std::string(line.question),
@@ -185,9 +185,9 @@ std::vector<Observation> GuestTranscript() {
   return transcript;
 }
 
-std::vector<std::string> DifferencesFromGuestTranscript(
+std::vector<std::string> DifferencesFromGuestAnswers(
     const std::vector<Observation>& observations) {
-  const std::vector<Observation> expected = GuestTranscript();
+  const std::vector<Observation> expected = GuestAnswers();
   const auto line = [](const std::vector<Observation>& all, size_t i) {
     return i < all.size() ? all[i].ToString() : "nothing more";
   };

@@ -11,7 +11,7 @@ namespace passthru::contract {
 
 // Asks /dev/kvm every question that the fake must answer as Linux does. The
 // fake and the real kernel get the same questions, and tests compare both with
-// the answers of "kvm" (testing/contract/transcript.h). Leaves nothing behind.
+// the answers of "kvm" (testing/contract/answers.h). Leaves nothing behind.
 std::vector<Observation> ObserveKvm(kernel::Syscalls* syscalls);
 
 }  // namespace passthru::contract

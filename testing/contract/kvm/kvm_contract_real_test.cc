@@ -16,9 +16,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/testing/contract/answers.h"
 #include "passthru/testing/contract/kvm/kvm_contract.h"
 #include "passthru/testing/contract/observation.h"
-#include "passthru/testing/contract/transcript.h"
 #include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::contract {
@@ -53,7 +53,7 @@ const std::set<std::string>& BuildOptions() {
   return *options;
 }
 
-TEST(KvmContractRealTest, LinuxAnswersAsTheTranscript) {
+TEST(KvmContractRealTest, LinuxGivesTheStoredAnswers) {
   kernel::LinuxSyscalls linux_syscalls;
   const auto opened = linux_syscalls.Open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (!opened.ok()) {
@@ -62,7 +62,7 @@ TEST(KvmContractRealTest, LinuxAnswersAsTheTranscript) {
   }
   linux_syscalls.Close(opened.value);
 
-  auto expected = LoadTranscript(kTranscriptFolder, "kvm", NearestVersion());
+  auto expected = LoadAnswers(kAnswersFolder, "kvm", NearestVersion());
   ASSERT_THAT(expected, IsOk());
   auto observed = ObserveKvm(&linux_syscalls);
   for (auto* const answers : {&*expected, &observed}) {

@@ -7,7 +7,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "passthru/testing/contract/transcript.h"
+#include "passthru/testing/contract/answers.h"
 #include "passthru/testing/host/fake_kernel.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/kernel/kernel_version_test_name.h"
@@ -22,7 +22,7 @@ class KvmContractTest : public ::testing::TestWithParam<fake::KernelVersion> {};
 
 TEST_P(KvmContractTest, FakeAnswersAsLinux) {
   fake::FakeKernel kernel({.version = GetParam()});
-  const auto expected = LoadTranscript(kTranscriptFolder, "kvm", GetParam());
+  const auto expected = LoadAnswers(kAnswersFolder, "kvm", GetParam());
   ASSERT_THAT(expected, IsOk());
   Agreement agreement;
   agreement.Compare("kvm", ObserveKvm(&kernel), *expected);

@@ -18,7 +18,7 @@ namespace passthru::contract {
 // the order of closing. edu is also asked for interrupts and DMA that must
 // happen and that must not. The fake and the real kernel get the same
 // questions, and tests compare both with the stored answers
-// (testing/contract/transcript.h). This resets the device, changes its
+// (testing/contract/answers.h). This resets the device, changes its
 // registers, and leaves nothing open.
 //
 // The stored answers are those of QEMU's e1000e, NVMe controller and edu,

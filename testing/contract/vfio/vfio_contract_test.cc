@@ -13,8 +13,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/pci/bdf.h"
+#include "passthru/testing/contract/answers.h"
 #include "passthru/testing/contract/observation.h"
-#include "passthru/testing/contract/transcript.h"
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/kernel/kernel_version_test_name.h"
@@ -47,7 +47,7 @@ std::string FixtureOf(const std::string& name) {
 // Compares the fake's answers with the stored ones.
 void Check(fake::KernelVersion version, std::string_view subject,
            const std::vector<Observation>& answers) {
-  const auto expected = LoadTranscript(kTranscriptFolder, subject, version);
+  const auto expected = LoadAnswers(kAnswersFolder, subject, version);
   ASSERT_THAT(expected, IsOk());
   Agreement agreement;
   agreement.Compare(subject, answers, *expected);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef PASSTHRU_TESTING_CONTRACT_TRANSCRIPT_H_
-#define PASSTHRU_TESTING_CONTRACT_TRANSCRIPT_H_
+#ifndef PASSTHRU_TESTING_CONTRACT_ANSWERS_H_
+#define PASSTHRU_TESTING_CONTRACT_ANSWERS_H_
 
 #include <map>
 #include <string>
@@ -14,25 +14,24 @@
 
 namespace passthru::contract {
 
-// The answers of real kernels, in testing/contract/transcripts. SUBJECT.txt has
+// The answers of real kernels, in testing/contract/answers. SUBJECT.txt has
 // all answers of Linux 6.12 in the order of the questions. SUBJECT-VERSION.txt
 // has only the answers that differ in another version. The subjects are "kvm",
 // the devices "e1000e", "nvme" and "edu", and "group", which is a group in
 // which the host uses one of the devices.
-inline constexpr std::string_view kTranscriptFolder =
-    "testing/contract/transcripts";
+inline constexpr std::string_view kAnswersFolder = "testing/contract/answers";
 inline constexpr std::string_view kSubjects[] = {"kvm", "e1000e", "nvme", "edu",
                                                  "group"};
 
-absl::StatusOr<std::vector<Observation>> LoadTranscript(
+absl::StatusOr<std::vector<Observation>> LoadAnswers(
     std::string_view folder, std::string_view subject,
     fake::KernelVersion version);
 
 // Replaces the stored answers by `observed`. 6.12 must be saved first, because
 // the files of the other versions hold only what differs from it.
-absl::Status SaveTranscript(std::string_view folder, std::string_view subject,
-                            fake::KernelVersion version,
-                            const std::vector<Observation>& observed);
+absl::Status SaveAnswers(std::string_view folder, std::string_view subject,
+                         fake::KernelVersion version,
+                         const std::vector<Observation>& observed);
 
 // Counts by section how many answers of a kernel, real or simulated, agree with
 // the expected ones, and collects the differences.
@@ -76,4 +75,4 @@ std::vector<std::string> ThinSections(
 
 }  // namespace passthru::contract
 
-#endif  // PASSTHRU_TESTING_CONTRACT_TRANSCRIPT_H_
+#endif  // PASSTHRU_TESTING_CONTRACT_ANSWERS_H_

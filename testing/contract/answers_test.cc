@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passthru/testing/contract/transcript.h"
+#include "passthru/testing/contract/answers.h"
 
 #include <string>
 #include <vector>
@@ -55,23 +55,22 @@ TEST(AgreementTest, AnotherQuestionIsADifference) {
   EXPECT_THAT(agreement.differences(), ElementsAre(HasSubstr("asked")));
 }
 
-class TranscriptTest : public ::testing::TestWithParam<fake::KernelVersion> {};
+class AnswersTest : public ::testing::TestWithParam<fake::KernelVersion> {};
 
-TEST_P(TranscriptTest, EverySectionHasItsMinimum) {
+TEST_P(AnswersTest, EverySectionHasItsMinimum) {
   std::vector<Observation> all;
   size_t of_devices = 0;
   for (const std::string_view subject : kSubjects) {
-    const auto transcript =
-        LoadTranscript(kTranscriptFolder, subject, GetParam());
-    ASSERT_THAT(transcript, IsOk());
-    all.insert(all.end(), transcript->begin(), transcript->end());
-    if (subject != "kvm") of_devices += transcript->size();
+    const auto answers = LoadAnswers(kAnswersFolder, subject, GetParam());
+    ASSERT_THAT(answers, IsOk());
+    all.insert(all.end(), answers->begin(), answers->end());
+    if (subject != "kvm") of_devices += answers->size();
   }
   EXPECT_THAT(ThinSections(all), IsEmpty());
   EXPECT_GE(of_devices, kAtLeast);
 }
 
-INSTANTIATE_TEST_SUITE_P(AllVersions, TranscriptTest,
+INSTANTIATE_TEST_SUITE_P(AllVersions, AnswersTest,
                          ::testing::ValuesIn(fake::kAllKernelVersions),
                          fake::KernelTestName);
 

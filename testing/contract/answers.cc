@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "passthru/testing/contract/transcript.h"
+#include "passthru/testing/contract/answers.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -74,7 +74,7 @@ std::string Path(std::string_view folder, std::string_view subject,
 absl::StatusOr<std::vector<Observation>> Read(const std::string& path) {
   std::ifstream in(path);
   if (!in.is_open()) {
-    return absl::NotFoundError(absl::StrCat("no transcript ", path));
+    return absl::NotFoundError(absl::StrCat("no answers ", path));
   }
   std::vector<Observation> observations;
   for (std::string line; std::getline(in, line);) {
@@ -95,30 +95,30 @@ bool SameQuestion(const Observation& a, const Observation& b) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Observation>> LoadTranscript(
+absl::StatusOr<std::vector<Observation>> LoadAnswers(
     std::string_view folder, std::string_view subject,
     fake::KernelVersion version) {
-  auto transcript = Read(Path(folder, subject, kBase));
-  if (!transcript.ok() || version == kBase) return transcript;
+  auto answers = Read(Path(folder, subject, kBase));
+  if (!answers.ok() || version == kBase) return answers;
   const std::string path = Path(folder, subject, version);
   PASSTHRU_ASSIGN_OR_RETURN(const auto differences, Read(path));
   for (const Observation& other : differences) {
-    const auto found = std::find_if(transcript->begin(), transcript->end(),
+    const auto found = std::find_if(answers->begin(), answers->end(),
                                     [&other](const Observation& candidate) {
                                       return SameQuestion(candidate, other);
                                     });
-    if (found == transcript->end()) {
+    if (found == answers->end()) {
       return absl::InvalidArgumentError(absl::StrCat(
           path, ": ", Name(kBase), " was not asked: ", other.ToString()));
     }
     found->answer = other.answer;
   }
-  return transcript;
+  return answers;
 }
 
-absl::Status SaveTranscript(std::string_view folder, std::string_view subject,
-                            fake::KernelVersion version,
-                            const std::vector<Observation>& observed) {
+absl::Status SaveAnswers(std::string_view folder, std::string_view subject,
+                         fake::KernelVersion version,
+                         const std::vector<Observation>& observed) {
   std::vector<Observation> base;
   if (version != kBase) {
     PASSTHRU_ASSIGN_OR_RETURN(base, Read(Path(folder, subject, kBase)));
