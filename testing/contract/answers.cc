@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <span>
 #include <tuple>
@@ -12,6 +13,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::contract {
@@ -76,17 +79,8 @@ absl::StatusOr<std::vector<Observation>> Read(const std::string& path) {
   if (!in.is_open()) {
     return absl::NotFoundError(absl::StrCat("no answers ", path));
   }
-  std::vector<Observation> observations;
-  for (std::string line; std::getline(in, line);) {
-    if (absl::StartsWith(line, "#")) continue;
-    auto observation = Observation::Parse(line);
-    if (!observation.has_value()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": not an observation: ", line));
-    }
-    observations.push_back(*std::move(observation));
-  }
-  return observations;
+  return ParseAnswers(std::string(std::istreambuf_iterator<char>(in), {}),
+                      path);
 }
 
 bool SameQuestion(const Observation& a, const Observation& b) {
@@ -94,6 +88,22 @@ bool SameQuestion(const Observation& a, const Observation& b) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<Observation>> ParseAnswers(std::string_view text,
+                                                      std::string_view name) {
+  std::vector<Observation> observations;
+  absl::ConsumeSuffix(&text, "\n");
+  for (const std::string_view line : absl::StrSplit(text, '\n')) {
+    if (absl::StartsWith(line, "#")) continue;
+    auto observation = Observation::Parse(line);
+    if (!observation.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": not an observation: ", line));
+    }
+    observations.push_back(*std::move(observation));
+  }
+  return observations;
+}
 
 absl::StatusOr<std::vector<Observation>> LoadAnswers(
     std::string_view folder, std::string_view subject,

@@ -18,7 +18,8 @@ namespace passthru::contract {
 // all answers of Linux 6.12 in the order of the questions. SUBJECT-VERSION.txt
 // has only the answers that differ in another version. The subjects are "kvm",
 // the devices "e1000e", "nvme" and "edu", and "group", which is a group in
-// which the host uses one of the devices.
+// which the host uses one of the devices. guest.txt is the list of
+// guest/guest_contract.h.
 inline constexpr std::string_view kAnswersFolder = "testing/contract/answers";
 inline constexpr std::string_view kSubjects[] = {"kvm", "e1000e", "nvme", "edu",
                                                  "group"};
@@ -26,6 +27,11 @@ inline constexpr std::string_view kSubjects[] = {"kvm", "e1000e", "nvme", "edu",
 absl::StatusOr<std::vector<Observation>> LoadAnswers(
     std::string_view folder, std::string_view subject,
     fake::KernelVersion version);
+
+// Returns the answers in a text that has the format of these files. `name` is
+// the text's name in errors.
+absl::StatusOr<std::vector<Observation>> ParseAnswers(std::string_view text,
+                                                      std::string_view name);
 
 // Replaces the stored answers by `observed`. 6.12 must be saved first, because
 // the files of the other versions hold only what differs from it.

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -15,6 +16,8 @@ namespace passthru::contract {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
+using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -53,6 +56,14 @@ TEST(AgreementTest, AnotherQuestionIsADifference) {
   Agreement agreement;
   agreement.Compare("edu", {{"a", "q", "0"}}, {{"a", "r", "0"}});
   EXPECT_THAT(agreement.differences(), ElementsAre(HasSubstr("asked")));
+}
+
+TEST(ParseAnswersTest, LineThatIsNoAnswerIsNamed) {
+  EXPECT_THAT(ParseAnswers("# a comment\na: q -> 0\n", "edu.txt"),
+              IsOkAndHolds(ElementsAre(Observation{"a", "q", "0"})));
+  EXPECT_THAT(ParseAnswers("a: q -> 0\n\n", "edu.txt"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("edu.txt: not an observation")));
 }
 
 class AnswersTest : public ::testing::TestWithParam<fake::KernelVersion> {};
