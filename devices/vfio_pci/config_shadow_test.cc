@@ -301,7 +301,7 @@ TEST(ConfigShadowTest, WithAllExtendedHiddenTheListIsEmpty) {
 
 TEST(ConfigShadowTest, ThePolicyCanBeAnother) {
   const ConfigShadow shadow =
-      Create(Image(256).Capability(0x01, 0x40).Capability(0x04, 0x50),
+      Create(Image(256).Capability(0x01, 0x40).Capability(0x03, 0x50),
              {.policy = CapabilityPolicy().With(
                   pci::CapabilityId::kPowerManagement,
                   CapabilityTreatment::kHide, "it hurts")});
