@@ -8,6 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 
