@@ -29,10 +29,13 @@
       PASSTHRU_STATUS_CONCAT_(passthru_statusor, __LINE__), lhs, \
       (__VA_ARGS__))
 
+// `lhs` may be a declaration, and `statusor` is a name.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define PASSTHRU_ASSIGN_OR_RETURN_IMPL_(statusor, lhs, expression) \
   auto statusor = expression;                                      \
   if (!statusor.ok()) return std::move(statusor).status();         \
   lhs = *std::move(statusor)
+// NOLINTEND(bugprone-macro-parentheses)
 
 #define PASSTHRU_STATUS_CONCAT_(a, b) PASSTHRU_STATUS_CONCAT_IMPL_(a, b)
 #define PASSTHRU_STATUS_CONCAT_IMPL_(a, b) a##b

@@ -29,6 +29,7 @@ inline MemoryArea Ram(std::string name, uint64_t first_page, uint64_t pages) {
 
 inline std::vector<std::string> Names(const std::vector<MemoryArea>& areas) {
   std::vector<std::string> names;
+  names.reserve(areas.size());
   for (const MemoryArea& area : areas) names.push_back(area.name);
   return names;
 }

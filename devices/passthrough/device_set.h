@@ -67,7 +67,7 @@ class DeviceSet {
     std::function<void()> on_error;
   };
 
-  explicit DeviceSet(Options options) : options_(std::move(options)) {}
+  explicit DeviceSet(const Options& options) : options_(options) {}
   // Detaches the devices that are left.
   ~DeviceSet();
 

@@ -37,7 +37,7 @@ class VfioContainer {
   // makes the same checks. The container may have groups and an IOMMU already
   // (VFIO_SET_IOMMU), which must then be of type1v2.
   static absl::StatusOr<std::shared_ptr<VfioContainer>> Adopt(
-      kernel::Syscalls* syscalls, kernel::FileDescriptor container);
+      kernel::Syscalls* syscalls, kernel::FileDescriptor descriptor);
 
   // Queries the limits of the IOMMU from the kernel. This, MapDma() and
   // UnmapDma() return FailedPrecondition while the container has no group.

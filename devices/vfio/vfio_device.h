@@ -50,7 +50,7 @@ class VfioDevice {
   // party opened (VFIO_GROUP_GET_DEVICE_FD). Queries it like Open().
   static absl::StatusOr<std::unique_ptr<VfioDevice>> Adopt(
       std::shared_ptr<VfioGroup> group, pci::Bdf address,
-      kernel::FileDescriptor device);
+      kernel::FileDescriptor descriptor);
 
   pci::Bdf address() const { return address_; }
   // Returns the address as text, such as "0000:01:00.0".

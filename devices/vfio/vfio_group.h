@@ -35,7 +35,7 @@ class VfioGroup {
   // attached.
   static absl::StatusOr<std::shared_ptr<VfioGroup>> Adopt(
       std::shared_ptr<VfioContainer> container, uint32_t number,
-      kernel::FileDescriptor group, const VfioPaths& paths = {});
+      kernel::FileDescriptor descriptor, const VfioPaths& paths = {});
 
   VfioGroup(const VfioGroup&) = delete;
   VfioGroup& operator=(const VfioGroup&) = delete;

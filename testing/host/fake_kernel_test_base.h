@@ -13,8 +13,7 @@ namespace passthru::fake {
 class FakeKernelTest : public ::testing::Test {
  protected:
   FakeKernelTest() : FakeKernelTest(FakeKernel::Options()) {}
-  explicit FakeKernelTest(FakeKernel::Options options)
-      : kernel_(std::move(options)) {}
+  explicit FakeKernelTest(FakeKernel::Options options) : kernel_(options) {}
 
   ~FakeKernelTest() override {
     const LeakReport leaks = kernel_.CheckLeaks();
