@@ -21,7 +21,6 @@ namespace example {
 namespace {
 
 using absl_testing::IsOk;
-using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr pci::Bdf kGuest(0, 0, 3, 0);

@@ -26,9 +26,6 @@
 namespace passthru::contract {
 namespace {
 
-using models::nvme::Command;
-using models::nvme::Completion;
-
 constexpr uint64_t kMessageAddress = 0xfee00000;
 // The admin queue's vector has the higher priority (its class is vector / 16,
 // Intel SDM vol. 3, 11.8.3). The CPU takes it first if both it and the I/O

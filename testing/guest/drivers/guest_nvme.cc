@@ -25,10 +25,6 @@
 namespace passthru::guest {
 namespace {
 
-using models::nvme::AdminOpcode;
-using models::nvme::Command;
-using models::nvme::Completion;
-
 constexpr uint64_t kPage = GuestRam::kPageSize;
 constexpr uint32_t kNamespace = 1;
 

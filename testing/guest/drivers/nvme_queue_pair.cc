@@ -14,12 +14,7 @@
 #include "passthru/testing/models/nvme/nvme_spec.h"
 
 namespace passthru::guest {
-namespace {
-
-using models::nvme::Command;
-using models::nvme::Completion;
-
-}  // namespace
+namespace {}  // namespace
 
 absl::StatusOr<NvmeQueuePair> NvmeQueuePair::Create(
     GuestCpu* cpu, GuestRam* ram, uint16_t id, uint16_t entries,
