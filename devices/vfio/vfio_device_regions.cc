@@ -126,6 +126,10 @@ absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
     return absl::InvalidArgumentError(
         absl::StrCat(what, ": not one or more whole pages"));
   }
+  if (!region.readable()) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(what, ": the region cannot be read"));
+  }
   const std::vector<RegionArea> areas = region.MapAreas();
   const bool allowed =
       std::any_of(areas.begin(), areas.end(), [&](const RegionArea& area) {
@@ -138,8 +142,8 @@ absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
   }
   return kernel::MappedRegion::Map(
       syscalls_, {.length = size,
-                  .protection = (region.readable() ? PROT_READ : PROT_NONE) |
-                                (region.writable() ? PROT_WRITE : PROT_NONE),
+                  .protection =
+                      PROT_READ | (region.writable() ? PROT_WRITE : PROT_NONE),
                   .flags = MAP_SHARED,
                   .fd = fd(),
                   .offset = region.offset + offset,

@@ -238,6 +238,16 @@ TEST_F(OddRegionTest, RegionThatCannotBeMappedIsNotMapped) {
               StatusIs(absl::StatusCode::kPermissionDenied));
 }
 
+TEST_F(OddRegionTest, RegionThatCannotBeReadIsNotMapped) {
+  for (const uint32_t flags : {0, VFIO_REGION_INFO_FLAG_WRITE}) {
+    bar_flags_ = flags | VFIO_REGION_INFO_FLAG_MMAP;
+    const std::unique_ptr<VfioDevice> device = open_();
+    EXPECT_THAT(device->MapRegion(kBar0, 0, 0x1000),
+                StatusIs(absl::StatusCode::kPermissionDenied,
+                         HasSubstr("the region cannot be read")));
+  }
+}
+
 class MapRegionTest : public RegionAccessTest {};
 
 TEST_F(MapRegionTest, WholeRegionUntilItIsUnmapped) {
