@@ -15,7 +15,7 @@
 namespace passthru::allocator {
 namespace {
 
-constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+constexpr uint64_t kLastAddress = std::numeric_limits<uint64_t>::max();
 
 TEST(FreeRangesTest, TakesTheSmallestGapThatFits) {
   FreeRanges ranges(0, 0xff);
@@ -89,21 +89,21 @@ TEST(FreeRangesTest, TakeAtRefusesWhatIsPartlyTaken) {
 }
 
 TEST(FreeRangesTest, HoldsAll64Bits) {
-  FreeRanges ranges(0, kMax);
-  EXPECT_EQ(ranges.largest(), kMax);
+  FreeRanges ranges(0, kLastAddress);
+  EXPECT_EQ(ranges.largest(), kLastAddress);
   EXPECT_EQ(ranges.Take(uint64_t{1} << 63, 63), 0u);
   EXPECT_EQ(ranges.Take(uint64_t{1} << 63, 63), uint64_t{1} << 63);
   EXPECT_EQ(ranges.largest(), 0u);
   EXPECT_EQ(ranges.Take(1, 0), std::nullopt);
-  ranges.Give(0, kMax);
-  EXPECT_TRUE(ranges.TakeAt(kMax, kMax));
-  EXPECT_EQ(ranges.Take(kMax, 0), 0u);
+  ranges.Give(0, kLastAddress);
+  EXPECT_TRUE(ranges.TakeAt(kLastAddress, kLastAddress));
+  EXPECT_EQ(ranges.Take(kLastAddress, 0), 0u);
 }
 
 TEST(FreeRangesTest, AligningNearTheEndDoesNotWrap) {
-  FreeRanges ranges(kMax - 5, kMax);
+  FreeRanges ranges(kLastAddress - 5, kLastAddress);
   EXPECT_EQ(ranges.Take(1, 3), std::nullopt);
-  EXPECT_EQ(ranges.Take(4, 2), kMax - 3);
+  EXPECT_EQ(ranges.Take(4, 2), kLastAddress - 3);
 }
 
 TEST(FreeRangesDeathTest, GivingBackTwiceIsOurBug) {
@@ -224,7 +224,7 @@ TEST_P(FreeRangesModelTest, AgreesWithAByteMap) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Bases, FreeRangesModelTest,
-                         testing::Values(0, 1, 0xe0000000, kMax - 699));
+                         testing::Values(0, 1, 0xe0000000, kLastAddress - 699));
 
 uint64_t comparisons = 0;
 
@@ -242,7 +242,7 @@ struct CountingLess {
 // request but not aligned for it.
 uint64_t WorstOperation(size_t live) {
   constexpr uint64_t kPage = 0x1000;
-  BasicFreeRanges<CountingLess> ranges(0, kMax);
+  BasicFreeRanges<CountingLess> ranges(0, kLastAddress);
   // Takes every third page, which leaves gaps of two pages. Every other gap
   // begins at an odd page.
   for (uint64_t page = 0; page < live * 3; page += 3)

@@ -27,7 +27,7 @@ namespace {
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
-constexpr uint32_t kMax = std::numeric_limits<uint32_t>::max();
+constexpr uint32_t kLastId = std::numeric_limits<uint32_t>::max();
 
 static_assert(absl::string_view(Gsi::kName) == "GSI");
 static_assert(absl::string_view(MemorySlot::kName) == "memory slot");
@@ -77,22 +77,24 @@ TYPED_TEST(IdAllocatorTest, RefusesACountOfZero) {
 
 TYPED_TEST(IdAllocatorTest, RefusesIdsBeyond32Bits) {
   EXPECT_THAT(
-      IdAllocator<TypeParam>::Create(TypeParam(2), kMax),
+      IdAllocator<TypeParam>::Create(TypeParam(2), kLastId),
       StatusIs(absl::StatusCode::kInvalidArgument,
                HasSubstr(absl::StrCat(TypeParam::kName,
                                       "s from 2 on do not fit in 32 bits"))));
 }
 
 TYPED_TEST(IdAllocatorTest, TheLastIdIsUsable) {
-  const auto ids = IdAllocator<TypeParam>::Create(TypeParam(kMax), 1).value();
+  const auto ids =
+      IdAllocator<TypeParam>::Create(TypeParam(kLastId), 1).value();
   const IdAllocation<TypeParam> id = ids->Allocate().value();
-  EXPECT_EQ(id.id(), TypeParam(kMax));
+  EXPECT_EQ(id.id(), TypeParam(kLastId));
   EXPECT_THAT(ids->Allocate(), StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TYPED_TEST(IdAllocatorTest, AllIdsInOneAllocatorMayBe32Bits) {
-  const auto ids = IdAllocator<TypeParam>::Create(TypeParam(1), kMax).value();
-  EXPECT_EQ(ids->available(), kMax);
+  const auto ids =
+      IdAllocator<TypeParam>::Create(TypeParam(1), kLastId).value();
+  EXPECT_EQ(ids->available(), kLastId);
 }
 
 TYPED_TEST(IdAllocatorTest, TheLowestFreeIdIsNext) {

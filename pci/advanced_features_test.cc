@@ -17,7 +17,6 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
 constexpr uint8_t kOffset = 0x90;
 
 ConfigImage Image(uint8_t length, uint8_t capabilities) {
@@ -47,20 +46,23 @@ TEST(AfCapabilityTest, KnowsItsPlace) {
 
 TEST(AfCapabilityTest, RefusesAnotherLength) {
   EXPECT_THAT(AfCapability::Parse(Image(5, 3).bytes(), kOffset),
-              StatusIs(kInvalid, HasSubstr("declares 5 bytes")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("declares 5 bytes")));
   EXPECT_THAT(AfCapability::Parse(Image(7, 3).bytes(), kOffset),
-              StatusIs(kInvalid, HasSubstr("declares 7 bytes")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("declares 7 bytes")));
 }
 
 TEST(AfCapabilityTest, RefusesAnotherCapability) {
   EXPECT_THAT(AfCapability::Parse(CapturedNvme().bytes(), 0x40),
-              StatusIs(kInvalid, HasSubstr("0x11")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0x11")));
 }
 
 TEST(AfCapabilityTest, RefusesOneThatCrosses0x100) {
   ConfigImage image(4096);
   image.AddCapability(0xfc, 0x13).Set8(0xfe, 6);
-  EXPECT_THAT(AfCapability::Parse(image.bytes(), 0xfc), StatusIs(kInvalid));
+  EXPECT_THAT(AfCapability::Parse(image.bytes(), 0xfc),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 }  // namespace

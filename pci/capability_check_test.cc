@@ -18,8 +18,6 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-
 TEST(CheckCapabilityTest, TakesOneThatIsThere) {
   EXPECT_THAT(
       CheckCapability(CapturedNvme().bytes(), 0x40, CapabilityId::kMsix, 12),
@@ -38,26 +36,29 @@ TEST(CheckCapabilityTest, RefusesOneThatCrosses0x100) {
   ConfigImage image(4096);
   image.AddCapability(0xf8, 0x11);
   EXPECT_THAT(CheckCapability(image.bytes(), 0xf8, CapabilityId::kMsix, 12),
-              StatusIs(kInvalid, AllOf(HasSubstr("MSI-X"), HasSubstr("0xf8"),
-                                       HasSubstr("12 bytes"))));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("MSI-X"), HasSubstr("0xf8"),
+                             HasSubstr("12 bytes"))));
 }
 
 TEST(CheckCapabilityTest, RefusesOneInTheHeader) {
   EXPECT_THAT(
       CheckCapability(CapturedNvme().bytes(), 0x3c, CapabilityId::kMsix, 2),
-      StatusIs(kInvalid, HasSubstr("header")));
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("header")));
 }
 
 TEST(CheckCapabilityTest, RefusesOneBeyondAShortImage) {
-  EXPECT_THAT(CheckCapability(CapturedNvme().bytes().first(0x4b), 0x40,
-                              CapabilityId::kMsix, 12),
-              StatusIs(kInvalid, HasSubstr("below 0x4b")));
+  EXPECT_THAT(
+      CheckCapability(CapturedNvme().bytes().first(0x4b), 0x40,
+                      CapabilityId::kMsix, 12),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("below 0x4b")));
 }
 
 TEST(CheckCapabilityTest, RefusesAnotherId) {
   EXPECT_THAT(
       CheckCapability(CapturedNvme().bytes(), 0x60, CapabilityId::kMsix, 12),
-      StatusIs(kInvalid, AllOf(HasSubstr("0x01"), HasSubstr("0x11"))));
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("0x01"), HasSubstr("0x11"))));
 }
 
 }  // namespace

@@ -20,11 +20,11 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::Optional;
 
-constexpr uint8_t kOffset = 0x50;
+constexpr uint8_t kCapabilityOffset = 0x50;
 constexpr uint16_t kExtendedOffset = 0x150;
 
 std::optional<uint16_t> Length(const ConfigImage& image, CapabilityId id,
-                               uint8_t offset = kOffset) {
+                               uint8_t offset = kCapabilityOffset) {
   return StandardCapabilityLength(image.bytes(), {.id = id, .offset = offset});
 }
 
@@ -74,7 +74,7 @@ TEST(StandardCapabilityLengthTest, OfFixedLayout) {
 TEST(StandardCapabilityLengthTest, MsiInItsFourLayouts) {
   const auto msi = [](uint16_t control) {
     ConfigImage image;
-    image.Set16(kOffset + 2, control);
+    image.Set16(kCapabilityOffset + 2, control);
     return Length(image, CapabilityId::kMsi);
   };
   EXPECT_THAT(msi(0x0000), Optional(10));
@@ -86,40 +86,41 @@ TEST(StandardCapabilityLengthTest, MsiInItsFourLayouts) {
 TEST(StandardCapabilityLengthTest, PciXByVersion) {
   ConfigImage image;
   EXPECT_THAT(Length(image, CapabilityId::kPciX), Optional(8));
-  image.Set16(kOffset + 2, 0x1000);
+  image.Set16(kCapabilityOffset + 2, 0x1000);
   EXPECT_THAT(Length(image, CapabilityId::kPciX), Optional(24));
-  image.Set16(kOffset + 2, 0x2000);
+  image.Set16(kCapabilityOffset + 2, 0x2000);
   EXPECT_THAT(Length(image, CapabilityId::kPciX), Optional(24));
 }
 
 TEST(StandardCapabilityLengthTest, HyperTransportByType) {
   ConfigImage image;
   EXPECT_THAT(Length(image, CapabilityId::kHyperTransport), Optional(28));
-  image.Set8(kOffset + 3, 0x20);
+  image.Set8(kCapabilityOffset + 3, 0x20);
   EXPECT_THAT(Length(image, CapabilityId::kHyperTransport), Optional(24));
 }
 
 TEST(StandardCapabilityLengthTest, VendorSpecificIsDeclared) {
   ConfigImage image;
-  image.Set8(kOffset + 2, 0x14);
+  image.Set8(kCapabilityOffset + 2, 0x14);
   EXPECT_THAT(Length(image, CapabilityId::kVendorSpecific), Optional(0x14));
-  image.Set8(kOffset + 2, 2);
+  image.Set8(kCapabilityOffset + 2, 2);
   EXPECT_EQ(Length(image, CapabilityId::kVendorSpecific), std::nullopt);
 }
 
 TEST(StandardCapabilityLengthTest, SataByTheLocationOfItsRegisters) {
   ConfigImage image;
-  image.Set8(kOffset + 4, 0x48);
+  image.Set8(kCapabilityOffset + 4, 0x48);
   EXPECT_THAT(Length(image, CapabilityId::kSata), Optional(8));
-  image.Set8(kOffset + 4, 0x4f);
+  image.Set8(kCapabilityOffset + 4, 0x4f);
   EXPECT_THAT(Length(image, CapabilityId::kSata), Optional(16));
 }
 
 TEST(StandardCapabilityLengthTest, PciExpressByVersionAndType) {
   ConfigImage image;
-  image.AddCapability(kOffset, 0x10).Set16(kOffset + 2, 0x0091);
+  image.AddCapability(kCapabilityOffset, 0x10)
+      .Set16(kCapabilityOffset + 2, 0x0091);
   EXPECT_THAT(Length(image, CapabilityId::kPciExpress), Optional(0x0c));
-  image.Set16(kOffset + 2, 0x0001);
+  image.Set16(kCapabilityOffset + 2, 0x0001);
   EXPECT_THAT(Length(image, CapabilityId::kPciExpress), Optional(0x14));
 }
 
@@ -127,12 +128,16 @@ TEST(StandardCapabilityLengthTest, EnhancedAllocationByItsEntries) {
   ConfigImage image;
   EXPECT_THAT(Length(image, CapabilityId::kEnhancedAllocation), Optional(4));
   // Two entries, of 2 and 4 double words after their first.
-  image.Set8(kOffset + 2, 2).Set32(kOffset + 4, 2).Set32(kOffset + 16, 4);
+  image.Set8(kCapabilityOffset + 2, 2)
+      .Set32(kCapabilityOffset + 4, 2)
+      .Set32(kCapabilityOffset + 16, 4);
   EXPECT_THAT(Length(image, CapabilityId::kEnhancedAllocation),
               Optional(4 + 12 + 20));
   // In a bridge the entries start one double word later.
   ConfigImage bridge;
-  bridge.Set8(0x0e, 0x01).Set8(kOffset + 2, 1).Set32(kOffset + 8, 2);
+  bridge.Set8(0x0e, 0x01)
+      .Set8(kCapabilityOffset + 2, 1)
+      .Set32(kCapabilityOffset + 8, 2);
   EXPECT_THAT(Length(bridge, CapabilityId::kEnhancedAllocation),
               Optional(8 + 12));
 }

@@ -16,7 +16,7 @@
 namespace passthru::pci {
 namespace {
 
-char Sign(bool set) { return set ? '+' : '-'; }
+char ExtendedSign(bool set) { return set ? '+' : '-'; }
 
 // PCIe 6.0 7.9.3. Prints eight bytes, the highest first.
 std::string SerialNumber(absl::Span<const uint8_t> config, uint16_t offset) {
@@ -38,8 +38,8 @@ std::string SingleRootIov(absl::Span<const uint8_t> config, uint16_t offset) {
   const auto first = LoadLittleEndian<uint16_t>(config, offset + 0x14u);
   const auto stride = LoadLittleEndian<uint16_t>(config, offset + 0x16u);
   return absl::StrFormat("Enable%c VFs=%d/%d  FirstVF+0x%x Stride=%d",
-                         Sign((control & 1) != 0), enabled, total, first,
-                         stride);
+                         ExtendedSign((control & 1) != 0), enabled, total,
+                         first, stride);
 }
 
 // PCIe 6.0 7.8.8.2.
@@ -55,7 +55,8 @@ std::string AddressTranslation(absl::Span<const uint8_t> config,
   const auto capability = LoadLittleEndian<uint16_t>(config, offset + 4u);
   const auto control = LoadLittleEndian<uint16_t>(config, offset + 6u);
   const unsigned depth = capability & 0x1f;
-  return absl::StrFormat("Enable%c QueueDepth=%d", Sign((control >> 15) != 0),
+  return absl::StrFormat("Enable%c QueueDepth=%d",
+                         ExtendedSign((control >> 15) != 0),
                          depth == 0 ? 32 : depth);
 }
 
@@ -64,7 +65,7 @@ std::string ProcessAddressSpaceId(absl::Span<const uint8_t> config,
                                   uint16_t offset) {
   const auto capability = LoadLittleEndian<uint16_t>(config, offset + 4u);
   const auto control = LoadLittleEndian<uint16_t>(config, offset + 6u);
-  return absl::StrFormat("Enable%c Width=%d", Sign((control & 1) != 0),
+  return absl::StrFormat("Enable%c Width=%d", ExtendedSign((control & 1) != 0),
                          (capability >> 8) & 0x1f);
 }
 

@@ -26,10 +26,9 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr uint8_t kOffset = 0x50;
+constexpr uint8_t kMsiOffset = 0x50;
 
-ConfigImage Image(uint16_t control, uint8_t offset = kOffset) {
+ConfigImage Image(uint16_t control, uint8_t offset = kMsiOffset) {
   ConfigImage image;
   image.AddCapability(offset, 0x05).Set16(offset + 2u, control);
   return image;
@@ -53,9 +52,9 @@ class MsiCapabilityLayoutTest : public ::testing::TestWithParam<Layout> {
 
 TEST_P(MsiCapabilityLayoutTest, RegistersAreWhereTheSpecificationHasThem) {
   const auto msi =
-      MsiCapability::Parse(Image(GetParam().control).bytes(), kOffset);
+      MsiCapability::Parse(Image(GetParam().control).bytes(), kMsiOffset);
   ASSERT_THAT(msi, IsOk());
-  EXPECT_EQ(msi->offset(), kOffset);
+  EXPECT_EQ(msi->offset(), kMsiOffset);
   EXPECT_EQ(msi->size(), GetParam().size);
   EXPECT_EQ(msi->is_64bit(), is_64bit());
   EXPECT_EQ(msi->per_vector_masking(), has_masks());
@@ -72,18 +71,18 @@ TEST_P(MsiCapabilityLayoutTest, DecodesEveryRegister) {
   // Enabled, 4 of 8 vectors.
   ConfigImage image =
       Image(static_cast<uint16_t>(GetParam().control | 0x0006 | 0x0020 | 1));
-  image.Set32(kOffset + 4, 0xfee01003);
-  if (is_64bit()) image.Set32(kOffset + 8, 0x00000100);
-  image.Set16(kOffset + GetParam().data, 0x4052);
+  image.Set32(kMsiOffset + 4, 0xfee01003);
+  if (is_64bit()) image.Set32(kMsiOffset + 8, 0x00000100);
+  image.Set16(kMsiOffset + GetParam().data, 0x4052);
   if (has_masks()) {
-    image.Set32(kOffset + GetParam().mask, 0xffffff05);
-    image.Set32(kOffset + GetParam().pending, 0xffffff0a);
+    image.Set32(kMsiOffset + GetParam().mask, 0xffffff05);
+    image.Set32(kMsiOffset + GetParam().pending, 0xffffff0a);
   }
-  const auto msi = MsiCapability::Parse(image.bytes(), kOffset);
+  const auto msi = MsiCapability::Parse(image.bytes(), kMsiOffset);
   ASSERT_THAT(msi, IsOk());
   EXPECT_EQ(msi->max_vectors(), 8);
   const MsiState state =
-      msi->Decode(image.bytes().subspan(kOffset, msi->size()));
+      msi->Decode(image.bytes().subspan(kMsiOffset, msi->size()));
   EXPECT_TRUE(state.enabled);
   EXPECT_EQ(state.vector_count, 4);
   // The low bits of the address are reserved.
@@ -101,29 +100,29 @@ TEST_P(MsiCapabilityLayoutTest, DecodesEveryRegister) {
 TEST_P(MsiCapabilityLayoutTest, WriteMaskKeepsTheLayout) {
   const ConfigImage image =
       Image(static_cast<uint16_t>(GetParam().control | 0x0006));
-  const auto msi = MsiCapability::Parse(image.bytes(), kOffset);
+  const auto msi = MsiCapability::Parse(image.bytes(), kMsiOffset);
   ASSERT_THAT(msi, IsOk());
   const auto masks = msi->WriteMask();
 
   absl::StatusOr<ConfigSpace> config = ConfigSpace::FromBytes(image.bytes());
   ASSERT_THAT(config, IsOk());
-  config->SetMaskBytes(kOffset, absl::MakeSpan(masks).first(msi->size()));
-  config->Write(kOffset, std::vector<uint8_t>(24, 0xff));
+  config->SetMaskBytes(kMsiOffset, absl::MakeSpan(masks).first(msi->size()));
+  config->Write(kMsiOffset, std::vector<uint8_t>(24, 0xff));
 
-  EXPECT_EQ(config->Get(MsiCapability::kControl.At(kOffset)).raw,
+  EXPECT_EQ(config->Get(MsiCapability::kControl.At(kMsiOffset)).raw,
             GetParam().control | 0x0006 | 0x0071);
-  EXPECT_EQ(config->Get(MsiCapability::kAddress.At(kOffset)), 0xfffffffcu);
-  EXPECT_EQ(config->Get(msi->data().At(kOffset)), 0xffff);
+  EXPECT_EQ(config->Get(MsiCapability::kAddress.At(kMsiOffset)), 0xfffffffcu);
+  EXPECT_EQ(config->Get(msi->data().At(kMsiOffset)), 0xffff);
   if (is_64bit()) {
-    EXPECT_EQ(config->Get(MsiCapability::kAddressHigh.At(kOffset)),
+    EXPECT_EQ(config->Get(MsiCapability::kAddressHigh.At(kMsiOffset)),
               0xffffffffu);
   }
   if (has_masks()) {
-    EXPECT_EQ(config->Get(msi->mask()->At(kOffset)), 0xffu);
-    EXPECT_EQ(config->Get(msi->pending()->At(kOffset)), 0u);
+    EXPECT_EQ(config->Get(msi->mask()->At(kMsiOffset)), 0xffu);
+    EXPECT_EQ(config->Get(msi->pending()->At(kMsiOffset)), 0u);
   }
-  EXPECT_EQ(config->Read(kOffset, 2), 0x0005u);
-  EXPECT_EQ(config->Read(kOffset + GetParam().size, 1), 0u);
+  EXPECT_EQ(config->Read(kMsiOffset, 2), 0x0005u);
+  EXPECT_EQ(config->Read(kMsiOffset + GetParam().size, 1), 0u);
 }
 
 TEST_P(MsiCapabilityLayoutTest, MustFitBelow0x100) {
@@ -134,7 +133,7 @@ TEST_P(MsiCapabilityLayoutTest, MustFitBelow0x100) {
   const auto beyond = static_cast<uint8_t>(last + 4);
   EXPECT_THAT(
       MsiCapability::Parse(Image(GetParam().control, beyond).bytes(), beyond),
-      StatusIs(kInvalid, HasSubstr("do not fit")));
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("do not fit")));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -157,22 +156,24 @@ TEST(MsiCapabilityTest, ParsesACapturedOne) {
 TEST(MsiCapabilityTest, MaxVectorsIsEncodedAsItsLogarithm) {
   for (unsigned encoded = 0; encoded <= 5; ++encoded) {
     const auto msi = MsiCapability::Parse(
-        Image(static_cast<uint16_t>(encoded << 1)).bytes(), kOffset);
+        Image(static_cast<uint16_t>(encoded << 1)).bytes(), kMsiOffset);
     ASSERT_THAT(msi, IsOk());
     EXPECT_EQ(msi->max_vectors(), 1 << encoded);
   }
 }
 
 TEST(MsiCapabilityTest, RefusesReservedNumbersOfVectors) {
-  EXPECT_THAT(MsiCapability::Parse(Image(6 << 1).bytes(), kOffset),
-              StatusIs(kInvalid, HasSubstr("reserved")));
-  EXPECT_THAT(MsiCapability::Parse(Image(7 << 1).bytes(), kOffset),
-              StatusIs(kInvalid, HasSubstr("reserved")));
+  EXPECT_THAT(
+      MsiCapability::Parse(Image(6 << 1).bytes(), kMsiOffset),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reserved")));
+  EXPECT_THAT(
+      MsiCapability::Parse(Image(7 << 1).bytes(), kMsiOffset),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reserved")));
 }
 
 TEST(MsiCapabilityTest, RefusesAnotherCapability) {
   EXPECT_THAT(MsiCapability::Parse(CapturedNvme().bytes(), 0x40),
-              StatusIs(kInvalid, HasSubstr("0x11")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0x11")));
 }
 
 // PCI 3.0 6.8.1.3. Software may enable fewer vectors than the function has, but
@@ -181,9 +182,9 @@ TEST(MsiCapabilityTest, MoreVectorsThanCapableCountAsAll) {
   for (unsigned enable = 0; enable <= 7; ++enable) {
     const ConfigImage image =
         Image(static_cast<uint16_t>(2 << 1 | enable << 4));
-    const auto msi = MsiCapability::Parse(image.bytes(), kOffset);
+    const auto msi = MsiCapability::Parse(image.bytes(), kMsiOffset);
     ASSERT_THAT(msi, IsOk());
-    EXPECT_EQ(msi->Decode(image.bytes().subspan(kOffset)).vector_count,
+    EXPECT_EQ(msi->Decode(image.bytes().subspan(kMsiOffset)).vector_count,
               enable <= 2 ? 1 << enable : 4)
         << enable;
   }
@@ -193,10 +194,10 @@ TEST(MsiCapabilityTest, MoreVectorsThanCapableCountAsAll) {
 // width.
 TEST(MsiCapabilityTest, ThirtyTwoVectorsHaveThirtyTwoMaskBits) {
   ConfigImage image = Image(0x0100 | 5 << 1 | 5 << 4);
-  image.Set32(kOffset + 0x0c, 0xffffffff);
-  const auto msi = MsiCapability::Parse(image.bytes(), kOffset);
+  image.Set32(kMsiOffset + 0x0c, 0xffffffff);
+  const auto msi = MsiCapability::Parse(image.bytes(), kMsiOffset);
   ASSERT_THAT(msi, IsOk());
-  const MsiState state = msi->Decode(image.bytes().subspan(kOffset));
+  const MsiState state = msi->Decode(image.bytes().subspan(kMsiOffset));
   EXPECT_EQ(state.mask_bits, 0xffffffffu);
   EXPECT_TRUE(state.masked(VectorIndex(31)));
 }

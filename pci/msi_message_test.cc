@@ -16,8 +16,6 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-
 TEST(MsiMessageTest, Prints) {
   EXPECT_EQ(absl::StrCat(MsiMessage{.address = 0xfee01000, .data = 0x41}),
             "address 0xfee01000 data 0x0041");
@@ -56,44 +54,52 @@ TEST(ValidateMsiMessageTest, TakesModesThatCarryNoVector) {
 
 // The registers hold zero after reset.
 TEST(ValidateMsiMessageTest, RefusesZero) {
-  EXPECT_THAT(ValidateMsiMessage({}), StatusIs(kInvalid));
+  EXPECT_THAT(ValidateMsiMessage({}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(ValidateMsiMessageTest, RefusesAnAddressOutsideOfTheWindow) {
+  EXPECT_THAT(ValidateMsiMessage({.address = 0xfedffffc, .data = 0x41}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("0xfedffffc"), HasSubstr("window"))));
   EXPECT_THAT(
-      ValidateMsiMessage({.address = 0xfedffffc, .data = 0x41}),
-      StatusIs(kInvalid, AllOf(HasSubstr("0xfedffffc"), HasSubstr("window"))));
-  EXPECT_THAT(ValidateMsiMessage({.address = 0xfef00000, .data = 0x41}),
-              StatusIs(kInvalid, HasSubstr("window")));
+      ValidateMsiMessage({.address = 0xfef00000, .data = 0x41}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("window")));
 }
 
 TEST(ValidateMsiMessageTest, RefusesAnAddressThatIsNotAligned) {
   EXPECT_THAT(ValidateMsiMessage({.address = 0xfee00001, .data = 0x41}),
-              StatusIs(kInvalid, HasSubstr("multiple of four")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("multiple of four")));
   EXPECT_THAT(ValidateMsiMessage({.address = 0xfee00002, .data = 0x41}),
-              StatusIs(kInvalid, HasSubstr("multiple of four")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("multiple of four")));
 }
 
 // kvm_set_routing_entry() fails for such an entry, and the whole table with it.
 TEST(ValidateMsiMessageTest, RefusesBits39To32) {
   EXPECT_THAT(ValidateMsiMessage({.address = 0x1fee00000, .data = 0x41}),
-              StatusIs(kInvalid, HasSubstr("39:32")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("39:32")));
   EXPECT_THAT(ValidateMsiMessage({.address = 0x80fee00000, .data = 0x41}),
-              StatusIs(kInvalid, HasSubstr("39:32")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("39:32")));
 }
 
 TEST(ValidateMsiMessageTest, RefusesReservedDeliveryModes) {
-  EXPECT_THAT(ValidateMsiMessage({.address = 0xfee00000, .data = 0x0341}),
-              StatusIs(kInvalid, HasSubstr("reserved")));
-  EXPECT_THAT(ValidateMsiMessage({.address = 0xfee00000, .data = 0x0641}),
-              StatusIs(kInvalid, HasSubstr("reserved")));
+  EXPECT_THAT(
+      ValidateMsiMessage({.address = 0xfee00000, .data = 0x0341}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reserved")));
+  EXPECT_THAT(
+      ValidateMsiMessage({.address = 0xfee00000, .data = 0x0641}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reserved")));
 }
 
 TEST(ValidateMsiMessageTest, RefusesVectorsBelow16) {
-  EXPECT_THAT(ValidateMsiMessage({.address = 0xfee00000, .data = 0x000f}),
-              StatusIs(kInvalid, HasSubstr("below 16")));
-  EXPECT_THAT(ValidateMsiMessage({.address = 0xfee00000, .data = 0x010f}),
-              StatusIs(kInvalid, HasSubstr("below 16")));
+  EXPECT_THAT(
+      ValidateMsiMessage({.address = 0xfee00000, .data = 0x000f}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("below 16")));
+  EXPECT_THAT(
+      ValidateMsiMessage({.address = 0xfee00000, .data = 0x010f}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("below 16")));
   EXPECT_THAT(ValidateMsiMessage({.address = 0xfee00000, .data = 0x0010}),
               IsOk());
 }

@@ -22,15 +22,14 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr uint8_t kOffset = 0x70;
+constexpr uint8_t kMsixOffset = 0x70;
 
 ConfigImage Image(uint16_t control, uint32_t table, uint32_t pba) {
   ConfigImage image;
-  image.AddCapability(kOffset, 0x11)
-      .Set16(kOffset + 2, control)
-      .Set32(kOffset + 4, table)
-      .Set32(kOffset + 8, pba);
+  image.AddCapability(kMsixOffset, 0x11)
+      .Set16(kMsixOffset + 2, control)
+      .Set32(kMsixOffset + 4, table)
+      .Set32(kMsixOffset + 8, pba);
   return image;
 }
 
@@ -40,7 +39,7 @@ using Sizes = std::vector<uint64_t>;
 absl::Status Validate(uint16_t control, uint32_t table, uint32_t pba,
                       const Sizes& sizes) {
   const auto msix =
-      MsixCapability::Parse(Image(control, table, pba).bytes(), kOffset);
+      MsixCapability::Parse(Image(control, table, pba).bytes(), kMsixOffset);
   return msix.ok() ? msix->Validate(sizes) : msix.status();
 }
 
@@ -71,7 +70,7 @@ TEST(MsixCapabilityTest, ParsesOneInAnotherBar) {
 // PCI 3.0 6.8.2.4. The BIR shares the register, and the offset is not shifted.
 TEST(MsixCapabilityTest, OffsetIsTheRegisterWithoutTheBir) {
   const auto msix = MsixCapability::Parse(
-      Image(0, 0x00002005, 0xfffffff8 | 4).bytes(), kOffset);
+      Image(0, 0x00002005, 0xfffffff8 | 4).bytes(), kMsixOffset);
   ASSERT_THAT(msix, IsOk());
   EXPECT_EQ(msix->table_bar(), BarIndex(5));
   EXPECT_EQ(msix->table_offset(), 0x2000u);
@@ -82,11 +81,13 @@ TEST(MsixCapabilityTest, OffsetIsTheRegisterWithoutTheBir) {
 // PCI 3.0 6.8.2.3. The size is encoded as N-1, and the bits above do not belong
 // to it.
 TEST(MsixCapabilityTest, TableSizeIsEncodedMinusOne) {
-  const auto one = MsixCapability::Parse(Image(0xf800, 0, 0).bytes(), kOffset);
+  const auto one =
+      MsixCapability::Parse(Image(0xf800, 0, 0).bytes(), kMsixOffset);
   ASSERT_THAT(one, IsOk());
   EXPECT_EQ(one->table_size(), 1);
   EXPECT_EQ(one->pba_bytes(), 8u);
-  const auto most = MsixCapability::Parse(Image(0x07ff, 0, 0).bytes(), kOffset);
+  const auto most =
+      MsixCapability::Parse(Image(0x07ff, 0, 0).bytes(), kMsixOffset);
   ASSERT_THAT(most, IsOk());
   EXPECT_EQ(most->table_size(), 2048);
   EXPECT_EQ(most->pba_bytes(), 256u);
@@ -95,7 +96,8 @@ TEST(MsixCapabilityTest, TableSizeIsEncodedMinusOne) {
 TEST(MsixCapabilityTest, PbaHasWholeQuadwords) {
   const auto bytes = [](uint16_t vectors) {
     return MsixCapability::Parse(
-               Image(static_cast<uint16_t>(vectors - 1), 0, 0).bytes(), kOffset)
+               Image(static_cast<uint16_t>(vectors - 1), 0, 0).bytes(),
+               kMsixOffset)
         ->pba_bytes();
   };
   EXPECT_EQ(bytes(64), 8u);
@@ -103,38 +105,42 @@ TEST(MsixCapabilityTest, PbaHasWholeQuadwords) {
 }
 
 TEST(MsixCapabilityTest, RefusesATableBirThatNamesNoBar) {
-  EXPECT_THAT(MsixCapability::Parse(Image(0, 6, 0).bytes(), kOffset),
-              StatusIs(kInvalid, HasSubstr("table BIR 6")));
-  EXPECT_THAT(MsixCapability::Parse(Image(0, 7, 0).bytes(), kOffset),
-              StatusIs(kInvalid, HasSubstr("table BIR 7")));
+  EXPECT_THAT(
+      MsixCapability::Parse(Image(0, 6, 0).bytes(), kMsixOffset),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table BIR 6")));
+  EXPECT_THAT(
+      MsixCapability::Parse(Image(0, 7, 0).bytes(), kMsixOffset),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table BIR 7")));
 }
 
 TEST(MsixCapabilityTest, RefusesAPbaBirThatNamesNoBar) {
-  EXPECT_THAT(MsixCapability::Parse(Image(0, 0, 6).bytes(), kOffset),
-              StatusIs(kInvalid, HasSubstr("PBA BIR 6")));
+  EXPECT_THAT(
+      MsixCapability::Parse(Image(0, 0, 6).bytes(), kMsixOffset),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("PBA BIR 6")));
 }
 
 TEST(MsixCapabilityTest, RefusesAnotherCapability) {
   EXPECT_THAT(MsixCapability::Parse(CapturedNvme().bytes(), 0x60),
-              StatusIs(kInvalid, HasSubstr("0x01")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0x01")));
 }
 
 TEST(MsixCapabilityTest, RefusesOneThatCrosses0x100) {
   ConfigImage image(4096);
   image.AddCapability(0xf8, 0x11);
-  EXPECT_THAT(MsixCapability::Parse(image.bytes(), 0xf8), StatusIs(kInvalid));
+  EXPECT_THAT(MsixCapability::Parse(image.bytes(), 0xf8),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(MsixCapabilityTest, WriteMaskIsEnableAndFunctionMask) {
   const ConfigImage image = Image(0x0007, 0x2000, 0x3000);
   absl::StatusOr<ConfigSpace> config = ConfigSpace::FromBytes(image.bytes());
   ASSERT_THAT(config, IsOk());
-  config->SetMaskBytes(kOffset, MsixCapability::WriteMask());
-  config->Write(kOffset, std::vector<uint8_t>(16, 0xff));
-  EXPECT_EQ(config->Read(kOffset, 4), 0xc0070011u);
-  EXPECT_EQ(config->Read(kOffset + 4, 4), 0x2000u);
-  EXPECT_EQ(config->Read(kOffset + 8, 4), 0x3000u);
-  EXPECT_EQ(config->Read(kOffset + 12, 4), 0u);
+  config->SetMaskBytes(kMsixOffset, MsixCapability::WriteMask());
+  config->Write(kMsixOffset, std::vector<uint8_t>(16, 0xff));
+  EXPECT_EQ(config->Read(kMsixOffset, 4), 0xc0070011u);
+  EXPECT_EQ(config->Read(kMsixOffset + 4, 4), 0x2000u);
+  EXPECT_EQ(config->Read(kMsixOffset + 8, 4), 0x3000u);
+  EXPECT_EQ(config->Read(kMsixOffset + 12, 4), 0u);
 }
 
 TEST(MsixControlTest, FieldsAreWhereTheSpecificationHasThem) {
@@ -151,45 +157,51 @@ TEST(MsixCapabilityValidateTest, TableMayEndWithItsBar) {
 }
 
 TEST(MsixCapabilityValidateTest, RefusesATableBeyondItsBar) {
-  EXPECT_THAT(Validate(65 - 1, 0x0c00, 0x0800, Sizes{0x1000, 0, 0, 0, 0, 0}),
-              StatusIs(kInvalid, AllOf(HasSubstr("table at BAR0+0xc00"),
-                                       HasSubstr("0x410"))));
+  EXPECT_THAT(
+      Validate(65 - 1, 0x0c00, 0x0800, Sizes{0x1000, 0, 0, 0, 0, 0}),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("table at BAR0+0xc00"), HasSubstr("0x410"))));
 }
 
 TEST(MsixCapabilityValidateTest, RefusesATableWhoseEndOverflows) {
   EXPECT_THAT(Validate(2047, 0xfffffff8, 0, Sizes{0x1000, 0, 0, 0, 0, 0}),
-              StatusIs(kInvalid, HasSubstr("table")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("table")));
 }
 
 TEST(MsixCapabilityValidateTest, RefusesATableInABarThatIsNotThere) {
   EXPECT_THAT(Validate(0, 1, 0, Sizes{0x1000, 0, 0, 0, 0, 0}),
-              StatusIs(kInvalid, HasSubstr("BAR1, which is not implemented")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("BAR1, which is not implemented")));
 }
 
 TEST(MsixCapabilityValidateTest, RefusesAPbaBeyondItsBar) {
   EXPECT_THAT(Validate(64, 0, 0x0ff8, Sizes{0x1000, 0, 0, 0, 0, 0}),
-              StatusIs(kInvalid, HasSubstr("PBA at BAR0+0xff8")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("PBA at BAR0+0xff8")));
   EXPECT_THAT(Validate(63, 0, 0x0ff8, Sizes{0x1000, 0, 0, 0, 0, 0}), IsOk());
 }
 
 TEST(MsixCapabilityValidateTest, RefusesAPbaInABarThatIsNotThere) {
   EXPECT_THAT(Validate(0, 0, 5, Sizes{0x1000, 0, 0, 0, 0, 0}),
-              StatusIs(kInvalid, HasSubstr("PBA is in BAR5")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("PBA is in BAR5")));
 }
 
 TEST(MsixCapabilityValidateTest, RefusesSizesThatEndBeforeTheBar) {
   EXPECT_THAT(Validate(0, 5, 0, Sizes{0x1000}),
-              StatusIs(kInvalid, HasSubstr("BAR5")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("BAR5")));
 }
 
 TEST(MsixCapabilityValidateTest, RefusesOverlap) {
   const Sizes sizes = {0x1000, 0x1000, 0, 0, 0, 0};
   // The PBA overlaps the last eight of the table's 0x40 bytes.
-  EXPECT_THAT(Validate(3, 0x100, 0x138, sizes),
-              StatusIs(kInvalid, HasSubstr("overlap")));
+  EXPECT_THAT(
+      Validate(3, 0x100, 0x138, sizes),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("overlap")));
   // The PBA begins where the table begins.
-  EXPECT_THAT(Validate(3, 0x100, 0x100, sizes),
-              StatusIs(kInvalid, HasSubstr("overlap")));
+  EXPECT_THAT(
+      Validate(3, 0x100, 0x100, sizes),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("overlap")));
 }
 
 TEST(MsixCapabilityValidateTest, NeighboursDoNotOverlap) {

@@ -18,15 +18,14 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr uint8_t kOffset = 0x80;
+constexpr uint8_t kPcieOffset = 0x80;
 constexpr uint16_t kSlot = 0x0100;
 
-ConfigImage Image(uint16_t flags, uint32_t device_capabilities = 0) {
+ConfigImage PcieImage(uint16_t flags, uint32_t device_capabilities = 0) {
   ConfigImage image;
-  image.AddCapability(kOffset, 0x10)
-      .Set16(kOffset + 2, flags)
-      .Set32(kOffset + 4, device_capabilities);
+  image.AddCapability(kPcieOffset, 0x10)
+      .Set16(kPcieOffset + 2, flags)
+      .Set32(kPcieOffset + 4, device_capabilities);
   return image;
 }
 
@@ -43,26 +42,29 @@ TEST(PcieCapabilityTest, ParsesACapturedEndpoint) {
 }
 
 TEST(PcieCapabilityTest, FunctionLevelResetIsBit28) {
-  EXPECT_FALSE(PcieCapability::Parse(Image(2, 0xefffffff).bytes(), kOffset)
-                   ->function_level_reset());
-  EXPECT_TRUE(PcieCapability::Parse(Image(2, 0x10000000).bytes(), kOffset)
-                  ->function_level_reset());
+  EXPECT_FALSE(
+      PcieCapability::Parse(PcieImage(2, 0xefffffff).bytes(), kPcieOffset)
+          ->function_level_reset());
+  EXPECT_TRUE(
+      PcieCapability::Parse(PcieImage(2, 0x10000000).bytes(), kPcieOffset)
+          ->function_level_reset());
 }
 
 TEST(PcieCapabilityTest, SlotIsBit8OfTheFlags) {
-  EXPECT_TRUE(PcieCapability::Parse(Image(0x0142).bytes(), kOffset)
+  EXPECT_TRUE(PcieCapability::Parse(PcieImage(0x0142).bytes(), kPcieOffset)
                   ->slot_implemented());
 }
 
 TEST(PcieCapabilityTest, ReservedPortTypeIsKept) {
-  const auto pcie = PcieCapability::Parse(Image(0x00f2).bytes(), kOffset);
+  const auto pcie =
+      PcieCapability::Parse(PcieImage(0x00f2).bytes(), kPcieOffset);
   ASSERT_THAT(pcie, IsOk());
   EXPECT_EQ(Name(pcie->port_type()), "Unknown");
 }
 
 TEST(PcieCapabilityTest, RefusesAnotherCapability) {
   EXPECT_THAT(PcieCapability::Parse(CapturedNvme().bytes(), 0x40),
-              StatusIs(kInvalid, HasSubstr("0x11")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0x11")));
 }
 
 TEST(PcieCapabilityTest, CommonRegistersMustFitBelow0x100) {
@@ -70,7 +72,8 @@ TEST(PcieCapabilityTest, CommonRegistersMustFitBelow0x100) {
   image.AddCapability(0xf4, 0x10);
   EXPECT_THAT(PcieCapability::Parse(image.bytes(), 0xf4), IsOk());
   image.AddCapability(0xf8, 0x10);
-  EXPECT_THAT(PcieCapability::Parse(image.bytes(), 0xf8), StatusIs(kInvalid));
+  EXPECT_THAT(PcieCapability::Parse(image.bytes(), 0xf8),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 // PCIe 6.0 figure 7-14. The registers end with the last group that applies.
@@ -84,7 +87,7 @@ class PcieCapabilitySizeTest : public ::testing::TestWithParam<SizeCase> {};
 
 TEST_P(PcieCapabilitySizeTest, IsByVersionAndType) {
   const auto pcie =
-      PcieCapability::Parse(Image(GetParam().flags).bytes(), kOffset);
+      PcieCapability::Parse(PcieImage(GetParam().flags).bytes(), kPcieOffset);
   ASSERT_THAT(pcie, IsOk());
   EXPECT_EQ(pcie->size(), GetParam().size);
 }
@@ -112,12 +115,12 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 TEST(PcieCapabilityTest, IntegratedFunctionsHaveNoLink) {
-  EXPECT_FALSE(
-      PcieCapability::Parse(Image(0x0092).bytes(), kOffset)->has_link());
-  EXPECT_FALSE(
-      PcieCapability::Parse(Image(0x00a2).bytes(), kOffset)->has_link());
-  EXPECT_TRUE(
-      PcieCapability::Parse(Image(0x0012).bytes(), kOffset)->has_link());
+  EXPECT_FALSE(PcieCapability::Parse(PcieImage(0x0092).bytes(), kPcieOffset)
+                   ->has_link());
+  EXPECT_FALSE(PcieCapability::Parse(PcieImage(0x00a2).bytes(), kPcieOffset)
+                   ->has_link());
+  EXPECT_TRUE(PcieCapability::Parse(PcieImage(0x0012).bytes(), kPcieOffset)
+                  ->has_link());
 }
 
 TEST(PciePortTypeTest, Names) {

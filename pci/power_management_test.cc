@@ -17,14 +17,13 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
-constexpr absl::StatusCode kInvalid = absl::StatusCode::kInvalidArgument;
-constexpr uint8_t kOffset = 0x60;
+constexpr uint8_t kPmOffset = 0x60;
 
-ConfigImage Image(uint16_t capabilities, uint16_t control_status) {
+ConfigImage PmImage(uint16_t capabilities, uint16_t control_status) {
   ConfigImage image;
-  image.AddCapability(kOffset, 0x01)
-      .Set16(kOffset + 2, capabilities)
-      .Set16(kOffset + 4, control_status);
+  image.AddCapability(kPmOffset, 0x01)
+      .Set16(kPmOffset + 2, capabilities)
+      .Set16(kPmOffset + 4, control_status);
   return image;
 }
 
@@ -43,12 +42,12 @@ TEST(PowerManagementCapabilityTest, ParsesACapturedOne) {
 // PCI PM 1.2 3.2.3. D1 and D2 are optional.
 TEST(PowerManagementCapabilityTest, SupportsTheStatesItDeclares) {
   const auto d1 =
-      PowerManagementCapability::Parse(Image(0x0202, 0).bytes(), kOffset);
+      PowerManagementCapability::Parse(PmImage(0x0202, 0).bytes(), kPmOffset);
   ASSERT_THAT(d1, IsOk());
   EXPECT_TRUE(d1->Supports(PowerState::kD1));
   EXPECT_FALSE(d1->Supports(PowerState::kD2));
   const auto d2 =
-      PowerManagementCapability::Parse(Image(0x0402, 0).bytes(), kOffset);
+      PowerManagementCapability::Parse(PmImage(0x0402, 0).bytes(), kPmOffset);
   ASSERT_THAT(d2, IsOk());
   EXPECT_FALSE(d2->Supports(PowerState::kD1));
   EXPECT_TRUE(d2->Supports(PowerState::kD2));
@@ -58,14 +57,14 @@ TEST(PowerManagementCapabilityTest, SupportsTheStatesItDeclares) {
 
 TEST(PowerManagementCapabilityTest, NoSoftResetIsBit3) {
   EXPECT_FALSE(
-      PowerManagementCapability::Parse(Image(3, 0xfff7).bytes(), kOffset)
+      PowerManagementCapability::Parse(PmImage(3, 0xfff7).bytes(), kPmOffset)
           ->no_soft_reset());
 }
 
 TEST(PowerManagementCapabilityTest, StateIsTheLowTwoBits) {
   const auto state = [](uint16_t control_status) {
     return PowerManagementCapability::State(
-        Image(3, control_status).bytes().subspan(kOffset));
+        PmImage(3, control_status).bytes().subspan(kPmOffset));
   };
   EXPECT_EQ(state(0xfffc), PowerState::kD0);
   EXPECT_EQ(state(0x0001), PowerState::kD1);
@@ -75,14 +74,14 @@ TEST(PowerManagementCapabilityTest, StateIsTheLowTwoBits) {
 
 TEST(PowerManagementCapabilityTest, RefusesAnotherCapability) {
   EXPECT_THAT(PowerManagementCapability::Parse(CapturedNvme().bytes(), 0x40),
-              StatusIs(kInvalid, HasSubstr("0x11")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0x11")));
 }
 
 TEST(PowerManagementCapabilityTest, RefusesOneThatCrosses0x100) {
   ConfigImage image(4096);
   image.AddCapability(0xfc, 0x01);
   EXPECT_THAT(PowerManagementCapability::Parse(image.bytes(), 0xfc),
-              StatusIs(kInvalid));
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(PowerStateTest, Names) {

@@ -52,8 +52,8 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
 
-constexpr pci::Bdf kNvme(0, 1, 0, 0);
-constexpr pci::Bdf kEdu(0, 2, 0, 0);
+constexpr pci::Bdf kStormNvme(0, 1, 0, 0);
+constexpr pci::Bdf kStormEdu(0, 2, 0, 0);
 constexpr unsigned kVcpus = 4;
 constexpr unsigned kTakers = 2;  // vCPUs 0 and 1
 constexpr uint16_t kVectors = 4;
@@ -77,15 +77,15 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
  protected:
   MachineStormTest() {
     host_.kernel().journal().set_keep_entries(false);
-    AddDevice("testing/fixtures/nvme.textproto", kNvme, 1);
-    AddDevice("testing/fixtures/edu.textproto", kEdu, 2);
+    AddDevice("testing/fixtures/nvme.textproto", kStormNvme, 1);
+    AddDevice("testing/fixtures/edu.textproto", kStormEdu, 2);
     machine_ = *Machine::Create({.syscalls = &host_.kernel(),
                                  .ram_size = uint64_t{1} << 20,
                                  .vcpu_count = kVcpus});
     devices_ = *DeviceManager::Create(machine_.get());
     // The guest depends on the slots that result from this order.
-    slot_ = *devices_->Attach(kNvme);
-    edu_slot_ = *devices_->Attach(kEdu);
+    slot_ = *devices_->Attach(kStormNvme);
+    edu_slot_ = *devices_->Attach(kStormEdu);
     for (unsigned id = 0; id < kVcpus; ++id) {
       host_.kernel().kvm().SetGuestProgram(
           id, [this, id](guest::GuestCpu& cpu) { return RunGuest(id, cpu); });
@@ -178,7 +178,8 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
       if (taken_[i] != raised_[i]) continue;
       ++raised_[i];
       CHECK_OK(host_.vfio().WithHardware(
-          kNvme, [i](models::DevicePlatform& device) { device.RaiseMsix(i); }));
+          kStormNvme,
+          [i](models::DevicePlatform& device) { device.RaiseMsix(i); }));
     }
   }
 
@@ -207,7 +208,7 @@ class MachineStormTest : public ::testing::TestWithParam<bool> {
   void AwaitProgrammed() {
     EXPECT_TRUE(Await([this] {
       // A device that does not master the bus sends no message.
-      if (!host_.vfio().Snapshot(kNvme)->bus_master) return false;
+      if (!host_.vfio().Snapshot(kStormNvme)->bus_master) return false;
       const auto report = devices_->Find(slot_)->Describe();
       const auto& vectors = report.vector_groups.back().vectors;
       for (uint16_t i = 0; i < kVectors; ++i) {
@@ -269,13 +270,13 @@ TEST_P(MachineStormTest, EachInterruptIsTakenOnce) {
     ASSERT_THAT(devices_->Detach(slot), IsOk());
     if (!unplug_itself) {
       ASSERT_TRUE(AwaitInterrupts(2)) << "an interrupt was lost";
-      EXPECT_THAT(devices_->Attach(kEdu), IsOkAndHolds(slot));
+      EXPECT_THAT(devices_->Attach(kStormEdu), IsOkAndHolds(slot));
       continue;
     }
     // The device raises no interrupt until the guest has found it again.
     absl::MutexLock lock(&raise_mutex_);
     WriteOff();
-    ASSERT_THAT(devices_->Attach(kNvme), IsOkAndHolds(slot));
+    ASSERT_THAT(devices_->Attach(kStormNvme), IsOkAndHolds(slot));
     AwaitProgrammed();
   }
   ASSERT_TRUE(AwaitInterrupts(5)) << "an interrupt was lost";

@@ -45,11 +45,12 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
-constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 constexpr uint64_t kMemoryOfVcpu = uint64_t{4} << 20;
 
 // Group 1 has two NVMe controllers and an edu, and group 2 has another edu.
+constexpr char kNvmeFixture[] = "testing/fixtures/nvme.textproto";
+constexpr char kEduFixture[] = "testing/fixtures/edu.textproto";
+
 constexpr pci::Bdf kNvmeA(0, 1, 0, 0);
 constexpr pci::Bdf kNvmeB(0, 1, 0, 1);
 constexpr pci::Bdf kEduA(0, 1, 0, 2);
@@ -60,10 +61,10 @@ class SeveralDevicesTest : public ::testing::Test {
   static constexpr unsigned kVcpus = 4;
 
   SeveralDevicesTest() {
-    AddDevice(kNvme, kNvmeA, 1);
-    AddDevice(kNvme, kNvmeB, 1);
-    AddDevice(kEdu, kEduA, 1);
-    AddDevice(kEdu, kEduB, 2);
+    AddDevice(kNvmeFixture, kNvmeA, 1);
+    AddDevice(kNvmeFixture, kNvmeB, 1);
+    AddDevice(kEduFixture, kEduA, 1);
+    AddDevice(kEduFixture, kEduB, 2);
     machine_ = *Machine::Create({.syscalls = &host_.kernel(),
                                  .ram_size = (kVcpus + 1) * kMemoryOfVcpu,
                                  .vcpu_count = kVcpus});

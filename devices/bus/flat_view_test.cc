@@ -20,7 +20,7 @@ using ::testing::IsEmpty;
 using Range = FlatView::Range;
 using Segment = FlatView::Segment;
 
-constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+constexpr uint64_t kEndOfSpace = std::numeric_limits<uint64_t>::max();
 
 std::vector<Segment> Flatten(const std::vector<Range>& ranges) {
   const FlatView view = FlatView::Build(ranges);
@@ -65,8 +65,9 @@ TEST(FlatViewTest, NegativePrioritiesAreLower) {
 }
 
 TEST(FlatViewTest, HoldsTheLastAddress) {
-  EXPECT_THAT(Flatten({{kMax, kMax, 1}, {0, kMax, 0}}),
-              ElementsAre(Segment{0, kMax - 1, 1}, Segment{kMax, kMax, 0}));
+  EXPECT_THAT(Flatten({{kEndOfSpace, kEndOfSpace, 1}, {0, kEndOfSpace, 0}}),
+              ElementsAre(Segment{0, kEndOfSpace - 1, 1},
+                          Segment{kEndOfSpace, kEndOfSpace, 0}));
 }
 
 TEST(FlatViewTest, FindsTheSegmentOrTheNextOne) {
@@ -124,7 +125,7 @@ TEST_P(FlatViewModelTest, AgreesWithAskingEveryRange) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Windows, FlatViewModelTest,
-                         testing::Values(0, 0xe0000000, kMax - 63));
+                         testing::Values(0, 0xe0000000, kEndOfSpace - 63));
 
 }  // namespace
 }  // namespace passthru::bus

@@ -33,7 +33,7 @@ using ::testing::Not;
 
 using Kind = MsixVectorGroup::Kind;
 
-pci::MsiMessage Message(uint32_t data) {
+pci::MsiMessage VectorMessage(uint32_t data) {
   return {.address = 0xfee01000, .data = data};
 }
 
@@ -65,7 +65,7 @@ class MsixVectorGroupTest : public ::testing::Test {
   }
 
   void Set(uint16_t vector, uint32_t data, bool masked) {
-    group_->SetVector(pci::VectorIndex(vector), Message(data), masked);
+    group_->SetVector(pci::VectorIndex(vector), VectorMessage(data), masked);
   }
   VectorState State(uint16_t vector) const {
     return group_->state(pci::VectorIndex(vector));
@@ -90,7 +90,7 @@ class MsixVectorGroupTest : public ::testing::Test {
     Set(vector, data, /*masked=*/false);
     Fire(vector);
     ASSERT_EQ(State(vector), VectorState::kActive);
-    ASSERT_THAT(controller_.TakeDelivered(), ElementsAre(Message(data)));
+    ASSERT_THAT(controller_.TakeDelivered(), ElementsAre(VectorMessage(data)));
     log_.clear();
   }
   std::vector<pci::MsiMessage> Delivered() {
@@ -171,7 +171,7 @@ TEST_F(MsixVectorGroupTest, AVectorWithoutAHostVectorWorksWhenOneIsFree) {
   Set(0, 0x30, /*masked=*/true);
   Set(0, 0x30, /*masked=*/false);
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 // A block also arms vectors whose arming failed when the guest unmasked them.
@@ -186,7 +186,7 @@ TEST_F(MsixVectorGroupTest, AVectorThatIsArmedWithAnotherWorksToo) {
   EXPECT_EQ(State(5), VectorState::kWatched);
   EXPECT_FALSE(group_->Describe()[5].unarmed);
   Fire(5);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x35)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x35)));
 }
 
 TEST_F(MsixVectorGroupTest, AMaskedVectorIsNotReportedAsSilent) {
@@ -206,7 +206,7 @@ TEST_F(MsixVectorGroupTest, ABlockThatIsTooLargeIsCutToTheVectorInUse) {
   Set(3, 0x33, /*masked=*/false);
   EXPECT_EQ(State(3), VectorState::kOff);
   Fire(2);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x32)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x32)));
 }
 
 TEST_F(MsixVectorGroupTest, AFixedHostWithFewerVectorsGivesWhatItHas) {
@@ -226,7 +226,7 @@ TEST_F(MsixVectorGroupTest, EnableThatFailsIsTriedAgainAtUnmask) {
   EXPECT_EQ(kernel::ErrnoOf(group_->Enable(kVectors, false)), EBUSY);
   Set(0, 0x30, /*masked=*/false);
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 TEST_F(MsixVectorGroupTest, EnablingTwiceIsRefused) {
@@ -240,7 +240,7 @@ TEST_F(MsixVectorGroupTest, VectorsUnmaskedBeforeEnableWorkFromThenOn) {
   EXPECT_THAT(log_, IsEmpty());
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 // --- Masked.
@@ -256,7 +256,7 @@ TEST_F(MsixVectorGroupTest, AMaskedVectorKeepsItsInterruptPending) {
   EXPECT_THAT(Delivered(), IsEmpty());
 
   Set(0, 0x30, /*masked=*/false);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
   EXPECT_FALSE(Pending(0));
 }
 
@@ -271,7 +271,8 @@ TEST_F(MsixVectorGroupTest, TheFunctionMaskHoldsInterruptsAsWell) {
   EXPECT_THAT(group_->Pending(pci::VectorIndex(0), 64),
               Contains(true).Times(2));
   group_->SetFunctionMask(false);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30), Message(0x31)));
+  EXPECT_THAT(Delivered(),
+              ElementsAre(VectorMessage(0x30), VectorMessage(0x31)));
 }
 
 TEST_F(MsixVectorGroupTest, InterruptsOfAMaskedVectorCoalesce) {
@@ -281,7 +282,7 @@ TEST_F(MsixVectorGroupTest, InterruptsOfAMaskedVectorCoalesce) {
   Fire(0);
   Fire(0);
   Set(0, 0x30, /*masked=*/false);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
   RunLoop();
   EXPECT_THAT(Delivered(), IsEmpty());
 }
@@ -292,7 +293,7 @@ TEST_F(MsixVectorGroupTest, ACountThatTriggeredAnIrqfdIsNotPendingLater) {
   Set(0, 0x30, /*masked=*/true);
   Fire(0);
   Set(0, 0x30, /*masked=*/false);  // The irqfd triggers without draining.
-  ASSERT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  ASSERT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
   Set(0, 0x30, /*masked=*/true);
   EXPECT_FALSE(Pending(0));
   Set(0, 0x30, /*masked=*/false);
@@ -343,7 +344,7 @@ TEST_F(MsixVectorGroupTest, TheFirstInterruptIsSignalledAndThenPromotes) {
   // The route comes first, because an irqfd without one loses interrupts.
   EXPECT_THAT(log_, ElementsAre("signal 48", "route 41", "irqfd on 24"));
   EXPECT_EQ(State(0), VectorState::kActive);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 TEST_F(MsixVectorGroupTest, OtherVectorsAssignAtTheirOwnNextEvent) {
@@ -375,10 +376,10 @@ TEST_F(MsixVectorGroupTest, AMessageChangedWhileWatchedIsTheOneDelivered) {
   Set(0, 0x30, /*masked=*/false);
   Set(0, 0x77, /*masked=*/false);
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x77)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x77)));
   EXPECT_EQ(State(0), VectorState::kActive);
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x77)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x77)));
 }
 
 TEST_F(MsixVectorGroupTest, AnInterruptWithoutAMessageIsDroppedAndCounted) {
@@ -391,7 +392,7 @@ TEST_F(MsixVectorGroupTest, AnInterruptWithoutAMessageIsDroppedAndCounted) {
   EXPECT_EQ(router_->stats().routing_calls, 0u);
   Set(0, 0x30, /*masked=*/false);
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 TEST_F(MsixVectorGroupTest, ASignalThatTheKernelRefusesIsCounted) {
@@ -401,7 +402,7 @@ TEST_F(MsixVectorGroupTest, ASignalThatTheKernelRefusesIsCounted) {
   Fire(0);
   EXPECT_EQ(group_->stats().failed_calls, 1u);
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 // --- Promotion that fails.
@@ -442,7 +443,7 @@ TEST_F(MsixVectorGroupTest, AFailedIrqfdAtUnmaskDeliversWhatIsPending) {
   controller_.FailAssign(1, ENOMEM);
   Set(0, 0x30, /*masked=*/false);
   EXPECT_EQ(State(0), VectorState::kWatched);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 TEST_F(MsixVectorGroupTest, VectorsBeyondTheRouteLimitWorkThroughUserSpace) {
@@ -477,7 +478,7 @@ TEST_F(MsixVectorGroupTest, AnActiveVectorNeedsNoUserSpace) {
   Activate(0, 0x30);
   Fire(0);
   EXPECT_THAT(log_, IsEmpty());
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 TEST_F(MsixVectorGroupTest, TheIrqfdIsOffBeforeAMessageChanges) {
@@ -489,7 +490,7 @@ TEST_F(MsixVectorGroupTest, TheIrqfdIsOffBeforeAMessageChanges) {
   log_.clear();
   Fire(0);
   EXPECT_THAT(log_, ElementsAre("signal 68", "route 41", "irqfd on 24"));
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x44)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x44)));
 }
 
 TEST_F(MsixVectorGroupTest, TheSameMessageWrittenAgainMakesNoCall) {
@@ -506,7 +507,7 @@ TEST_F(MsixVectorGroupTest, MaskAndMessageInOneWriteLeaveItMasked) {
   EXPECT_EQ(State(0), VectorState::kMasked);
   Fire(0);
   Set(0, 0x44, /*masked=*/false);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x44)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x44)));
 }
 
 // --- Disable.
@@ -589,7 +590,7 @@ TEST_F(MsixVectorGroupTest, AnIrqfdThatStaysIsDeassignedAtTheNextOccasion) {
   Set(0, 0x44, /*masked=*/false);
   EXPECT_THAT(log_, ElementsAre("irqfd off 24"));
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x44)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x44)));
 }
 
 TEST_F(MsixVectorGroupTest, TheGsiOfAnIrqfdThatStaysIsNotGivenAway) {
@@ -611,8 +612,9 @@ TEST_F(MsixVectorGroupTest, MsiArmsAllItsVectorsWithOneCall) {
   EXPECT_THAT(log_, ElementsAre("set 0+4"));
   EXPECT_EQ(host_->allocated(), 4u);
   for (uint16_t i = 0; i < 4; ++i) Fire(i);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x40), Message(0x41),
-                                       Message(0x42), Message(0x43)));
+  EXPECT_THAT(Delivered(),
+              ElementsAre(VectorMessage(0x40), VectorMessage(0x41),
+                          VectorMessage(0x42), VectorMessage(0x43)));
 }
 
 // Without mask bits, only another write of the message can retry the arming.
@@ -623,8 +625,9 @@ TEST_F(MsixVectorGroupTest, MsiThatIsEnabledLateEnablesAllItsVectors) {
   EXPECT_EQ(kernel::ErrnoOf(group_->Enable(4, false)), EBUSY);
   for (uint16_t i = 0; i < 4; ++i) Set(i, 0x50 + i, /*masked=*/false);
   for (uint16_t i = 0; i < 4; ++i) Fire(i);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x50), Message(0x51),
-                                       Message(0x52), Message(0x53)));
+  EXPECT_THAT(Delivered(),
+              ElementsAre(VectorMessage(0x50), VectorMessage(0x51),
+                          VectorMessage(0x52), VectorMessage(0x53)));
 }
 
 // --- Kernel calls that fail to disable.
@@ -644,7 +647,7 @@ TEST_F(MsixVectorGroupTest, ADisableThatFailedIsTriedAgainWhenEnabled) {
   RunLoop();
   EXPECT_THAT(Delivered(), IsEmpty()) << "of the life before";
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x30)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
 }
 
 TEST_F(MsixVectorGroupTest, ADisableThatFailedIsTriedAgainWhenDisabled) {
@@ -671,7 +674,7 @@ TEST_F(MsixVectorGroupTest, MsiTakesWhatTheHostHas) {
   EXPECT_EQ(State(0), VectorState::kWatched);
   EXPECT_EQ(State(1), VectorState::kOff);
   Fire(0);
-  EXPECT_THAT(Delivered(), ElementsAre(Message(0x40)));
+  EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x40)));
 }
 
 }  // namespace

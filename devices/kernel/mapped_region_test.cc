@@ -30,7 +30,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
 
-class RecordingSyscalls : public ForwardingSyscalls {
+class MappingSyscalls : public ForwardingSyscalls {
  public:
   using ForwardingSyscalls::ForwardingSyscalls;
   SyscallResult<int> Munmap(void* address, size_t length) override {
@@ -47,7 +47,7 @@ class MappedRegionTest : public testing::Test {
   }
 
   LinuxSyscalls linux_;
-  RecordingSyscalls syscalls_{&linux_};
+  MappingSyscalls syscalls_{&linux_};
 };
 
 TEST_F(MappedRegionTest, MemoryIsUsableAndUnmappedOnDestruction) {

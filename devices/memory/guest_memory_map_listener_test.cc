@@ -36,8 +36,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const uint64_t kPage = kernel::PageSize();
-
 using Journal = std::vector<std::string>;
 
 // Records its calls in a journal that it shares with other listeners.

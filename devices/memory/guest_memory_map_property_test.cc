@@ -28,9 +28,7 @@
 namespace passthru::memory {
 namespace {
 
-const uint64_t kPage = kernel::PageSize();
-
-MemoryArea Ram(uint64_t first_page, uint64_t pages) {
+MemoryArea RamPages(uint64_t first_page, uint64_t pages) {
   return memory::Ram(absl::StrCat("ram ", first_page), first_page, pages);
 }
 
@@ -94,7 +92,7 @@ TEST(GuestMemoryMapPropertyTest, ListenersHoldWhatTheMapSays) {
   for (int step = 0; step < 5000; ++step) {
     if (random() % 3 != 0) {
       const absl::StatusOr<AreaId> id =
-          map.Add(Ram(random() % 100, 1 + random() % 8));
+          map.Add(RamPages(random() % 100, 1 + random() % 8));
       if (id.ok()) live.push_back(*id);
     } else if (!live.empty()) {
       std::swap(live[random() % live.size()], live.back());
@@ -127,7 +125,7 @@ TEST(GuestMemoryMapPropertyTest, RemovalsThatFailNeverLoseTrack) {
     if (random() % 2 == 0) {
       failing(false);
       const absl::StatusOr<AreaId> id =
-          map.Add(Ram(random() % 60, 1 + random() % 4));
+          map.Add(RamPages(random() % 60, 1 + random() % 4));
       if (id.ok()) live.push_back(*id);
     } else if (!live.empty()) {
       failing(true);
@@ -156,7 +154,7 @@ TEST(GuestMemoryMapConcurrencyTest, ChangesOfSeveralThreadsDoNotMix) {
     threads.emplace_back([&map, t] {
       const uint64_t page = 16 * static_cast<uint64_t>(t);
       for (int i = 0; i < 200; ++i) {
-        const absl::StatusOr<AreaId> id = map.Add(Ram(page, 4));
+        const absl::StatusOr<AreaId> id = map.Add(RamPages(page, 4));
         ASSERT_TRUE(id.ok());
         ASSERT_TRUE(map.Translate(GuestAddress((page + 3) * kPage), 8).ok());
         ASSERT_TRUE(map.Remove(*id).ok());
@@ -186,7 +184,7 @@ class SlowListener final : public MemoryListener {
 
 TEST(GuestMemoryMapConcurrencyTest, ASlowListenerHoldsUpNoLookup) {
   GuestMemoryMap map;
-  ASSERT_TRUE(map.Add(Ram(1, 1)).ok());
+  ASSERT_TRUE(map.Add(RamPages(1, 1)).ok());
   SlowListener slow;
   std::thread adder([&] { EXPECT_TRUE(map.AddListener(&slow).ok()); });
   slow.entered.WaitForNotification();

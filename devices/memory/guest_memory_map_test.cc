@@ -25,8 +25,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-const uint64_t kPage = kernel::PageSize();
-
 TEST(GuestMemoryMapTest, AnAddedAreaIsThere) {
   GuestMemoryMap map;
   const MemoryArea area = Ram("ram", 1, 2);

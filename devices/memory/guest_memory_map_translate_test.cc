@@ -22,8 +22,6 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const uint64_t kPage = kernel::PageSize();
-
 class TranslateTest : public testing::Test {
  protected:
   TranslateTest() {

@@ -14,16 +14,17 @@
 
 namespace passthru::memory {
 
+inline const uint64_t kPage = kernel::PageSize();
+
 // Makes a host address, which the tests only compute with and never access.
 inline void* Host(uint64_t address) { return reinterpret_cast<void*>(address); }
 
 // Returns RAM of whole pages. Its host address is 0x10000000 above its guest
 // address.
 inline MemoryArea Ram(std::string name, uint64_t first_page, uint64_t pages) {
-  const uint64_t page = kernel::PageSize();
-  return {.guest = GuestAddress(first_page * page),
-          .size = pages * page,
-          .host = Host(0x10000000 + first_page * page),
+  return {.guest = GuestAddress(first_page * kPage),
+          .size = pages * kPage,
+          .host = Host(0x10000000 + first_page * kPage),
           .name = std::move(name)};
 }
 

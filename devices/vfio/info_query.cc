@@ -22,7 +22,7 @@ namespace passthru::vfio {
 namespace {
 
 // Two attempts suffice unless the answer grows between the calls.
-constexpr int kMaxAttempts = 8;
+constexpr int kMaxInfoAttempts = 8;
 
 }  // namespace
 
@@ -30,7 +30,7 @@ absl::StatusOr<std::vector<uint8_t>> QueryInfoBytes(
     kernel::Syscalls* syscalls, int fd, unsigned long request,
     absl::Span<const uint8_t> request_bytes, std::string_view what) {
   size_t room = request_bytes.size();
-  for (int attempt = 0; attempt < kMaxAttempts; ++attempt) {
+  for (int attempt = 0; attempt < kMaxInfoAttempts; ++attempt) {
     std::vector<uint8_t> bytes(room);
     std::copy(request_bytes.begin(), request_bytes.end(), bytes.begin());
     uint32_t argsz = static_cast<uint32_t>(room);
@@ -54,7 +54,7 @@ absl::StatusOr<std::vector<uint8_t>> QueryInfoBytes(
   }
   return absl::DataLossError(absl::StrFormat(
       "%s: the kernel wanted more room each of %d times, at last %d bytes",
-      what, kMaxAttempts, room));
+      what, kMaxInfoAttempts, room));
 }
 
 InfoCapabilities WalkInfoCapabilities(absl::Span<const uint8_t> answer,

@@ -31,12 +31,13 @@ using testing::Field;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr int kFd = 5;
+constexpr int kInfoFd = 5;
 
 absl::StatusOr<InfoAnswer<vfio_region_info>> Query(OddIoctl& ioctl) {
   vfio_region_info inputs = {};
   inputs.index = 3;
-  return QueryInfo(&ioctl, kFd, VFIO_DEVICE_GET_REGION_INFO, inputs, "call");
+  return QueryInfo(&ioctl, kInfoFd, VFIO_DEVICE_GET_REGION_INFO, inputs,
+                   "call");
 }
 
 void SetArgsz(uint8_t* argument, uint32_t argsz) {

@@ -30,10 +30,10 @@ constexpr uint32_t kReadWriteMap = VFIO_REGION_INFO_FLAG_READ |
                                    VFIO_REGION_INFO_FLAG_MMAP;
 
 // Builds an answer of VFIO_DEVICE_GET_REGION_INFO piece by piece.
-class Answer : public InfoAnswerBuilder<Answer, vfio_region_info,
-                                        VFIO_REGION_INFO_FLAG_CAPS> {
+class RegionAnswer : public InfoAnswerBuilder<RegionAnswer, vfio_region_info,
+                                              VFIO_REGION_INFO_FLAG_CAPS> {
  public:
-  Answer()
+  RegionAnswer()
       : InfoAnswerBuilder({.flags = kReadWriteMap,
                            .index = 2,
                            .size = 0x10000,
@@ -47,7 +47,7 @@ class Answer : public InfoAnswerBuilder<Answer, vfio_region_info,
 };
 
 TEST(QueryRegionInfoTest, PlainRegion) {
-  const VfioRegionInfo region = Answer().Query();
+  const VfioRegionInfo region = RegionAnswer().Query();
   EXPECT_THAT(region.status, IsOk());
   EXPECT_EQ(region.index, 2u);
   EXPECT_EQ(region.size, 0x10000u);
@@ -62,7 +62,7 @@ TEST(QueryRegionInfoTest, PlainRegion) {
 }
 
 TEST(QueryRegionInfoTest, AbsentRegionIsNoError) {
-  Answer answer;
+  RegionAnswer answer;
   answer.info().size = 0;
   answer.info().flags = 0;
   const VfioRegionInfo region = answer.Query();
@@ -72,21 +72,21 @@ TEST(QueryRegionInfoTest, AbsentRegionIsNoError) {
 }
 
 TEST(QueryRegionInfoTest, RegionWithoutTheMapFlagHasNoAreas) {
-  Answer answer;
+  RegionAnswer answer;
   answer.info().flags = VFIO_REGION_INFO_FLAG_READ;
   EXPECT_THAT(answer.Query().MapAreas(), IsEmpty());
 }
 
 TEST(QueryRegionInfoTest, MsixMappable) {
   const VfioRegionInfo region =
-      Answer().Capability(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE).Query();
+      RegionAnswer().Capability(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE).Query();
   EXPECT_THAT(region.status, IsOk());
   EXPECT_TRUE(region.msix_mappable);
 }
 
 TEST(QueryRegionInfoTest, AllSparseAreasAreKept) {
   const VfioRegionInfo region =
-      Answer()
+      RegionAnswer()
           .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
           .Append(uint32_t{2})
           .Append(uint32_t{0})
@@ -102,7 +102,7 @@ TEST(QueryRegionInfoTest, AllSparseAreasAreKept) {
 
 TEST(QueryRegionInfoTest, SparseWithoutAreasMeansNothingCanBeMapped) {
   const VfioRegionInfo region =
-      Answer()
+      RegionAnswer()
           .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
           .Append(uint32_t{0})
           .Append(uint32_t{0})
@@ -113,7 +113,7 @@ TEST(QueryRegionInfoTest, SparseWithoutAreasMeansNothingCanBeMapped) {
 
 TEST(QueryRegionInfoTest, CapabilitiesAfterTheFirstAreRead) {
   const VfioRegionInfo region =
-      Answer()
+      RegionAnswer()
           .Capability(77)  // An unknown capability.
           .Append(uint64_t{0})
           .Capability(VFIO_REGION_INFO_CAP_TYPE)
@@ -128,7 +128,7 @@ TEST(QueryRegionInfoTest, CapabilitiesAfterTheFirstAreRead) {
 
 // Invalid capabilities must not make anything mappable, and must not keep the
 // region from being read and written.
-void ExpectReadWriteOnly(const VfioRegionInfo& region, const char* why) {
+void ExpectReadWriteRegion(const VfioRegionInfo& region, const char* why) {
   EXPECT_THAT(region.status,
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr(why)));
   EXPECT_THAT(region.status.message(), HasSubstr("BAR 2"));
@@ -142,46 +142,47 @@ void ExpectReadWriteOnly(const VfioRegionInfo& region, const char* why) {
 }
 
 TEST(QueryRegionInfoTest, ChainThatLeavesTheAnswerIsNotMapped) {
-  Answer answer;
+  RegionAnswer answer;
   answer.Capability(VFIO_REGION_INFO_CAP_MSIX_MAPPABLE);
   answer.info().cap_offset = 4096;
-  ExpectReadWriteOnly(answer.Query(), "outside");
+  ExpectReadWriteRegion(answer.Query(), "outside");
 }
 
 TEST(QueryRegionInfoTest, ChainThatLoopsIsNotMapped) {
-  Answer answer;
+  RegionAnswer answer;
   // The only capability is at offset 32 and points to itself.
   answer.Append(vfio_info_cap_header{
       .id = VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, .version = 1, .next = 32});
   answer.info().flags |= VFIO_REGION_INFO_FLAG_CAPS;
   answer.info().cap_offset = 32;
-  ExpectReadWriteOnly(answer.Query(), "returns");
+  ExpectReadWriteRegion(answer.Query(), "returns");
 }
 
 TEST(QueryRegionInfoTest, MoreSparseAreasThanThereIsRoomForAreNotMapped) {
-  ExpectReadWriteOnly(Answer()
-                          .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
-                          .Append(uint32_t{0xffffffff})
-                          .Append(uint32_t{0})
-                          .Append(uint64_t{0})
-                          .Append(uint64_t{0x1000})
-                          .Query(),
-                      "room for 1 of its 4294967295");
+  ExpectReadWriteRegion(RegionAnswer()
+                            .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
+                            .Append(uint32_t{0xffffffff})
+                            .Append(uint32_t{0})
+                            .Append(uint64_t{0})
+                            .Append(uint64_t{0x1000})
+                            .Query(),
+                        "room for 1 of its 4294967295");
 }
 
 TEST(QueryRegionInfoTest, TruncatedSparseCapabilityIsNotMapped) {
-  ExpectReadWriteOnly(
-      Answer().Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP).Query(),
+  ExpectReadWriteRegion(
+      RegionAnswer().Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP).Query(),
       "truncated");
 }
 
 TEST(QueryRegionInfoTest, TruncatedTypeIsNotMapped) {
-  ExpectReadWriteOnly(Answer().Capability(VFIO_REGION_INFO_CAP_TYPE).Query(),
-                      "truncated");
+  ExpectReadWriteRegion(
+      RegionAnswer().Capability(VFIO_REGION_INFO_CAP_TYPE).Query(),
+      "truncated");
 }
 
 VfioRegionInfo WithSparseArea(uint64_t offset, uint64_t size) {
-  return Answer()
+  return RegionAnswer()
       .Capability(VFIO_REGION_INFO_CAP_SPARSE_MMAP)
       .Append(uint32_t{1})
       .Append(uint32_t{0})
@@ -191,24 +192,24 @@ VfioRegionInfo WithSparseArea(uint64_t offset, uint64_t size) {
 }
 
 TEST(QueryRegionInfoTest, SparseAreaBeyondTheRegionIsNotMapped) {
-  ExpectReadWriteOnly(WithSparseArea(0xf000, 0x2000), "not made of pages");
+  ExpectReadWriteRegion(WithSparseArea(0xf000, 0x2000), "not made of pages");
 }
 
 TEST(QueryRegionInfoTest, SparseAreaThatWrapsIsNotMapped) {
-  ExpectReadWriteOnly(WithSparseArea(0x1000, ~uint64_t{0xfff}),
-                      "not made of pages");
+  ExpectReadWriteRegion(WithSparseArea(0x1000, ~uint64_t{0xfff}),
+                        "not made of pages");
 }
 
 TEST(QueryRegionInfoTest, SparseAreaAtAnOddOffsetIsNotMapped) {
-  ExpectReadWriteOnly(WithSparseArea(0x800, 0x1000), "not made of pages");
+  ExpectReadWriteRegion(WithSparseArea(0x800, 0x1000), "not made of pages");
 }
 
 TEST(QueryRegionInfoTest, SparseAreaOfAnOddSizeIsNotMapped) {
-  ExpectReadWriteOnly(WithSparseArea(0, 0x1800), "not made of pages");
+  ExpectReadWriteRegion(WithSparseArea(0, 0x1800), "not made of pages");
 }
 
 TEST(QueryRegionInfoTest, SizeThatNoFileOffsetReachesIsRefused) {
-  Answer answer;
+  RegionAnswer answer;
   answer.info().size = uint64_t{1} << 63;
   const VfioRegionInfo region = answer.Query();
   EXPECT_THAT(region.status, StatusIs(absl::StatusCode::kDataLoss));
@@ -218,7 +219,7 @@ TEST(QueryRegionInfoTest, SizeThatNoFileOffsetReachesIsRefused) {
 }
 
 TEST(QueryRegionInfoTest, OffsetAndSizeThatWrapAreRefused) {
-  Answer answer;
+  RegionAnswer answer;
   answer.info().offset = ~uint64_t{0};
   EXPECT_FALSE(answer.Query().exists());
 }

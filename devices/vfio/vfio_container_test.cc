@@ -38,7 +38,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-constexpr uint64_t kSize = 0x8000;
+constexpr uint64_t kMapSize = 0x8000;
 
 class VfioContainerTest : public VfioTest {
  protected:
@@ -49,7 +49,7 @@ class VfioContainerTest : public VfioTest {
   void SetUp() override {
     nvme_ = Plug("nvme");
     absl::StatusOr<kernel::MappedRegion> memory =
-        kernel::MappedRegion::Allocate(&kernel(), kSize, "guest memory");
+        kernel::MappedRegion::Allocate(&kernel(), kMapSize, "guest memory");
     ASSERT_THAT(memory, IsOk());
     memory_ = *std::move(memory);
   }
@@ -65,9 +65,9 @@ TEST_F(VfioContainerTest, WithoutAGroupThereIsNoIommu) {
   EXPECT_THAT(container->QueryInfo(),
               StatusIs(absl::StatusCode::kFailedPrecondition));
   EXPECT_THAT(
-      container->MapDma(Iova(0), kSize, memory(), true, true),
+      container->MapDma(Iova(0), kMapSize, memory(), true, true),
       StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("no group")));
-  EXPECT_THAT(container->UnmapDma(Iova(0), kSize),
+  EXPECT_THAT(container->UnmapDma(Iova(0), kMapSize),
               StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
@@ -106,51 +106,52 @@ TEST_F(VfioContainerTest, GroupAfterTheLastOneLeftBringsItAnew) {
 TEST_F(VfioContainerTest, MappingIsThereUntilItIsUnmapped) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
   VfioContainer& container = *group->container();
-  EXPECT_THAT(container.MapDma(Iova(0x100000), kSize, memory(), true, false),
+  EXPECT_THAT(container.MapDma(Iova(0x100000), kMapSize, memory(), true, false),
               IsOk());
   const auto mappings = host().vfio().DmaMappings(nvme_);
   ASSERT_THAT(mappings, SizeIs(1));
   EXPECT_EQ(mappings[0].iova, 0x100000u);
-  EXPECT_EQ(mappings[0].size, kSize);
+  EXPECT_EQ(mappings[0].size, kMapSize);
   EXPECT_EQ(mappings[0].vaddr, reinterpret_cast<uintptr_t>(memory()));
   EXPECT_TRUE(mappings[0].read);
   EXPECT_FALSE(mappings[0].write);
   EXPECT_EQ(container.QueryInfo()->dma_available, 65534u);
 
-  EXPECT_THAT(container.UnmapDma(Iova(0x100000), kSize), IsOk());
+  EXPECT_THAT(container.UnmapDma(Iova(0x100000), kMapSize), IsOk());
   EXPECT_THAT(host().vfio().DmaMappings(nvme_), IsEmpty());
 }
 
 TEST_F(VfioContainerTest, OverlapIsAlreadyExists) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
   VfioContainer& container = *group->container();
-  ASSERT_THAT(container.MapDma(Iova(0x100000), kSize, memory(), true, true),
+  ASSERT_THAT(container.MapDma(Iova(0x100000), kMapSize, memory(), true, true),
               IsOk());
-  EXPECT_THAT(container.MapDma(Iova(0x104000), kSize, memory(), true, true),
+  EXPECT_THAT(container.MapDma(Iova(0x104000), kMapSize, memory(), true, true),
               StatusIs(absl::StatusCode::kAlreadyExists,
                        HasSubstr("VFIO_IOMMU_MAP_DMA(iova=0x104000, "
                                  "size=0x8000, RW)")));
-  ASSERT_THAT(container.UnmapDma(Iova(0x100000), kSize), IsOk());
+  ASSERT_THAT(container.UnmapDma(Iova(0x100000), kMapSize), IsOk());
 }
 
 TEST_F(VfioContainerTest, AddressOutsideTheApertureIsEinval) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
-  EXPECT_EQ(ErrnoOf(group->container()->MapDma(Iova(0xfee00000), kSize,
+  EXPECT_EQ(ErrnoOf(group->container()->MapDma(Iova(0xfee00000), kMapSize,
                                                memory(), true, true)),
             EINVAL);
 }
 
 TEST_F(VfioContainerTest, MemoryThatIsNotThereIsEfault) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
-  EXPECT_EQ(ErrnoOf(group->container()->MapDma(
-                Iova(0), kSize, reinterpret_cast<void*>(0x1000), true, true)),
-            EFAULT);
+  EXPECT_EQ(
+      ErrnoOf(group->container()->MapDma(
+          Iova(0), kMapSize, reinterpret_cast<void*>(0x1000), true, true)),
+      EFAULT);
 }
 
 TEST_F(VfioContainerTest, UnmappingAHoleIsNotTakenForSuccess) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
   EXPECT_THAT(
-      group->container()->UnmapDma(Iova(0x100000), kSize),
+      group->container()->UnmapDma(Iova(0x100000), kMapSize),
       StatusIs(absl::StatusCode::kDataLoss,
                AllOf(HasSubstr("size=0x8000"), HasSubstr("only 0x0 bytes"))));
 }
@@ -158,20 +159,20 @@ TEST_F(VfioContainerTest, UnmappingAHoleIsNotTakenForSuccess) {
 TEST_F(VfioContainerTest, UnmappingMoreThanWasMappedIsNotTakenForSuccess) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
   VfioContainer& container = *group->container();
-  ASSERT_THAT(container.MapDma(Iova(0x100000), kSize, memory(), true, true),
+  ASSERT_THAT(container.MapDma(Iova(0x100000), kMapSize, memory(), true, true),
               IsOk());
   EXPECT_THAT(
-      container.UnmapDma(Iova(0x100000), 2 * kSize),
+      container.UnmapDma(Iova(0x100000), 2 * kMapSize),
       StatusIs(absl::StatusCode::kDataLoss, HasSubstr("only 0x8000 bytes")));
 }
 
 TEST_F(VfioContainerTest, UnmappingAPartIsEinval) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
   VfioContainer& container = *group->container();
-  ASSERT_THAT(container.MapDma(Iova(0x100000), kSize, memory(), true, true),
+  ASSERT_THAT(container.MapDma(Iova(0x100000), kMapSize, memory(), true, true),
               IsOk());
-  EXPECT_EQ(ErrnoOf(container.UnmapDma(Iova(0x100000), kSize / 2)), EINVAL);
-  ASSERT_THAT(container.UnmapDma(Iova(0x100000), kSize), IsOk());
+  EXPECT_EQ(ErrnoOf(container.UnmapDma(Iova(0x100000), kMapSize / 2)), EINVAL);
+  ASSERT_THAT(container.UnmapDma(Iova(0x100000), kMapSize), IsOk());
 }
 
 TEST_F(VfioContainerTest, MissingVfioIsExplained) {
@@ -236,13 +237,13 @@ class MemlockTest : public VfioContainerTest {
  protected:
   MemlockTest()
       : VfioContainerTest(
-            {.vfio = {.iommu = {.locked_memory_limit = kSize / 2}}}) {}
+            {.vfio = {.iommu = {.locked_memory_limit = kMapSize / 2}}}) {}
 };
 
 TEST_F(MemlockTest, PinningBeyondTheLimitIsExplained) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
   EXPECT_THAT(
-      group->container()->MapDma(Iova(0), kSize, memory(), true, true),
+      group->container()->MapDma(Iova(0), kMapSize, memory(), true, true),
       StatusIs(absl::StatusCode::kResourceExhausted,
                AllOf(HasSubstr("pinning 32 KiB"), HasSubstr("memory"))));
 }
@@ -256,11 +257,12 @@ class FewMappingsTest : public VfioContainerTest {
 TEST_F(FewMappingsTest, RunningOutIsExplained) {
   const std::shared_ptr<VfioGroup> group = OpenGroup(7);
   VfioContainer& container = *group->container();
-  ASSERT_THAT(container.MapDma(Iova(0), kSize, memory(), true, true), IsOk());
-  EXPECT_THAT(
-      container.MapDma(Iova(kSize), kSize, memory(), true, true).message(),
-      HasSubstr("dma_entry_limit"));
-  ASSERT_THAT(container.UnmapDma(Iova(0), kSize), IsOk());
+  ASSERT_THAT(container.MapDma(Iova(0), kMapSize, memory(), true, true),
+              IsOk());
+  EXPECT_THAT(container.MapDma(Iova(kMapSize), kMapSize, memory(), true, true)
+                  .message(),
+              HasSubstr("dma_entry_limit"));
+  ASSERT_THAT(container.UnmapDma(Iova(0), kMapSize), IsOk());
 }
 
 }  // namespace

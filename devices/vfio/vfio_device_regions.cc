@@ -141,13 +141,13 @@ absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
         absl::StrCat(what, ": the region cannot be mapped there"));
   }
   return kernel::MappedRegion::Map(
-      syscalls_, {.length = size,
-                  .protection =
-                      PROT_READ | (region.writable() ? PROT_WRITE : PROT_NONE),
-                  .flags = MAP_SHARED,
-                  .fd = fd(),
-                  .offset = region.offset + offset,
-                  .name = absl::StrCat(RegionName(index), " of ", name_)});
+      syscalls_,
+      {.length = size,
+       .protection = PROT_READ | (region.writable() ? PROT_WRITE : PROT_NONE),
+       .flags = MAP_SHARED,
+       .fd = fd(),
+       .offset = region.offset + offset,
+       .name = absl::StrCat(RegionName(index), " of ", name_)});
 }
 
 }  // namespace passthru::vfio

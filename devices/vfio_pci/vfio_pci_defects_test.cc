@@ -34,13 +34,12 @@ namespace {
 
 using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
+using fake::kBar;
+using fake::kNvmeTable;
 using fake::PassthroughRig;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr uint64_t kBar = PassthroughRig::kBarAddress;
-constexpr uint64_t kTable = kBar + 0x2000;
 
 class VfioPciDefectsTest : public ::testing::Test {
  protected:
@@ -118,7 +117,7 @@ TEST_F(VfioPciDefectsTest, AMaskedVectorThatInterruptsWakesTheLoopOnce) {
   rig_->PlaceBar(0, kBar);
   rig_->SetMsixControl(/*enable=*/true, /*function_mask=*/false);
   rig_->WriteVector(2, 0x32, /*masked=*/false);
-  rig_->Store(kTable + 2 * 16 + 12, 4, 1);
+  rig_->Store(kNvmeTable + 2 * 16 + 12, 4, 1);
   ASSERT_THAT(
       rig_->host().vfio().WithHardware(
           rig_->bdf(),
@@ -157,7 +156,7 @@ TEST_F(VfioPciDefectsTest, OnlyVectorsInUseCostTheHostAnything) {
     rig_->WriteVector(vector, 0x30 + vector, /*masked=*/true);
   }
   // Mask all entries once more, as Linux does (msix_mask_all()).
-  for (uint64_t i = 0; i < 65; ++i) rig_->Store(kTable + 16 * i + 12, 4, 1);
+  for (uint64_t i = 0; i < 65; ++i) rig_->Store(kNvmeTable + 16 * i + 12, 4, 1);
   rig_->SetMsixControl(/*enable=*/true, /*function_mask=*/false);
   for (const uint16_t vector : {3, 60}) {
     rig_->WriteVector(vector, 0x30 + vector, /*masked=*/false);

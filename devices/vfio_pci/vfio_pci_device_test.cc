@@ -22,13 +22,12 @@ namespace {
 
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
+using fake::kBar;
 using fake::PassthroughRig;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr uint64_t kBar = PassthroughRig::kBarAddress;
 
 class VfioPciDeviceTest : public ::testing::Test {
  protected:

@@ -26,13 +26,13 @@ namespace {
 
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
+using fake::kBar;
 using fake::PassthroughRig;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 using Mode = journal::FaultInjector::Mode;
-constexpr uint64_t kBar = PassthroughRig::kBarAddress;
 
 PassthroughRig::Options WithEverything(const std::string& fixture) {
   return {.fixture = fixture, .edit_options = [](VfioPciDevice::Options& o) {

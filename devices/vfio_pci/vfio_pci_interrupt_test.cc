@@ -22,14 +22,13 @@ namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using fake::kBar;
+using fake::kNvmePba;
+using fake::kNvmeTable;
 using fake::PassthroughRig;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr uint64_t kBar = PassthroughRig::kBarAddress;
-constexpr uint64_t kTable = kBar + 0x2000;
-constexpr uint64_t kPba = kBar + 0x3000;
 
 class VfioPciInterruptTest : public ::testing::Test {
  protected:
@@ -100,15 +99,15 @@ TEST_F(VfioPciInterruptTest, MsixIsEnabledByAWriteOfAnyWidth) {
 TEST_F(VfioPciInterruptTest, AMaskedVectorIsPendingUntilUnmasked) {
   AttachNvme();
   rig_->WriteVector(2, 0x32, /*masked=*/false);
-  rig_->Store(kTable + 2 * 16 + 12, 4, 1);
+  rig_->Store(kNvmeTable + 2 * 16 + 12, 4, 1);
   rig_->RaiseMsix(2);
   EXPECT_THAT(rig_->TakeMessages(), IsEmpty());
-  EXPECT_EQ(rig_->Load(kPba, 8), 0x4u);
-  EXPECT_EQ(rig_->Load(kPba, 1), 0x4u);
-  EXPECT_EQ(rig_->Load(kPba + 1, 2), 0x0u);
-  rig_->Store(kTable + 2 * 16 + 12, 4, 0);
+  EXPECT_EQ(rig_->Load(kNvmePba, 8), 0x4u);
+  EXPECT_EQ(rig_->Load(kNvmePba, 1), 0x4u);
+  EXPECT_EQ(rig_->Load(kNvmePba + 1, 2), 0x0u);
+  rig_->Store(kNvmeTable + 2 * 16 + 12, 4, 0);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x32));
-  EXPECT_EQ(rig_->Load(kPba, 8), 0u);
+  EXPECT_EQ(rig_->Load(kNvmePba, 8), 0u);
 }
 
 TEST_F(VfioPciInterruptTest, TheFunctionMaskHoldsAllVectors) {
@@ -119,20 +118,20 @@ TEST_F(VfioPciInterruptTest, TheFunctionMaskHoldsAllVectors) {
   rig_->RaiseMsix(0);
   rig_->RaiseMsix(64);
   EXPECT_THAT(rig_->TakeMessages(), IsEmpty());
-  EXPECT_EQ(rig_->Load(kPba, 8), 1u);
-  EXPECT_EQ(rig_->Load(kPba + 8, 8), 1u);
+  EXPECT_EQ(rig_->Load(kNvmePba, 8), 1u);
+  EXPECT_EQ(rig_->Load(kNvmePba + 8, 8), 1u);
   rig_->SetMsixControl(true, false);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x30, 0x70));
 }
 
 TEST_F(VfioPciInterruptTest, TheTableTakesQwordsAndBytes) {
   AttachNvme();
-  rig_->Store(kTable, 8, 0xfee00000);
-  rig_->Store(kTable + 8, 8, 0x0000000000000041);
+  rig_->Store(kNvmeTable, 8, 0xfee00000);
+  rig_->Store(kNvmeTable + 8, 8, 0x0000000000000041);
   rig_->RaiseMsix(0);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x41));
-  rig_->Store(kTable + 12, 1, 1);
-  EXPECT_EQ(rig_->Load(kTable + 12, 4), 1u);
+  rig_->Store(kNvmeTable + 12, 1, 1);
+  EXPECT_EQ(rig_->Load(kNvmeTable + 12, 4), 1u);
   rig_->RaiseMsix(0);
   EXPECT_THAT(rig_->TakeMessages(), IsEmpty());
 }
@@ -174,7 +173,7 @@ TEST_F(VfioPciInterruptTest, AHostWithFewerVectorsShowsASmallerTable) {
   rig_->RaiseMsix(9);
   EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x39));
   // The table ends after the entries that are shown.
-  EXPECT_EQ(rig_->Load(kTable + 10 * 16, 4), 0xffffffffu);
+  EXPECT_EQ(rig_->Load(kNvmeTable + 10 * 16, 4), 0xffffffffu);
 }
 
 TEST_F(VfioPciInterruptTest, AFixedHostIsNeverDisabledToGrow) {
@@ -220,8 +219,8 @@ TEST_F(VfioPciInterruptTest, AnExhaustedBudgetHidesTheCapability) {
   // The pages of the device's own table still stay unmapped.
   rig_->PlaceBar(0, kBar);
   EXPECT_THAT(rig_->Slots(), ElementsAre("0xe0000000+0x2000"));
-  rig_->Store(kTable, 4, 0x12345678);
-  EXPECT_EQ(rig_->Load(kTable, 4), 0xffffffffu);
+  rig_->Store(kNvmeTable, 4, 0x12345678);
+  EXPECT_EQ(rig_->Load(kNvmeTable, 4), 0xffffffffu);
 }
 
 TEST_F(VfioPciInterruptTest, AnMsiInterruptArrivesWithItsMessage) {
@@ -355,7 +354,7 @@ TEST_F(VfioPciInterruptTest, ReportShowsEachVectorsState) {
   rig_->WriteVector(1, 0x31, /*masked=*/false);
   rig_->RaiseMsix(0);
   rig_->WriteVector(2, 0x32, /*masked=*/false);
-  rig_->Store(kTable + 2 * 16 + 12, 4, 1);
+  rig_->Store(kNvmeTable + 2 * 16 + 12, 4, 1);
   const std::vector<interrupts::VectorReport> vectors = Msix().vectors;
   EXPECT_EQ(vectors[0].state, interrupts::VectorState::kActive);
   EXPECT_EQ(vectors[1].state, interrupts::VectorState::kWatched);

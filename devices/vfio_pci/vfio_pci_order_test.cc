@@ -23,11 +23,11 @@ namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using fake::kBar;
 using fake::PassthroughRig;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr uint64_t kBar = PassthroughRig::kBarAddress;
 constexpr int64_t kDeassign = 1;  // KVM_IRQFD_FLAG_DEASSIGN
 
 // Returns the relevant part of a call in short, or "" for irrelevant calls.

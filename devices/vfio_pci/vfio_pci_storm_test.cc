@@ -21,9 +21,9 @@ namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using fake::kBar;
 using fake::PassthroughRig;
 
-constexpr uint64_t kBar = PassthroughRig::kBarAddress;
 constexpr uint16_t kVectors = 4;
 
 class VfioPciStormTest : public ::testing::Test {

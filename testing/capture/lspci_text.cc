@@ -21,7 +21,7 @@
 namespace passthru::capture {
 namespace {
 
-constexpr size_t kRow = 16;
+constexpr size_t kHexRow = 16;
 constexpr size_t kHeaderBytes = 64;
 constexpr size_t kConventionalBytes = 256;
 constexpr size_t kExtendedBytes = 4096;
@@ -130,9 +130,9 @@ absl::StatusOr<bool> Parser::AddRow(std::string_view line) {
         "a row of bytes without a device above it; keep the line with the "
         "device's address, such as \"01:00.0 Ethernet controller: ...\"");
   }
-  if (bytes.size() != kRow) {
+  if (bytes.size() != kHexRow) {
     return Error(absl::StrCat("a row of ", bytes.size(),
-                              " bytes; lspci prints ", kRow,
+                              " bytes; lspci prints ", kHexRow,
                               ": was it cut off?"));
   }
   std::vector<uint8_t>& config = devices_.back().config;
@@ -142,7 +142,7 @@ absl::StatusOr<bool> Parser::AddRow(std::string_view line) {
         "missing?",
         offset, config.size()));
   }
-  if (config.size() + kRow > kExtendedBytes) {
+  if (config.size() + kHexRow > kExtendedBytes) {
     return Error("more than 4096 bytes of configuration space");
   }
   config.insert(config.end(), bytes.begin(), bytes.end());

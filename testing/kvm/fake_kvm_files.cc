@@ -60,10 +60,9 @@ void FakeKvmVmFile::OnRelease() {
   vm_.reset();
 }
 
-FakeKvmVcpuFile::FakeKvmVcpuFile(KernelCore* core,
-                                 std::shared_ptr<FakeKvmVm> vm,
+FakeKvmVcpuFile::FakeKvmVcpuFile(std::shared_ptr<FakeKvmVm> vm,
                                  std::shared_ptr<FakeVcpu> vcpu)
-    : core_(core), vm_(std::move(vm)), vcpu_(std::move(vcpu)) {}
+    : vm_(std::move(vm)), vcpu_(std::move(vcpu)) {}
 
 FakeKvmVcpuFile::~FakeKvmVcpuFile() = default;
 

@@ -37,7 +37,7 @@ class FakeKvmVmFile final : public FakeFile {
 // and the mapping of struct kvm_run.
 class FakeKvmVcpuFile final : public FakeFile {
  public:
-  FakeKvmVcpuFile(KernelCore* core, std::shared_ptr<FakeKvmVm> vm,
+  FakeKvmVcpuFile(std::shared_ptr<FakeKvmVm> vm,
                   std::shared_ptr<FakeVcpu> vcpu);
   ~FakeKvmVcpuFile() override;
 
@@ -54,7 +54,6 @@ class FakeKvmVcpuFile final : public FakeFile {
  private:
   int SetCpuid(const void* arg) const;
 
-  KernelCore* const core_;
   std::shared_ptr<FakeKvmVm> vm_;
   const std::shared_ptr<FakeVcpu> vcpu_;
 };

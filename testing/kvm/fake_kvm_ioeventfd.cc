@@ -17,9 +17,9 @@ namespace {
 constexpr size_t kMaxDevices = 1000;  // NR_IOBUS_DEVS
 
 // The fake has no bus for Virtio CCW, and so refuses its flag as unknown.
-constexpr uint32_t kKnownFlags = KVM_IOEVENTFD_FLAG_DATAMATCH |
-                                 KVM_IOEVENTFD_FLAG_PIO |
-                                 KVM_IOEVENTFD_FLAG_DEASSIGN;
+constexpr uint32_t kIoeventfdFlags = KVM_IOEVENTFD_FLAG_DATAMATCH |
+                                     KVM_IOEVENTFD_FLAG_PIO |
+                                     KVM_IOEVENTFD_FLAG_DEASSIGN;
 
 }  // namespace
 
@@ -41,7 +41,7 @@ int FakeKvmIoeventfds::Assign(const kvm_ioeventfd& request) {
       return EINVAL;
   }
   if (request.addr + request.len < request.addr) return EINVAL;
-  if ((request.flags & ~kKnownFlags) != 0) return EINVAL;
+  if ((request.flags & ~kIoeventfdFlags) != 0) return EINVAL;
   const bool matches_data = (request.flags & KVM_IOEVENTFD_FLAG_DATAMATCH) != 0;
   if (request.len == 0 && matches_data) return EINVAL;
 

@@ -60,9 +60,9 @@ FakeKvmIrqfds::FakeKvmIrqfds(KernelCore* core, IrqSink* sink)
 FakeKvmIrqfds::~FakeKvmIrqfds() = default;
 
 int FakeKvmIrqfds::Set(const kvm_irqfd& request, IrqchipMode mode) {
-  constexpr uint32_t kKnownFlags =
+  constexpr uint32_t kIrqfdFlags =
       KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE;
-  if ((request.flags & ~kKnownFlags) != 0) return EINVAL;
+  if ((request.flags & ~kIrqfdFlags) != 0) return EINVAL;
   return (request.flags & KVM_IRQFD_FLAG_DEASSIGN) != 0 ? Deassign(request)
                                                         : Assign(request, mode);
 }

@@ -31,9 +31,9 @@ namespace {
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr uint64_t kPage = 4096;
+constexpr uint64_t kKvmPage = 4096;
 // Never mapped, as part of the first 64 KiB.
-constexpr uint64_t kBadAddress = kPage;
+constexpr uint64_t kBadAddress = kKvmPage;
 
 using CpuidTable = kernel::FlexArray<kvm_cpuid2, kvm_cpuid_entry2>;
 
@@ -147,8 +147,8 @@ TEST_F(FakeKvmTest, UnreadableArgumentIsEfault) {
 TEST_F(FakeKvmTest, RoutesThatCannotBeReadAreEfault) {
   KvmTestVm vm(&kernel());
   // The readable memory ends after the header.
-  uint8_t* const hole = vm.ram() + KvmTestVm::kRamSize - kPage;
-  ASSERT_EQ(::mprotect(hole, kPage, PROT_NONE), 0);
+  uint8_t* const hole = vm.ram() + KvmTestVm::kRamSize - kKvmPage;
+  ASSERT_EQ(::mprotect(hole, kKvmPage, PROT_NONE), 0);
   auto* const header =
       reinterpret_cast<kvm_irq_routing*>(hole - sizeof(kvm_irq_routing));
   header->flags = 0;
@@ -185,7 +185,7 @@ TEST_F(FakeKvmTest, SecondMemoryRegionCallCameWithItsCapability) {
     kvm_userspace_memory_region2 region{
         .slot = 1,
         .guest_phys_addr = 0x100000,
-        .memory_size = kPage,
+        .memory_size = kKvmPage,
         .userspace_addr = reinterpret_cast<uintptr_t>(vm.ram())};
     const int error =
         versioned.Ioctl(vm.fd(), KVM_SET_USER_MEMORY_REGION2, &region).error;
@@ -203,7 +203,7 @@ TEST_F(FakeKvmTest, GuestMemfdIsNotBuilt) {
       .slot = 1,
       .flags = KVM_MEM_GUEST_MEMFD,
       .guest_phys_addr = 0x100000,
-      .memory_size = kPage,
+      .memory_size = kKvmPage,
       .userspace_addr = reinterpret_cast<uintptr_t>(vm.ram())};
   EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_SET_USER_MEMORY_REGION2, &region).error,
             EINVAL);

@@ -226,7 +226,7 @@ SyscallResult<int> FakeKvmVm::CreateVcpu(unsigned long id) {
        .program = [this, number] { return options_.program(number); }});
   if (!vcpu.ok()) return {.error = vcpu.error};
   const auto fd = core_->files.Install(
-      std::make_shared<FakeKvmVcpuFile>(core_, shared_from_this(), vcpu.value));
+      std::make_shared<FakeKvmVcpuFile>(shared_from_this(), vcpu.value));
   if (fd.ok()) {
     vcpus_[number] = vcpu.value;
     options_.on_vcpu_created(vcpu.value);

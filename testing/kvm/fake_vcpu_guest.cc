@@ -30,7 +30,7 @@
 namespace passthru::fake {
 namespace {
 
-constexpr uint64_t kPageSize = 4096;
+constexpr uint64_t kGuestPageSize = 4096;
 
 // A program that makes this many calls after the VM stopped does not end, which
 // is a bug of the test.
@@ -47,7 +47,7 @@ bool IsWidth(unsigned width, unsigned largest) {
 
 // Returns the size of the part of [address, address + size) in the first page.
 size_t InFirstPage(uint64_t address, size_t size) {
-  return std::min<size_t>(size, kPageSize - address % kPageSize);
+  return std::min<size_t>(size, kGuestPageSize - address % kGuestPageSize);
 }
 
 absl::Span<uint8_t> Bytes(uint64_t& value, unsigned width) {
@@ -256,12 +256,12 @@ bool FakeVcpu::MmioExit(uint64_t address, absl::Span<uint8_t> data,
 
 // Exits with KVM_EXIT_IO. The data is in the page after struct kvm_run.
 bool FakeVcpu::IoExit(uint16_t port, absl::Span<uint8_t> data, bool is_write) {
-  uint8_t* const buffer = reinterpret_cast<uint8_t*>(run_) + kPageSize;
+  uint8_t* const buffer = reinterpret_cast<uint8_t*>(run_) + kGuestPageSize;
   run_->io.direction = is_write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
   run_->io.size = static_cast<uint8_t>(data.size());
   run_->io.port = port;
   run_->io.count = 1;
-  run_->io.data_offset = kPageSize;
+  run_->io.data_offset = kGuestPageSize;
   std::memset(buffer, 0, sizeof(uint32_t));
   if (is_write) {
     ++counts_.io_writes;

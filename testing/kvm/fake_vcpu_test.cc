@@ -35,7 +35,7 @@ using journal::IsEvent;
 using ::absl_testing::IsOk;
 using ::testing::Optional;
 
-constexpr uint64_t kPage = 4096;
+constexpr uint64_t kGuestPage = 4096;
 constexpr uint64_t kMmio = 0xe0000000;
 
 class FakeVcpuTest : public FakeKernelTest {
@@ -161,7 +161,7 @@ TEST_F(FakeVcpuTest, AccessAcrossTheEndOfASlotIsSplitAtThePage) {
 
 TEST_F(FakeVcpuTest, StoreToAReadOnlySlotExits) {
   KvmTestVm vm(&kernel());
-  EXPECT_EQ(vm.SetSlot(1, 0x100000, kPage, vm.ram(), KVM_MEM_READONLY), 0);
+  EXPECT_EQ(vm.SetSlot(1, 0x100000, kGuestPage, vm.ram(), KVM_MEM_READONLY), 0);
   vm.ram()[8] = 0x77;
   uint64_t seen = 0;
   SetProgram([&seen](guest::GuestCpu& cpu) {
@@ -185,11 +185,11 @@ TEST_F(FakeVcpuTest, SlotOverNothingFailsWithEfaultAndIsTriedAgain) {
   // memory decode is off. It stays mapped, because another thread could soon
   // get an unmapped address.
   const int empty = ::memfd_create("empty", MFD_CLOEXEC);
-  void* const dead =
-      kernel()
-          .Mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, empty, 0)
-          .value;
-  EXPECT_EQ(vm.SetSlot(1, kMmio, kPage, dead), 0);
+  void* const dead = kernel()
+                         .Mmap(nullptr, kGuestPage, PROT_READ | PROT_WRITE,
+                               MAP_SHARED, empty, 0)
+                         .value;
+  EXPECT_EQ(vm.SetSlot(1, kMmio, kGuestPage, dead), 0);
   uint64_t seen = 0;
   SetProgram([&seen](guest::GuestCpu& cpu) {
     seen = cpu.Load(kMmio, 4);
@@ -204,17 +204,17 @@ TEST_F(FakeVcpuTest, SlotOverNothingFailsWithEfaultAndIsTriedAgain) {
             1);
   EXPECT_EQ(seen, 0x01010101u);
   EXPECT_EQ(kernel().kvm().ExitCounts().faults, 2u);
-  EXPECT_EQ(kernel().Munmap(dead, kPage).error, 0);
+  EXPECT_EQ(kernel().Munmap(dead, kGuestPage).error, 0);
   ::close(empty);
 }
 
 TEST_F(FakeVcpuTest, StoreToMemoryThatIsNotWritableFaults) {
   KvmTestVm vm(&kernel());
-  void* const constant =
-      kernel()
-          .Mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-          .value;
-  EXPECT_EQ(vm.SetSlot(1, kMmio, kPage, constant), 0);
+  void* const constant = kernel()
+                             .Mmap(nullptr, kGuestPage, PROT_READ,
+                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                             .value;
+  EXPECT_EQ(vm.SetSlot(1, kMmio, kGuestPage, constant), 0);
   SetProgram([](guest::GuestCpu& cpu) {
     cpu.Store(kMmio, 4, 1);
     return absl::OkStatus();
@@ -222,7 +222,7 @@ TEST_F(FakeVcpuTest, StoreToMemoryThatIsNotWritableFaults) {
   EXPECT_EQ(vm.Run().error, EFAULT);
   EXPECT_EQ(vm.SetSlot(1, 0, 0, nullptr), 0);
   EXPECT_EQ(vm.RunUntilShutdown(), 1);
-  EXPECT_EQ(kernel().Munmap(constant, kPage).error, 0);
+  EXPECT_EQ(kernel().Munmap(constant, kGuestPage).error, 0);
 }
 
 TEST_F(FakeVcpuTest, EndOfTheProgramIsAShutdownForGood) {
@@ -441,12 +441,12 @@ TEST_F(FakeVcpuTest, MappingKeepsTheVcpuAlive) {
   const int fd = kernel().IoctlInt(vm.fd(), KVM_CREATE_VCPU, 0).value;
   void* const run =
       kernel()
-          .Mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+          .Mmap(nullptr, kGuestPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
           .value;
   EXPECT_EQ(kernel().Close(fd).error, 0);
   static_cast<kvm_run*>(run)->immediate_exit = 1;
   EXPECT_FALSE(kernel().CheckLeaks().empty());
-  EXPECT_EQ(kernel().Munmap(run, kPage).error, 0);
+  EXPECT_EQ(kernel().Munmap(run, kGuestPage).error, 0);
 }
 
 TEST_F(FakeVcpuTest, MatchingStoreSignalsAnIoeventfdAndDoesNotExit) {

@@ -15,7 +15,7 @@ namespace {
 constexpr uint64_t kIdentificationOffset = 0x00;
 constexpr uint64_t kLivenessOffset = 0x04;
 constexpr uint64_t kFactorialOffset = 0x08;
-constexpr uint64_t kStatusOffset = 0x20;
+constexpr uint64_t kEduStatusOffset = 0x20;
 constexpr uint64_t kInterruptStatusOffset = 0x24;
 constexpr uint64_t kInterruptRaiseOffset = 0x60;
 constexpr uint64_t kInterruptAckOffset = 0x64;
@@ -82,7 +82,7 @@ uint64_t EduModel::ReadBar(pci::BarIndex bar, uint64_t offset, unsigned width) {
       return liveness_;
     case kFactorialOffset:
       return factorial_;
-    case kStatusOffset:
+    case kEduStatusOffset:
       return status_;
     case kInterruptStatusOffset:
       return interrupt_status_;
@@ -108,7 +108,7 @@ void EduModel::WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
       factorial_ = word;
       status_ |= kStatusComputing;
       break;
-    case kStatusOffset:
+    case kEduStatusOffset:
       status_ = (status_ & ~kStatusInterruptOnFactorial) |
                 (word & kStatusInterruptOnFactorial);
       break;

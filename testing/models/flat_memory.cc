@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/testing/models/flat_memory.h"
 
+#include <linux/pci_regs.h>
+
 #include <algorithm>
 #include <cstdint>
 
@@ -14,8 +16,6 @@
 namespace passthru::models {
 namespace {
 
-constexpr uint16_t kStatusOffset = 0x06;
-constexpr uint16_t kCapabilityPointerOffset = 0x34;
 constexpr uint8_t kCapabilityOffset = 0x40;
 
 }  // namespace
@@ -43,8 +43,8 @@ void FlatMemory::SetInterruptMode(InterruptMode mode) {
   std::fill(config.begin(), config.end(), uint8_t{0});
   if (mode == InterruptMode::kIntx) return;
   const bool msix = mode == InterruptMode::kMsix;
-  pci::StoreLittleEndian<uint16_t>(config, kStatusOffset, 1 << 4);
-  config[kCapabilityPointerOffset] = kCapabilityOffset;
+  pci::StoreLittleEndian<uint16_t>(config, PCI_STATUS, PCI_STATUS_CAP_LIST);
+  config[PCI_CAPABILITY_LIST] = kCapabilityOffset;
   config[kCapabilityOffset] = msix ? 0x11 : 0x05;
   pci::StoreLittleEndian<uint16_t>(config, kCapabilityOffset + 2,
                                    msix ? 0x8000 : 0x0001);

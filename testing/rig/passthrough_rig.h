@@ -125,6 +125,11 @@ class PassthroughRig {
   size_t messages_taken_ = 0;
 };
 
+// Where most tests put the BAR, and what the fixture `nvme` has in it.
+inline constexpr uint64_t kBar = PassthroughRig::kBarAddress;
+inline constexpr uint64_t kNvmeTable = kBar + 0x2000;
+inline constexpr uint64_t kNvmePba = kBar + 0x3000;
+
 }  // namespace passthru::fake
 
 #endif  // PASSTHRU_TESTING_RIG_PASSTHROUGH_RIG_H_

@@ -7,12 +7,13 @@
 namespace passthru::fake {
 namespace {
 
-constexpr unsigned kRom = 6;
-constexpr unsigned kBars = 6;
+constexpr unsigned kHeaderRom = 6;
+constexpr unsigned kHeaderBars = 6;
 
 constexpr uint16_t BarOffset(unsigned bar) {
-  return bar == kRom ? uint16_t{PCI_ROM_ADDRESS}
-                     : static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar);
+  return bar == kHeaderRom
+             ? uint16_t{PCI_ROM_ADDRESS}
+             : static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar);
 }
 
 }  // namespace
@@ -42,7 +43,7 @@ void FakeConfig::WriteHeader(const Piece& piece, uint32_t value) {
 
 // Makes the kernel's copy look like sized BARs, as vfio_bar_fixup() does.
 void FakeConfig::FixUpBars() {
-  for (unsigned bar = 0; bar < kBars; ++bar) {
+  for (unsigned bar = 0; bar < kHeaderBars; ++bar) {
     const uint64_t size = options_.bar_sizes[bar];
     const uint16_t offset = BarOffset(bar);
     if (size == 0) {
@@ -57,21 +58,22 @@ void FakeConfig::FixUpBars() {
                                         PCI_BASE_ADDRESS_MEM_PREFETCH);
     SetVirtual(offset, 4,
                (Virtual(offset, 4) & static_cast<uint32_t>(mask)) | flags);
-    if (!io && (type & PCI_BASE_ADDRESS_MEM_TYPE_64) != 0 && bar + 1 < kBars) {
+    if (!io && (type & PCI_BASE_ADDRESS_MEM_TYPE_64) != 0 &&
+        bar + 1 < kHeaderBars) {
       ++bar;
       const uint16_t upper = BarOffset(bar);
       SetVirtual(upper, 4,
                  Virtual(upper, 4) & static_cast<uint32_t>(mask >> 32));
     }
   }
-  const uint64_t rom = options_.bar_sizes[kRom];
+  const uint64_t rom = options_.bar_sizes[kHeaderRom];
   const uint32_t rom_mask =
       rom == 0 ? 0 : static_cast<uint32_t>(~(rom - 1)) | PCI_ROM_ADDRESS_ENABLE;
   SetVirtual(PCI_ROM_ADDRESS, 4, Virtual(PCI_ROM_ADDRESS, 4) & rom_mask);
 }
 
 bool FakeConfig::BarsWereLost() const {
-  for (unsigned bar = 0; bar < kBars; ++bar) {
+  for (unsigned bar = 0; bar < kHeaderBars; ++bar) {
     if (real_bars_[bar] != 0 &&
         options_.hardware->ReadConfig(BarOffset(bar), 4) != real_bars_[bar]) {
       return true;
@@ -82,7 +84,7 @@ bool FakeConfig::BarsWereLost() const {
 
 void FakeConfig::RestoreBars() {
   if (options_.layout.is_virtual_function) return;
-  for (unsigned bar = 0; bar <= kRom; ++bar) {
+  for (unsigned bar = 0; bar <= kHeaderRom; ++bar) {
     options_.hardware->WriteConfig(BarOffset(bar), 4, real_bars_[bar]);
   }
 }

@@ -13,6 +13,7 @@
 #include "passthru/testing/journal/decode_vfio.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/vfio/info_capabilities.h"
+#include "passthru/testing/vfio/ioctl_answer.h"
 
 namespace passthru::fake {
 namespace {
@@ -24,16 +25,6 @@ constexpr uint64_t kUnmapAll = VFIO_UNMAP_ALL;
 constexpr uint64_t kUpdateVaddr = VFIO_UPDATE_VADDR;
 
 constexpr uint64_t kMaxDirtyBitmap = 0x1000'0000;
-
-// Every VFIO ioctl copies the part of its struct that the interface's first
-// version had, and refuses a caller that announces less.
-template <typename T>
-int CopyHeader(const void* arg, size_t minimum, T* value) {
-  if (!journal::CopyFromUser(value, arg, minimum)) return EFAULT;
-  return value->argsz < minimum ? EINVAL : 0;
-}
-
-SyscallResult<int> FromErrno(int error) { return {error == 0 ? 0 : -1, error}; }
 
 }  // namespace
 

@@ -14,6 +14,7 @@
 #include "passthru/testing/journal/decode_vfio.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/vfio/fake_vfio_device.h"
+#include "passthru/testing/vfio/ioctl_answer.h"
 
 namespace passthru::fake {
 namespace {
@@ -22,8 +23,6 @@ using kernel::SyscallResult;
 
 constexpr std::string_view kVfioDriver = "vfio-pci";
 constexpr size_t kPageSize = 4096;  // Limit of strndup_user() in GET_DEVICE_FD.
-
-SyscallResult<int> FromErrno(int error) { return {error == 0 ? 0 : -1, error}; }
 
 // Returns whether the driver leaves the devices of its group to user space
 // (pci_driver.driver_managed_dma).

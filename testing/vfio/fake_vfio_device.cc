@@ -23,7 +23,7 @@ namespace {
 
 using kernel::SyscallResult;
 
-constexpr unsigned kBars = VFIO_PCI_ROM_REGION_INDEX;
+constexpr unsigned kDeviceBars = VFIO_PCI_ROM_REGION_INDEX;
 
 // Returns whether the function's INTx is broken and hidden (vfio_pci_nointx()):
 // Intel's X710 and XL710 family and X550.
@@ -128,7 +128,7 @@ void FakeVfioDevice::Enable() {
   // Does what pci_clear_master() and pci_enable_device() do.
   uint32_t command = hardware.ReadConfig(PCI_COMMAND, 2);
   command &= ~uint32_t{PCI_COMMAND_MASTER};
-  for (unsigned bar = 0; bar < kBars; ++bar) {
+  for (unsigned bar = 0; bar < kDeviceBars; ++bar) {
     if (hardware.bar_size(bar) == 0) continue;
     command |= hardware.bar_is_io(bar) ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
   }
@@ -178,7 +178,7 @@ void FakeVfioDevice::Enable() {
           [this] { ResetFunction(models::ResetKind::kFunctionLevel); },
       .msi_control_reads_back = options_.msi_control_reads_back,
   };
-  for (unsigned bar = 0; bar < kBars; ++bar) {
+  for (unsigned bar = 0; bar < kDeviceBars; ++bar) {
     config.bar_sizes[bar] = hardware.bar_size(bar);
     config.bar_types[bar] = hardware.assigned_bar(bar);
   }

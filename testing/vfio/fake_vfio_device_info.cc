@@ -13,6 +13,7 @@
 #include "passthru/testing/journal/vfio_offset.h"
 #include "passthru/testing/vfio/fake_vfio_device.h"
 #include "passthru/testing/vfio/info_capabilities.h"
+#include "passthru/testing/vfio/ioctl_answer.h"
 
 namespace passthru::fake {
 namespace {
@@ -20,14 +21,6 @@ namespace {
 using kernel::SyscallResult;
 
 constexpr uint16_t kCapabilityVersion = 1;
-
-SyscallResult<int> FromErrno(int error) { return {error == 0 ? 0 : -1, error}; }
-
-template <typename T>
-int CopyHeader(const void* arg, size_t minimum, T* value) {
-  if (!journal::CopyFromUser(value, arg, minimum)) return EFAULT;
-  return value->argsz < minimum ? EINVAL : 0;
-}
 
 void AddCapability(const fixture::RegionCapability& capability,
                    InfoCapabilities& chain) {

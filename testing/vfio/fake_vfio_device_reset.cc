@@ -11,17 +11,12 @@
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/journal/vfio_offset.h"
 #include "passthru/testing/vfio/fake_vfio_device.h"
+#include "passthru/testing/vfio/ioctl_answer.h"
 
 namespace passthru::fake {
 namespace {
 
 constexpr size_t kMaxIoEventFds = 1000;
-
-template <typename T>
-int CopyHeader(const void* arg, size_t minimum, T* value) {
-  if (!journal::CopyFromUser(value, arg, minimum)) return EFAULT;
-  return value->argsz < minimum ? EINVAL : 0;
-}
 
 // The group of a neighbour that the fixture names and that the host lacks. No
 // user can have it.

@@ -29,7 +29,8 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr uint32_t kBoth = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+constexpr uint32_t kMayDoBoth =
+    VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 constexpr uint64_t kPage = 4096;
 
 // Returns whether a load from a mapping works, without risking a SIGBUS.
@@ -126,9 +127,9 @@ TEST_F(BarMappingTest, MappingKeepsTheDeviceOpen) {
 TEST_F(BarMappingTest, PeerToPeerMappingNeedsMemoryOn) {
   void* mapped = user().MapBar(0, 0, kPage);
   user().WriteConfig(PCI_COMMAND, 2, 0);
-  EXPECT_EQ(user().MapDma(0x100000, mapped, kPage, kBoth), -EFAULT);
+  EXPECT_EQ(user().MapDma(0x100000, mapped, kPage, kMayDoBoth), -EFAULT);
   user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
-  EXPECT_EQ(user().MapDma(0x100000, mapped, kPage, kBoth), 0);
+  EXPECT_EQ(user().MapDma(0x100000, mapped, kPage, kMayDoBoth), 0);
   EXPECT_EQ(user().UnmapDma(0x100000, kPage), 0);
   user().UnmapBar(mapped, kPage);
 }
@@ -373,7 +374,8 @@ TEST_F(BarMappingTest, EverythingHeldIsInTheResources) {
   ASSERT_EQ(user().SetEventfds(VFIO_PCI_MSIX_IRQ_INDEX,
                                VFIO_IRQ_SET_ACTION_TRIGGER, 2, {eventfd}),
             0);
-  ASSERT_EQ(user().MapDma(0x4000, user().NewMemory(kPage), kPage, kBoth), 0);
+  ASSERT_EQ(user().MapDma(0x4000, user().NewMemory(kPage), kPage, kMayDoBoth),
+            0);
   const ResourceSnapshot held = host().kernel().Resources();
   EXPECT_THAT(held, Contains(HasSubstr("DMA mapping [0x4000, +0x1000)")));
   EXPECT_THAT(held, Contains(HasSubstr("0000:02:00.0: vector 2 signals")));

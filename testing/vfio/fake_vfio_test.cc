@@ -28,8 +28,9 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr uint32_t kRead = VFIO_DMA_MAP_FLAG_READ;
-constexpr uint32_t kBoth = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
-constexpr uint64_t kPage = 4096;
+constexpr uint32_t kReadAndWrite =
+    VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+constexpr uint64_t kVfioPage = 4096;
 
 // ---- edu: DMA as measured (its engine: source, destination, count, command).
 
@@ -41,8 +42,8 @@ class EduDmaTest : public VfioDeviceTest {
   void SetUp() override {
     StartWithModel(LoadDevice("edu"));
     user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    memory_ = user().NewMemory(2 * kPage);
-    ASSERT_EQ(user().MapDma(kIova, memory_, kPage, kBoth), 0);
+    memory_ = user().NewMemory(2 * kVfioPage);
+    ASSERT_EQ(user().MapDma(kIova, memory_, kVfioPage, kReadAndWrite), 0);
   }
 
   void Transfer(uint64_t source, uint64_t destination, uint64_t count,
@@ -94,15 +95,15 @@ TEST_F(EduDmaTest, UnmappedIovaIsRefusedAndTheDeviceGoesOn) {
 }
 
 TEST_F(EduDmaTest, WriteToReadOnlyMappingIsRefused) {
-  ASSERT_EQ(user().MapDma(2 * kIova, memory_ + kPage, kPage, kRead), 0);
-  memory_[kPage] = 0x77;
+  ASSERT_EQ(user().MapDma(2 * kIova, memory_ + kVfioPage, kVfioPage, kRead), 0);
+  memory_[kVfioPage] = 0x77;
   ToMemory(2 * kIova);
-  EXPECT_EQ(memory_[kPage], 0x77);
+  EXPECT_EQ(memory_[kVfioPage], 0x77);
   EXPECT_THAT(Faults(), Contains(DmaFault::Reason::kPermission));
 }
 
 TEST_F(EduDmaTest, UnmappingEndsAccess) {
-  ASSERT_EQ(user().UnmapDma(kIova, kPage), 0);
+  ASSERT_EQ(user().UnmapDma(kIova, kVfioPage), 0);
   ToMemory(kIova);
   EXPECT_THAT(Faults(), Contains(DmaFault::Reason::kUnmapped));
 }
@@ -257,18 +258,18 @@ TEST_F(FakeMachineTest, LastGroupOutTakesTheMappingsAlong) {
   ASSERT_TRUE(host_.kernel()
                   .IoctlInt(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)
                   .ok());
-  const auto memory = host_.kernel().Mmap(nullptr, kPage, PROT_READ,
+  const auto memory = host_.kernel().Mmap(nullptr, kVfioPage, PROT_READ,
                                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   vfio_iommu_type1_dma_map map = {};
   map.argsz = sizeof(map);
   map.flags = kRead;
   map.vaddr = reinterpret_cast<uintptr_t>(memory.value);
-  map.size = kPage;
+  map.size = kVfioPage;
   ASSERT_EQ(Ioctl(container, VFIO_IOMMU_MAP_DMA, &map), 0);
   EXPECT_EQ(host_.vfio().DmaMappings(pci::Bdf(0, 0, 2, 0)).size(), 1u);
   ASSERT_EQ(Ioctl(group, VFIO_GROUP_UNSET_CONTAINER, nullptr), 0);
   EXPECT_EQ(Ioctl(container, VFIO_IOMMU_MAP_DMA, &map), -EINVAL);
-  host_.kernel().Munmap(memory.value, kPage);
+  host_.kernel().Munmap(memory.value, kVfioPage);
 }
 
 TEST_F(FakeMachineTest, TwoGroupsShareAContainersMappings) {
@@ -278,13 +279,14 @@ TEST_F(FakeMachineTest, TwoGroupsShareAContainersMappings) {
   const int other = Open("/dev/vfio/7");
   int container = user.container();
   ASSERT_EQ(Ioctl(other, VFIO_GROUP_SET_CONTAINER, &container), 0);
-  ASSERT_EQ(user.MapDma(0, user.NewMemory(kPage), kPage, kBoth), 0);
+  ASSERT_EQ(user.MapDma(0, user.NewMemory(kVfioPage), kVfioPage, kReadAndWrite),
+            0);
   EXPECT_EQ(host_.vfio().DmaMappings(pci::Bdf(0, 2, 0, 0)),
             host_.vfio().DmaMappings(pci::Bdf(0, 0, 2, 0)));
   EXPECT_EQ(host_.vfio().DmaMappings(pci::Bdf(0, 2, 0, 0)).size(), 1u);
   // Unmaps before the destructor releases the memory, because the other group
   // keeps the container.
-  EXPECT_EQ(user.UnmapDma(0, kPage), 0);
+  EXPECT_EQ(user.UnmapDma(0, kVfioPage), 0);
 }
 
 // ---- Resets of several functions.

@@ -21,17 +21,17 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr uint64_t kPage = 4096;
-constexpr uint32_t kRead = VFIO_DMA_MAP_FLAG_READ;
-constexpr uint32_t kWrite = VFIO_DMA_MAP_FLAG_WRITE;
-constexpr uint32_t kBoth = kRead | kWrite;
+constexpr uint64_t kIommuPage = 4096;
+constexpr uint32_t kMayRead = VFIO_DMA_MAP_FLAG_READ;
+constexpr uint32_t kMayWrite = VFIO_DMA_MAP_FLAG_WRITE;
+constexpr uint32_t kMayReadAndWrite = kMayRead | kMayWrite;
 using Access = Type1Iommu::Access;
 
 // Pages of this process, which the destructor unmaps.
 class Pages {
  public:
   explicit Pages(size_t count, int protection = PROT_READ | PROT_WRITE)
-      : size_(count * kPage),
+      : size_(count * kIommuPage),
         data_(mmap(nullptr, size_, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                    0)) {
     EXPECT_NE(data_, MAP_FAILED);
@@ -63,7 +63,9 @@ class Type1IommuTest : public ::testing::Test {
 };
 
 TEST_F(Type1IommuTest, DeviceReadsAndWritesWhatIsMapped) {
-  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x10000, 2 * kPage), 0);
+  ASSERT_EQ(
+      iommu_.Map(kMayReadAndWrite, pages_.address(), 0x10000, 2 * kIommuPage),
+      0);
   const std::vector<uint8_t> data = {1, 2, 3, 4};
   EXPECT_EQ(iommu_.Write(0x10ffe, data), Access::kDone);
   EXPECT_EQ(pages_.bytes()[0xffe], 1);
@@ -74,26 +76,30 @@ TEST_F(Type1IommuTest, DeviceReadsAndWritesWhatIsMapped) {
 }
 
 TEST_F(Type1IommuTest, AccessMaySpanAdjacentMappings) {
-  ASSERT_EQ(iommu_.Map(kBoth, pages_.address() + kPage, 0x10000, kPage), 0);
-  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x11000, kPage), 0);
+  ASSERT_EQ(iommu_.Map(kMayReadAndWrite, pages_.address() + kIommuPage, 0x10000,
+                       kIommuPage),
+            0);
+  ASSERT_EQ(iommu_.Map(kMayReadAndWrite, pages_.address(), 0x11000, kIommuPage),
+            0);
   const std::vector<uint8_t> data = {7, 8};
   EXPECT_EQ(iommu_.Write(0x10fff, data), Access::kDone);
-  EXPECT_EQ(pages_.bytes()[2 * kPage - 1], 7);
+  EXPECT_EQ(pages_.bytes()[2 * kIommuPage - 1], 7);
   EXPECT_EQ(pages_.bytes()[0], 8);
 }
 
 TEST_F(Type1IommuTest, RefusedAccessTransfersNothing) {
-  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x10000, kPage), 0);
+  ASSERT_EQ(iommu_.Map(kMayReadAndWrite, pages_.address(), 0x10000, kIommuPage),
+            0);
   EXPECT_EQ(iommu_.Write(0x10ffe, std::vector<uint8_t>(4, 9)),
             Access::kUnmapped);
-  EXPECT_EQ(pages_.bytes()[kPage - 1], 0);
+  EXPECT_EQ(pages_.bytes()[kIommuPage - 1], 0);
   std::vector<uint8_t> data(1);
   EXPECT_EQ(iommu_.Read(0xffff, absl::MakeSpan(data)), Access::kUnmapped);
 }
 
 TEST_F(Type1IommuTest, PermissionsAreTheDevices) {
-  ASSERT_EQ(iommu_.Map(kRead, pages_.address(), 0x10000, kPage), 0);
-  ASSERT_EQ(iommu_.Map(kWrite, pages_.address(), 0x20000, kPage), 0);
+  ASSERT_EQ(iommu_.Map(kMayRead, pages_.address(), 0x10000, kIommuPage), 0);
+  ASSERT_EQ(iommu_.Map(kMayWrite, pages_.address(), 0x20000, kIommuPage), 0);
   std::vector<uint8_t> data(1);
   EXPECT_EQ(iommu_.Write(0x10000, data), Access::kPermission);
   EXPECT_EQ(iommu_.Read(0x10000, absl::MakeSpan(data)), Access::kDone);
@@ -105,16 +111,17 @@ TEST_F(Type1IommuTest, AccessAtTheEndOfTheAddressSpaceDoesNotWrap) {
   Type1Iommu::Options options;
   options.iova_ranges = {{0, ~uint64_t{0}}};
   Type1Iommu iommu(options);
-  const uint64_t last = ~uint64_t{0} - kPage + 1;
-  ASSERT_EQ(iommu.Map(kBoth, pages_.address(), last, kPage), 0);
-  ASSERT_EQ(iommu.Map(kBoth, pages_.address(), 0, kPage), 0);
+  const uint64_t last = ~uint64_t{0} - kIommuPage + 1;
+  ASSERT_EQ(iommu.Map(kMayReadAndWrite, pages_.address(), last, kIommuPage), 0);
+  ASSERT_EQ(iommu.Map(kMayReadAndWrite, pages_.address(), 0, kIommuPage), 0);
   EXPECT_EQ(iommu.Write(~uint64_t{0}, std::vector<uint8_t>(2)),
             Access::kUnmapped);
 }
 
 TEST_F(Type1IommuTest, MemoryTheProcessUnmappedIsReportedNotTouched) {
   auto gone = std::make_unique<Pages>(1);
-  ASSERT_EQ(iommu_.Map(kBoth, gone->address(), 0x10000, kPage), 0);
+  ASSERT_EQ(iommu_.Map(kMayReadAndWrite, gone->address(), 0x10000, kIommuPage),
+            0);
   gone.reset();
   std::vector<uint8_t> data(8);
   EXPECT_EQ(iommu_.Read(0x10000, absl::MakeSpan(data)), Access::kUnpinned);
@@ -125,59 +132,74 @@ TEST_F(Type1IommuTest, LargeRangeIsCheckedToItsEnd) {
   // The 4 MiB are more than CanPin() makes present, with a hole and a read-only
   // page.
   Pages large(1024);
-  EXPECT_EQ(iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage), 0);
-  ASSERT_EQ(Unmap(0x1000000, 1024 * kPage), 0);
-  mprotect(large.bytes() + 1000 * kPage, kPage, PROT_READ);
-  EXPECT_EQ(iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage),
+  EXPECT_EQ(iommu_.Map(kMayReadAndWrite, large.address(), 0x1000000,
+                       1024 * kIommuPage),
+            0);
+  ASSERT_EQ(Unmap(0x1000000, 1024 * kIommuPage), 0);
+  mprotect(large.bytes() + 1000 * kIommuPage, kIommuPage, PROT_READ);
+  EXPECT_EQ(iommu_.Map(kMayReadAndWrite, large.address(), 0x1000000,
+                       1024 * kIommuPage),
             EFAULT);
-  EXPECT_EQ(iommu_.Map(kRead, large.address(), 0x1000000, 1024 * kPage), 0);
-  ASSERT_EQ(Unmap(0x1000000, 1024 * kPage), 0);
-  munmap(large.bytes() + 1000 * kPage, kPage);
-  EXPECT_EQ(iommu_.Map(kRead, large.address(), 0x1000000, 1024 * kPage),
+  EXPECT_EQ(iommu_.Map(kMayRead, large.address(), 0x1000000, 1024 * kIommuPage),
+            0);
+  ASSERT_EQ(Unmap(0x1000000, 1024 * kIommuPage), 0);
+  munmap(large.bytes() + 1000 * kIommuPage, kIommuPage);
+  EXPECT_EQ(iommu_.Map(kMayRead, large.address(), 0x1000000, 1024 * kIommuPage),
             EFAULT);
   EXPECT_THAT(iommu_.Mappings(), IsEmpty());
 }
 
 TEST_F(Type1IommuTest, LockedMemoryLimit) {
   Type1Iommu::Options options;
-  options.locked_memory_limit = 2 * kPage;
+  options.locked_memory_limit = 2 * kIommuPage;
   Type1Iommu iommu(options);
-  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), 0, 3 * kPage), ENOMEM);
-  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), 0, 2 * kPage), 0);
-  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), 0x10000, kPage), ENOMEM);
-  uint64_t size = 2 * kPage;
+  EXPECT_EQ(iommu.Map(kMayReadAndWrite, pages_.address(), 0, 3 * kIommuPage),
+            ENOMEM);
+  EXPECT_EQ(iommu.Map(kMayReadAndWrite, pages_.address(), 0, 2 * kIommuPage),
+            0);
+  EXPECT_EQ(iommu.Map(kMayReadAndWrite, pages_.address(), 0x10000, kIommuPage),
+            ENOMEM);
+  uint64_t size = 2 * kIommuPage;
   ASSERT_EQ(iommu.Unmap(0, 0, &size), 0);
-  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), 0x10000, kPage), 0);
+  EXPECT_EQ(iommu.Map(kMayReadAndWrite, pages_.address(), 0x10000, kIommuPage),
+            0);
 }
 
 TEST_F(Type1IommuTest, Version1RemovesAWholeMappingByItsStart) {
   Type1Iommu::Options options;
   options.version2 = false;
   Type1Iommu iommu(options);
-  ASSERT_EQ(iommu.Map(kBoth, pages_.address(), 0x10000, 4 * kPage), 0);
-  uint64_t size = kPage;
+  ASSERT_EQ(
+      iommu.Map(kMayReadAndWrite, pages_.address(), 0x10000, 4 * kIommuPage),
+      0);
+  uint64_t size = kIommuPage;
   EXPECT_EQ(iommu.Unmap(0, 0x11000, &size), 0);
   EXPECT_EQ(size, 0u);
-  size = kPage;
+  size = kIommuPage;
   EXPECT_EQ(iommu.Unmap(0, 0x10000, &size), 0);
-  EXPECT_EQ(size, 4 * kPage);
+  EXPECT_EQ(size, 4 * kIommuPage);
 }
 
 TEST_F(Type1IommuTest, WrapIsAnotherErrorOnNewKernels) {
   Type1Iommu::Options options;
   options.rules = RulesOf(KernelVersion::k7_2);
   Type1Iommu iommu(options);
-  const uint64_t last = ~uint64_t{0} - kPage + 1;
-  EXPECT_EQ(iommu.Map(kBoth, pages_.address(), last, 2 * kPage), EOVERFLOW);
-  EXPECT_EQ(iommu_.Map(kBoth, pages_.address(), last, 2 * kPage), EINVAL);
-  EXPECT_EQ(iommu_.Map(kBoth, last, 0, 2 * kPage), EINVAL);
+  const uint64_t last = ~uint64_t{0} - kIommuPage + 1;
+  EXPECT_EQ(iommu.Map(kMayReadAndWrite, pages_.address(), last, 2 * kIommuPage),
+            EOVERFLOW);
+  EXPECT_EQ(
+      iommu_.Map(kMayReadAndWrite, pages_.address(), last, 2 * kIommuPage),
+      EINVAL);
+  EXPECT_EQ(iommu_.Map(kMayReadAndWrite, last, 0, 2 * kIommuPage), EINVAL);
 }
 
 TEST_F(Type1IommuTest, InvalidatingAddressesIsAllOrNothing) {
-  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x10000, kPage), 0);
-  ASSERT_EQ(iommu_.Map(kBoth, pages_.address(), 0x11000, kPage), 0);
-  ASSERT_EQ(Unmap(0x11000, kPage, VFIO_DMA_UNMAP_FLAG_VADDR), 0);
-  EXPECT_EQ(Unmap(0x10000, 2 * kPage, VFIO_DMA_UNMAP_FLAG_VADDR), EINVAL);
+  ASSERT_EQ(iommu_.Map(kMayReadAndWrite, pages_.address(), 0x10000, kIommuPage),
+            0);
+  ASSERT_EQ(iommu_.Map(kMayReadAndWrite, pages_.address(), 0x11000, kIommuPage),
+            0);
+  ASSERT_EQ(Unmap(0x11000, kIommuPage, VFIO_DMA_UNMAP_FLAG_VADDR), 0);
+  EXPECT_EQ(Unmap(0x10000, 2 * kIommuPage, VFIO_DMA_UNMAP_FLAG_VADDR), EINVAL);
   EXPECT_THAT(iommu_.Mappings(),
               ElementsAre(::testing::Field(&DmaMapping::vaddr_invalid, false),
                           ::testing::Field(&DmaMapping::vaddr_invalid, true)));
@@ -198,9 +220,9 @@ TEST_F(Type1IommuTest, RandomCallsAgreeWithAPageTable) {
       const bool free =
           std::all_of(begin, end, [](int page) { return page == -1; });
       const int expected = free ? 0 : EEXIST;
-      ASSERT_EQ(
-          iommu_.Map(kBoth, pages_.address(), first * kPage, count * kPage),
-          expected)
+      ASSERT_EQ(iommu_.Map(kMayReadAndWrite, pages_.address(),
+                           first * kIommuPage, count * kIommuPage),
+                expected)
           << "call " << call;
       if (free) std::fill(begin, end, call);
     } else {
@@ -212,10 +234,10 @@ TEST_F(Type1IommuTest, RandomCallsAgreeWithAPageTable) {
       const uint64_t mapped = static_cast<uint64_t>(
           std::count_if(begin, end, [](int page) { return page != -1; }));
       const int expected = cut_front || cut_back ? EINVAL : 0;
-      ASSERT_EQ(Unmap(first * kPage, count * kPage), expected)
+      ASSERT_EQ(Unmap(first * kIommuPage, count * kIommuPage), expected)
           << "call " << call;
       if (expected == 0) {
-        ASSERT_EQ(unmapped_, mapped * kPage) << "call " << call;
+        ASSERT_EQ(unmapped_, mapped * kIommuPage) << "call " << call;
         std::fill(begin, end, -1);
       }
     }

@@ -8,6 +8,8 @@
 #include <limits>
 #include <utility>
 
+#include "passthru/testing/vfio/ioctl_answer.h"
+
 namespace passthru::fake {
 namespace {
 
@@ -15,8 +17,6 @@ using kernel::SyscallResult;
 
 constexpr uint32_t kDataMask = VFIO_IRQ_SET_DATA_TYPE_MASK;
 constexpr uint32_t kActionMask = VFIO_IRQ_SET_ACTION_TYPE_MASK;
-
-SyscallResult<int> Error(int error) { return {-1, error}; }
 
 }  // namespace
 
@@ -97,26 +97,26 @@ SyscallResult<int> VfioIrqs::Set(const Request& request,
       return SetIntx(request, data);
     case VFIO_PCI_MSI_IRQ_INDEX:
     case VFIO_PCI_MSIX_IRQ_INDEX:
-      if (action != VFIO_IRQ_SET_ACTION_TRIGGER) return Error(ENOTTY);
+      if (action != VFIO_IRQ_SET_ACTION_TRIGGER) return FromErrno(ENOTTY);
       return SetMessages(request, data);
     case VFIO_PCI_ERR_IRQ_INDEX:
-      if (action != VFIO_IRQ_SET_ACTION_TRIGGER) return Error(ENOTTY);
+      if (action != VFIO_IRQ_SET_ACTION_TRIGGER) return FromErrno(ENOTTY);
       return SetSingle(error_trigger_, request, data);
     case VFIO_PCI_REQ_IRQ_INDEX:
-      if (action != VFIO_IRQ_SET_ACTION_TRIGGER) return Error(ENOTTY);
+      if (action != VFIO_IRQ_SET_ACTION_TRIGGER) return FromErrno(ENOTTY);
       return SetSingle(request_trigger_, request, data);
     default:
-      return Error(ENOTTY);
+      return FromErrno(ENOTTY);
   }
 }
 
 // Answers like vfio_pci_set_ctx_trigger_single().
 SyscallResult<int> VfioIrqs::SetSingle(Trigger& trigger, const Request& request,
                                        absl::Span<const uint8_t> data) {
-  if (request.start != 0 || request.count > 1) return Error(EINVAL);
+  if (request.start != 0 || request.count > 1) return FromErrno(EINVAL);
   switch (request.flags & kDataMask) {
     case VFIO_IRQ_SET_DATA_NONE:
-      if (trigger == nullptr) return Error(EINVAL);
+      if (trigger == nullptr) return FromErrno(EINVAL);
       if (request.count == 0) {
         trigger.reset();
       } else {
@@ -124,17 +124,17 @@ SyscallResult<int> VfioIrqs::SetSingle(Trigger& trigger, const Request& request,
       }
       return {0, 0};
     case VFIO_IRQ_SET_DATA_BOOL:
-      if (request.count == 0) return Error(EINVAL);
+      if (request.count == 0) return FromErrno(EINVAL);
       if (data[0] != 0 && trigger != nullptr) Signal(trigger);
       return {0, 0};
     default: {
-      if (request.count == 0) return Error(EINVAL);
+      if (request.count == 0) return FromErrno(EINVAL);
       const int fd = ReadFd(data, 0);
       if (fd == -1) {
         trigger.reset();
       } else if (fd >= 0) {
         auto eventfd = options_.eventfds->Lookup(fd);
-        if (!eventfd.ok()) return Error(eventfd.error);
+        if (!eventfd.ok()) return FromErrno(eventfd.error);
         trigger = std::move(eventfd.value);
       }
       return {0, 0};

@@ -6,14 +6,13 @@
 #include <cerrno>
 #include <utility>
 
+#include "passthru/testing/vfio/ioctl_answer.h"
 #include "passthru/testing/vfio/vfio_irqs.h"
 
 namespace passthru::fake {
 namespace {
 
 using kernel::SyscallResult;
-
-SyscallResult<int> Error(int error) { return {-1, error}; }
 
 }  // namespace
 
@@ -22,21 +21,21 @@ SyscallResult<int> VfioIrqs::SetIntx(const Request& request,
   const bool one = request.start == 0 && request.count == 1;
   switch (request.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK) {
     case VFIO_IRQ_SET_ACTION_MASK:
-      if (type_ != Type::kIntx || !one) return Error(EINVAL);
+      if (type_ != Type::kIntx || !one) return FromErrno(EINVAL);
       if ((request.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0) {
-        return Error(ENOTTY);
+        return FromErrno(ENOTTY);
       }
       if ((request.flags & VFIO_IRQ_SET_DATA_NONE) != 0 || data[0] != 0) {
         MaskIntx();
       }
       return {0, 0};
     case VFIO_IRQ_SET_ACTION_UNMASK:
-      if (type_ != Type::kIntx || !one) return Error(EINVAL);
+      if (type_ != Type::kIntx || !one) return FromErrno(EINVAL);
       return UnmaskIntx(request, data);
     case VFIO_IRQ_SET_ACTION_TRIGGER:
       return TriggerIntx(request, data);
     default:
-      return Error(ENOTTY);
+      return FromErrno(ENOTTY);
   }
 }
 
@@ -54,8 +53,8 @@ SyscallResult<int> VfioIrqs::UnmaskIntx(const Request& request,
     return {0, 0};
   }
   auto eventfd = options_.eventfds->Lookup(fd);
-  if (!eventfd.ok()) return Error(eventfd.error);
-  if (unmask_eventfd_ != nullptr) return Error(EBUSY);
+  if (!eventfd.ok()) return FromErrno(eventfd.error);
+  if (unmask_eventfd_ != nullptr) return FromErrno(EBUSY);
   unmask_eventfd_ = std::move(eventfd.value);
   unmask_waiter_ = std::make_unique<UnmaskWaiter>(this);
   options_.eventfds->Attach(*unmask_eventfd_, unmask_waiter_.get());
@@ -73,20 +72,20 @@ SyscallResult<int> VfioIrqs::TriggerIntx(const Request& request,
   }
   if ((type_ != Type::kIntx && type_ != Type::kNone) || request.start != 0 ||
       request.count != 1) {
-    return Error(EINVAL);
+    return FromErrno(EINVAL);
   }
   if ((request.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0) {
     Trigger trigger;
     if (const int fd = ReadFd(data, 0); fd >= 0) {
       auto eventfd = options_.eventfds->Lookup(fd);
-      if (!eventfd.ok()) return Error(eventfd.error);
+      if (!eventfd.ok()) return FromErrno(eventfd.error);
       trigger = std::move(eventfd.value);
     }
     if (type_ == Type::kIntx) {
       intx_trigger_ = std::move(trigger);
       return {0, 0};
     }
-    if (!options_.has_host_irq) return Error(ENODEV);
+    if (!options_.has_host_irq) return FromErrno(ENODEV);
     intx_trigger_ = std::move(trigger);
     intx_masked_ = virtual_intx_disable_;
     type_ = Type::kIntx;
@@ -94,7 +93,7 @@ SyscallResult<int> VfioIrqs::TriggerIntx(const Request& request,
     HandleIntx();
     return {0, 0};
   }
-  if (type_ != Type::kIntx) return Error(EINVAL);
+  if (type_ != Type::kIntx) return FromErrno(EINVAL);
   if (none || data[0] != 0) SignalIntx();
   return {0, 0};
 }

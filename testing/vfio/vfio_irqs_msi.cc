@@ -7,14 +7,13 @@
 #include <cerrno>
 #include <utility>
 
+#include "passthru/testing/vfio/ioctl_answer.h"
 #include "passthru/testing/vfio/vfio_irqs.h"
 
 namespace passthru::fake {
 namespace {
 
 using kernel::SyscallResult;
-
-SyscallResult<int> Error(int error) { return {-1, error}; }
 
 }  // namespace
 
@@ -28,30 +27,30 @@ SyscallResult<int> VfioIrqs::SetMessages(const Request& request,
     DisableMessages();
     return {0, 0};
   }
-  if (type_ != type && type_ != Type::kNone) return Error(EINVAL);
+  if (type_ != type && type_ != Type::kNone) return FromErrno(EINVAL);
 
   if ((request.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0) {
     if (type_ == type) {
       const int error = SetBlock(request.start, request.count, data);
-      return error == 0 ? SyscallResult<int>{0, 0} : Error(error);
+      return error == 0 ? SyscallResult<int>{0, 0} : FromErrno(error);
     }
     const uint32_t vectors = request.start + request.count;
     // pci_alloc_irq_vectors() answers ERANGE for at least 1 and at most 0
     // vectors.
-    if (vectors == 0) return Error(ERANGE);
+    if (vectors == 0) return FromErrno(ERANGE);
     if (const int available = EnableMessages(vectors, type); available != 0) {
       return {available, 0};
     }
     const int error = SetBlock(request.start, request.count, data);
     if (error == 0) return {0, 0};
     DisableMessages();
-    return Error(error);
+    return FromErrno(error);
   }
 
-  if (type_ != type) return Error(EINVAL);
+  if (type_ != type) return FromErrno(EINVAL);
   if (options_.rules.irq_block_checked_first &&
       request.start + request.count > vectors_allocated_) {
-    return Error(EINVAL);
+    return FromErrno(EINVAL);
   }
   for (uint32_t i = 0; i < request.count; ++i) {
     const auto found = triggers_.find(request.start + i);

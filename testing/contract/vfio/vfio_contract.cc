@@ -18,11 +18,7 @@ namespace {
 
 using kernel::SyscallResult;
 
-constexpr int kBadFd = 9999;
 constexpr uint32_t kLastExtension = 12;
-
-// An unused number among VFIO's ioctls.
-constexpr unsigned long kUnknownIoctl = _IO(VFIO_TYPE, VFIO_BASE + 90);
 
 std::string ErrorName(int error) {
   const char* name = strerrorname_np(error);

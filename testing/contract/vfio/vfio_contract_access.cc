@@ -17,10 +17,7 @@
 namespace passthru::contract {
 namespace {
 
-constexpr uint64_t kPage = 4096;
 constexpr uint64_t kPeerIova = uint64_t{1} << 30;
-constexpr uint32_t kReadWrite =
-    VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 // Kernels that put the region's index above bit 40 of an offset use this shift.
 constexpr unsigned kRegionShift = 40;
 

@@ -13,7 +13,6 @@
 namespace passthru::contract {
 namespace {
 
-constexpr unsigned long kUnknownIoctl = _IO(VFIO_TYPE, VFIO_BASE + 90);
 constexpr uint32_t kRegionsAsked = 11;
 constexpr uint32_t kFeaturesAsked = 13;
 

@@ -14,7 +14,6 @@
 namespace passthru::contract {
 namespace {
 
-constexpr uint64_t kPage = 4096;
 constexpr uint32_t kRead = VFIO_DMA_MAP_FLAG_READ;
 constexpr uint32_t kWrite = VFIO_DMA_MAP_FLAG_WRITE;
 constexpr uint32_t kVaddr = VFIO_DMA_MAP_FLAG_VADDR;

@@ -16,16 +16,10 @@ namespace {
 
 using kernel::SyscallResult;
 
-constexpr uint32_t kNone = VFIO_IRQ_SET_DATA_NONE;
 constexpr uint32_t kBool = VFIO_IRQ_SET_DATA_BOOL;
 constexpr uint32_t kEventfd = VFIO_IRQ_SET_DATA_EVENTFD;
-constexpr uint32_t kMask = VFIO_IRQ_SET_ACTION_MASK;
-constexpr uint32_t kUnmask = VFIO_IRQ_SET_ACTION_UNMASK;
 constexpr uint32_t kTrigger = VFIO_IRQ_SET_ACTION_TRIGGER;
-constexpr uint32_t kIntx = VFIO_PCI_INTX_IRQ_INDEX;
-constexpr uint32_t kMsi = VFIO_PCI_MSI_IRQ_INDEX;
 constexpr uint32_t kMsix = VFIO_PCI_MSIX_IRQ_INDEX;
-constexpr int kBadFd = 9999;
 constexpr size_t kShown = 4;
 
 std::string Index(uint32_t index) {

@@ -33,15 +33,7 @@ constexpr uint32_t kDmaRun = 1;
 constexpr uint32_t kDmaToMemory = 2;
 constexpr uint64_t kDeviceBuffer = 0x40000;
 
-constexpr uint64_t kPage = 4096;
 constexpr uint32_t kBytes = 256;
-constexpr uint32_t kNone = VFIO_IRQ_SET_DATA_NONE;
-constexpr uint32_t kMask = VFIO_IRQ_SET_ACTION_MASK;
-constexpr uint32_t kUnmask = VFIO_IRQ_SET_ACTION_UNMASK;
-constexpr uint32_t kIntx = VFIO_PCI_INTX_IRQ_INDEX;
-constexpr uint32_t kMsi = VFIO_PCI_MSI_IRQ_INDEX;
-constexpr uint32_t kReadWrite =
-    VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 
 // How long hardware may take, and how long the questions wait for an event that
 // must not come. A question to the device comes in between, so that the event

@@ -14,11 +14,7 @@
 #include "passthru/testing/fixture/fixture_bytes.h"
 
 namespace passthru::contract {
-namespace {
-
-constexpr int kBadFd = 9999;
-
-}  // namespace
+namespace {}  // namespace
 
 void VfioQuestions::AskReset() {
   Begin("reset");

@@ -2,6 +2,8 @@
 #ifndef PASSTHRU_TESTING_CONTRACT_VFIO_VFIO_QUESTIONS_H_
 #define PASSTHRU_TESTING_CONTRACT_VFIO_VFIO_QUESTIONS_H_
 
+#include <linux/vfio.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +17,18 @@
 #include "passthru/testing/contract/observation.h"
 
 namespace passthru::contract {
+
+inline constexpr uint64_t kPage = 4096;
+inline constexpr int kBadFd = 9999;
+// An unused number among VFIO's ioctls.
+inline constexpr unsigned long kUnknownIoctl = _IO(VFIO_TYPE, VFIO_BASE + 90);
+inline constexpr uint32_t kReadWrite =
+    VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+inline constexpr uint32_t kNone = VFIO_IRQ_SET_DATA_NONE;
+inline constexpr uint32_t kMask = VFIO_IRQ_SET_ACTION_MASK;
+inline constexpr uint32_t kUnmask = VFIO_IRQ_SET_ACTION_UNMASK;
+inline constexpr uint32_t kIntx = VFIO_PCI_INTX_IRQ_INDEX;
+inline constexpr uint32_t kMsi = VFIO_PCI_MSI_IRQ_INDEX;
 
 // Asks the questions of ObserveVfio(), one section per method, and writes the
 // answers down. Thread-compatible.

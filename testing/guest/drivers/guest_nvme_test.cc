@@ -29,7 +29,7 @@ using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-constexpr pci::Bdf kSlot(0, 0, 1, 0);
+constexpr pci::Bdf kNvmeSlot(0, 0, 1, 0);
 constexpr pci::BarIndex kBar0(0);
 
 class GuestNvmeTest : public ::testing::Test {
@@ -39,8 +39,8 @@ class GuestNvmeTest : public ::testing::Test {
   void Add(models::nvme::NvmeModel::Options model = {},
            const DirectFunction::Options& function = CapturedNvme()) {
     model_ = models::nvme::NvmeModel::Create(std::move(model)).value();
-    function_ = &machine_.AddFunction(kSlot, function, model_.get());
-    device_ = ProbeDevice(&guest_.config(), kSlot, {});
+    function_ = &machine_.AddFunction(kNvmeSlot, function, model_.get());
+    device_ = ProbeDevice(&guest_.config(), kNvmeSlot, {});
     guest_.resources().Claim(*device_);
     ASSERT_THAT(guest_.resources().AssignUnclaimed(*device_), IsOk());
   }
@@ -131,8 +131,8 @@ class RottingNvme final : public models::DeviceModel {
 TEST_F(GuestNvmeTest, ChangedDataIsFoundOut) {
   model_ = models::nvme::NvmeModel::Create({}).value();
   RottingNvme rotting(model_.get());
-  machine_.AddFunction(kSlot, CapturedNvme(), &rotting);
-  device_ = ProbeDevice(&guest_.config(), kSlot, {});
+  machine_.AddFunction(kNvmeSlot, CapturedNvme(), &rotting);
+  device_ = ProbeDevice(&guest_.config(), kNvmeSlot, {});
   const auto driver = Start();
   ASSERT_NE(driver, nullptr);
   EXPECT_THAT(
@@ -255,7 +255,7 @@ TEST_F(GuestNvmeTest, MissingInterruptsAreNamed) {
 
 TEST_F(GuestNvmeTest, ADeviceThatDoesNotAnswerIsUnavailable) {
   Add();
-  guest_.config().Write(kSlot, 0x10, 4,
+  guest_.config().Write(kNvmeSlot, 0x10, 4,
                         0xd0000000);  // The driver believes it elsewhere.
   EXPECT_THAT(
       GuestNvme::Start(&guest_, device_.get(), {}),
@@ -264,8 +264,8 @@ TEST_F(GuestNvmeTest, ADeviceThatDoesNotAnswerIsUnavailable) {
 
 TEST_F(GuestNvmeTest, ADeviceThatIsNoControllerIsNotReady) {
   DirectFunction& function =
-      machine_.AddFunction(kSlot, CapturedNvme(), nullptr);
-  device_ = ProbeDevice(&guest_.config(), kSlot, {});
+      machine_.AddFunction(kNvmeSlot, CapturedNvme(), nullptr);
+  device_ = ProbeDevice(&guest_.config(), kNvmeSlot, {});
   EXPECT_THAT(GuestNvme::Start(&guest_, device_.get(), {.status_looks = 100}),
               StatusIs(absl::StatusCode::kUnavailable, HasSubstr("not ready")));
   EXPECT_FALSE(device_->msix_enabled);
@@ -307,8 +307,8 @@ TEST_F(GuestNvmeTest, OptionsAreChecked) {
 }
 
 TEST_F(GuestNvmeTest, AFunctionWithoutTheBarIsNotFound) {
-  machine_.AddFunction(kSlot, PlainHostBridge(), nullptr);
-  device_ = ProbeDevice(&guest_.config(), kSlot, {});
+  machine_.AddFunction(kNvmeSlot, PlainHostBridge(), nullptr);
+  device_ = ProbeDevice(&guest_.config(), kNvmeSlot, {});
   EXPECT_THAT(GuestNvme::Start(&guest_, device_.get(), {}),
               StatusIs(absl::StatusCode::kNotFound));
 }

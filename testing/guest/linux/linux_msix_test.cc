@@ -28,15 +28,15 @@ using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 
-constexpr pci::Bdf kSlot(0, 0, 1, 0);
+constexpr pci::Bdf kMsixSlot(0, 0, 1, 0);
 
 class LinuxMsixTest : public ::testing::Test {
  protected:
   LinuxMsixTest() : guest_(&machine_, machine_.layout()) {}
 
   void Add(const DirectFunction::Options& options) {
-    function_ = &machine_.AddFunction(kSlot, options, nullptr);
-    device_ = ProbeDevice(&guest_.config(), kSlot, {});
+    function_ = &machine_.AddFunction(kMsixSlot, options, nullptr);
+    device_ = ProbeDevice(&guest_.config(), kMsixSlot, {});
     PciSetMaster(*device_);
     machine_.ClearTrace();
   }

@@ -25,15 +25,15 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-constexpr pci::Bdf kSlot(0, 0, 1, 0);
+constexpr pci::Bdf kCoreSlot(0, 0, 1, 0);
 
 class LinuxPciCoreTest : public ::testing::Test {
  protected:
   LinuxPciCoreTest() : config_(&machine_, machine_.layout()) {}
 
   void Add(const DirectFunction::Options& options) {
-    function_ = &machine_.AddFunction(kSlot, options, nullptr);
-    device_ = ProbeDevice(&config_, kSlot, {});
+    function_ = &machine_.AddFunction(kCoreSlot, options, nullptr);
+    device_ = ProbeDevice(&config_, kCoreSlot, {});
     machine_.ClearTrace();
   }
 
@@ -99,7 +99,7 @@ TEST_F(LinuxPciCoreTest, AStateThatDoesNotStickIsAnError) {
   // A vendor-specific capability takes the place of power management, so that
   // the power state bits are read-only.
   options.config[0x60] = 0x09;
-  function_ = &machine_.AddFunction(kSlot, options, nullptr);
+  function_ = &machine_.AddFunction(kCoreSlot, options, nullptr);
   EXPECT_THAT(
       PciSetPowerState(*device_, PciPowerState::kD3hot),
       StatusIs(absl::StatusCode::kUnavailable, HasSubstr("still in D0")));

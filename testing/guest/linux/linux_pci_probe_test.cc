@@ -23,7 +23,7 @@ using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr pci::Bdf kSlot(0, 0, 4, 0);
+constexpr pci::Bdf kProbeSlot(0, 0, 4, 0);
 
 class LinuxPciProbeTest : public ::testing::Test {
  protected:
@@ -31,7 +31,7 @@ class LinuxPciProbeTest : public ::testing::Test {
 
   std::unique_ptr<LinuxPciDevice> Probe(
       BarSizing sizing = BarSizing::kDecodeOffOnce) {
-    return ProbeDevice(&config_, kSlot, {.sizing = sizing});
+    return ProbeDevice(&config_, kProbeSlot, {.sizing = sizing});
   }
   // Returns the accesses to COMMAND, the BARs and the ROM, which sizing makes.
   std::vector<std::string> SizingTrace() {
@@ -52,7 +52,7 @@ class LinuxPciProbeTest : public ::testing::Test {
 TEST_F(LinuxPciProbeTest, AnEmptySlotIsNothing) { EXPECT_EQ(Probe(), nullptr); }
 
 TEST_F(LinuxPciProbeTest, NvmeIsReadAsCaptured) {
-  machine_.AddFunction(kSlot, CapturedNvme(), nullptr);
+  machine_.AddFunction(kProbeSlot, CapturedNvme(), nullptr);
   const std::unique_ptr<LinuxPciDevice> device = Probe();
   ASSERT_NE(device, nullptr);
   const GuestPciInfo& info = device->info;
@@ -83,7 +83,7 @@ TEST_F(LinuxPciProbeTest, NvmeIsReadAsCaptured) {
 }
 
 TEST_F(LinuxPciProbeTest, EduIsConventional) {
-  machine_.AddFunction(kSlot, CapturedEdu(), nullptr);
+  machine_.AddFunction(kProbeSlot, CapturedEdu(), nullptr);
   const std::unique_ptr<LinuxPciDevice> device = Probe();
   ASSERT_NE(device, nullptr);
   EXPECT_FALSE(device->info.pcie);
@@ -94,7 +94,7 @@ TEST_F(LinuxPciProbeTest, EduIsConventional) {
 }
 
 TEST_F(LinuxPciProbeTest, AllKindsOfBarAreSized) {
-  machine_.AddFunction(kSlot, MixedFunction(false), nullptr);
+  machine_.AddFunction(kProbeSlot, MixedFunction(false), nullptr);
   const std::unique_ptr<LinuxPciDevice> device = Probe();
   ASSERT_NE(device, nullptr);
   ASSERT_THAT(device->info.bars, SizeIs(3));
@@ -108,7 +108,7 @@ TEST_F(LinuxPciProbeTest, AllKindsOfBarAreSized) {
 }
 
 TEST_F(LinuxPciProbeTest, SizingTurnsDecodeOffOnce) {
-  machine_.AddFunction(kSlot, CapturedNvme(), nullptr);
+  machine_.AddFunction(kProbeSlot, CapturedNvme(), nullptr);
   ASSERT_NE(Probe(), nullptr);
   std::vector<std::string> expected = {
       // Mirrors pci_intx_mask_broken().
@@ -133,7 +133,7 @@ TEST_F(LinuxPciProbeTest, SizingTurnsDecodeOffOnce) {
 }
 
 TEST_F(LinuxPciProbeTest, OlderKernelsTurnDecodeOffForEachBar) {
-  machine_.AddFunction(kSlot, CapturedEdu(), nullptr);
+  machine_.AddFunction(kProbeSlot, CapturedEdu(), nullptr);
   const std::unique_ptr<LinuxPciDevice> device =
       Probe(BarSizing::kDecodeOffPerBar);
   ASSERT_NE(device, nullptr);
@@ -148,7 +148,7 @@ TEST_F(LinuxPciProbeTest, OlderKernelsTurnDecodeOffForEachBar) {
 TEST_F(LinuxPciProbeTest, BothWaysFindTheSame) {
   for (const auto& function :
        {CapturedNvme(), CapturedEdu(), MixedFunction(false)}) {
-    machine_.AddFunction(kSlot, function, nullptr);
+    machine_.AddFunction(kProbeSlot, function, nullptr);
     const std::unique_ptr<LinuxPciDevice> once = Probe();
     const std::unique_ptr<LinuxPciDevice> each =
         Probe(BarSizing::kDecodeOffPerBar);
@@ -158,7 +158,7 @@ TEST_F(LinuxPciProbeTest, BothWaysFindTheSame) {
 
 TEST_F(LinuxPciProbeTest, RegistersAreLeftAsTheyWere) {
   DirectFunction& function =
-      machine_.AddFunction(kSlot, CapturedNvme(), nullptr);
+      machine_.AddFunction(kProbeSlot, CapturedNvme(), nullptr);
   std::vector<uint32_t> before;
   for (uint16_t at = 0; at < 256; at += 4) {
     before.push_back(function.ConfigRead(at, 4));
@@ -172,12 +172,12 @@ TEST_F(LinuxPciProbeTest, RegistersAreLeftAsTheyWere) {
 TEST_F(LinuxPciProbeTest, MessageInterruptsOfFirmwareAreTurnedOff) {
   DirectFunction::Options nvme = CapturedNvme();
   nvme.config[0x43] = 0x80;
-  DirectFunction& msix = machine_.AddFunction(kSlot, nvme, nullptr);
+  DirectFunction& msix = machine_.AddFunction(kProbeSlot, nvme, nullptr);
   Probe();
   EXPECT_EQ(msix.ConfigRead(0x42, 2), 0x0040u);
   DirectFunction::Options edu = CapturedEdu();
   edu.config[0x42] = 0x81;
-  DirectFunction& msi = machine_.AddFunction(kSlot, edu, nullptr);
+  DirectFunction& msi = machine_.AddFunction(kProbeSlot, edu, nullptr);
   Probe();
   EXPECT_EQ(msi.ConfigRead(0x42, 2), 0x0080u);
 }
@@ -190,7 +190,7 @@ TEST_F(LinuxPciProbeTest, ExtendedCapabilitiesAreFollowed) {
   options.config[0x103] = 0x14;
   options.config[0x140] = 0x03;
   options.config[0x142] = 0x01;
-  machine_.AddFunction(kSlot, options, nullptr);
+  machine_.AddFunction(kProbeSlot, options, nullptr);
   const std::unique_ptr<LinuxPciDevice> device = Probe();
   EXPECT_THAT(
       device->info.extended_capabilities,
@@ -201,12 +201,12 @@ TEST_F(LinuxPciProbeTest, ExtendedCapabilitiesAreFollowed) {
 TEST_F(LinuxPciProbeTest, AUnknownHeaderTypeIsIgnored) {
   DirectFunction::Options options = CapturedEdu();
   options.config[0x0e] = 0x02;
-  machine_.AddFunction(kSlot, options, nullptr);
+  machine_.AddFunction(kProbeSlot, options, nullptr);
   EXPECT_EQ(Probe(), nullptr);
 }
 
 TEST_F(LinuxPciProbeTest, PortsServeBelow256AndEcamAbove) {
-  machine_.AddFunction(kSlot, CapturedNvme(), nullptr);
+  machine_.AddFunction(kProbeSlot, CapturedNvme(), nullptr);
   Probe();
   EXPECT_GT(machine_.port_accesses(), 50u);
   EXPECT_GT(machine_.ecam_accesses(), 0u);
@@ -240,7 +240,7 @@ TEST_F(LinuxPciProbeTest, AnyContentsEnd) {
     }
     options.config[0x06] |= 0x10;
     options.config[0x0e] = 0;
-    machine_.AddFunction(kSlot, options, nullptr);
+    machine_.AddFunction(kProbeSlot, options, nullptr);
     const std::unique_ptr<LinuxPciDevice> device = Probe();
     if (device == nullptr) continue;
     EXPECT_LE(device->info.capabilities.size(), 48u);

@@ -9,7 +9,7 @@
 namespace passthru::models::nvme {
 namespace {
 
-constexpr uint64_t kPage = 0x1000;
+constexpr uint64_t kQueuePage = 0x1000;
 
 TEST(NvmeSubmissionQueueTest, HeadFollowsTailAroundTheRing) {
   SubmissionQueue queue(1, 0x10000, /*entries=*/2, 1);
@@ -90,10 +90,10 @@ class NvmeQueueTableTest : public ::testing::Test {
     return command;
   }
   Status CreateCq(const Command& command, bool messages = true) {
-    return table_.CreateCompletionQueue(command, kPage, messages);
+    return table_.CreateCompletionQueue(command, kQueuePage, messages);
   }
   Status CreateSq(const Command& command) {
-    return table_.CreateSubmissionQueue(command, kPage);
+    return table_.CreateSubmissionQueue(command, kQueuePage);
   }
 
   QueueTable table_;
