@@ -1,7 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 """passthru_cc_library and passthru_cc_test: this repository's own C++."""
 
-def passthru_cc_library(name, srcs = [], hdrs = [], **kwargs):
+def _sources(name, srcs):
+    """Returns the sources to compile: with --config=unity one that includes all.
+
+    Most of the time to compile a source goes to the headers it includes, and the
+    sources of a folder include much the same. So the gate compiles them as one,
+    except in the configuration that a developer uses, where each stands alone and
+    must include what it needs.
+
+    Args:
+      name: of the library or test.
+      srcs: its sources.
+
+    Returns:
+      The sources, and the dependencies that come with them.
+    """
+    merged = [src for src in srcs if src.endswith(".cc") and not src.startswith((":", "/"))]
+    if len(merged) < 2:
+        return srcs, []
+    native.genrule(
+        name = name + "_unity",
+        testonly = False,
+        outs = [name + "_unity.cc"],
+        cmd = "printf '#include \"%s\"\\n' " + " ".join([
+            native.package_name() + "/" + src
+            for src in merged
+        ]) + " > $@",
+        tags = ["manual"],
+        visibility = ["//visibility:private"],
+    )
+    native.cc_library(
+        name = name + "_unity_parts",
+        testonly = False,
+        textual_hdrs = merged,
+        tags = ["manual"],
+        visibility = ["//visibility:private"],
+    )
+    others = [src for src in srcs if src not in merged]
+    return (
+        others + select({
+            "//tools:unity": [":%s_unity.cc" % name],
+            "//conditions:default": merged,
+        }),
+        select({
+            "//tools:unity": [":%s_unity_parts" % name],
+            "//conditions:default": [],
+        }),
+    )
+
+def passthru_cc_library(name, srcs = [], hdrs = [], deps = [], **kwargs):
     """A cc_library whose headers are included as "passthru/PACKAGE/FILE.h".
 
     The prefix keeps them apart from a user's own headers: a workspace that
@@ -9,17 +57,19 @@ def passthru_cc_library(name, srcs = [], hdrs = [], **kwargs):
 
     Args:
       name: of the library.
-      srcs: its sources. Headers among them are its own business, but Bazel gives
-        the prefix only to `hdrs`, so they are passed on as such.
-      hdrs: its headers.
+      srcs: its sources.
+      hdrs: its headers, those too that only its own sources need: Bazel gives the
+        prefix to nothing else.
+      deps: what sources and headers include besides.
       **kwargs: the other attributes of cc_library.
     """
-    headers = hdrs + [src for src in srcs if src.endswith(".h")]
+    sources, parts = _sources(name, srcs)
     native.cc_library(
         name = name,
-        srcs = [src for src in srcs if not src.endswith(".h")],
-        hdrs = headers,
-        include_prefix = "passthru/" + native.package_name() if headers else None,
+        srcs = sources,
+        hdrs = hdrs,
+        include_prefix = "passthru/" + native.package_name() if hdrs else None,
+        deps = deps + parts,
         **kwargs
     )
 
@@ -33,11 +83,12 @@ def passthru_cc_test(name, srcs = [], deps = [], size = "small", **kwargs):
       size: of the test.
       **kwargs: the other attributes of cc_test.
     """
+    sources, parts = _sources(name, srcs or [name + ".cc"])
     native.cc_test(
         name = name,
         size = size,
-        srcs = srcs or [name + ".cc"],
-        deps = deps + [
+        srcs = sources,
+        deps = deps + parts + [
             "@com_google_absl//absl/status:status_matchers",
             "@com_google_googletest//:gtest",
             "@com_google_googletest//:gtest_main",

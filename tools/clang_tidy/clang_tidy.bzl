@@ -1,7 +1,8 @@
 """clang_tidy: an aspect that runs clang-tidy over a C++ target's sources.
 
-One cached action per source file. To be used with --config=clang, for clang-tidy
-knows Clang's flags only; --config=lint does both.
+One cached action per library, binary or test, whose sources are one with
+--config=unity. To be used with --config=clang, for clang-tidy knows Clang's flags
+only; --config=lint does all of it.
 """
 
 load("@bazel_tools//tools/build_defs/cc:action_names.bzl", "CPP_COMPILE_ACTION_NAME")
@@ -46,7 +47,9 @@ def _clang_tidy_impl(target, ctx):
     context = target[CcInfo].compilation_context
     stamps = []
     for source in ctx.rule.files.srcs:
-        if not source.is_source or source.extension != "cc":
+        if source.extension != "cc":
+            continue
+        if not source.is_source and not source.basename.endswith("_unity.cc"):
             continue
         stamp = ctx.actions.declare_file("%s.%s.clang_tidy" % (target.label.name, source.basename))
         arguments = ctx.actions.args()
