@@ -2,12 +2,11 @@
 """passthru_cc_library and passthru_cc_test: this repository's own C++."""
 
 def _sources(name, srcs):
-    """Returns the sources to compile: with --config=unity one that includes all.
+    """Returns the sources to compile, which is one that includes all of `srcs`.
 
     Most of the time to compile a source goes to the headers it includes, and the
-    sources of a folder include much the same. So the gate compiles them as one,
-    except in the configuration that a developer uses, where each stands alone and
-    must include what it needs.
+    sources of a folder include much the same. With --config=each they are compiled
+    one by one, which shows whether each includes what it needs.
 
     Args:
       name: of the library or test.
@@ -40,12 +39,12 @@ def _sources(name, srcs):
     others = [src for src in srcs if src not in merged]
     return (
         others + select({
-            "//tools:unity": [":%s_unity.cc" % name],
-            "//conditions:default": merged,
+            "//tools:each": merged,
+            "//conditions:default": [":%s_unity.cc" % name],
         }),
         select({
-            "//tools:unity": [":%s_unity_parts" % name],
-            "//conditions:default": [],
+            "//tools:each": [],
+            "//conditions:default": [":%s_unity_parts" % name],
         }),
     )
 

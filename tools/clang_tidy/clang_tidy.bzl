@@ -1,8 +1,8 @@
 """clang_tidy: an aspect that runs clang-tidy over a C++ target's sources.
 
-One cached action per library, binary or test, whose sources are one with
---config=unity. To be used with --config=clang, for clang-tidy knows Clang's flags
-only; --config=lint does all of it.
+One cached action per library, binary or test, whose sources are compiled as one
+(tools/cc.bzl). To be used with --config=clang, for clang-tidy knows Clang's flags
+only; --config=lint does both.
 """
 
 load("@bazel_tools//tools/build_defs/cc:action_names.bzl", "CPP_COMPILE_ACTION_NAME")
