@@ -60,9 +60,9 @@ absl::StatusOr<Bdf> Bdf::Parse(absl::string_view text) {
   uint32_t segment = 0;
   const size_t bus_colon = rest.rfind(':');
   if (bus_colon != absl::string_view::npos) {
-    const auto parsed = ParseHex(rest.substr(0, bus_colon), 4);
+    const auto parsed = ParseHex(rest.substr(0, bus_colon), 8);
     if (!parsed.has_value()) {
-      return Malformed(text, "the segment number is not 0000 to ffff");
+      return Malformed(text, "the segment number is not 0000 to ffffffff");
     }
     segment = *parsed;
     rest = rest.substr(bus_colon + 1);
@@ -71,8 +71,8 @@ absl::StatusOr<Bdf> Bdf::Parse(absl::string_view text) {
   if (!bus.has_value()) {
     return Malformed(text, "the bus number is not 00 to ff");
   }
-  return Bdf(static_cast<uint16_t>(segment), static_cast<uint8_t>(*bus),
-             static_cast<uint8_t>(*device), static_cast<uint8_t>(*function));
+  return Bdf(segment, static_cast<uint8_t>(*bus), static_cast<uint8_t>(*device),
+             static_cast<uint8_t>(*function));
 }
 
 std::string Bdf::ToString() const {

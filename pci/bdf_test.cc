@@ -15,6 +15,7 @@
 namespace passthru::pci {
 namespace {
 
+using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
@@ -26,6 +27,22 @@ TEST(BdfTest, ParsesWithSegment) {
 
 TEST(BdfTest, SegmentIsZeroWhenLeftOut) {
   EXPECT_THAT(Bdf::Parse("01:00.0"), IsOkAndHolds(Bdf(0, 1, 0, 0)));
+}
+
+// Intel VMD's domains begin at 0x10000.
+TEST(BdfTest, SegmentHasUpToEightDigits) {
+  for (const char* const text :
+       {"10000:e1:00.0", "1a2b3c:00:1f.7", "ffffffff:ff:1f.7"}) {
+    const auto bdf = Bdf::Parse(text);
+    ASSERT_THAT(bdf, IsOk());
+    EXPECT_EQ(bdf->ToString(), text);
+  }
+  EXPECT_THAT(Bdf::Parse("10000:e1:00.0"),
+              IsOkAndHolds(Bdf(0x10000, 0xe1, 0, 0)));
+  EXPECT_THAT(Bdf::Parse("00010000:e1:00.0"),
+              IsOkAndHolds(Bdf(0x10000, 0xe1, 0, 0)));
+  EXPECT_NE(Bdf(0x10000, 0xe1, 0, 0), Bdf(0, 0xe1, 0, 0));
+  EXPECT_LT(Bdf(0xffff, 0xff, 0x1f, 7), Bdf(0x10000, 0, 0, 0));
 }
 
 TEST(BdfTest, TakesUpperCaseAndShortNumbers) {
@@ -93,7 +110,7 @@ INSTANTIATE_TEST_SUITE_P(
                       MalformedCase{"DeviceTooLarge", "01:20.0", "device"},
                       MalformedCase{"EmptyDevice", "01:.0", "device"},
                       MalformedCase{"NegativeDevice", "01:-1.0", "device"},
-                      MalformedCase{"SegmentTooLong", "10000:01:00.0",
+                      MalformedCase{"SegmentTooLong", "100000000:01:00.0",
                                     "segment"},
                       MalformedCase{"EmptySegment", ":01:00.0", "segment"},
                       MalformedCase{"FourParts", "0:0:01:00.0", "segment"},

@@ -148,7 +148,17 @@ absl::Status VfioDevice::Reset() const {
 
 absl::StatusOr<std::vector<HotResetDevice>> VfioDevice::GetHotResetDevices()
     const {
-  return QueryHotResetDevices(syscalls_, fd(), name_);
+  auto devices = QueryHotResetDevices(syscalls_, fd(), name_);
+  if (!devices.ok()) return devices.status();
+  // struct vfio_pci_dependent_device has 16 bits for the domain, which in Linux
+  // may have more. A slot or bus is in one domain, that of this device.
+  for (HotResetDevice& one : *devices) {
+    if (one.address.segment() == (address_.segment() & 0xffff)) {
+      one.address =
+          pci::Bdf::FromRoutingId(address_.segment(), one.address.routing_id());
+    }
+  }
+  return devices;
 }
 
 absl::Status VfioDevice::HotReset(absl::Span<const int> group_fds) const {

@@ -279,6 +279,16 @@ TEST_F(VfioDeviceResetTest, HotResetListsTheDeviceItself) {
               IsOkAndHolds(Contains(HotResetDevice{nvme, 7})));
 }
 
+// As Intel VMD's. The kernel's list has only 16 bits for the domain.
+TEST_F(VfioDeviceResetTest, HotResetListsADeviceInAWideDomain) {
+  const pci::Bdf vmd(0x10000, 0xe1, 0, 0);
+  const pci::Bdf nvme = Plug("nvme", {.bdf = vmd});
+  ASSERT_EQ(nvme, vmd);
+  const std::unique_ptr<VfioDevice> device = OpenDevice(nvme, 7);
+  EXPECT_THAT(device->GetHotResetDevices(),
+              IsOkAndHolds(Contains(HotResetDevice{vmd, 7})));
+}
+
 TEST_F(VfioDeviceResetTest, HotResetIsWhatThePciCoreSays) {
   const std::unique_ptr<VfioDevice> device = OpenDevice(Plug("nvme"), 7);
   // A real kernel returned this for devices behind QEMU's root ports.

@@ -25,7 +25,8 @@ constexpr uint32_t kGroupOfNobody = ~uint32_t{0};
 vfio_pci_dependent_device DependentDevice(const pci::Bdf& bdf, uint32_t group) {
   vfio_pci_dependent_device entry = {};
   entry.group_id = group;
-  entry.segment = bdf.segment();
+  // The field has 16 bits, and vfio_pci_fill_devs() cuts the domain.
+  entry.segment = static_cast<uint16_t>(bdf.segment());
   entry.bus = bdf.bus();
   entry.devfn = static_cast<uint8_t>(bdf.routing_id());
   return entry;
