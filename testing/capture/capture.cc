@@ -270,6 +270,13 @@ absl::StatusOr<Capture> CaptureDevice(kernel::Syscalls* syscalls,
   // This comes before VFIO opens the device, which enables and resets it.
   PASSTHRU_ASSIGN_OR_RETURN(SysfsDevice sysfs,
                             ReadSysfsDevice(syscalls, bdf, options.paths));
+  if (fixture::ReadsAllOnes(sysfs.config)) {
+    return absl::UnavailableError(absl::StrCat(
+        bdf,
+        " does not answer, its configuration space reads all ones: it is "
+        "powered down or gone; look at the kernel's log, and bring it back "
+        "with a rescan of the bus or a power cycle"));
+  }
   PowerUp(sysfs.config);
   PASSTHRU_RETURN_IF_ERROR(CheckOptions(options, sysfs, bdf.ToString()));
 

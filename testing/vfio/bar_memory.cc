@@ -12,6 +12,7 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/page_size.h"
 
 namespace passthru::fake {
@@ -37,8 +38,9 @@ absl::StatusOr<std::unique_ptr<BarMemory>> BarMemory::Create(
     const int error = errno;
     if (memory_fd >= 0) close(memory_fd);
     if (empty_fd >= 0) close(empty_fd);
-    return absl::ErrnoToStatus(
-        error, absl::StrCat("memory of ", name, ", ", length, " bytes"));
+    return kernel::ErrnoError(
+        error, absl::StrCat("the simulation's memory of ", name, ", ", length,
+                            " bytes"));
   }
   return absl::WrapUnique(new BarMemory(size, memory_fd, empty_fd));
 }

@@ -32,6 +32,12 @@ void ToLittleEndian(uint64_t value, absl::Span<uint8_t> data) {
   }
 }
 
+// Returns what pcie_cap_has_lnkctl() does, for a function that is no port.
+bool HasLinkRegisters(uint16_t express_flags) {
+  const unsigned type = (express_flags & PCI_EXP_FLAGS_TYPE) >> 4;
+  return type != PCI_EXP_TYPE_RC_END && type != PCI_EXP_TYPE_RC_EC;
+}
+
 const fixture::Region* FindRegion(const fixture::PciDevice& device,
                                   unsigned index) {
   for (const fixture::Region& region : device.regions()) {
@@ -181,8 +187,10 @@ void HardwareFunction::FillUnknownMasks() {
   SetMaskDefault(PCI_INTERRUPT_LINE, 0xff, 1);
   for (unsigned bar = 0; bar < kBars; ++bar) {
     const fixture::Region* region = FindRegion(device_, bar);
-    // A virtual function's registers are 0 (SR-IOV 1.1, 3.4.1.11).
-    if (region == nullptr || device_.is_virtual_function()) continue;
+    if (region == nullptr ||
+        !fixture::HasBarRegister(device_, image_.bytes, bar)) {
+      continue;
+    }
     const size_t offset = PCI_BASE_ADDRESS_0 + 4 * bar;
     const uint64_t address_bits = ~(region->size() - 1);
     const uint32_t low = fixture::ReadLe32(image_.bytes, offset);
@@ -351,9 +359,13 @@ void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
         fixture::ReadLe32(saved, offset) & (~uint32_t{0} >> (32 - 8 * width)));
   };
   if (capabilities_.express.has_value()) {
-    restore(*capabilities_.express + PCI_EXP_DEVCTL, 2);
-    restore(*capabilities_.express + PCI_EXP_LNKCTL, 2);
-    restore(*capabilities_.express + PCI_EXP_DEVCTL2, 2);
+    const size_t at = *capabilities_.express;
+    const uint16_t flags = fixture::ReadLe16(image_.bytes, at + PCI_EXP_FLAGS);
+    // Another capability may begin where a register would be that the version
+    // or type lacks, so the kernel asks pcie_capability_reg_implemented().
+    restore(at + PCI_EXP_DEVCTL, 2);
+    if (HasLinkRegisters(flags)) restore(at + PCI_EXP_LNKCTL, 2);
+    if ((flags & PCI_EXP_FLAGS_VERS) > 1) restore(at + PCI_EXP_DEVCTL2, 2);
   }
   // Restores from the end, so that decoding is not on before the BARs have
   // addresses.
@@ -364,9 +376,15 @@ void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
   restore(PCI_COMMAND, 2);
   if (capabilities_.msi.has_value()) {
     const size_t at = *capabilities_.msi;
+    const uint16_t flags = fixture::ReadLe16(image_.bytes, at + PCI_MSI_FLAGS);
     restore(at + PCI_MSI_ADDRESS_LO, 4);
-    restore(at + PCI_MSI_ADDRESS_HI, 4);
-    restore(at + PCI_MSI_DATA_64, 2);
+    // A 32-bit capability ends earlier (__pci_write_msi_msg()).
+    if ((flags & PCI_MSI_FLAGS_64BIT) != 0) {
+      restore(at + PCI_MSI_ADDRESS_HI, 4);
+      restore(at + PCI_MSI_DATA_64, 2);
+    } else {
+      restore(at + PCI_MSI_DATA_32, 2);
+    }
     restore(at + PCI_MSI_FLAGS, 2);
   }
   if (capabilities_.msix.has_value()) {
@@ -466,6 +484,13 @@ void HardwareFunction::SetIntxLevel(bool asserted) {
   uint8_t& status = config_[PCI_STATUS];
   status = static_cast<uint8_t>(asserted ? status | PCI_STATUS_INTERRUPT
                                          : status & ~PCI_STATUS_INTERRUPT);
+}
+
+bool HardwareFunction::msix_table_has_bar() const {
+  return capabilities_.msix.has_value() &&
+         bar_size(fixture::ReadLe32(image_.bytes,
+                                    *capabilities_.msix + PCI_MSIX_TABLE) &
+                  PCI_MSIX_TABLE_BIR) != 0;
 }
 
 bool HardwareFunction::SetMsixMasked(uint16_t vector, bool masked) {

@@ -113,6 +113,8 @@ class HardwareFunction {
   uint16_t msix_vectors() const {
     return static_cast<uint16_t>(msix_masked_.size());
   }
+  // Returns whether the BAR exists in which the capability says the table is.
+  bool msix_table_has_bar() const;
   bool msix_masked(uint16_t vector) const { return msix_masked_[vector]; }
   // Returns whether unmasking releases a pending message, which the caller
   // sends.

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <memory>
 
+#include "absl/log/log.h"
+#include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/page_size.h"
 #include "passthru/testing/journal/user_memory.h"
 
@@ -34,13 +36,23 @@ bool KernelHasPopulate() {
   return kHas;
 }
 
-// Checks the process's own list of mappings.
-bool CoveredByMappings(uint64_t vaddr, uint64_t size, bool write) {
+// Checks the process's own list of mappings, and returns an errno like
+// PinError().
+int ErrorOfMappings(uint64_t vaddr, uint64_t size, bool write) {
   struct Closer {
     void operator()(FILE* file) const { fclose(file); }
   };
   const std::unique_ptr<FILE, Closer> maps(fopen("/proc/self/maps", "re"));
-  if (maps == nullptr) return false;
+  if (maps == nullptr) {
+    const int error = errno;
+    LOG(ERROR) << kernel::ErrnoError(
+                      error,
+                      "The simulated IOMMU itself needs a descriptor, to look "
+                      "in /proc/self/maps whether memory can be pinned")
+                      .message()
+               << (error == EMFILE ? ". Allow more with `ulimit -n`." : "");
+    return error;
+  }
   const uint64_t end = vaddr + size;
   uint64_t covered = vaddr;
   char line[1024];
@@ -54,30 +66,31 @@ bool CoveredByMappings(uint64_t vaddr, uint64_t size, bool write) {
     if (last <= covered) continue;
     if (first > covered || permissions[0] != 'r' ||
         (write && permissions[1] != 'w')) {
-      return false;
+      return EFAULT;
     }
     // A mapped page may still have no memory, if the file is too short or a
     // BAR's decoding is off.
     char byte = 0;
-    if (!journal::CopyFromUser(&byte, journal::UserPointer(covered), 1))
-      return false;
+    if (!journal::CopyFromUser(&byte, journal::UserPointer(covered), 1)) {
+      return EFAULT;
+    }
     covered = last;
   }
-  return covered >= end;
+  return covered >= end ? 0 : EFAULT;
 }
 
 }  // namespace
 
-bool CanPin(uint64_t vaddr, uint64_t size, bool write) {
+int PinError(uint64_t vaddr, uint64_t size, bool write) {
   if (size <= kPopulateLimit && KernelHasPopulate()) {
     int result = 0;
     do {
       result = madvise(journal::UserPointer(vaddr), size,
                        write ? kPopulateWrite : kPopulateRead);
     } while (result != 0 && errno == EINTR);
-    return result == 0;
+    return result == 0 ? 0 : EFAULT;
   }
-  return CoveredByMappings(vaddr, size, write);
+  return ErrorOfMappings(vaddr, size, write);
 }
 
 }  // namespace passthru::fake

@@ -6,12 +6,16 @@
 
 namespace passthru::fake {
 
-// Returns whether pin_user_pages() would succeed on this range of this process,
-// with FOLL_WRITE if `write`. Every page must be mapped and readable, and
-// writable if `write`. The range must be page aligned and is otherwise
-// arbitrary. The function makes the pages of a small range present, as pinning
-// does, and changes nothing else. Thread-safe.
-bool CanPin(uint64_t vaddr, uint64_t size, bool write);
+// Returns 0 if pin_user_pages() would succeed on this range of this process,
+// with FOLL_WRITE if `write`, and EFAULT if it would not. Every page must be
+// mapped and readable, and writable if `write`. The range must be page aligned
+// and is otherwise arbitrary. The function makes the pages of a small range
+// present, as pinning does, and changes nothing else.
+//
+// For a large range it reads the process's list of mappings. If that fails,
+// which is a want of the simulation and not of the program under test, the
+// function logs it and returns the errno, such as EMFILE. Thread-safe.
+int PinError(uint64_t vaddr, uint64_t size, bool write);
 
 }  // namespace passthru::fake
 

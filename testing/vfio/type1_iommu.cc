@@ -30,7 +30,7 @@ int Type1Iommu::Map(uint32_t flags, uint64_t vaddr, uint64_t iova,
   if (available() == 0) return ENOSPC;
   if (!InRange(iova, iova + size - 1)) return EINVAL;
   if (size > options_.locked_memory_limit - pinned_bytes_) return ENOMEM;
-  if (!CanPin(vaddr, size, write)) return EFAULT;
+  if (const int error = PinError(vaddr, size, write); error != 0) return error;
   mappings_[iova] = {
       .iova = iova, .size = size, .vaddr = vaddr, .read = read, .write = write};
   pinned_bytes_ += size;

@@ -3,6 +3,7 @@
 
 #include <linux/vfio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -129,8 +130,8 @@ TEST_F(Type1IommuTest, MemoryTheProcessUnmappedIsReportedNotTouched) {
 }
 
 TEST_F(Type1IommuTest, LargeRangeIsCheckedToItsEnd) {
-  // The 4 MiB are more than CanPin() makes present, with a hole and a read-only
-  // page.
+  // The 4 MiB are more than PinError() makes present, with a hole and a
+  // read-only page.
   Pages large(1024);
   EXPECT_EQ(iommu_.Map(kMayReadAndWrite, large.address(), 0x1000000,
                        1024 * kIommuPage),
@@ -147,6 +148,21 @@ TEST_F(Type1IommuTest, LargeRangeIsCheckedToItsEnd) {
   EXPECT_EQ(iommu_.Map(kMayRead, large.address(), 0x1000000, 1024 * kIommuPage),
             EFAULT);
   EXPECT_THAT(iommu_.Mappings(), IsEmpty());
+}
+
+// The answer is no EFAULT, which would accuse the caller's address.
+TEST_F(Type1IommuTest, OwnWantOfADescriptorHasItsErrno) {
+  const Pages large(1024);
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const int error = iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(error, EMFILE);
+  EXPECT_THAT(iommu_.Mappings(), IsEmpty());
+  EXPECT_EQ(iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage), 0);
 }
 
 TEST_F(Type1IommuTest, LockedMemoryLimit) {

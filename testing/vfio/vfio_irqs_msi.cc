@@ -38,6 +38,10 @@ SyscallResult<int> VfioIrqs::SetMessages(const Request& request,
     // pci_alloc_irq_vectors() answers ERANGE for at least 1 and at most 0
     // vectors.
     if (vectors == 0) return FromErrno(ERANGE);
+    // msix_map_region() finds no BAR to map.
+    if (type == Type::kMsix && !options_.hardware->msix_table_has_bar()) {
+      return FromErrno(ENOMEM);
+    }
     if (const int available = EnableMessages(vectors, type); available != 0) {
       return {available, 0};
     }
