@@ -24,7 +24,11 @@ struct LspciOptions {
 // lspci does not print, and adds a note for each assumption.
 //
 // - A BAR whose size the text does not give gets the smallest size from 4 KiB
-//   on (4 for ports) that holds the MSI-X structures.
+//   on (4 for ports) that holds the MSI-X structures, or less if the address
+//   allows no more.
+// - A BAR whose register holds nothing is what the text says of it. Of a ROM
+//   that is shadowed in low memory, the text says nothing.
+// - Capabilities of a text with only the header are as far as the words tell.
 // - Regions and interrupts are those that vfio-pci of Linux 6.12 would show.
 //   The function can be reset as its capabilities say, and not by the bus.
 // - Bits can be written as the specification says. The others are unknown.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/testing/capture/lspci_text.h"
 
+#include <linux/pci_regs.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <limits>
@@ -17,6 +19,8 @@
 #include "absl/strings/strip.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/bdf.h"
+#include "passthru/testing/capture/posted_text.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 
 namespace passthru::capture {
 namespace {
@@ -34,19 +38,90 @@ bool IsHex(std::string_view text) {
   });
 }
 
+// Returns the value of four hexadecimal digits and nothing else.
+std::optional<uint16_t> FourDigits(std::string_view text) {
+  uint32_t value = 0;
+  if (text.size() != 4 || !IsHex(text) || !absl::SimpleHexAtoi(text, &value)) {
+    return std::nullopt;
+  }
+  return static_cast<uint16_t>(value);
+}
+
 // Removes quote marks and white space around a line.
 std::string_view Unquote(std::string_view line) {
   line = absl::StripAsciiWhitespace(line);
-  while (absl::ConsumePrefix(&line, ">")) {
+  while (absl::ConsumePrefix(&line, ">") || absl::ConsumePrefix(&line, "|")) {
     line = absl::StripLeadingAsciiWhitespace(line);
   }
   return line;
 }
 
+// Finds "8086:1533" in the words that lspci prints for a device, and sets the
+// ids. Takes the last in brackets, which -nn prints behind the name and before
+// "(rev 03) (prog-if 02 [NVM Express])". Without brackets the ids follow the
+// word Device, if lspci does not know the vendor's name, or the class (-n).
+bool FindIds(std::string_view words, LspciDevice& device) {
+  bool found = false;
+  for (size_t at = words.find(':'); at != std::string_view::npos;
+       at = words.find(':', at + 1)) {
+    if (at < 4 || at + 5 > words.size()) continue;
+    const auto vendor = FourDigits(words.substr(at - 4, 4));
+    const auto id = FourDigits(words.substr(at + 1, 4));
+    if (!vendor.has_value() || !id.has_value()) continue;
+    const std::string_view before = words.substr(0, at - 4);
+    const std::string_view after = words.substr(at + 5);
+    const bool bracketed =
+        absl::EndsWith(before, "[") && absl::StartsWith(after, "]");
+    // "Class 0200: " or "0200: " and nothing else.
+    std::string_view class_code = before;
+    absl::ConsumePrefix(&class_code, "Class ");
+    const bool numeric = class_code.size() == 6 &&
+                         FourDigits(class_code.substr(0, 4)).has_value() &&
+                         absl::EndsWith(class_code, ": ");
+    const bool ends = after.empty() || after[0] == ' ' || after[0] == '"';
+    if (bracketed ||
+        (ends && !found && (numeric || absl::EndsWith(before, "Device ")))) {
+      device.vendor_id = vendor;
+      device.device_id = id;
+      found = true;
+    }
+  }
+  return found;
+}
+
+// Parses a name as -mm and -vmm print it, "Intel Corporation [8086]" (-nn) or
+// "8086" (-n).
+std::optional<uint16_t> IdOfName(std::string_view name) {
+  if (const auto id = FourDigits(name)) return id;
+  if (name.size() < 6 || name.back() != ']' || name[name.size() - 6] != '[') {
+    return std::nullopt;
+  }
+  return FourDigits(name.substr(name.size() - 5, 4));
+}
+
+// Sets the ids from `"0200" "8086" "1533" -r03 ...` (-mm).
+void FindQuotedIds(std::string_view words, LspciDevice& device) {
+  const std::vector<std::string_view> parts = absl::StrSplit(words, '"');
+  // The class, the vendor and the device are every second part.
+  if (parts.size() < 7 || !parts[0].empty()) return;
+  device.vendor_id = IdOfName(parts[3]);
+  device.device_id = IdOfName(parts[5]);
+}
+
+// Takes from `other` what `device` lacks.
+void FillIn(const LspciDevice& other, LspciDevice& device) {
+  if (!device.vendor_id.has_value() || !device.device_id.has_value()) {
+    device.vendor_id = other.vendor_id;
+    device.device_id = other.device_id;
+  }
+  if (!device.iommu_group.has_value()) device.iommu_group = other.iommu_group;
+  if (device.driver.empty()) device.driver = other.driver;
+}
+
 class Parser {
  public:
   // Parses the lines, which the caller passes in order. The first is number 1.
-  absl::Status Line(size_t number, std::string_view raw);
+  void Line(size_t number, std::string_view raw);
   absl::StatusOr<std::vector<LspciDevice>> Finish();
 
  private:
@@ -55,54 +130,77 @@ class Parser {
         absl::StrCat("line ", line_, ": ", reason));
   }
 
+  // Begins a device and returns true if the line is a heading.
+  bool AddHeading(std::string_view line);
   // Parses a row of the dump and returns whether the line is one. Returns an
   // error for a line that looks like a row but is not valid.
   absl::StatusOr<bool> AddRow(std::string_view line);
   absl::Status AddDetail(std::string_view line);
-  absl::Status FinishDevice();
+  // Return whether the line is of this kind.
+  absl::StatusOr<bool> AddBar(std::string_view line);
+  bool AddCapability(std::string_view line);
+  absl::Status AddIommuGroup(std::string_view number);
+  void FinishDevice();
+  void NumberBars();
 
   size_t line_ = 0;
   std::vector<LspciDevice> devices_;
-  size_t devices_without_dump_ = 0;
+  // Devices of which the text has no rows.
+  std::vector<LspciDevice> described_;
+  // The first error outside of all devices.
+  absl::Status stray_row_;
+
   bool in_device_ = false;
+  // The rest is of the device that `in_device_` refers to.
+  std::vector<LspciDevice::Bar> unnumbered_;
+  // The BAR to which the line before refers, for a line that a mailer broke.
+  LspciDevice::Bar* last_bar_ = nullptr;
+  bool in_capabilities_ = false;
+  // Whether words belong to the last of the device's capabilities.
+  bool in_capability_ = false;
 };
 
-absl::Status Parser::Line(size_t number, std::string_view raw) {
+bool Parser::AddHeading(std::string_view line) {
+  // A heading is like "01:00.0 Ethernet controller: …", and "Slot:\t01:00.0"
+  // with -vmm, or "Device:\t01:00.0" with its predecessor -vm.
+  std::string_view words = line;
+  const bool by_fields = absl::ConsumePrefix(&words, "Slot:") ||
+                         absl::ConsumePrefix(&words, "Device:");
+  words = absl::StripAsciiWhitespace(words);
+  const size_t space = words.find_first_of(" \t");
+  if (by_fields != (space == std::string_view::npos)) return false;
+  const auto bdf = pci::Bdf::Parse(words.substr(0, space));
+  if (!bdf.ok()) return false;
+  FinishDevice();
+  LspciDevice& device = devices_.emplace_back();
+  device.bdf = bdf->ToString();
+  in_device_ = true;
+  if (by_fields) return true;
+  words = absl::StripAsciiWhitespace(words.substr(space));
+  device.description = std::string(words);
+  if (absl::StartsWith(words, "\"")) {
+    FindQuotedIds(words, device);
+  } else {
+    FindIds(words, device);
+  }
+  return true;
+}
+
+void Parser::Line(size_t number, std::string_view raw) {
   line_ = number;
   const std::string_view line = Unquote(raw);
-  if (line.empty()) return absl::OkStatus();
-  // A heading is like "01:00.0 Ethernet controller: …". Details are indented.
-  const size_t space = line.find(' ');
-  if (space != std::string_view::npos && absl::StrContains(line, '.')) {
-    const auto bdf = pci::Bdf::Parse(line.substr(0, space));
-    if (bdf.ok()) {
-      PASSTHRU_RETURN_IF_ERROR(FinishDevice());
-      LspciDevice& device = devices_.emplace_back();
-      device.bdf = bdf->ToString();
-      device.description =
-          std::string(absl::StripAsciiWhitespace(line.substr(space)));
-      in_device_ = true;
-      // "[0200]" is the class, and "[8086:1533]" the ids.
-      const size_t close = device.description.rfind(']');
-      if (close != std::string::npos && close >= 10 &&
-          device.description[close - 10] == '[' &&
-          device.description[close - 5] == ':') {
-        const std::string ids = device.description.substr(close - 9, 9);
-        uint32_t vendor = 0;
-        uint32_t id = 0;
-        if (IsHex(ids.substr(0, 4)) && IsHex(ids.substr(5, 4)) &&
-            absl::SimpleHexAtoi(ids.substr(0, 4), &vendor) &&
-            absl::SimpleHexAtoi(ids.substr(5, 4), &id)) {
-          device.vendor_id = static_cast<uint16_t>(vendor);
-          device.device_id = static_cast<uint16_t>(id);
-        }
-      }
-      return absl::OkStatus();
-    }
+  if (line.empty() || AddHeading(line)) return;
+  // What follows in this device cannot be trusted, but others can.
+  if (in_device_ && !devices_.back().status.ok()) return;
+  const absl::StatusOr<bool> is_row = AddRow(line);
+  absl::Status status = is_row.status();
+  if (is_row.ok() && !*is_row && in_device_) status = AddDetail(line);
+  if (status.ok()) return;
+  if (in_device_) {
+    devices_.back().status = std::move(status);
+  } else {
+    stray_row_.Update(status);
   }
-  PASSTHRU_ASSIGN_OR_RETURN(const bool is_row, AddRow(line));
-  if (is_row || !in_device_) return absl::OkStatus();
-  return AddDetail(line);
 }
 
 absl::StatusOr<bool> Parser::AddRow(std::string_view line) {
@@ -158,7 +256,7 @@ absl::StatusOr<std::optional<uint64_t>> SizeIn(std::string_view line) {
   text = text.substr(0, text.find(']'));
   unsigned shift = 0;
   if (!text.empty()) {
-    switch (text.back()) {
+    switch (absl::ascii_toupper(static_cast<unsigned char>(text.back()))) {
       case 'K':
         shift = 10;
         break;
@@ -170,6 +268,9 @@ absl::StatusOr<std::optional<uint64_t>> SizeIn(std::string_view line) {
         break;
       case 'T':
         shift = 40;
+        break;
+      case 'P':
+        shift = 50;
         break;
       default:
         break;
@@ -186,82 +287,250 @@ absl::StatusOr<std::optional<uint64_t>> SizeIn(std::string_view line) {
   return value << shift;
 }
 
-// Parses "Memory at fea00000 (64-bit, prefetchable)". Without an address
-// ("<unassigned>") there is no memory.
-std::optional<LspciDevice::MemoryBar> MemoryBarIn(std::string_view line) {
-  constexpr std::string_view kBefore = "Memory at ";
-  const size_t found = line.find(kBefore);
-  if (found == std::string_view::npos) return std::nullopt;
-  const std::string_view rest = line.substr(found + kBefore.size());
-  const std::string_view digits = rest.substr(0, rest.find(' '));
-  LspciDevice::MemoryBar bar;
-  if (digits.size() > 16 || !IsHex(digits) ||
-      !absl::SimpleHexAtoi(digits, &bar.address)) {
+// Parses "Memory at fea00000 (64-bit, prefetchable)" or "I/O ports at e000",
+// without the size. Returns std::nullopt for other words.
+std::optional<LspciDevice::Bar> BarIn(std::string_view words) {
+  LspciDevice::Bar bar;
+  if (absl::ConsumePrefix(&words, "I/O ports at ")) {
+    bar.is_io = true;
+  } else if (!absl::ConsumePrefix(&words, "Memory at ")) {
     return std::nullopt;
   }
-  bar.is_64bit = absl::StrContains(rest, "(64-bit,");
-  bar.prefetchable = absl::StrContains(rest, " prefetchable)");
+  const std::string_view digits = words.substr(0, words.find(' '));
+  uint64_t address = 0;
+  if (digits.size() <= 16 && IsHex(digits) &&
+      absl::SimpleHexAtoi(digits, &address)) {
+    bar.address = address;
+  }
+  bar.is_64bit = absl::StrContains(words, "(64-bit");
+  bar.prefetchable = absl::StrContains(words, " prefetchable)");
   return bar;
+}
+
+absl::StatusOr<bool> Parser::AddBar(std::string_view line) {
+  LspciDevice& device = devices_.back();
+  const absl::StatusOr<std::optional<uint64_t>> size = SizeIn(line);
+  // A mailer broke the line before its last words.
+  LspciDevice::Bar* const broken = std::exchange(last_bar_, nullptr);
+  if (broken != nullptr && (line[0] == '[' || line[0] == '(') &&
+      !broken->size.has_value()) {
+    if (!size.ok()) return Error(size.status().message());
+    broken->size = *size;
+    broken->is_64bit |= absl::StrContains(line, "(64-bit");
+    broken->prefetchable |= absl::StrContains(line, " prefetchable)");
+    broken->is_virtual |= absl::StrContains(line, "[virtual]");
+    last_bar_ = broken;
+    return true;
+  }
+  // The regions in the capabilities are those of virtual functions.
+  if (in_capabilities_) return false;
+  std::optional<uint8_t> index;
+  std::string_view rest = line;
+  if (absl::ConsumePrefix(&rest, "Region ") && rest.size() >= 2 &&
+      rest[0] >= '0' && rest[0] <= '5' && rest[1] == ':') {
+    index = static_cast<uint8_t>(rest[0] - '0');
+    rest = absl::StripLeadingAsciiWhitespace(rest.substr(2));
+  } else {
+    rest = line;
+  }
+  absl::ConsumePrefix(&rest, "[virtual] ");
+  std::optional<LspciDevice::Bar> bar;
+  if (!index.has_value() && absl::ConsumePrefix(&rest, "Expansion ROM at ")) {
+    index = pci::BarIndex::kRomValue;
+    bar = BarIn(absl::StrCat("Memory at ", rest));
+  } else {
+    bar = BarIn(rest);
+  }
+  if (!bar.has_value()) {
+    if (!index.has_value()) return false;
+    // "Region 0:" with other words. Only a size is known.
+    bar.emplace();
+  }
+  if (!size.ok()) return Error(size.status().message());
+  bar->size = *size;
+  bar->is_virtual = absl::StrContains(line, "[virtual]");
+  if (index.has_value()) {
+    device.bars[*index] = bar;
+    last_bar_ = &*device.bars[*index];
+  } else {
+    unnumbered_.push_back(*bar);
+    last_bar_ = &unnumbered_.back();
+  }
+  return true;
+}
+
+// Parses "Capabilities: [50] MSI: Enable- Count=1/1 Maskable+ 64bit+".
+bool Parser::AddCapability(std::string_view line) {
+  if (!absl::ConsumePrefix(&line, "Capabilities: ")) return false;
+  in_capabilities_ = true;
+  in_capability_ = false;
+  const size_t close = line.find(']');
+  if (!absl::ConsumePrefix(&line, "[") || close == std::string_view::npos) {
+    return true;  // "<access denied>", for example.
+  }
+  uint32_t offset = 0;
+  const std::string_view digits = line.substr(0, close - 1);
+  // "[100 v1]" is an extended capability.
+  if (digits.size() > 2 || !IsHex(digits) ||
+      !absl::SimpleHexAtoi(digits, &offset)) {
+    return true;
+  }
+  devices_.back().capabilities.push_back(
+      {.offset = static_cast<uint8_t>(offset),
+       .text = std::string(absl::StripAsciiWhitespace(line.substr(close)))});
+  in_capability_ = true;
+  return true;
+}
+
+absl::Status Parser::AddIommuGroup(std::string_view number) {
+  uint32_t group = 0;
+  if (!absl::SimpleAtoi(number, &group)) {
+    return Error("the IOMMU group is not a number");
+  }
+  devices_.back().iommu_group = group;
+  return absl::OkStatus();
 }
 
 absl::Status Parser::AddDetail(std::string_view line) {
   LspciDevice& device = devices_.back();
-  std::optional<uint8_t> index;
+  PASSTHRU_ASSIGN_OR_RETURN(const bool is_bar, AddBar(line));
+  if (is_bar || AddCapability(line)) return absl::OkStatus();
   std::string_view rest = line;
-  if (absl::ConsumePrefix(&rest, "Expansion ROM at ")) {
-    index = pci::BarIndex::kRomValue;
-  } else if (absl::ConsumePrefix(&rest, "Region ") && rest.size() >= 2 &&
-             rest[0] >= '0' && rest[0] <= '5' && rest[1] == ':') {
-    index = static_cast<uint8_t>(rest[0] - '0');
+  if (absl::ConsumePrefix(&rest, "IOMMU group:") ||
+      absl::ConsumePrefix(&rest, "IOMMUGroup:")) {
+    return AddIommuGroup(absl::StripAsciiWhitespace(rest));
   }
-  if (index.has_value()) {
-    const auto size = SizeIn(line);
-    if (!size.ok()) return Error(size.status().message());
-    if (size->has_value()) device.sizes[*index] = **size;
-    device.memory_bars[*index] = MemoryBarIn(line);
+  if (absl::ConsumePrefix(&rest, "Flags: ") && !in_capabilities_) {
+    // One -v prints "Flags: bus master, fast devsel, IRQ 16, IOMMU group 14".
+    constexpr std::string_view kGroup = "IOMMU group ";
+    const size_t at = rest.find(kGroup);
+    if (at == std::string_view::npos) return absl::OkStatus();
+    rest.remove_prefix(at + kGroup.size());
+    return AddIommuGroup(rest.substr(0, rest.find(',')));
+  }
+  if (absl::ConsumePrefix(&rest, "Kernel driver in use:") ||
+      absl::ConsumePrefix(&rest, "Driver:")) {
+    device.driver = std::string(absl::StripAsciiWhitespace(rest));
+    in_capability_ = false;
     return absl::OkStatus();
   }
-  rest = line;
-  if (absl::ConsumePrefix(&rest, "IOMMU group:")) {
-    uint32_t group = 0;
-    if (!absl::SimpleAtoi(rest, &group)) {
-      return Error("the IOMMU group is not a number");
-    }
-    device.iommu_group = group;
-  } else if (absl::ConsumePrefix(&rest, "Kernel driver in use:")) {
-    device.driver = std::string(absl::StripAsciiWhitespace(rest));
+  if (absl::StartsWith(line, "Kernel modules:")) {
+    in_capability_ = false;
+    return absl::OkStatus();
+  }
+  if (in_capability_) {
+    absl::StrAppend(&device.capabilities.back().text, " ", line);
+    return absl::OkStatus();
+  }
+  // The form of -vmm, where "Device:" now is the name.
+  if (absl::ConsumePrefix(&rest, "Vendor:")) {
+    device.vendor_id = IdOfName(absl::StripAsciiWhitespace(rest));
+  } else if (absl::ConsumePrefix(&rest, "Device:")) {
+    rest = absl::StripAsciiWhitespace(rest);
+    device.device_id = IdOfName(rest);
+    if (device.description.empty()) device.description = std::string(rest);
+  } else if (!device.vendor_id.has_value() && device.config.empty() &&
+             !absl::StartsWith(line, "Subsystem:") &&
+             !absl::StartsWith(line, "DeviceName:")) {
+    // A mailer may have broken the heading.
+    FindIds(line, device);
   }
   return absl::OkStatus();
 }
 
-absl::Status Parser::FinishDevice() {
-  if (!in_device_) return absl::OkStatus();
-  in_device_ = false;
-  const size_t size = devices_.back().config.size();
-  if (size == 0) {
-    devices_.pop_back();
-    ++devices_without_dump_;
-    return absl::OkStatus();
+// Gives numbers to the lines of BARs that have none (one -v), like
+// show_bases(). A line belongs to the next register that holds its address. A
+// line without an address, or a virtual one, belongs to the next register that
+// may be meant.
+void Parser::NumberBars() {
+  LspciDevice& device = devices_.back();
+  const auto reg = [&device](size_t bar) {
+    return fixture::ReadLe32(device.config, PCI_BASE_ADDRESS_0 + 4 * bar);
+  };
+  constexpr size_t kNumberedBars = pci::BarIndex::kRomValue;
+  const auto is_wide = [](uint32_t low) { return (low & 7) == 4; };
+  size_t next = 0;
+  std::optional<size_t> last;
+  for (const LspciDevice::Bar& bar : unnumbered_) {
+    std::optional<size_t> exact;
+    std::optional<size_t> possible;
+    for (size_t i = next; i < kNumberedBars; ++i) {
+      const uint32_t low = reg(i);
+      const bool is_io = (low & 1) != 0;
+      uint64_t address = low & ~(is_io ? 3u : 15u);
+      if (is_wide(low) && i + 1 < kNumberedBars)
+        address |= uint64_t{reg(i + 1)} << 32;
+      if (low != 0 && is_io == bar.is_io && bar.address == address &&
+          !exact.has_value()) {
+        exact = i;
+      }
+      const bool fits = bar.address.has_value()
+                            ? address == 0 && (low == 0 || is_io == bar.is_io)
+                            : low != 0 && is_io == bar.is_io;
+      if (fits && !possible.has_value()) possible = i;
+      if (is_wide(low)) ++i;
+    }
+    const std::optional<size_t> index = exact.has_value() ? exact : possible;
+    if (!index.has_value()) continue;
+    device.bars[*index] = bar;
+    last = *index;
+    next = *index + (bar.is_64bit || is_wide(reg(*index)) ? 2 : 1);
   }
-  if (size != kHeaderBytes && size != kConventionalBytes &&
-      size != kExtendedBytes) {
-    return absl::InvalidArgumentError(absl::StrFormat(
+  // The registers of a virtual function are all 0, so BARs that it lacks cannot
+  // be told from the others. The last one is commonly that of MSI-X.
+  const auto msix = fixture::FindCapability(device.config, PCI_CAP_ID_MSIX);
+  if (fixture::ReadLe16(device.config, PCI_VENDOR_ID) != 0xffff ||
+      !msix.has_value() || !last.has_value()) {
+    return;
+  }
+  const uint32_t table =
+      fixture::ReadLe32(device.config, *msix + PCI_MSIX_TABLE) &
+      PCI_MSIX_TABLE_BIR;
+  if (table > *last && table < kNumberedBars &&
+      !device.bars[table].has_value()) {
+    device.bars[table] = std::exchange(device.bars[*last], std::nullopt);
+  }
+}
+
+void Parser::FinishDevice() {
+  if (!in_device_) return;
+  in_device_ = false;
+  LspciDevice& device = devices_.back();
+  const size_t size = device.config.size();
+  if (device.status.ok() && size == 0) {
+    described_.push_back(std::move(device));
+    devices_.pop_back();
+  } else if (device.status.ok() && size != kHeaderBytes &&
+             size != kConventionalBytes && size != kExtendedBytes) {
+    device.status = absl::InvalidArgumentError(absl::StrFormat(
         "line %d: the dump of %s ends after 0x%x bytes; lspci prints 64 (-x), "
         "256 (-xxx) or 4096 (-xxxx): is something missing?",
-        line_, devices_.back().bdf, size));
+        line_, device.bdf, size));
+  } else if (device.status.ok()) {
+    NumberBars();
   }
-  return absl::OkStatus();
+  unnumbered_.clear();
+  last_bar_ = nullptr;
+  in_capabilities_ = false;
+  in_capability_ = false;
 }
 
 absl::StatusOr<std::vector<LspciDevice>> Parser::Finish() {
-  PASSTHRU_RETURN_IF_ERROR(FinishDevice());
+  FinishDevice();
   if (devices_.empty()) {
+    if (!stray_row_.ok()) return stray_row_;
     return absl::InvalidArgumentError(
-        devices_without_dump_ == 0
+        described_.empty()
             ? "this is not what lspci prints: no line begins with a device's "
               "address, such as \"01:00.0 Ethernet controller: ...\""
             : "there are devices, but no rows of bytes: run "
               "`lspci -xxxx -vv` as root");
+  }
+  // A post may have the output of several calls.
+  for (LspciDevice& device : devices_) {
+    for (const LspciDevice& other : described_) {
+      if (other.bdf == device.bdf) FillIn(other, device);
+    }
   }
   return std::move(devices_);
 }
@@ -271,8 +540,8 @@ absl::StatusOr<std::vector<LspciDevice>> Parser::Finish() {
 absl::StatusOr<std::vector<LspciDevice>> ParseLspci(std::string_view text) {
   Parser parser;
   size_t number = 0;
-  for (const std::string_view line : absl::StrSplit(text, '\n')) {
-    PASSTHRU_RETURN_IF_ERROR(parser.Line(++number, line));
+  for (const std::string_view line : absl::StrSplit(PlainText(text), '\n')) {
+    parser.Line(++number, line);
   }
   return parser.Finish();
 }
