@@ -357,6 +357,52 @@ TEST_F(FakeConfigTest, WakeEventsAreNotShown) {
   EXPECT_EQ(user().ReadConfig(0xcc, 2) & PCI_PM_CTRL_PME_ENABLE, 0u);
 }
 
+// Makes a function of edu with power management at `power`, with
+// No_Soft_Reset, and with another capability, which links to it.
+fixture::PciDevice WithPowerManagement(uint8_t power, uint8_t other,
+                                       const std::vector<uint8_t>& bytes) {
+  fixture::PciDevice device = LoadDevice("edu");
+  SetConfigBytes(device, PCI_CAPABILITY_LIST, {other});
+  SetConfigBytes(device, other, bytes);
+  SetConfigBytes(device, power, {PCI_CAP_ID_PM, 0, 3, 0, 8, 0, 0, 0});
+  return device;
+}
+
+// A PCI Express capability of version 1 ends where version 2 has Device Control
+// 2, and a 32-bit MSI capability where a 64-bit one has its data. Power
+// management may be there. Linux restores neither, and the function would go
+// back to the state that was saved.
+class LeavingD3Test : public VfioDeviceTest {
+ protected:
+  void ExpectItLeaves(uint8_t power) {
+    const uint16_t state = power + PCI_PM_CTRL;
+    user().WriteConfig(state, 2, 3);
+    EXPECT_EQ(user().ReadConfig(state, 2) & 3, 3u);
+    user().WriteConfig(state, 2, 0);
+    EXPECT_EQ(user().ReadConfig(state, 2) & 3, 0u);
+    EXPECT_EQ(Physical(state, 2) & 3, 0u);
+  }
+};
+
+TEST_F(LeavingD3Test, PowerManagementIsBehindPciExpressOfVersion1) {
+  constexpr uint8_t kPower = 0xa4;
+  fixture::PciDevice device = WithPowerManagement(
+      kPower, 0x80, {PCI_CAP_ID_EXP, kPower, 1, 0, 0, 0x80});
+  device.mutable_irqs(1)->set_count(0);
+  device.mutable_irqs(3)->set_index(VFIO_PCI_ERR_IRQ_INDEX);
+  fixture::Irq* const request = device.add_irqs();
+  request->set_index(VFIO_PCI_REQ_IRQ_INDEX);
+  request->set_count(1);
+  Start(device);
+  ExpectItLeaves(kPower);
+}
+
+TEST_F(LeavingD3Test, PowerManagementIsBehind32BitMsi) {
+  constexpr uint8_t kPower = 0x9c;
+  Start(WithPowerManagement(kPower, 0x94, {PCI_CAP_ID_MSI, kPower}));
+  ExpectItLeaves(kPower);
+}
+
 TEST_F(FakeConfigTest, PowerStateThatTheFunctionLacksIsRefused) {
   Start(LoadDevice("nvme"));
   user().WriteConfig(0x64, 2, 1);

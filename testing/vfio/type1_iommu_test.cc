@@ -158,11 +158,14 @@ TEST_F(Type1IommuTest, OwnWantOfADescriptorHasItsErrno) {
   rlimit none = before;
   none.rlim_cur = 0;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  const int error = iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage);
+  const int error = iommu_.Map(kMayReadAndWrite, large.address(), 0x1000000,
+                               1024 * kIommuPage);
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_EQ(error, EMFILE);
   EXPECT_THAT(iommu_.Mappings(), IsEmpty());
-  EXPECT_EQ(iommu_.Map(kBoth, large.address(), 0x1000000, 1024 * kPage), 0);
+  EXPECT_EQ(iommu_.Map(kMayReadAndWrite, large.address(), 0x1000000,
+                       1024 * kIommuPage),
+            0);
 }
 
 TEST_F(Type1IommuTest, LockedMemoryLimit) {
