@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/testing/host/simulated_host.h"
 
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,12 +16,75 @@
 #include "absl/strings/str_join.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 #include "passthru/testing/models/edu_model.h"
 #include "passthru/testing/models/nvme/nvme_model.h"
 
 namespace passthru::fake {
 
 namespace {
+
+constexpr uint32_t kNvmeClass = 0x010802;
+constexpr uint32_t kEduVendor = 0x1234;
+constexpr uint32_t kEduDevice = 0x11e8;
+constexpr uint64_t kEduBarSize = uint64_t{1} << 20;
+
+uint64_t BarSize(const fixture::PciDevice& device, uint32_t bar) {
+  for (const fixture::Region& region : device.regions()) {
+    if (region.index() == bar) return region.size();
+  }
+  return 0;
+}
+
+// Returns the model for the class or the identity of the function, or nothing.
+std::string ModelOfClass(const fixture::PciDevice& device) {
+  const fixture::Identity& identity = device.identity();
+  if (identity.class_code() == kNvmeClass) return "nvme";
+  if (identity.vendor_id() == kEduVendor &&
+      identity.device_id() == kEduDevice && BarSize(device, 0) == kEduBarSize) {
+    return "edu";
+  }
+  return "";
+}
+
+// Returns how many messages the function can send.
+uint16_t MessageVectors(const fixture::PciDevice& device) {
+  uint32_t vectors = 1;
+  for (const fixture::Irq& irq : device.irqs()) {
+    if (irq.index() == VFIO_PCI_MSI_IRQ_INDEX ||
+        irq.index() == VFIO_PCI_MSIX_IRQ_INDEX) {
+      vectors = std::max(vectors, irq.count());
+    }
+  }
+  return static_cast<uint16_t>(vectors);
+}
+
+// Returns why the model of an NVMe controller cannot be the function's, or
+// nothing. Its registers are the beginning of BAR 0, and there it cannot have
+// the MSI-X structures, which the platform handles.
+std::string WhyNoNvmeModel(const fixture::PciDevice& device) {
+  constexpr uint64_t kRegisters = models::nvme::NvmeModel::kRegisterBytes;
+  const std::vector<uint8_t> config = fixture::ExpandConfig(device).bytes;
+  const uint64_t size = BarSize(device, 0);
+  if ((fixture::AssignedBars(device, config)[0] & PCI_BASE_ADDRESS_SPACE_IO) !=
+          0 ||
+      size < kRegisters) {
+    return absl::StrCat("the model of an NVMe controller needs ", kRegisters,
+                        " bytes of memory in BAR 0, which has ", size);
+  }
+  const auto msix = fixture::FindCapability(config, PCI_CAP_ID_MSIX);
+  if (!msix.has_value()) return "";
+  for (const int reg : {PCI_MSIX_TABLE, PCI_MSIX_PBA}) {
+    const uint32_t location =
+        fixture::ReadLe32(config, *msix + static_cast<size_t>(reg));
+    if ((location & PCI_MSIX_TABLE_BIR) == 0 &&
+        (location & PCI_MSIX_TABLE_OFFSET) < kRegisters) {
+      return "the model of an NVMe controller has its registers where this "
+             "function has MSI-X table or pending bits";
+    }
+  }
+  return "";
+}
 
 FakeVfio::Options VfioOptions(SimulatedHost::Options options) {
   options.vfio.mapped_registers |= options.kernel.passthrough_kvm;
@@ -55,17 +124,35 @@ absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
   }
   if (options.model == nullptr) {
     PASSTHRU_ASSIGN_OR_RETURN(options.model, MakeModel(fixture));
+    if (options.model == nullptr)
+      without_model_[bdf] = fake::WhyNoModel(fixture);
   }
   PASSTHRU_RETURN_IF_ERROR(vfio_.AddDevice(fixture, std::move(options)));
   return bdf;
 }
 
+std::string SimulatedHost::WhyNoModel(pci::Bdf device) const {
+  const auto found = without_model_.find(device);
+  return found == without_model_.end() ? "" : found->second;
+}
+
+std::string WhyNoModel(const fixture::PciDevice& device) {
+  if (ModelOfClass(device) == "nvme") return WhyNoNvmeModel(device);
+  return "";
+}
+
 absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
     const fixture::PciDevice& device) {
-  if (device.model().empty()) return nullptr;
-  if (device.model() == "edu") return std::make_unique<models::EduModel>();
-  if (device.model() == "nvme") {
-    PASSTHRU_ASSIGN_OR_RETURN(auto nvme, models::nvme::NvmeModel::Create({}));
+  std::string model = device.model();
+  if (model.empty() && WhyNoModel(device).empty()) {
+    model = ModelOfClass(device);
+  }
+  if (model.empty()) return nullptr;
+  if (model == "edu") return std::make_unique<models::EduModel>();
+  if (model == "nvme") {
+    PASSTHRU_ASSIGN_OR_RETURN(
+        auto nvme,
+        models::nvme::NvmeModel::Create({.vectors = MessageVectors(device)}));
     return nvme;
   }
   return absl::InvalidArgumentError(

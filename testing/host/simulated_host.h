@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_TESTING_HOST_SIMULATED_HOST_H_
 #define PASSTHRU_TESTING_HOST_SIMULATED_HOST_H_
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -38,10 +39,15 @@ class SimulatedHost {
   SimulatedHost(const SimulatedHost&) = delete;
   SimulatedHost& operator=(const SimulatedHost&) = delete;
 
-  // Loads a fixture, plugs the device in with the model that it names, and
-  // returns its address. A model in `options` takes precedence.
+  // Loads a fixture, plugs the device in with the model that it names or that
+  // its class has (see MakeModel()), and returns its address. A model in
+  // `options` takes precedence.
   absl::StatusOr<pci::Bdf> AddFixture(const std::string& path,
                                       DeviceOptions options = {});
+
+  // Returns why a device of a fixture has no model, although there is one for
+  // its class. Empty if it has one, or if there is none for the class.
+  std::string WhyNoModel(pci::Bdf device) const;
 
   FakeKernel& kernel() { return kernel_; }
   FakeVfio& vfio() { return vfio_; }
@@ -53,12 +59,18 @@ class SimulatedHost {
   FakeKernel kernel_;
   FakeVfio vfio_;
   Invariants invariants_;
+  std::map<pci::Bdf, std::string> without_model_;
 };
 
-// Makes the model that the fixture names (PciDevice.model), or null if it names
-// none. kInvalidArgument for an unknown name, with the list of known ones.
+// Makes the model that the fixture names (PciDevice.model), or that of its
+// class if the fixture names none and WhyNoModel() has nothing against it, or
+// null. kInvalidArgument for an unknown name, with the list of known ones.
 absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
     const fixture::PciDevice& device);
+
+// Returns why the model of the class of a function cannot be the function's.
+// Empty if it can, or if there is no model for the class.
+std::string WhyNoModel(const fixture::PciDevice& device);
 
 }  // namespace passthru::fake
 

@@ -51,7 +51,7 @@ class Demo {
     BeginPhase("attach");
     for (const pci::Bdf device : devices) {
       PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices_->Attach(device));
-      attached_.push_back({.guest = guest});
+      attached_.push_back({.host = device, .guest = guest});
       const auto group = vfio::FindGroup(&calls_, device);
       *report_.add_devices() = ReportAttached(
           {.host = device,
@@ -77,6 +77,7 @@ class Demo {
 
  private:
   struct Attached {
+    pci::Bdf host;
     pci::Bdf guest;
     // The device's report from the time before the guest's driver released the
     // vectors.
@@ -93,6 +94,10 @@ class Demo {
     guest::GuestOptions options;
     options.layout = GuestLayoutOf(*machine_);
     options.nvme.read_only = !may_write_;
+    for (size_t i = 0; simulated_ != nullptr && i < attached_.size(); ++i) {
+      const std::string reason = simulated_->WhyNoModel(attached_[i].host);
+      if (!reason.empty()) options.undriven[attached_[i].guest] = reason;
+    }
     options.on_phase = [this](guest::GuestPhase phase) {
       if (phase == guest::GuestPhase::kShutDown) {
         for (Attached& attached : attached_) {

@@ -7,14 +7,18 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -142,6 +146,55 @@ TEST(DemoTest, EveryFixturePassesThrough) {
     ++fixtures;
   }
   EXPECT_GE(fixtures, 2);
+}
+
+// Writes a copy of the captured NVMe controller, without a model and with other
+// changes, and returns its path.
+std::string NvmeWithoutModel(
+    const std::string& name,
+    const std::vector<std::pair<std::string, std::string>>& changes = {}) {
+  std::ifstream file(kNvme);
+  std::stringstream text;
+  text << file.rdbuf();
+  std::string edited =
+      absl::StrReplaceAll(text.str(), {{"model: \"nvme\"", ""}});
+  EXPECT_NE(edited, text.str());
+  edited = absl::StrReplaceAll(edited, changes);
+  const std::string path =
+      absl::StrCat(::testing::TempDir(), "/", name, ".textproto");
+  std::ofstream(path) << edited;
+  return path;
+}
+
+// A capture does not tell the behaviour, but the class does.
+TEST(DemoTest, NvmeControllerWithoutAModelGetsThatOfItsClass) {
+  const auto report = RunDemo({.fixtures = {NvmeWithoutModel("classy")}});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(StepResult(*report, "compare"),
+            "512 blocks as written, 0 different");
+}
+
+// The model has its registers where this controller has its MSI-X table.
+TEST(DemoTest, NvmeControllerThatTheModelDoesNotFitIsNotDriven) {
+  const auto report =
+      RunDemo({.fixtures = {NvmeWithoutModel(
+                   "table_in_registers",
+                   {{"11 80 40 00 00 20 00 00", "11 80 40 00 00 10 00 00"}})}});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_THAT(StepResult(*report, "not driven"), HasSubstr("MSI-X table"));
+  EXPECT_THAT(StepResult(*report, "bring up"), HasSubstr("4 MSI-X vectors"));
+  EXPECT_THAT(StepResult(*report, "move a BAR"), HasSubstr("BAR0 from"));
+  EXPECT_THAT(report->teardown().leftovers(), IsEmpty());
+}
+
+TEST(DemoTest, DeviceOfAWideDomain) {
+  const auto report =
+      RunDemo({.fixtures = {NvmeWithoutModel(
+                   "vmd", {{"\"0000:02:00.0\"", "\"10000:e1:00.0\""}})}});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(report->devices(0).device().host_bdf(), "10000:e1:00.0");
+  EXPECT_EQ(StepResult(*report, "compare"),
+            "512 blocks as written, 0 different");
 }
 
 // Both devices are in use at the same time, and take turns with DMA and

@@ -70,16 +70,21 @@ void AddSteps(const guest::GuestEduReport& edu, Passthrough& passthrough) {
           passthrough);
 }
 
-// Adds the steps of a device that none of the guest's drivers knows.
+// Adds the steps of a device that none of the guest's drivers knows or can
+// drive.
 void AddGenericSteps(const guest::GuestDeviceReport& device,
                      Passthrough& passthrough) {
+  if (!device.why_generic.empty()) {
+    AddStep("not driven", device.why_generic, passthrough);
+  }
   AddStep("bring up",
-          device.interrupt_vectors == 0
-              ? "no driver in this guest, no message interrupts"
-              : absl::StrCat(
-                    "no driver in this guest, ",
-                    Vectors(device.interrupt_vectors, device.interrupt_kind),
-                    " enabled and disabled"),
+          absl::StrCat(
+              device.why_generic.empty() ? "no driver in this guest, " : "",
+              device.interrupt_vectors == 0
+                  ? "no message interrupts"
+                  : absl::StrCat(Vectors(device.interrupt_vectors,
+                                         device.interrupt_kind),
+                                 " enabled and disabled")),
           passthrough);
 }
 

@@ -141,11 +141,38 @@ class GenericDriver final : public BoundDriver {
   std::unique_ptr<LinuxIrqVectors> vectors_;
 };
 
+absl::StatusOr<std::unique_ptr<BoundDriver>> StartGeneric(
+    GuestMachine& machine, LinuxPciDevice& device, const GuestOptions& options,
+    std::string& name) {
+  name = "generic";
+  auto generic = std::make_unique<GenericDriver>(&machine, &device,
+                                                 options.generic_vectors);
+  PASSTHRU_RETURN_IF_ERROR(generic->Start());
+  return generic;
+}
+
+// Returns why the driver for the function's class cannot drive it, or nothing.
+std::string WhyGeneric(const LinuxPciDevice& device,
+                       const GuestOptions& options) {
+  const auto undriven = options.undriven.find(device.info.bdf);
+  if (undriven != options.undriven.end()) return undriven->second;
+  if (device.info.class_code == kClassNvme &&
+      device.FindCapability(PCI_CAP_ID_MSI) == 0 &&
+      device.FindCapability(PCI_CAP_ID_MSIX) == 0) {
+    return "the guest's driver for NVMe controllers needs message interrupts";
+  }
+  return "";
+}
+
 absl::StatusOr<std::unique_ptr<BoundDriver>> Probe(GuestMachine& machine,
                                                    LinuxPciDevice& device,
                                                    const GuestOptions& options,
-                                                   std::string& name) {
+                                                   GuestDeviceReport& report) {
   const GuestPciInfo& info = device.info;
+  std::string& name = report.driver;
+  report.why_generic = WhyGeneric(device, options);
+  if (!report.why_generic.empty())
+    return StartGeneric(machine, device, options, name);
   if (info.class_code == kClassNvme) {
     name = "nvme";
     PASSTHRU_ASSIGN_OR_RETURN(
@@ -157,11 +184,7 @@ absl::StatusOr<std::unique_ptr<BoundDriver>> Probe(GuestMachine& machine,
     PASSTHRU_ASSIGN_OR_RETURN(auto edu, GuestEdu::Start(&machine, &device));
     return std::make_unique<EduDriver>(std::move(edu));
   }
-  name = "generic";
-  auto generic = std::make_unique<GenericDriver>(&machine, &device,
-                                                 options.generic_vectors);
-  PASSTHRU_RETURN_IF_ERROR(generic->Start());
-  return generic;
+  return StartGeneric(machine, device, options, name);
 }
 
 // A function, its driver while it is bound, and its report.
@@ -227,7 +250,7 @@ absl::Status RunGuest(GuestCpu& cpu, const GuestOptions& options,
         one.device->info.class_code >> 16 == kBaseClassBridge) {
       continue;
     }
-    auto driver = Probe(machine, *one.device, options, one.report->driver);
+    auto driver = Probe(machine, *one.device, options, *one.report);
     one.report->status = driver.status();
     if (driver.ok()) one.driver = *std::move(driver);
   }

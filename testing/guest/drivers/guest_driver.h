@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "passthru/pci/bdf.h"
 #include "passthru/testing/guest/drivers/guest_edu.h"
 #include "passthru/testing/guest/drivers/guest_nvme.h"
 #include "passthru/testing/guest/guest_cpu.h"
@@ -37,6 +39,9 @@ struct GuestDeviceReport {
   std::vector<GuestBarMove> moves;
   std::optional<GuestNvmeReport> nvme;
   std::optional<GuestEduReport> edu;
+  // Why the function has the generic driver, although there is one for its
+  // class. Empty if there is none for the class.
+  std::string why_generic;
   // Set by the generic driver, for example "MSI-X" with 4 vectors.
   std::string interrupt_kind;
   uint16_t interrupt_vectors = 0;
@@ -77,14 +82,18 @@ struct GuestOptions {
   uint64_t nvme_blocks = 256;
   // Called on the guest's thread when a phase begins.
   std::function<void(GuestPhase)> on_phase = [](GuestPhase) {};
+  // Functions that get the generic driver whatever their class is, with the
+  // reason. They are those whose hardware does not behave as its class.
+  std::map<pci::Bdf, std::string> undriven;
   // The number of interrupt vectors that the generic driver requests at most.
   uint16_t generic_vectors = 4;
 };
 
 // Runs the whole guest program. It enumerates bus 0, places the BARs, binds a
 // driver to each function by class or identity, and runs the driver from probe
-// to remove. A function that no driver knows gets a generic one, which enables
-// it, moves its BARs, and enables and disables its message interrupts.
+// to remove. A function that no driver knows or can drive gets a generic one,
+// which enables it, moves its BARs, and enables and disables its message
+// interrupts.
 //
 // Tries all devices, and returns the first failure of any.
 absl::Status RunGuest(GuestCpu& cpu, const GuestOptions& options,

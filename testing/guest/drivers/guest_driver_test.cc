@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/guest/direct/captured_functions.h"
+#include "passthru/testing/guest/direct/direct_function.h"
 #include "passthru/testing/guest/direct/direct_machine.h"
 #include "passthru/testing/models/edu_model.h"
 #include "passthru/testing/models/nvme/nvme_model.h"
@@ -24,6 +25,7 @@ using ::absl_testing::StatusIs;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::Gt;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -113,6 +115,30 @@ TEST_F(GuestDriverTest, OneFailureDoesNotStopTheOthers) {
   EXPECT_FALSE(report_.devices[0].status.ok());
   EXPECT_THAT(report_.devices[1].status, IsOk());
   EXPECT_EQ(report_.devices[1].nvme->blocks_verified, 512u);
+}
+
+// A controller without behaviour is used as any other function, and the report
+// says why.
+TEST_F(GuestDriverTest, UndrivenFunctionGetsTheGenericDriver) {
+  const pci::Bdf nvme(0, 0, 1, 0);
+  options_.undriven[nvme] = "it is plain memory";
+  machine_.AddFunction(nvme, CapturedNvme(), nullptr);
+  ASSERT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  EXPECT_EQ(report_.devices[0].driver, "generic");
+  EXPECT_EQ(report_.devices[0].why_generic, "it is plain memory");
+  EXPECT_EQ(report_.devices[0].interrupt_kind, "MSI-X");
+  EXPECT_THAT(report_.devices[0].moves, SizeIs(1));
+}
+
+TEST_F(GuestDriverTest, NvmeWithoutMessagesGetsTheGenericDriver) {
+  DirectFunction::Options nvme = CapturedNvme();
+  nvme.config[0x06] = 0;  // STATUS without a list of capabilities.
+  nvme.config[0x34] = 0;
+  machine_.AddFunction(pci::Bdf(0, 0, 1, 0), nvme, nvme_.get());
+  ASSERT_THAT(RunGuest(machine_, options_, report_), IsOk());
+  EXPECT_EQ(report_.devices[0].driver, "generic");
+  EXPECT_THAT(report_.devices[0].why_generic, HasSubstr("message interrupts"));
+  EXPECT_EQ(report_.devices[0].interrupt_vectors, 0);
 }
 
 TEST_F(GuestDriverTest, NothingIsFoundOnceTheMachineStops) {
