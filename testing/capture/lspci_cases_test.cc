@@ -297,6 +297,26 @@ TEST(LspciOneVTest, RegistersTellTheNumbers) {
   EXPECT_EQ(capture.device.expansion_rom().bar_size(), 512u << 10);
 }
 
+// As on a Raspberry Pi, where the processor's addresses are not the bus's.
+TEST(LspciOneVTest, AddressesOfTheBusAreNotThoseOfTheProcessor) {
+  const Capture capture = Make(absl::StrCat(
+      "01:00.0 VGA compatible controller: Example (rev a1)\n"
+      "\tMemory at 618000000 (32-bit, non-prefetchable) [size=16M]\n"
+      "\tMemory at 600000000 (64-bit, prefetchable) [size=256M]\n"
+      "\tMemory at 610000000 (64-bit, prefetchable) [size=32M]\n"
+      "\tI/O ports at <unassigned> [disabled]\n"
+      "\t[virtual] Expansion ROM at 619000000 [disabled] [size=512K]\n",
+      Dump({"00: de 10 80 1b 07 00 00 00 a1 00 00 03 00 00 80 00",
+            "10: 00 00 00 d8 0c 00 00 c0 00 00 00 00 0c 00 00 d0",
+            "20: 00 00 00 00 01 00 00 00 00 00 00 00 de 10 80 1b",
+            "30: 00 00 00 00 00 00 00 00 00 00 00 00 0b 01 00 00"})));
+  EXPECT_EQ(SizeOf(capture, 0), uint64_t{16} << 20);
+  EXPECT_EQ(SizeOf(capture, 1), uint64_t{256} << 20);
+  EXPECT_EQ(SizeOf(capture, 3), uint64_t{32} << 20);
+  EXPECT_EQ(SizeOf(capture, 5), 4u);
+  EXPECT_EQ(BarsOf(capture)[0], 0xd8000000u);
+}
+
 // Its registers are 0, and only the MSI-X structures tell that the second line
 // is of BAR 3.
 TEST(LspciOneVTest, MsixTellsTheBarOfAVirtualFunction) {
@@ -322,6 +342,7 @@ TEST(LspciHeadingTest, IdsAreFoundInEveryForm) {
            "2e:00.1 \"NVMe [0108]\" \"Samsung [144d]\" \"SSD [PM] [a826]\"",
            "0000:2e:00.1 Non-Volatile memory controller [0108]: Samsung "
            "\n[144d:a826] (rev 01)",
+           "0000:00:1c.0/0d:00.0/2e:00.1 NVMe [0108]: Samsung [144d:a826]",
            "Slot:\t2e:00.1\nClass:\tNVMe [0108]\nVendor:\tSamsung [144d]\n"
            "Device:\tSSD [a826]\nSVendor:\tx [1234]\nSDevice:\ty [5678]",
            "Slot:\t2e:00.1\nClass:\t0108\nVendor:\t144d\nDevice:\ta826",

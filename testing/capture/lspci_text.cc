@@ -169,7 +169,15 @@ bool Parser::AddHeading(std::string_view line) {
   words = absl::StripAsciiWhitespace(words);
   const size_t space = words.find_first_of(" \t");
   if (by_fields != (space == std::string_view::npos)) return false;
-  const auto bdf = pci::Bdf::Parse(words.substr(0, space));
+  // "0000:00:1c.0/02:00.0" is the path through the bridges (-PP).
+  std::string address(words.substr(0, space));
+  if (const size_t slash = address.rfind('/'); slash != std::string::npos) {
+    const auto root = pci::Bdf::Parse(address.substr(0, address.find('/')));
+    if (!root.ok()) return false;
+    address =
+        absl::StrFormat("%04x:%s", root->segment(), address.substr(slash + 1));
+  }
+  const auto bdf = pci::Bdf::Parse(address);
   if (!bdf.ok()) return false;
   FinishDevice();
   LspciDevice& device = devices_.emplace_back();
@@ -313,7 +321,7 @@ absl::StatusOr<bool> Parser::AddBar(std::string_view line) {
   // A mailer broke the line before its last words.
   LspciDevice::Bar* const broken = std::exchange(last_bar_, nullptr);
   if (broken != nullptr && (line[0] == '[' || line[0] == '(') &&
-      !broken->size.has_value()) {
+      !absl::StrContains(line, " at ") && !broken->size.has_value()) {
     if (!size.ok()) return Error(size.status().message());
     broken->size = *size;
     broken->is_64bit |= absl::StrContains(line, "(64-bit");
@@ -452,25 +460,28 @@ void Parser::NumberBars() {
   size_t next = 0;
   std::optional<size_t> last;
   for (const LspciDevice::Bar& bar : unnumbered_) {
+    // In the order of preference. Where bus addresses are not those of the
+    // processor, as on ARM boards, no register holds the address of the line.
     std::optional<size_t> exact;
-    std::optional<size_t> possible;
+    std::optional<size_t> used;
+    std::optional<size_t> empty;
     for (size_t i = next; i < kNumberedBars; ++i) {
       const uint32_t low = reg(i);
       const bool is_io = (low & 1) != 0;
       uint64_t address = low & ~(is_io ? 3u : 15u);
-      if (is_wide(low) && i + 1 < kNumberedBars)
+      if (is_wide(low) && i + 1 < kNumberedBars) {
         address |= uint64_t{reg(i + 1)} << 32;
-      if (low != 0 && is_io == bar.is_io && bar.address == address &&
-          !exact.has_value()) {
-        exact = i;
       }
-      const bool fits = bar.address.has_value()
-                            ? address == 0 && (low == 0 || is_io == bar.is_io)
-                            : low != 0 && is_io == bar.is_io;
-      if (fits && !possible.has_value()) possible = i;
+      if (low != 0 && is_io == bar.is_io) {
+        if (bar.address == address && !exact.has_value()) exact = i;
+        if (!used.has_value()) used = i;
+      }
+      if (low == 0 && !empty.has_value()) empty = i;
       if (is_wide(low)) ++i;
     }
-    const std::optional<size_t> index = exact.has_value() ? exact : possible;
+    std::optional<size_t> index = bar.is_virtual ? empty : used;
+    if (exact.has_value()) index = exact;
+    if (!index.has_value()) index = bar.is_virtual ? used : empty;
     if (!index.has_value()) continue;
     device.bars[*index] = bar;
     last = *index;
