@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/devices/vfio/dma_listener.h"
 
+#include <cstddef>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "passthru/devices/memory/iova.h"
 #include "passthru/devices/memory/memory_area.h"
 #include "passthru/devices/vfio/iommu_info.h"
@@ -12,6 +15,17 @@ namespace passthru::vfio {
 
 absl::Status DmaListener::OnAdd(const memory::MemoryArea& area) {
   if (!Concerns(area)) return absl::OkStatus();
+  const absl::Status status = Map(area);
+  if (status.ok() || area.kind != memory::MemoryArea::Kind::kDeviceBar) {
+    return status;
+  }
+  failures_.Add(absl::StrCat("other devices do not reach ", area), status);
+  absl::MutexLock lock(&mutex_);
+  unreachable_.insert(area.guest);
+  return absl::OkStatus();
+}
+
+absl::Status DmaListener::Map(const memory::MemoryArea& area) {
   const memory::Iova iova(area.guest.value());
   const IommuInfo info = container_->info();
   if (!info.Allows(iova, area.size)) {
@@ -27,7 +41,16 @@ absl::Status DmaListener::OnAdd(const memory::MemoryArea& area) {
 
 absl::Status DmaListener::OnRemove(const memory::MemoryArea& area) {
   if (!Concerns(area)) return absl::OkStatus();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (unreachable_.erase(area.guest) != 0) return absl::OkStatus();
+  }
   return container_->UnmapDma(memory::Iova(area.guest.value()), area.size);
+}
+
+size_t DmaListener::unreachable_bars() const {
+  absl::MutexLock lock(&mutex_);
+  return unreachable_.size();
 }
 
 }  // namespace passthru::vfio

@@ -2,10 +2,18 @@
 #ifndef PASSTHRU_DEVICES_VFIO_DMA_LISTENER_H_
 #define PASSTHRU_DEVICES_VFIO_DMA_LISTENER_H_
 
+#include <cstddef>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/memory/guest_address.h"
 #include "passthru/devices/memory/memory_area.h"
 #include "passthru/devices/memory/memory_listener.h"
 #include "passthru/devices/vfio/vfio_container.h"
@@ -15,9 +23,15 @@ namespace passthru::vfio {
 // A listener that lets the devices of a container do DMA to guest memory. It
 // maps every area at the IOVA that equals its guest address.
 //
-// OnAdd() returns OutOfRange for an area that does not lie in one of the
-// IOMMU's address ranges. It never maps a part of an area, because a device
-// that reaches only half of the RAM corrupts data silently.
+// OnAdd() returns OutOfRange for RAM that does not lie in one of the IOMMU's
+// address ranges. It never maps a part of an area, because a device that
+// reaches only half of the RAM corrupts data silently.
+//
+// The BAR of a device is another matter. The guest's accesses to it do not
+// depend on the IOMMU, and no other device need ever do DMA to it. If a BAR
+// cannot be mapped, OnAdd() therefore succeeds and logs a warning, and only DMA
+// to this BAR fails. A guest can cause this at any rate by moving a BAR to
+// where the IOMMU translates nothing, so the log has a limit.
 //
 // Thread-safe. Add it to a map while the container has a group. Remove it
 // before the container's last group is destroyed.
@@ -25,7 +39,7 @@ class DmaListener final : public memory::MemoryListener {
  public:
   struct Options {
     // Whether to map the BARs of passed-through devices too, so that devices
-    // can do DMA to one another.
+    // can do DMA to one another (peer-to-peer).
     bool device_bars = false;
   };
 
@@ -37,13 +51,27 @@ class DmaListener final : public memory::MemoryListener {
   absl::Status OnAdd(const memory::MemoryArea& area) override;
   absl::Status OnRemove(const memory::MemoryArea& area) override;
 
+  // Returns how many BAR areas of the guest devices cannot reach now, although
+  // Options::device_bars asks for it.
+  size_t unreachable_bars() const;
+  // Returns the latest failures to map a BAR, oldest first.
+  std::vector<std::string> RecentFailures() const { return failures_.Recent(); }
+
  private:
   bool Concerns(const memory::MemoryArea& area) const {
     return area.kind == memory::MemoryArea::Kind::kRam || options_.device_bars;
   }
 
+  absl::Status Map(const memory::MemoryArea& area);
+
   const std::shared_ptr<VfioContainer> container_;
   const Options options_;
+  kernel::FailureLog failures_{"DMA from device to device"};
+
+  mutable absl::Mutex mutex_;
+  // The addresses of the BAR areas that could not be mapped.
+  absl::flat_hash_set<memory::GuestAddress> unreachable_
+      ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace passthru::vfio

@@ -29,6 +29,7 @@ using fake::VfioTest;
 using memory::GuestAddress;
 using memory::MemoryArea;
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
@@ -101,6 +102,37 @@ TEST_F(DmaListenerTest, BarsOfDevicesAreNotMappedUnlessWanted) {
 TEST_F(DmaListenerTest, BarsOfDevicesAreMappedWhenWanted) {
   DmaListener listener(group_->container(), {.device_bars = true});
   EXPECT_THAT(listener.OnAdd(Bar(0xc0000000)), IsOk());
+  EXPECT_THAT(Mappings(), SizeIs(1));
+  EXPECT_THAT(listener.OnRemove(Bar(0xc0000000)), IsOk());
+  EXPECT_THAT(Mappings(), IsEmpty());
+}
+
+// The guest reaches the BAR without the IOMMU, so the BAR must not be lost.
+TEST_F(DmaListenerTest, ABarThatTheIommuDoesNotReachIsAWarning) {
+  DmaListener listener(group_->container(), {.device_bars = true});
+  constexpr uint64_t kBeyond39Bits = uint64_t{1} << 40;
+  EXPECT_THAT(listener.OnAdd(Bar(kBeyond39Bits)), IsOk());
+  EXPECT_THAT(Mappings(), IsEmpty());
+  EXPECT_EQ(listener.unreachable_bars(), 1u);
+  EXPECT_THAT(listener.RecentFailures(),
+              ElementsAre(AllOf(HasSubstr("other devices do not reach bar"),
+                                HasSubstr("0x10000000000"),
+                                HasSubstr("[0xfef00000, "))));
+  EXPECT_THAT(listener.OnRemove(Bar(kBeyond39Bits)), IsOk());
+  EXPECT_EQ(listener.unreachable_bars(), 0u);
+  EXPECT_EQ(kernel().journal().Count("VFIO_IOMMU_UNMAP_DMA"), 0u);
+}
+
+TEST_F(DmaListenerTest, ABarThatTheKernelDoesNotMapIsAWarning) {
+  DmaListener listener(group_->container(), {.device_bars = true});
+  kernel().faults().FailNthOf("VFIO_IOMMU_MAP_DMA", 1, EFAULT);
+  EXPECT_THAT(listener.OnAdd(Bar(0xc0000000)), IsOk());
+  EXPECT_THAT(listener.RecentFailures(),
+              ElementsAre(HasSubstr("VFIO_IOMMU_MAP_DMA(iova=0xc0000000")));
+  EXPECT_THAT(listener.OnRemove(Bar(0xc0000000)), IsOk());
+  // It is tried again when the BAR comes back.
+  EXPECT_THAT(listener.OnAdd(Bar(0xc0000000)), IsOk());
+  EXPECT_EQ(listener.unreachable_bars(), 0u);
   EXPECT_THAT(Mappings(), SizeIs(1));
   EXPECT_THAT(listener.OnRemove(Bar(0xc0000000)), IsOk());
   EXPECT_THAT(Mappings(), IsEmpty());
