@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <iterator>
 #include <limits>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/page_size.h"
@@ -26,6 +28,8 @@
 
 namespace passthru::memory {
 namespace {
+
+constexpr int kSecondsBetweenMessages = 1;
 
 absl::Status CheckArea(const MemoryArea& area) {
   const auto invalid = [&area](std::string_view what) {
@@ -54,7 +58,10 @@ absl::Status TellRemoved(const MemoryArea& area,
   for (; !holders.empty(); holders.pop_back()) {
     absl::Status status = holders.back()->OnRemove(area);
     if (status.ok()) continue;
-    LOG(ERROR) << "removing " << absl::StrCat(area) << ": " << status;
+    // Every later change retries a removal, and a guest decides how often that
+    // is. The caller gets the status in any case.
+    LOG_EVERY_N_SEC(ERROR, kSecondsBetweenMessages)
+        << "removing " << absl::StrCat(area) << ": " << status;
     kept.push_back(holders.back());
     first_failure.Update(std::move(status));
   }
@@ -191,11 +198,20 @@ absl::Status GuestMemoryMap::AddListener(MemoryListener* listener) {
       told.push_back(&entry);
       continue;
     }
+    // The caller may destroy the listener after this refusal, so the map cannot
+    // try again later to take back what the listener keeps.
+    std::vector<std::string> kept;
     for (; !told.empty(); told.pop_back()) {
       std::vector<MemoryListener*> holder = {listener};
-      TellRemoved(told.back()->area, holder).IgnoreError();
+      if (!TellRemoved(told.back()->area, holder).ok()) {
+        kept.push_back(absl::StrCat(told.back()->area));
+      }
     }
-    return kernel::Annotate(status, absl::StrCat("adding ", entry.area));
+    status = kernel::Annotate(status, absl::StrCat("adding ", entry.area));
+    if (kept.empty()) return status;
+    return kernel::Annotate(
+        status, absl::StrCat("the listener also failed to give back ",
+                             absl::StrJoin(kept, " and "), ", after"));
   }
   for (Entry* entry : told) entry->holders.push_back(listener);
   listeners_.push_back(listener);

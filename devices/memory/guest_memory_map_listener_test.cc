@@ -35,6 +35,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 using Journal = std::vector<std::string>;
 
@@ -332,6 +333,28 @@ TEST(MemoryListenerTest, ARemovedListenerIsToldToGiveUpEverything) {
   ASSERT_THAT(map.RemoveListener(&a), IsOk());
   ASSERT_THAT(map.Remove(high), IsOk());
   EXPECT_THAT(journal, ElementsAre("a - high", "a - low", "b - high"));
+}
+
+// The caller must know that closing the listener's kernel object is the only
+// way left to get rid of the area.
+TEST(MemoryListenerTest, WhatARefusedListenerKeepsIsNamed) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener listener("a", &journal);
+  ASSERT_THAT(map.Add(Ram("low", 1, 1)), IsOk());
+  ASSERT_THAT(map.Add(Ram("mid", 4, 1)), IsOk());
+  ASSERT_THAT(map.Add(Ram("high", 8, 1)), IsOk());
+  listener.refused_area = "high";
+  listener.kept_area = "low";
+  const absl::Status status = map.AddListener(&listener);
+  EXPECT_THAT(journal, ElementsAre("a + low", "a + mid", "a + high", "a - mid",
+                                   "a - low"));
+  EXPECT_EQ(kernel::ErrnoOf(status), ENOMEM) << "why it was refused";
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("failed to give back low [0x1000, +0x1000) RAM,"),
+                    HasSubstr("adding high"), Not(HasSubstr("mid"))));
+  EXPECT_THAT(map.RemoveListener(&listener),
+              StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST(MemoryListenerTest, RefusesNoListener) {

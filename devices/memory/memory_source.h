@@ -19,7 +19,9 @@ class MemorySource {
   // Tells `listener` of every area that is there, in address order, and of
   // every change until RemoveListener(). If the listener refuses an area, the
   // source tells it to remove the ones that it accepted, does not register it,
-  // and returns the refusal.
+  // and returns the refusal. If the listener fails to remove some of them, the
+  // message names these. The source does not try again, because the caller may
+  // then destroy the listener.
   virtual absl::Status AddListener(MemoryListener* listener) = 0;
 
   // Tells `listener` to remove every area that it holds, from the last to the
