@@ -135,7 +135,7 @@ absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
       options.group.value_or(fixture.iommu_group().number());
 
   absl::MutexLock lock(&core_->mutex);
-  if (devices_.contains(bdf)) {
+  if (devices_.contains(bdf) || without_iommu_.contains(bdf)) {
     return absl::AlreadyExistsError(
         absl::StrCat(bdf.ToString(), ": there is a device already"));
   }
@@ -157,7 +157,10 @@ absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
   if (options.has_iommu) entry.iommu_group = number;
   core_->paths.AddPciDevice(entry);
   // Without an IOMMU, VFIO cannot reach the device.
-  if (!options.has_iommu) return absl::OkStatus();
+  if (!options.has_iommu) {
+    without_iommu_.insert(bdf);
+    return absl::OkStatus();
+  }
 
   const std::shared_ptr<FakeGroup> group = GroupNumbered(number);
   absl::StatusOr<std::shared_ptr<FakeVfioDevice>> device =

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -130,6 +131,7 @@ class FakeVfio final : public Subsystem {
   std::vector<std::weak_ptr<FakeContainer>> containers_;
   std::map<uint32_t, std::shared_ptr<FakeGroup>> groups_;
   std::map<pci::Bdf, std::shared_ptr<FakeVfioDevice>> devices_;
+  std::set<pci::Bdf> without_iommu_;  // The devices that only sysfs knows.
   std::vector<DmaFault> dma_faults_;
 };
 

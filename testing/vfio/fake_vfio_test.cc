@@ -225,6 +225,18 @@ TEST_F(FakeMachineTest, SecondDeviceAtAnAddressIsRefused) {
                                    HasSubstr("0000:00:02.0")));
 }
 
+TEST_F(FakeMachineTest, SecondDeviceAtTheAddressOfOneWithoutIommuIsRefused) {
+  DeviceOptions options;
+  options.has_iommu = false;
+  ASSERT_THAT(Add("edu", std::move(options)), IsOk());
+  EXPECT_THAT(Add("edu"), StatusIs(absl::StatusCode::kAlreadyExists,
+                                   HasSubstr("0000:00:02.0")));
+  options = {};
+  options.has_iommu = false;
+  EXPECT_THAT(Add("edu", std::move(options)),
+              StatusIs(absl::StatusCode::kAlreadyExists));
+}
+
 TEST_F(FakeMachineTest, WrongFixtureIsRefused) {
   fixture::PciDevice device = LoadDevice("edu");
   device.mutable_regions(0)->set_size(3);
