@@ -22,6 +22,7 @@ BarMapper::BarMapper(Options options, std::vector<Bar> bars)
     Entry& entry = entries_.emplace_back();
     entry.bar = bar.bar;
     entry.trap = std::move(bar.trap);
+    entry.read_only = bar.read_only;
     for (const BarArea& area : bar.areas) {
       entry.areas.emplace_back().area = area;
     }
@@ -144,6 +145,7 @@ void BarMapper::PlaceAreas(Entry& entry) {
          .size = area.area.size,
          .host = area.mapping->data(),
          .backing = area.mapping,
+         .read_only = entry.read_only,
          .kind = memory::MemoryArea::Kind::kDeviceBar,
          .name = absl::StrFormat("%s %v+0x%x", options_.name, entry.bar.index,
                                  area.area.offset)});

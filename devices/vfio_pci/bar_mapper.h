@@ -78,6 +78,9 @@ class BarMapper {
     pci::Bar bar;
     std::vector<BarArea> areas;
     std::shared_ptr<bus::BusDevice> trap;
+    // Whether the kernel lets nobody write to the BAR. The guest then reads the
+    // mapped areas without an exit, and its writes are trapped.
+    bool read_only = false;
   };
 
   // Maps the areas of kind kMapped. An area that the kernel refuses to map is
@@ -123,6 +126,7 @@ class BarMapper {
     pci::Bar bar;
     std::vector<Area> areas;
     std::shared_ptr<bus::BusDevice> trap;
+    bool read_only = false;
     std::optional<uint64_t> address;  // where the BAR answers
     bus::RangeHandle range;
     std::string problem;

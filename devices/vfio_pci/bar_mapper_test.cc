@@ -26,6 +26,7 @@ using ::absl_testing::IsOk;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::SizeIs;
 
 constexpr uint64_t kAddress = 0xe0000000;
 
@@ -62,7 +63,7 @@ class FakeMemory final : public memory::GuestMemory {
 class BarMapperTest : public ::testing::Test {
  protected:
   // Creates a memory BAR of 16 KiB with a hole, and a BAR of 32 ports.
-  void Create() {
+  void Create(bool read_only = false) {
     const pci::Bar memory_bar = {.index = pci::BarIndex(0),
                                  .type = pci::BarType::kMemory32,
                                  .size = 0x4000};
@@ -84,7 +85,8 @@ class BarMapperTest : public ::testing::Test {
              {{0, 0x1000, BarAreaKind::kMapped},
               {0x1000, 0x1000, BarAreaKind::kMsixTable},
               {0x2000, 0x2000, BarAreaKind::kMapped}},
-             trap(0)},
+             trap(0),
+             read_only},
             {io_bar, {{0, 0x20, BarAreaKind::kIoPorts}}, trap(2)}});
   }
   absl::Status Move(BarAddresses desired) {
@@ -129,6 +131,13 @@ TEST_F(BarMapperTest, PlacesMappedAreasAndTrapsTheWhole) {
   EXPECT_TRUE(Answers(mmio_, kAddress + 0x3fff));
   EXPECT_FALSE(Answers(mmio_, kAddress + 0x4000));
   EXPECT_EQ(mapper_->placements(), 1u);
+}
+
+TEST_F(BarMapperTest, AreasOfABarThatCannotBeWrittenAreReadOnly) {
+  Create(/*read_only=*/true);
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  ASSERT_THAT(memory_.areas, SizeIs(2));
+  for (const auto& [id, area] : memory_.areas) EXPECT_TRUE(area.read_only);
 }
 
 TEST_F(BarMapperTest, WhatStaysIsNotTouched) {

@@ -243,11 +243,14 @@ void VfioPciDevice::Impl::CreateBars() {
     traps_.push_back(std::make_shared<BarTrap>(
         absl::StrCat(name_, " ", bar.index.ToString()), bar.index,
         regions_.get(), &failures_, msix_table_.get()));
+    const vfio::VfioRegionInfo& region = device_->region(bar.index.value());
     bars.push_back(
         {.bar = bar,
-         .areas = PlanBarAreas(bar, device_->region(bar.index.value()),
-                               device_msix_, kernel::PageSize()),
-         .trap = traps_.back()});
+         .areas = PlanBarAreas(bar, region, device_msix_, kernel::PageSize()),
+         .trap = traps_.back(),
+         // A writable slot over a mapping without PROT_WRITE fails
+         // KVM_RUN with EFAULT at the guest's first write.
+         .read_only = !region.writable()});
   }
   mapper_ = std::make_unique<BarMapper>(
       BarMapper::Options{.name = name_,

@@ -5,6 +5,8 @@
 
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 
+#include <linux/vfio.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,10 +26,12 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using fake::kBar;
 using fake::PassthroughRig;
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 class VfioPciDeviceTest : public ::testing::Test {
  protected:
@@ -155,6 +159,27 @@ TEST_F(VfioPciDeviceTest, DecodeOnMapsWhatCanBeMapped) {
   EXPECT_TRUE(bar.areas[0].in_guest);
   EXPECT_EQ(bar.areas[1].area.kind, BarAreaKind::kMsixTable);
   EXPECT_EQ(bar.areas[2].area.kind, BarAreaKind::kMsixPba);
+}
+
+// vfio-pci itself lets every BAR be written, but other VFIO drivers need not.
+TEST_F(VfioPciDeviceTest, ABarThatCannotBeWrittenIsAReadOnlySlot) {
+  Attach({.fixture = "ivshmem", .edit_fixture = [](fixture::PciDevice& device) {
+            device.mutable_regions(1)->set_flags(VFIO_REGION_INFO_FLAG_READ |
+                                                 VFIO_REGION_INFO_FLAG_MMAP);
+          }});
+  rig_->PlaceBar(2, kBar);
+  const std::vector<fake::FakeKvmSlot> slots = rig_->kernel().kvm().Slots();
+  ASSERT_THAT(slots, SizeIs(1));
+  EXPECT_EQ(slots[0].guest_address, kBar);
+  EXPECT_TRUE(slots[0].read_only());
+  EXPECT_EQ(Calls("pwrite"), 1u) << "COMMAND";
+  // The write of the guest exits and is dropped.
+  rig_->Store(kBar, 4, 0x12345678);
+  EXPECT_EQ(Calls("pwrite"), 1u);
+  EXPECT_EQ(rig_->Load(kBar, 4), 0u);
+  EXPECT_THAT(rig_->device().Describe().failures,
+              ElementsAre(AllOf(HasSubstr("BAR2 write is dropped"),
+                                HasSubstr("the region cannot be written"))));
 }
 
 TEST_F(VfioPciDeviceTest, DecodeOffTakesTheSlotsAway) {
