@@ -11,6 +11,15 @@
 
 namespace passthru::passthrough {
 
+DeviceSet::DeviceSet(const Options& options)
+    : options_([this, &options] {
+        Options completed = options;
+        if (completed.vm.bar_retries == nullptr) {
+          completed.vm.bar_retries = &bar_retries_;
+        }
+        return completed;
+      }()) {}
+
 DeviceSet::~DeviceSet() {
   absl::MutexLock lock(&mutex_);
   while (!devices_.empty()) {

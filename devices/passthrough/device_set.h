@@ -17,6 +17,7 @@
 #include "passthru/devices/interrupts/interrupt_budget.h"
 #include "passthru/devices/passthrough/dma_space.h"
 #include "passthru/devices/pci_host/function_bus.h"
+#include "passthru/devices/vfio_pci/bar_retries.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/devices/vfio_pci/vm_interfaces.h"
@@ -43,7 +44,8 @@ namespace passthru::passthrough {
 // inside them.
 class DeviceSet {
  public:
-  // All pointers must outlive the set.
+  // All pointers must outlive the set. Without `vm.bar_retries`, the set brings
+  // its own.
   struct Options {
     vfio_pci::VmInterfaces vm;
     DmaSpace* dma = nullptr;
@@ -67,7 +69,7 @@ class DeviceSet {
     std::function<void()> on_error;
   };
 
-  explicit DeviceSet(const Options& options) : options_(options) {}
+  explicit DeviceSet(const Options& options);
   // Detaches the devices that are left.
   ~DeviceSet();
 
@@ -107,6 +109,7 @@ class DeviceSet {
   absl::Status DetachLocked(pci::Bdf guest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  vfio_pci::BarRetries bar_retries_;
   const Options options_;
 
   // Acquired before the VM's layout lock.

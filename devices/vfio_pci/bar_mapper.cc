@@ -14,6 +14,19 @@
 #include "absl/strings/str_format.h"
 
 namespace passthru::vfio_pci {
+namespace {
+
+// Returns OK if the guest's CPUs reach the whole BAR at `address`.
+absl::Status CheckReach(const pci::Bar& bar, uint64_t address, unsigned bits) {
+  if (bar.is_io() || bits >= 64) return absl::OkStatus();
+  if ((address + (bar.size - 1)) >> bits == 0) return absl::OkStatus();
+  return absl::OutOfRangeError(
+      absl::StrFormat("%v: %#x is beyond the %u address bits of the guest's "
+                      "CPUs",
+                      bar.index, address, bits));
+}
+
+}  // namespace
 
 BarMapper::BarMapper(Options options, std::vector<Bar> bars)
     : options_(std::move(options)) {
@@ -27,6 +40,10 @@ BarMapper::BarMapper(Options options, std::vector<Bar> bars)
       entry.areas.emplace_back().area = area;
     }
     MapAreas(entry);
+  }
+  if (options_.retries != nullptr) {
+    options_.retries->Add(this);
+    waits_ = true;
   }
 }
 
@@ -73,6 +90,7 @@ bool BarMapper::Stays(const Entry& entry, const BarAddresses& desired) {
 
 absl::Status BarMapper::RetractEntry(Entry& entry) {
   entry.problem.clear();
+  entry.refused_address.reset();
   absl::Status result;
   for (Area& area : entry.areas) {
     if (area.area.mapped()) area.refused.clear();
@@ -89,12 +107,14 @@ absl::Status BarMapper::RetractEntry(Entry& entry) {
       continue;
     }
     area.slot.reset();
+    freed_ = true;
   }
   if (!entry.address.has_value()) return result;
   bus::AddressSpace* const space =
       entry.bar.is_io() ? options_.pio : options_.mmio;
   space->Remove(entry.range);
   entry.address.reset();
+  freed_ = true;
   return result;
 }
 
@@ -105,10 +125,30 @@ void BarMapper::Place(const BarAddresses& desired) {
     if (entry.address != address) PlaceRange(entry, *address);
     if (entry.address == address) PlaceAreas(entry);
   }
+  TellOthers();
+}
+
+void BarMapper::TellOthers() {
+  if (std::exchange(freed_, false) && options_.retries != nullptr) {
+    options_.retries->Retry(this);
+  }
+}
+
+void BarMapper::RetryRefused() {
+  for (Entry& entry : entries_) {
+    if (const auto refused = std::exchange(entry.refused_address, {})) {
+      entry.problem.clear();
+      PlaceRange(entry, *refused);
+    }
+    if (entry.address.has_value()) PlaceAreas(entry);
+  }
 }
 
 void BarMapper::PlaceRange(Entry& entry, uint64_t address) {
   absl::Status status = pci::ValidateBarAddress(entry.bar, address);
+  if (status.ok()) {
+    status = CheckReach(entry.bar, address, options_.physical_address_bits);
+  }
   if (!status.ok()) {
     // Not logged, because this is normal before placement and during sizing.
     entry.problem = std::string(status.message());
@@ -120,6 +160,7 @@ void BarMapper::PlaceRange(Entry& entry, uint64_t address) {
       address, entry.bar.size, entry.trap, bus::AddressSpace::kBarPriority);
   if (!range.ok()) {
     ++refused_;
+    entry.refused_address = address;
     entry.problem = std::string(range.status().message());
     options_.failures->Add(
         absl::StrFormat("%v does not answer", entry.bar.index), range.status());
@@ -150,6 +191,8 @@ void BarMapper::PlaceAreas(Entry& entry) {
          .name = absl::StrFormat("%s %v+0x%x", options_.name, entry.bar.index,
                                  area.area.offset)});
     if (!slot.ok()) {
+      // Retries that fail for the same reason are no news.
+      if (area.refused == slot.status().message()) continue;
       if (area.refused.empty()) ++refused_;
       area.refused = std::string(slot.status().message());
       options_.failures->Add(
@@ -178,6 +221,8 @@ absl::Status BarMapper::Unmap() {
       area.mapping.reset();
     }
   }
+  TellOthers();
+  if (std::exchange(waits_, false)) options_.retries->Remove(this);
   return result;
 }
 

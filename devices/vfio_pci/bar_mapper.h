@@ -16,6 +16,7 @@
 #include "passthru/devices/kernel/mapped_region.h"
 #include "passthru/devices/memory/guest_memory.h"
 #include "passthru/devices/vfio_pci/bar_area.h"
+#include "passthru/devices/vfio_pci/bar_retries.h"
 #include "passthru/devices/vfio_pci/device_regions.h"
 #include "passthru/pci/bar.h"
 
@@ -63,7 +64,7 @@ using BarAddresses = std::array<std::optional<uint64_t>, 6>;
 // Thread-compatible. Callers hold the VM's layout lock. Retract(), Place()
 // and Unmap() call the address spaces and the guest memory, so their callers
 // must not hold a device lock.
-class BarMapper {
+class BarMapper final : private BarRetries::Waiter {
  public:
   struct Options {
     std::string name;  // prefix of the memory areas' names
@@ -72,6 +73,11 @@ class BarMapper {
     bus::AddressSpace* mmio = nullptr;
     bus::AddressSpace* pio = nullptr;
     memory::GuestMemory* memory = nullptr;
+    // How many bits of a memory address the guest's CPUs have. A BAR beyond
+    // them answers nowhere.
+    unsigned physical_address_bits = 52;
+    // The other devices of the VM, or null. Needed until Unmap().
+    BarRetries* retries = nullptr;
   };
   // A BAR, its areas (see PlanBarAreas()), and the handler of its traps.
   struct Bar {
@@ -90,7 +96,7 @@ class BarMapper {
   BarMapper& operator=(const BarMapper&) = delete;
 
   // Calls Unmap().
-  ~BarMapper();
+  ~BarMapper() override;
 
   // Removes every BAR that is not at its desired address. Once this returns, no
   // vCPU is inside what was removed. Returns the first failure. A slot that
@@ -100,7 +106,8 @@ class BarMapper {
   // Places BARs at their desired addresses. If an address makes no sense (as
   // happens while software sizes a BAR) or is refused, the BAR, or its mapped
   // areas, stay unplaced. Every call retries what was refused before, because
-  // the obstacle may no longer exist.
+  // the obstacle may no longer exist. If Retract() has freed a place, the other
+  // devices of the VM then try again, too.
   void Place(const BarAddresses& desired);
 
   // Retracts all BARs and unmaps them. A slot that cannot be deleted even now
@@ -128,6 +135,8 @@ class BarMapper {
     std::shared_ptr<bus::BusDevice> trap;
     bool read_only = false;
     std::optional<uint64_t> address;  // where the BAR answers
+    // Where it should answer, if the address space refused that.
+    std::optional<uint64_t> refused_address;
     bus::RangeHandle range;
     std::string problem;
   };
@@ -139,9 +148,14 @@ class BarMapper {
   absl::Status RetractEntry(Entry& entry);
   void PlaceRange(Entry& entry, uint64_t address);
   void PlaceAreas(Entry& entry);
+  void RetryRefused() override;
+  // Lets the other devices try again if this one has freed a place.
+  void TellOthers();
 
   const Options options_;
   std::vector<Entry> entries_;
+  bool waits_ = false;  // Whether options_.retries has this device.
+  bool freed_ = false;  // Whether a place became free since TellOthers().
   uint64_t placements_ = 0;
   uint64_t refused_ = 0;
   uint64_t failures_ = 0;

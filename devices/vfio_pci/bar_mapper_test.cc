@@ -24,6 +24,7 @@ namespace {
 
 using ::absl_testing::IsOk;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
@@ -65,7 +66,7 @@ class BarMapperTest : public ::testing::Test {
   // Creates a memory BAR of 16 KiB with a hole, and a BAR of 32 ports.
   void Create(bool read_only = false) {
     const pci::Bar memory_bar = {.index = pci::BarIndex(0),
-                                 .type = pci::BarType::kMemory32,
+                                 .type = pci::BarType::kMemory64,
                                  .size = 0x4000};
     const pci::Bar io_bar = {
         .index = pci::BarIndex(2), .type = pci::BarType::kIo, .size = 0x20};
@@ -79,7 +80,9 @@ class BarMapperTest : public ::testing::Test {
                            .regions = &regions_,
                            .mmio = &mmio_,
                            .pio = &pio_,
-                           .memory = &memory_},
+                           .memory = &memory_,
+                           .physical_address_bits = 39,
+                           .retries = &retries_},
         std::vector<BarMapper::Bar>{
             {memory_bar,
              {{0, 0x1000, BarAreaKind::kMapped},
@@ -113,6 +116,7 @@ class BarMapperTest : public ::testing::Test {
   bus::Bus mmio_{"memory"};
   bus::Bus pio_{"ports"};
   FakeMemory memory_;
+  BarRetries retries_;
   std::unique_ptr<BarMapper> mapper_;
 };
 
@@ -192,6 +196,70 @@ TEST_F(BarMapperTest, ARefusedSlotIsTriedAgainWithTheNextChange) {
   EXPECT_EQ(memory_.areas.size(), 2u);
   EXPECT_EQ(mapper_->Describe({})[0].areas[0].refused, "");
   EXPECT_EQ(mapper_->placements(), 1u);
+}
+
+TEST_F(BarMapperTest, ARetryThatFailsForTheSameReasonIsNoNews) {
+  Create();
+  memory_.refuse = true;
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_EQ(failures_.count(), 2u);
+  for (int i = 0; i < 3; ++i) retries_.Retry(nullptr);
+  EXPECT_EQ(failures_.count(), 2u);
+  EXPECT_EQ(mapper_->refused(), 2u);
+}
+
+TEST_F(BarMapperTest, ARefusedSlotIsTriedAgainWhenAnotherDeviceFreesPlace) {
+  Create();
+  memory_.refuse = true;
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.refuse = false;
+  retries_.Retry(nullptr);
+  EXPECT_EQ(memory_.areas.size(), 2u);
+  EXPECT_TRUE(mapper_->Describe({})[0].areas[0].in_guest);
+}
+
+TEST_F(BarMapperTest, OthersRetryAfterAMoveAndNotBefore) {
+  struct Other final : BarRetries::Waiter {
+    void RetryRefused() override { log->push_back("retry"); }
+    std::vector<std::string>* log = nullptr;
+  };
+  Create();
+  Other other;
+  other.log = &memory_.log;
+  retries_.Add(&other);
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_THAT(memory_.log, ElementsAre("add e0000000", "add e0002000"))
+      << "nothing became free";
+  memory_.log.clear();
+  ASSERT_THAT(Move(At(kAddress + 0x4000)), IsOk());
+  EXPECT_THAT(memory_.log,
+              ElementsAre("remove e0000000", "remove e0002000", "add e0004000",
+                          "add e0006000", "retry"));
+  memory_.log.clear();
+  ASSERT_THAT(Move(At(kAddress + 0x4000)), IsOk());
+  EXPECT_THAT(memory_.log, IsEmpty());
+  ASSERT_THAT(mapper_->Unmap(), IsOk());
+  EXPECT_THAT(memory_.log,
+              ElementsAre("remove e0004000", "remove e0006000", "retry"));
+  mapper_.reset();
+  retries_.Remove(&other);
+}
+
+TEST_F(BarMapperTest, BeyondTheGuestsCpusABarAnswersNowhereWithoutComplaint) {
+  Create();
+  for (const uint64_t address :
+       {uint64_t{1} << 39, uint64_t{0xffffffff'e0000000},
+        uint64_t{0xff'e0000000}}) {
+    ASSERT_THAT(Move(At(address)), IsOk());
+    EXPECT_THAT(memory_.log, IsEmpty());
+    EXPECT_FALSE(Answers(mmio_, address));
+    EXPECT_THAT(mapper_->Describe({})[0].problem,
+                HasSubstr("beyond the 39 address bits of the guest's CPUs"));
+  }
+  EXPECT_EQ(failures_.count(), 0u);
+  EXPECT_EQ(mapper_->refused(), 0u);
+  ASSERT_THAT(Move(At((uint64_t{1} << 39) - 0x4000)), IsOk());
+  EXPECT_THAT(memory_.areas, SizeIs(2));
 }
 
 TEST_F(BarMapperTest, AMappingThatFailsBecomesATrap) {

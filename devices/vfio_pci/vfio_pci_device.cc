@@ -91,6 +91,7 @@ absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
       return absl::InvalidArgumentError(absl::StrFormat(
           "%s: %v cannot hold the address %#x", name_, index, address));
     }
+    sizing_.Clear(index);
     decoded = Decoded(*shadow_, power_state_);
   }
   mapper_->Retract(decoded).IgnoreError();  // Logged.

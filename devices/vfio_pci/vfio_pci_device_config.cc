@@ -77,6 +77,7 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
                                                 bytes[control.offset - offset]};
       power = written.power_state();
     }
+    sizing_.OnWrite(offset, bytes, bars_);
     ConfigShadow preview = *shadow_;
     preview.Write(offset, bytes);
     decoded = Decoded(preview, power);
@@ -86,6 +87,7 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
       mutex_.AssertHeld();
       WriteLocked(offset, bytes);
     });
+    mapper_->Place({});
     return;
   }
   mapper_->Retract(decoded).IgnoreError();  // Logged.
@@ -241,6 +243,7 @@ absl::Status VfioPciDevice::Impl::Reset() {
   ResetFunction([&] {
     if (device_->can_reset()) status = device_->Reset();
   });
+  mapper_->Place({});
   return status;
 }
 
@@ -257,6 +260,7 @@ void VfioPciDevice::Impl::ResetFunction(
   // takes the state that hardware would have, and the write below makes the
   // device agree.
   shadow_->Reset();
+  sizing_ = {};
   const std::array<uint8_t, 2> no_command = {0, 0};
   command_lost_ = !WriteDevice(pci::kCommand.offset, no_command);
   LeavePowerSaving();
@@ -272,7 +276,9 @@ BarAddresses VfioPciDevice::Impl::Decoded(const ConfigShadow& shadow,
   for (const pci::Bar& bar : shadow.Bars()) {
     const bool decodes = bar.is_io() ? pci::Command::kIoSpace.Get(command)
                                      : pci::Command::kMemorySpace.Get(command);
-    if (decodes) addresses[bar.index.value()] = bar.address;
+    if (decodes && !sizing_.IsSized(bar.index)) {
+      addresses[bar.index.value()] = bar.address;
+    }
   }
   return addresses;
 }

@@ -252,13 +252,17 @@ void VfioPciDevice::Impl::CreateBars() {
          // KVM_RUN with EFAULT at the guest's first write.
          .read_only = !region.writable()});
   }
+  memory::LayoutLockHolder layout(layout_lock_);
   mapper_ = std::make_unique<BarMapper>(
-      BarMapper::Options{.name = name_,
-                         .failures = &failures_,
-                         .regions = regions_.get(),
-                         .mmio = options_.vm.mmio,
-                         .pio = options_.vm.pio,
-                         .memory = options_.vm.memory},
+      BarMapper::Options{
+          .name = name_,
+          .failures = &failures_,
+          .regions = regions_.get(),
+          .mmio = options_.vm.mmio,
+          .pio = options_.vm.pio,
+          .memory = options_.vm.memory,
+          .physical_address_bits = options_.vm.physical_address_bits,
+          .retries = options_.vm.bar_retries},
       std::move(bars));
 }
 

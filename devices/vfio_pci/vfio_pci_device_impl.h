@@ -23,6 +23,7 @@
 #include "passthru/devices/vfio/vfio_device.h"
 #include "passthru/devices/vfio/vfio_irq_index.h"
 #include "passthru/devices/vfio_pci/bar_mapper.h"
+#include "passthru/devices/vfio_pci/bar_sizing.h"
 #include "passthru/devices/vfio_pci/bar_trap.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/config_shadow.h"
@@ -139,6 +140,7 @@ class VfioPciDevice::Impl {
   // A write to COMMAND failed, or the device does not decode memory although it
   // should. No BAR answers while this is set.
   bool command_lost_ ABSL_GUARDED_BY(mutex_) = false;
+  BarSizing sizing_ ABSL_GUARDED_BY(mutex_);
   bool detached_ ABSL_GUARDED_BY(mutex_) = false;
   ConfigCounters counters_ ABSL_GUARDED_BY(mutex_);
   uint64_t resets_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -242,6 +242,41 @@ TEST_F(VfioPciDeviceTest, SizingWithDecodeOnPutsTheBarBack) {
   EXPECT_THAT(rig_->Slots(), ElementsAre("0xe0000000+0x2000"));
 }
 
+// Linux writes all ones to one half at a time and restores it at once.
+TEST_F(VfioPciDeviceTest, SizingHalfByHalfMakesNoSlotElsewhere) {
+  Attach();
+  constexpr uint64_t kHigh = 0x20'e0000000;
+  rig_->PlaceBar(0, kHigh);
+  rig_->kernel().journal().Clear();
+  rig_->Write(0x10, 4, 0xffffffff);
+  EXPECT_EQ(rig_->Read(0x10, 4), 0xffffc004u);
+  EXPECT_THAT(rig_->Slots(), IsEmpty());
+  EXPECT_EQ(rig_->Load(0x20'ffffc008, 4), 0xffffffffu);
+  rig_->Write(0x10, 4, 0xe0000004);
+  EXPECT_THAT(rig_->Slots(), ElementsAre("0x20e0000000+0x2000"));
+  rig_->Write(0x14, 4, 0xffffffff);
+  EXPECT_EQ(rig_->Read(0x14, 4), 0xffffffffu);
+  EXPECT_THAT(rig_->Slots(), IsEmpty());
+  rig_->Write(0x14, 4, 0x20);
+  EXPECT_THAT(rig_->Slots(), ElementsAre("0x20e0000000+0x2000"));
+  // Each time the slot was deleted and made again, and nothing else.
+  EXPECT_EQ(Calls("KVM_SET_USER_MEMORY_REGION"), 4u);
+  const DeviceReport report = rig_->device().Describe();
+  EXPECT_EQ(report.bar.refused_placements, 0u);
+  EXPECT_EQ(report.failure_count, 0u);
+}
+
+// A BAR may well end at 4 GiB. What tells an address from a size is the write.
+TEST_F(VfioPciDeviceTest, ABarAtTheEndOfFourGigabytesAnswers) {
+  Attach();
+  rig_->PlaceBar(0, 0x20'ffffc000);
+  EXPECT_THAT(rig_->Slots(), ElementsAre("0x20ffffc000+0x2000"));
+  rig_->Write(0x10, 4, 0xffffffff);
+  EXPECT_THAT(rig_->Slots(), IsEmpty());
+  rig_->Write(0x10, 4, 0xffffc004);
+  EXPECT_THAT(rig_->Slots(), ElementsAre("0x20ffffc000+0x2000"));
+}
+
 TEST_F(VfioPciDeviceTest, ABarOverRamReadsBackAndIsTrapped) {
   Attach();
   AddRam(0x1000000, 0x4000);
