@@ -23,6 +23,11 @@ class MappedRegion {
     int flags = 0;       // MAP_*. MAP_FIXED is InvalidArgument.
     int fd = -1;
     uint64_t offset = 0;
+    // 0, or a power of two, modulo which data() and `offset` shall be equal.
+    // Only then can the kernel map the file with entries of that size. If there
+    // is no room for it in the address space, the mapping is made without it,
+    // which is logged.
+    size_t alignment = 0;
     std::string name;  // For messages, such as "BAR 0 of 0000:01:00.0".
   };
   static absl::StatusOr<MappedRegion> Map(Syscalls* syscalls,
@@ -47,11 +52,27 @@ class MappedRegion {
 
  private:
   MappedRegion(Syscalls* syscalls, void* data, size_t size)
-      : syscalls_(syscalls), data_(data), size_(size) {}
+      : MappedRegion(syscalls, data, size, data, size) {}
+  MappedRegion(Syscalls* syscalls, void* data, size_t size, void* reserved,
+               size_t reserved_size)
+      : syscalls_(syscalls),
+        data_(data),
+        size_(size),
+        reserved_(reserved),
+        reserved_size_(reserved_size) {}
+
+  static absl::StatusOr<MappedRegion> MapInside(Syscalls* syscalls,
+                                                const Options& options,
+                                                void* reserved,
+                                                size_t reserved_size);
+  static void Unmap(Syscalls* syscalls, void* data, size_t size);
 
   Syscalls* syscalls_ = nullptr;
   void* data_ = nullptr;
   size_t size_ = 0;
+  // What is unmapped. It is larger than the mapping if that had to be aligned.
+  void* reserved_ = nullptr;
+  size_t reserved_size_ = 0;
 };
 
 }  // namespace passthru::kernel

@@ -67,6 +67,18 @@ absl::Status TransferAll(uint32_t index, size_t size, Describe describe,
   return absl::OkStatus();
 }
 
+// Returns the size of the largest page table entry that a mapping of `size`
+// bytes can have, or 0 for a page. Since 6.12 Linux maps BARs with entries of
+// 2 MiB and 1 GiB (vfio_pci_mmap_huge_fault()), and since 6.15 it pins them for
+// DMA in such steps (vaddr_get_pfns()), but only where the virtual address and
+// the file offset are equal modulo that size. The guest's address of a BAR is
+// aligned by its own size.
+uint64_t LargestEntry(uint64_t size) {
+  constexpr uint64_t kGiB = uint64_t{1} << 30;
+  constexpr uint64_t kTwoMiB = uint64_t{2} << 20;
+  return size >= kGiB ? kGiB : size >= kTwoMiB ? kTwoMiB : 0;
+}
+
 }  // namespace
 
 absl::Status VfioDevice::CheckAccess(uint32_t index, const char* verb,
@@ -147,6 +159,7 @@ absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
        .flags = MAP_SHARED,
        .fd = fd(),
        .offset = region.offset + offset,
+       .alignment = LargestEntry(size),
        .name = absl::StrCat(RegionName(index), " of ", name_)});
 }
 

@@ -33,6 +33,13 @@ bool Overlaps(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size) {
   return a < b + b_size && b < a + a_size;
 }
 
+// Returns the largest page table entry that so many bytes of a BAR can have.
+uint64_t LargestBarEntry(uint64_t length) {
+  constexpr uint64_t kGiB = uint64_t{1} << 30;
+  constexpr uint64_t kTwoMiB = uint64_t{2} << 20;
+  return length >= kGiB ? kGiB : length >= kTwoMiB ? kTwoMiB : 1;
+}
+
 std::string Describe(const FakeKvm::VmTables& vm, const FakeKvmSlot& slot) {
   return absl::StrFormat("%s: memory slot %u [0x%x, +0x%x)", vm.name, slot.slot,
                          slot.guest_address, slot.size);
@@ -102,6 +109,16 @@ void Invariants::CheckSlots(const FakeKvm::VmTables& vm) {
             absl::StrCat(what,
                          ", which has a page of the MSI-X table or of "
                          "its pending bits"));
+      }
+      const uint64_t guest =
+          slot.guest_address + (mapping.address - slot.host_address);
+      const uint64_t entry = LargestBarEntry(mapping.length);
+      if ((mapping.address - mapping.offset) % entry != 0 ||
+          (guest - mapping.offset) % entry != 0) {
+        found_.insert(absl::StrFormat(
+            "%s, but guest address 0x%x, host address 0x%x and offset are not "
+            "equal modulo 0x%x",
+            what, guest, mapping.address, entry));
       }
       if (!device.MemoryIsReachable() && !stuck_slots_.contains(slot.slot)) {
         found_.insert(absl::StrCat(

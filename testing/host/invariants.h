@@ -27,6 +27,9 @@ namespace passthru::fake {
 //
 //  - No memory slot holds a page of an MSI-X table or of its pending bits.
 //  - A slot over a BAR leads to a device that answers (memory decode on, D0).
+//  - The guest's address, the host's address and the offset in a BAR are equal
+//    modulo 2 MiB in a slot that is so large, and modulo 1 GiB in one of that
+//    size, or neither kernel nor IOMMU can map it with such pages.
 //  - An irqfd's GSI has a route to a message or to a pin of an irqchip.
 //  - DMA reaches only the guest's memory, at the guest's addresses (checked
 //    only if there is a VM with memory).

@@ -12,6 +12,7 @@
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/kernel/fake_sysfs.h"
+#include "passthru/testing/kernel/mapping_table.h"
 
 namespace passthru::fake {
 namespace {
@@ -323,6 +324,19 @@ std::vector<DmaMapping> FakeVfio::DmaMappings(const pci::Bdf& bdf) const {
     return {};
   }
   return device->group()->container()->iommu()->Mappings();
+}
+
+BarEntries FakeVfio::CountBarEntries(const pci::Bdf& bdf) const {
+  absl::MutexLock lock(&core_->mutex);
+  BarEntries entries;
+  for (const Mapping& mapping : core_->mappings.All()) {
+    const auto* const file =
+        dynamic_cast<const DeviceFile*>(mapping.file.get());
+    if (file == nullptr || file->device()->bdf() != bdf) continue;
+    entries += CountEntries(mapping.address, mapping.offset, mapping.length,
+                            rules_.huge_bar_entries);
+  }
+  return entries;
 }
 
 std::vector<DmaFault> FakeVfio::DmaFaults() const {

@@ -19,6 +19,7 @@
 #include "passthru/testing/kernel/kernel_core.h"
 #include "passthru/testing/models/device_model.h"
 #include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/vfio/bar_entries.h"
 #include "passthru/testing/vfio/fake_container.h"
 #include "passthru/testing/vfio/fake_group.h"
 #include "passthru/testing/vfio/fake_vfio_device.h"
@@ -92,6 +93,9 @@ class FakeVfio final : public Subsystem {
   // Returns the DMA mappings that the device can reach, or none without a
   // container.
   std::vector<DmaMapping> DmaMappings(const pci::Bdf& bdf) const;
+  // Returns how many page table entries the mappings of the device's BARs take
+  // when all of them are present.
+  BarEntries CountBarEntries(const pci::Bdf& bdf) const;
   // Returns every DMA access that was refused, in order. The journal has them
   // too.
   std::vector<DmaFault> DmaFaults() const;

@@ -31,6 +31,9 @@ struct VfioRules {
   size_t info_capability_alignment = 8;
   // The largest access that the kernel makes for a read or write of a region.
   size_t max_region_access = 8;
+  // Whether a mapping of a BAR gets entries of 2 MiB and 1 GiB where virtual
+  // address and offset allow (vfio_pci_mmap_huge_fault()).
+  bool huge_bar_entries = true;
   // Whether VFIO_DEVICE_PCI_HOT_RESET refuses count 0 before it checks for a
   // slot or bus to reset.
   bool hot_reset_count_first = true;
@@ -46,6 +49,7 @@ constexpr VfioRules RulesOf(KernelVersion version) {
     rules.irq_block_checked_first = true;
     rules.info_capability_alignment = 4;
     rules.max_region_access = 4;
+    rules.huge_bar_entries = false;
     rules.hot_reset_count_first = false;
   }
   if (version >= KernelVersion::k7_2) {
