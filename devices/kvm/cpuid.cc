@@ -4,14 +4,18 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/flex_array.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::kvm {
 namespace {
@@ -19,15 +23,21 @@ namespace {
 // KVM_MAX_CPUID_ENTRIES in arch/x86/include/asm/kvm_host.h.
 constexpr size_t kMaxEntries = 256;
 
-}  // namespace
+constexpr uint32_t kAddressSizeLeaf = 0x80000008;
+// Without the leaf a CPU has 36 bits if it has PAE (Intel SDM, CPUID).
+constexpr unsigned kAddressBitsWithoutLeaf = 36;
+// The most that a page table entry holds (Intel SDM, MAXPHYADDR).
+constexpr unsigned kMostAddressBits = 52;
 
-absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu) {
+using CpuidList = kernel::FlexArray<kvm_cpuid2, kvm_cpuid_entry2>;
+
+absl::StatusOr<CpuidList> GetSupportedCpuid(kernel::Syscalls* syscalls) {
   const auto opened = syscalls->Open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (!opened.ok()) {
     return kernel::ErrnoError(opened.error, "open(/dev/kvm)");
   }
   const kernel::FileDescriptor system(syscalls, opened.value);
-  kernel::FlexArray<kvm_cpuid2, kvm_cpuid_entry2> cpuid(kMaxEntries);
+  CpuidList cpuid(kMaxEntries);
   cpuid.header().nent = kMaxEntries;
   if (const auto got = syscalls->Ioctl(system.get(), KVM_GET_SUPPORTED_CPUID,
                                        &cpuid.header());
@@ -39,6 +49,13 @@ absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu) {
                                             cpuid.header().nent, " of ",
                                             kMaxEntries, " entries"));
   }
+  return cpuid;
+}
+
+}  // namespace
+
+absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu) {
+  PASSTHRU_ASSIGN_OR_RETURN(CpuidList cpuid, GetSupportedCpuid(syscalls));
   if (const auto set =
           syscalls->Ioctl(vcpu.fd(), KVM_SET_CPUID2, &cpuid.header());
       !set.ok()) {
@@ -46,6 +63,20 @@ absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu) {
         set.error, absl::StrCat("KVM_SET_CPUID2 on vCPU ", vcpu.id()));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<unsigned> GuestPhysicalAddressBits(kernel::Syscalls* syscalls) {
+  PASSTHRU_ASSIGN_OR_RETURN(CpuidList cpuid, GetSupportedCpuid(syscalls));
+  for (uint32_t i = 0; i < cpuid.header().nent; ++i) {
+    const kvm_cpuid_entry2& entry = cpuid.elements()[i];
+    if (entry.function != kAddressSizeLeaf) continue;
+    const unsigned of_cpu = entry.eax & 0xff;
+    const unsigned of_guest = entry.eax >> 16 & 0xff;
+    if (of_cpu == 0) break;
+    const unsigned bits = of_guest == 0 ? of_cpu : std::min(of_cpu, of_guest);
+    return std::min(bits, kMostAddressBits);
+  }
+  return kAddressBitsWithoutLeaf;
 }
 
 }  // namespace passthru::kvm

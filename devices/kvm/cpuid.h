@@ -3,6 +3,7 @@
 #define PASSTHRU_DEVICES_KVM_CPUID_H_
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/kvm/kvm_vcpu.h"
 
@@ -12,6 +13,13 @@ namespace passthru::kvm {
 // result of KVM_GET_SUPPORTED_CPUID to KVM_SET_CPUID2 unchanged. A vCPU without
 // CPUID has no long mode. Must be called before the vCPU's first Run().
 absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu);
+
+// Returns how many bits of a physical address the vCPUs have that
+// SetSupportedCpuid() makes on this host (CPUID leaf 0x80000008). It is the
+// smaller of what the CPU has and of what KVM maps for a guest, which Linux
+// reports since 6.10 (GuestPhysAddrSize), and at most 52. Returns 36, the least
+// that a CPU in long mode has, if KVM does not report the leaf.
+absl::StatusOr<unsigned> GuestPhysicalAddressBits(kernel::Syscalls* syscalls);
 
 }  // namespace passthru::kvm
 

@@ -25,6 +25,7 @@ namespace passthru::kvm {
 namespace {
 
 using absl_testing::IsOk;
+using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
 using kernel::ErrnoOf;
 using kernel::SyscallResult;
@@ -44,6 +45,10 @@ class CpuidKernel : public kernel::ForwardingSyscalls {
             reinterpret_cast<uint8_t*>(arg) + sizeof(kvm_cpuid2));
         entries[0].function = 0;
         entries[1].function = 0x80000001;
+        if (address_sizes != 0) {
+          entries[1].function = 0x80000008;
+          entries[1].eax = address_sizes;
+        }
         cpuid->nent = answered;
         return {};
       }
@@ -63,6 +68,7 @@ class CpuidKernel : public kernel::ForwardingSyscalls {
   }
 
   uint32_t answered = 2;
+  uint32_t address_sizes = 0;  // EAX of leaf 0x80000008, or 0 without the leaf.
   int get_error = 0;
   int set_error = 0;
   int set_fd = -1;
@@ -106,6 +112,30 @@ TEST_F(SetSupportedCpuidTest, ErrorsCarryTheirErrno) {
   kernel_.get_error = 0;
   kernel_.set_error = EINVAL;
   EXPECT_EQ(ErrnoOf(SetSupportedCpuid(&kernel_, *vcpu_)), EINVAL);
+}
+
+TEST_F(SetSupportedCpuidTest, AddressBitsAreThoseOfTheCpu) {
+  kernel_.address_sizes = 0x302e;
+  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(46u));
+}
+
+// With four levels of page tables KVM maps 48 bits, whatever the CPU has.
+TEST_F(SetSupportedCpuidTest, AddressBitsAreNoMoreThanKvmMaps) {
+  kernel_.address_sizes = 0x303934;
+  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(48u));
+  kernel_.address_sizes = 0x39'39'39;
+  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(52u));
+}
+
+TEST_F(SetSupportedCpuidTest, WithoutTheLeafThereAre36AddressBits) {
+  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(36u));
+  kernel_.address_sizes = 0x3000;
+  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(36u));
+}
+
+TEST_F(SetSupportedCpuidTest, AddressBitsThatCannotBeReadAreAnError) {
+  kernel_.get_error = ENOMEM;
+  EXPECT_EQ(ErrnoOf(GuestPhysicalAddressBits(&kernel_).status()), ENOMEM);
 }
 
 }  // namespace

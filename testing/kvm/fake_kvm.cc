@@ -36,26 +36,31 @@ using kernel::SyscallResult;
 
 namespace {
 
-// Answers like kvm_dev_ioctl_get_cpuid(), with a vendor and long mode only.
-// VMMs check these before they pass the list on to KVM_SET_CPUID2.
-SyscallResult<int> GetSupportedCpuid(void* arg) {
-  static constexpr kvm_cpuid_entry2 kEntries[] = {
+// Answers like kvm_dev_ioctl_get_cpuid(), with a vendor, long mode and the size
+// of addresses only. VMMs check these before they pass the list on to
+// KVM_SET_CPUID2.
+SyscallResult<int> GetSupportedCpuid(unsigned physical_address_bits,
+                                     void* arg) {
+  constexpr uint32_t kVirtualAddressBits = 48;
+  const kvm_cpuid_entry2 entries[] = {
       {.function = 0,
        .eax = 0,
        .ebx = 0x756e6547,  // "GenuineIntel"
        .ecx = 0x6c65746e,
        .edx = 0x49656e69},
-      {.function = 0x80000000, .eax = 0x80000001},
+      {.function = 0x80000000, .eax = 0x80000008},
       {.function = 0x80000001, .edx = 1u << 29},
+      {.function = 0x80000008,
+       .eax = kVirtualAddressBits << 8 | physical_address_bits},
   };
-  constexpr uint32_t kCount = std::size(kEntries);
+  constexpr uint32_t kCount = std::size(entries);
   auto header = journal::CopyFromUser<kvm_cpuid2>(arg);
   if (!header.has_value()) return {.error = EFAULT};
   if (header->nent < kCount) return {.error = E2BIG};
   header->nent = kCount;
   const bool written = journal::CopyToUser(static_cast<char*>(arg) +
                                                offsetof(kvm_cpuid2, entries),
-                                           kEntries, sizeof(kEntries)) &&
+                                           entries, sizeof(entries)) &&
                        journal::CopyToUser(arg, *header);
   return {.error = written ? 0 : EFAULT};
 }
@@ -92,7 +97,7 @@ class FakeKvmSystemFile final : public FakeFile {
         if (integer != 0) break;
         return {.value = static_cast<int>(kVcpuMmapSize)};
       case KVM_GET_SUPPORTED_CPUID:
-        return GetSupportedCpuid(arg);
+        return GetSupportedCpuid(kvm_->physical_address_bits_, arg);
       default:
         break;
     }
@@ -104,7 +109,9 @@ class FakeKvmSystemFile final : public FakeFile {
 };
 
 FakeKvm::FakeKvm(KernelCore* core, Options options)
-    : core_(core), guest_wait_limit_(options.guest_wait_limit) {}
+    : core_(core),
+      physical_address_bits_(options.physical_address_bits),
+      guest_wait_limit_(options.guest_wait_limit) {}
 
 FakeKvm::~FakeKvm() { StopGuests(); }
 

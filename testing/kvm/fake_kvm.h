@@ -40,6 +40,8 @@ class FakeKvm final : public Subsystem {
     // How long a guest waits before WaitForInterrupt() returns without an
     // interrupt. In most tests, reaching the limit is a failure.
     absl::Duration guest_wait_limit = absl::Seconds(60);
+    // The host CPU's MAXPHYADDR, which KVM_GET_SUPPORTED_CPUID passes on.
+    unsigned physical_address_bits = 46;
   };
   FakeKvm(KernelCore* core, Options options);
   // Stops all guests and waits for their programs to return.
@@ -114,6 +116,7 @@ class FakeKvm final : public Subsystem {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_->mutex);
 
   KernelCore* const core_;
+  const unsigned physical_address_bits_;
   absl::Duration guest_wait_limit_ ABSL_GUARDED_BY(core_->mutex);
   std::map<unsigned, guest::GuestProgram> programs_
       ABSL_GUARDED_BY(core_->mutex);
