@@ -9,12 +9,12 @@
 #include <optional>
 #include <utility>
 
+#include "absl/log/log.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/pci/bar.h"
 #include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
@@ -40,14 +40,8 @@ absl::StatusOr<std::unique_ptr<DeviceManager>> DeviceManager::Create(
     Machine* machine, DeviceManagerOptions options) {
   auto manager =
       absl::WrapUnique(new DeviceManager(machine, std::move(options)));
-  PASSTHRU_ASSIGN_OR_RETURN(manager->io_, allocator::AddressAllocator::Create(
-                                              kPioBase, kPioSize, "I/O BARs"));
-  PASSTHRU_ASSIGN_OR_RETURN(manager->memory32_,
-                            allocator::AddressAllocator::Create(
-                                kMmio32Base, kMmio32Size, "32-bit BARs"));
-  PASSTHRU_ASSIGN_OR_RETURN(manager->memory64_,
-                            allocator::AddressAllocator::Create(
-                                kMmio64Base, kMmio64Size, "64-bit BARs"));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      manager->windows_, BarWindows::Create(machine->physical_address_bits()));
   return manager;
 }
 
@@ -59,22 +53,26 @@ DeviceManager::DeviceManager(Machine* machine, DeviceManagerOptions options)
       dma_({.syscalls = machine->syscalls(),
             .memory = &machine->memory(),
             .vm = &machine->vm(),
+            .peer_to_peer = options_.peer_to_peer,
             .paths = options_.paths}),
-      devices_({.vm = {.syscalls = machine->syscalls(),
-                       .mmio = &machine->mmio(),
-                       .pio = &machine->pio(),
-                       .memory = &machine->memory(),
-                       .router = &machine->router(),
-                       .controller = &machine->vm(),
-                       .loop = &machine->loop(),
-                       .layout_lock = &machine->layout_lock()},
-                .dma = &dma_,
-                .bus = &machine->segment(),
-                .budget = &budget_}) {}
+      devices_(
+          {.vm = {.syscalls = machine->syscalls(),
+                  .mmio = &machine->mmio(),
+                  .pio = &machine->pio(),
+                  .memory = &machine->memory(),
+                  .router = &machine->router(),
+                  .controller = &machine->vm(),
+                  .loop = &machine->loop(),
+                  .layout_lock = &machine->layout_lock(),
+                  .physical_address_bits = machine->physical_address_bits()},
+           .dma = &dma_,
+           .bus = &machine->segment(),
+           .budget = &budget_}) {}
 
 DeviceManager::~DeviceManager() = default;
 
-absl::StatusOr<pci::Bdf> DeviceManager::Attach(pci::Bdf device) {
+absl::StatusOr<pci::Bdf> DeviceManager::Attach(pci::Bdf device,
+                                               const BarPlacement& placement) {
   absl::MutexLock lock(&mutex_);
   const absl::StatusOr<pci::Bdf> guest = FreeSlot();
   if (!guest.ok()) {
@@ -92,8 +90,8 @@ absl::StatusOr<pci::Bdf> DeviceManager::Attach(pci::Bdf device) {
           .Attach({.host = device,
                    .guest = *guest,
                    .place_bars =
-                       [this, &places](vfio_pci::VfioPciDevice& created) {
-                         return PlaceBars(created, places);
+                       [&](vfio_pci::VfioPciDevice& created) {
+                         return PlaceBars(created, placement, places);
                        },
                    .intx_gsi = intx_gsi,
                    .on_unplug_request = tell(options_.on_unplug_request),
@@ -117,23 +115,54 @@ void DeviceManager::OnMemoryFault() {
 }
 
 absl::Status DeviceManager::PlaceBars(vfio_pci::VfioPciDevice& device,
+                                      const BarPlacement& placement,
                                       Places& places) {
+  std::optional<vfio::IommuInfo> iommu;
+  if (options_.peer_to_peer) iommu = dma_.iommu();
   for (const pci::Bar& bar : device.bars()) {
     // A guest that enables the ROM of a device also places it.
     if (bar.index.is_rom()) continue;
-    allocator::AddressAllocator& window = bar.is_io()      ? *io_
-                                          : bar.is_64bit() ? *memory64_
-                                                           : *memory32_;
+    bool required = false;
     absl::StatusOr<allocator::AddressAllocation> place =
-        window.Allocate(bar.size);
+        FindPlace(bar, placement, iommu, &required);
     if (!place.ok()) {
-      return kernel::Annotate(place.status(),
-                              absl::StrCat(device.name(), " ", bar.index));
+      const absl::Status status = kernel::Annotate(
+          place.status(), absl::StrCat(device.name(), " ", bar.index));
+      if (required) return status;
+      LOG(WARNING) << status << ". It does not answer until the guest places "
+                   << "it.";
+      places.unplaced.push_back(bar.index);
+      continue;
     }
     PASSTHRU_RETURN_IF_ERROR(device.SetBarAddress(bar.index, place->address()));
-    places.push_back(*std::move(place));
+    places.taken.push_back(*std::move(place));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<allocator::AddressAllocation> DeviceManager::FindPlace(
+    const pci::Bar& bar, const BarPlacement& placement,
+    const std::optional<vfio::IommuInfo>& iommu, bool* required) {
+  const auto fixed = placement.fixed.find(bar.index);
+  *required =
+      fixed != placement.fixed.end() || (placement.as_on_host && !bar.is_io());
+  if (fixed != placement.fixed.end()) {
+    return windows_->PlaceAt(bar, fixed->second);
+  }
+  if (!*required) return windows_->Place(bar, iommu);
+  if (bar.address == 0) {
+    return absl::FailedPreconditionError(
+        "cannot be where the host has it, because VFIO does not tell where "
+        "that is: give its address");
+  }
+  return windows_->PlaceAt(bar, bar.address);
+}
+
+std::vector<pci::BarIndex> DeviceManager::UnplacedBars(pci::Bdf guest) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = places_.find(guest);
+  if (found == places_.end()) return {};
+  return found->second.unplaced;
 }
 
 absl::StatusOr<pci::Bdf> DeviceManager::FreeSlot() const {

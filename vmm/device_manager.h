@@ -2,9 +2,12 @@
 #ifndef PASSTHRU_VMM_DEVICE_MANAGER_H_
 #define PASSTHRU_VMM_DEVICE_MANAGER_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -15,9 +18,13 @@
 #include "passthru/devices/interrupts/interrupt_budget.h"
 #include "passthru/devices/passthrough/device_set.h"
 #include "passthru/devices/passthrough/group_dma_space.h"
+#include "passthru/devices/vfio/iommu_info.h"
 #include "passthru/devices/vfio/vfio_paths.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
+#include "passthru/pci/bar.h"
+#include "passthru/pci/bar_index.h"
 #include "passthru/pci/bdf.h"
+#include "passthru/vmm/bar_windows.h"
 #include "passthru/vmm/machine.h"
 
 namespace passthru::vmm {
@@ -28,6 +35,8 @@ struct DeviceManagerOptions {
   // slot. A VMM sets this if its tables (ACPI's _PRT) tell the guest so.
   // Otherwise the guest sees no pins.
   bool intx = false;
+  // Whether the devices may do DMA to the BARs of one another (peer-to-peer).
+  bool peer_to_peer = false;
   // Called when the host wants the device at `guest` back. The VMM should
   // Detach() it, or the host waits until the VM ends.
   std::function<void(pci::Bdf guest)> on_unplug_request;
@@ -35,6 +44,17 @@ struct DeviceManagerOptions {
   // callbacks run in the machine's event loop and must not call the manager, so
   // they tell another thread.
   std::function<void(pci::Bdf guest)> on_error;
+};
+
+// Where the guest first finds the BARs of a device. By default it is the first
+// place with room.
+struct BarPlacement {
+  // Puts BARs at these addresses.
+  std::map<pci::BarIndex, uint64_t> fixed;
+  // Puts the other memory BARs where the host has them, for devices that reach
+  // one another without the IOMMU (below a switch without ACS), and so by the
+  // host's addresses.
+  bool as_on_host = false;
 };
 
 // The passed-through devices of a machine. It does what firmware does on
@@ -55,8 +75,11 @@ class DeviceManager {
 
   // Passes the host's `device` to the guest, on bus 0 in the first free slot,
   // and returns where. After a failure, which names the device, nothing of it
-  // is left.
-  absl::StatusOr<pci::Bdf> Attach(pci::Bdf device);
+  // is left. A BAR that `placement` names and that cannot be there is a
+  // failure. Another BAR that fits nowhere is a warning, stays unplaced, and
+  // does not answer until the guest places it.
+  absl::StatusOr<pci::Bdf> Attach(pci::Bdf device,
+                                  const BarPlacement& placement = {});
 
   // Takes the device at `guest` away. Continues after a failure and returns the
   // first one.
@@ -71,25 +94,37 @@ class DeviceManager {
     return devices_.Find(guest);
   }
 
+  // Returns the BARs of the device at `guest` for which there was no room.
+  std::vector<pci::BarIndex> UnplacedBars(pci::Bdf guest) const;
+
+  // Returns how many BAR areas of the guest devices cannot reach now, although
+  // DeviceManagerOptions::peer_to_peer asks for it.
+  size_t unreachable_bars() const { return dma_.unreachable_bars(); }
+
   // Returns where the guest has devices, in ascending order.
   std::vector<pci::Bdf> Devices() const { return devices_.Devices(); }
 
  private:
   // The first addresses of a device's BARs. A guest may move its BARs, which
   // concerns only the guest and the buses.
-  using Places = std::vector<allocator::AddressAllocation>;
+  struct Places {
+    std::vector<allocator::AddressAllocation> taken;
+    std::vector<pci::BarIndex> unplaced;
+  };
 
   DeviceManager(Machine* machine, DeviceManagerOptions options);
 
-  absl::Status PlaceBars(vfio_pci::VfioPciDevice& device, Places& places);
+  absl::Status PlaceBars(vfio_pci::VfioPciDevice& device,
+                         const BarPlacement& placement, Places& places);
+  absl::StatusOr<allocator::AddressAllocation> FindPlace(
+      const pci::Bar& bar, const BarPlacement& placement,
+      const std::optional<vfio::IommuInfo>& iommu, bool* required);
   absl::StatusOr<pci::Bdf> FreeSlot() const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Machine* const machine_;
   const DeviceManagerOptions options_;
-  std::unique_ptr<allocator::AddressAllocator> io_;
-  std::unique_ptr<allocator::AddressAllocator> memory32_;
-  std::unique_ptr<allocator::AddressAllocator> memory64_;
+  std::unique_ptr<BarWindows> windows_;
   interrupts::InterruptBudget budget_;
   passthrough::GroupDmaSpace dma_;
   passthrough::DeviceSet devices_;

@@ -14,6 +14,8 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/pci/bar_index.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/journal/call.h"
@@ -226,6 +228,31 @@ TEST_F(DeviceManagerTest, BarsOfTwoDevicesHaveSlotsOfTheirOwn) {
   EXPECT_EQ(host_.kernel().kvm().Slots().size(), ram + 2);
   ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
   EXPECT_EQ(host_.kernel().kvm().Slots().size(), ram + 1);
+}
+
+// Two BARs overlap for a moment when a guest rebalances its bus.
+TEST_F(DeviceManagerTest, ABarThatWasInTheWayOfAnotherGoesAndTheOtherIsMapped) {
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  ASSERT_THAT(manager_->Attach(edu_), IsOk());
+  const std::vector<uint8_t> decode = {0x2, 0x0};
+  const auto nvme = manager_->Find(kSlot1);
+  const auto edu = manager_->Find(kSlot2);
+  nvme->ConfigWrite(0x04, decode);
+  edu->ConfigWrite(0x04, decode);
+  const auto edu_bar = [&edu] { return edu->Describe().bars[0]; };
+  const uint64_t edu_at = edu_bar().bar.address;
+  ASSERT_THAT(nvme->SetBarAddress(pci::BarIndex(0), edu_at), IsOk());
+  EXPECT_FALSE(nvme->Describe().bars[0].areas[0].in_guest);
+  // The edu moves away, and the NVMe controller need not be touched again.
+  ASSERT_THAT(edu->SetBarAddress(pci::BarIndex(0), edu_at + 0x1000000), IsOk());
+  EXPECT_TRUE(edu_bar().areas[0].in_guest);
+  EXPECT_TRUE(nvme->Describe().bars[0].areas[0].in_guest);
+  EXPECT_THAT(nvme->Describe().degraded, IsEmpty());
+  // It moves back, and is in the way of nobody any more when it is unplugged.
+  ASSERT_THAT(edu->SetBarAddress(pci::BarIndex(0), edu_at), IsOk());
+  EXPECT_FALSE(edu_bar().areas[0].in_guest);
+  ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
+  EXPECT_TRUE(edu_bar().areas[0].in_guest);
 }
 
 TEST_F(DeviceManagerTest, WithoutItsMemoryMappedThereIsNoDevice) {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/page_size.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/kvm/cpuid.h"
 #include "passthru/devices/pci_host/host_bridge.h"
 #include "passthru/devices/pci_host/pci_config_io.h"
 #include "passthru/devices/pci_host/pci_config_mmio.h"
@@ -57,6 +58,8 @@ Machine::~Machine() {
 
 absl::Status Machine::CreateVm() {
   PASSTHRU_ASSIGN_OR_RETURN(vm_, kvm::KvmVm::Create(syscalls_));
+  PASSTHRU_ASSIGN_OR_RETURN(physical_address_bits_,
+                            kvm::GuestPhysicalAddressBits(syscalls_));
   // Before the interrupt controllers and the first vCPU, as KVM wants it.
   PASSTHRU_RETURN_IF_ERROR(
       vm_->SetTssAddress(memory::GuestAddress(kTssAddress)));

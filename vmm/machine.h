@@ -65,6 +65,9 @@ class Machine {
     return {static_cast<uint8_t*>(ram_.data()), ram_.size()};
   }
 
+  // How many bits of a physical address the vCPUs have.
+  unsigned physical_address_bits() const { return physical_address_bits_; }
+
   // Serializes changes of what is where in the guest: the outermost lock.
   memory::LayoutLock& layout_lock() { return layout_lock_; }
 
@@ -95,6 +98,7 @@ class Machine {
   std::vector<std::unique_ptr<kvm::KvmVcpu>> vcpus_;
   memory::AreaId ram_area_;
   bool listening_ = false;
+  unsigned physical_address_bits_ = 0;
 };
 
 }  // namespace passthru::vmm

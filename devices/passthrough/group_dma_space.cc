@@ -155,7 +155,9 @@ absl::Status GroupDmaSpace::StartDma() {
     PASSTHRU_ASSIGN_OR_RETURN(kvm_vfio_,
                               kvm::KvmVfioDevice::Create(options_.vm));
   }
-  auto dma = std::make_unique<vfio::DmaListener>(container_);
+  auto dma = std::make_unique<vfio::DmaListener>(
+      container_,
+      vfio::DmaListener::Options{.device_bars = options_.peer_to_peer});
   PASSTHRU_RETURN_IF_ERROR(options_.memory->AddListener(dma.get()));
   dma_ = std::move(dma);
   return absl::OkStatus();
@@ -166,6 +168,17 @@ absl::Status GroupDmaSpace::StopDma() {
   absl::Status status = options_.memory->RemoveListener(dma_.get());
   dma_.reset();
   return status;
+}
+
+std::optional<vfio::IommuInfo> GroupDmaSpace::iommu() const {
+  absl::MutexLock lock(&mutex_);
+  if (groups_.empty()) return std::nullopt;
+  return container_->info();
+}
+
+size_t GroupDmaSpace::unreachable_bars() const {
+  absl::MutexLock lock(&mutex_);
+  return dma_ == nullptr ? 0 : dma_->unreachable_bars();
 }
 
 }  // namespace passthru::passthrough

@@ -2,9 +2,11 @@
 #ifndef PASSTHRU_DEVICES_PASSTHROUGH_GROUP_DMA_SPACE_H_
 #define PASSTHRU_DEVICES_PASSTHROUGH_GROUP_DMA_SPACE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -17,6 +19,7 @@
 #include "passthru/devices/memory/memory_source.h"
 #include "passthru/devices/passthrough/dma_space.h"
 #include "passthru/devices/vfio/dma_listener.h"
+#include "passthru/devices/vfio/iommu_info.h"
 #include "passthru/devices/vfio/vfio_container.h"
 #include "passthru/devices/vfio/vfio_device.h"
 #include "passthru/devices/vfio/vfio_group.h"
@@ -54,6 +57,9 @@ class GroupDmaSpace final : public DmaSpace {
     // The VM that is told of the groups, so that KVM knows of non-coherent DMA.
     // Null if there is none, as for a driver in user space.
     kvm::KvmVm* vm = nullptr;
+    // Whether devices may do DMA to the BARs of one another (peer-to-peer). A
+    // BAR that the IOMMU does not reach is a warning.
+    bool peer_to_peer = false;
     vfio::VfioPaths paths;
   };
   explicit GroupDmaSpace(Options options) : options_(std::move(options)) {}
@@ -78,6 +84,12 @@ class GroupDmaSpace final : public DmaSpace {
       pci::Bdf device) override;
   absl::Status Release(pci::Bdf device) override;
 
+  // Returns the limits of the IOMMU, or nothing while no device is open.
+  std::optional<vfio::IommuInfo> iommu() const;
+  // Returns how many BAR areas of the guest devices cannot reach now, although
+  // Options::peer_to_peer asks for it.
+  size_t unreachable_bars() const;
+
  private:
   // A group in use by at least one device.
   struct GroupInUse {
@@ -99,7 +111,7 @@ class GroupDmaSpace final : public DmaSpace {
   const Options options_;
 
   // Acquired before the locks of the guest memory.
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   std::shared_ptr<vfio::VfioContainer> container_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<kvm::KvmVfioDevice> kvm_vfio_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<vfio::DmaListener> dma_ ABSL_GUARDED_BY(mutex_);

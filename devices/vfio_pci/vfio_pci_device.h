@@ -84,8 +84,9 @@ class VfioPciDevice final : public pci_host::PciFunction {
   uint32_t ConfigRead(uint16_t offset, unsigned width) override;
   void ConfigWrite(uint16_t offset, absl::Span<const uint8_t> bytes) override;
 
-  // The implemented BARs in order of index, with type and size as at attach,
-  // for placement. Describe() has their current addresses.
+  // The implemented BARs in order of index, as they were at attach, for
+  // placement. The addresses are the host's, or 0 for a virtual function, whose
+  // BAR registers are 0. Describe() has the current addresses in the guest.
   absl::Span<const pci::Bar> bars() const;
 
   // Writes an address into a BAR, as firmware does. Returns kNotFound if the

@@ -100,7 +100,6 @@ void VfioPciDevice::Impl::DecodeBars() {
       LOG(WARNING) << name_ << ": " << problems_.back();
       continue;
     }
-    bar->address = 0;
     bars_.push_back(*bar);
   }
 }

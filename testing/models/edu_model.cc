@@ -194,14 +194,14 @@ bool EduModel::TransferBytes() {
   const absl::Span<uint8_t> bytes =
       absl::MakeSpan(buffer_).subspan(*at, dma_.count);
   if (to_system) {
-    return host().DmaWrite(dma_.destination & kDmaMask, bytes).ok();
+    return host().DmaWrite(dma_.destination & dma_mask_, bytes).ok();
   }
   // A refused read leaves its target unspecified, but the buffer must keep its
   // contents.
   std::array<uint8_t, kBufferSize> incoming;
   const absl::Span<uint8_t> read =
       absl::MakeSpan(incoming).subspan(0, dma_.count);
-  if (!host().DmaRead(dma_.source & kDmaMask, read).ok()) return false;
+  if (!host().DmaRead(dma_.source & dma_mask_, read).ok()) return false;
   std::copy(read.begin(), read.end(), bytes.begin());
   return true;
 }

@@ -45,7 +45,8 @@ class EduModel final : public DeviceModel {
     uint64_t interrupts = 0;
   };
 
-  EduModel() = default;
+  // `dma_mask` is QEMU's property of that name. It cuts the addresses of DMA.
+  explicit EduModel(uint64_t dma_mask = kDmaMask) : dma_mask_(dma_mask) {}
 
   std::string_view name() const override { return "edu"; }
   bool HandlesBar(pci::BarIndex bar, uint64_t offset) const override;
@@ -74,6 +75,7 @@ class EduModel final : public DeviceModel {
   void Transfer();
   bool TransferBytes();
 
+  const uint64_t dma_mask_;
   uint32_t liveness_ = 0;
   uint32_t factorial_ = 0;
   uint32_t status_ = 0;
