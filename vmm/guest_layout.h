@@ -23,9 +23,9 @@ inline constexpr uint64_t kEcamSize = uint64_t{256} << 20;
 inline constexpr uint64_t kMmio32Base = 0xc0000000;
 inline constexpr uint64_t kMmio32Size = 0xfec00000 - kMmio32Base;
 
-// The window of the 64-bit BARs fits into 39 bits, which every IOMMU and every
-// CPU with EPT or NPT reaches. An Intel IOMMU with three levels reaches no
-// more.
+// The first window of the 64-bit BARs fits into 39 bits, which every IOMMU and
+// nearly every CPU with EPT or NPT reaches. An Intel IOMMU with three levels
+// reaches no more. BarWindows has the other windows.
 inline constexpr uint64_t kMmio64Base = uint64_t{256} << 30;
 inline constexpr uint64_t kMmio64Size = uint64_t{256} << 30;
 
