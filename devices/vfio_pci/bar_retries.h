@@ -6,11 +6,11 @@
 
 namespace passthru::vfio_pci {
 
-// The BARs of one VM's devices that may be refused a place because of one
-// another. Two BARs overlap for a moment when a guest rebalances its bus, and
-// the slots of a VM are limited. When a BAR moves or goes, the others try
-// again. Without this, a BAR would stay trapped until its own guest driver
-// happens to change it.
+// Lets the devices of one VM place BARs again that were refused a place because
+// of the BAR of another device. Two BARs overlap for a moment when a guest
+// rebalances its bus, and the slots of a VM are limited. When a BAR moves or
+// goes, the others try again. Without this, a BAR would stay trapped until the
+// guest happens to change it.
 //
 // Thread-compatible. Callers hold the VM's layout lock.
 class BarRetries {
