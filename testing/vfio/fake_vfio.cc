@@ -178,7 +178,7 @@ absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
           .mapped_registers = options_.mapped_registers,
           .msi_vectors_available = options.msi_vectors_available,
           .msix_vectors_available = options.msix_vectors_available,
-          .find_device = [this](pci::Bdf other) { return Find(other); },
+          .host_functions = [this] { return HostFunctions(); },
           .on_dma_fault =
               [this](const DmaFault& fault) {
                 journal::Call event{.name = "dma-refused",
@@ -297,6 +297,19 @@ void FakeVfio::AppendResources(std::vector<std::string>& resources) const {
   }
 }
 
+std::vector<HostFunction> FakeVfio::HostFunctions() const {
+  std::vector<HostFunction> functions;
+  for (const auto& [number, group] : groups_) {
+    for (const FakeGroup::Member& member : group->members()) {
+      functions.push_back({.bdf = member.bdf,
+                           .group = number,
+                           .driver = member.driver,
+                           .device = member.device.get()});
+    }
+  }
+  return functions;
+}
+
 FakeVfioDevice* FakeVfio::Find(const pci::Bdf& bdf) const {
   const auto found = devices_.find(bdf);
   return found == devices_.end() ? nullptr : found->second.get();
@@ -371,6 +384,13 @@ absl::Status FakeVfio::BackdoorReset(const pci::Bdf& bdf) {
   absl::MutexLock lock(&core_->mutex);
   PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));
   device->hardware().Reset(models::ResetKind::kBus);
+  return absl::OkStatus();
+}
+
+absl::Status FakeVfio::DieAtNextReset(const pci::Bdf& bdf) {
+  absl::MutexLock lock(&core_->mutex);
+  PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));
+  device->hardware().DieAtNextReset();
   return absl::OkStatus();
 }
 

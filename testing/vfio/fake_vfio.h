@@ -118,6 +118,9 @@ class FakeVfio final : public Subsystem {
   absl::Status ReportError(const pci::Bdf& bdf);
   // Resets the function's registers without telling the kernel.
   absl::Status BackdoorReset(const pci::Bdf& bdf);
+  // Makes the function leave the bus at its next reset. From then on its
+  // registers and BARs read all ones.
+  absl::Status DieAtNextReset(const pci::Bdf& bdf);
 
  private:
   std::shared_ptr<FakeGroup> GroupNumbered(uint32_t number);
@@ -125,6 +128,7 @@ class FakeVfio final : public Subsystem {
                   FakeGroup::Member member);
   // Adds or removes /dev/vfio/NUMBER.
   void UpdateNode(const FakeGroup& group);
+  std::vector<HostFunction> HostFunctions() const;
   FakeVfioDevice* Find(const pci::Bdf& bdf) const;
   absl::StatusOr<FakeVfioDevice*> FindOrError(const pci::Bdf& bdf) const;
 

@@ -133,8 +133,11 @@ void FakeVfioDevice::Enable() {
     command |= hardware.bar_is_io(bar) ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
   }
   hardware.WriteConfig(PCI_COMMAND, 2, command);
-  if (!options_.fixture.reset().methods().empty()) {
-    ResetFunction(first_reset_kind());
+  const std::vector<fixture::Reset::Method> methods = ResetMethods();
+  reset_at_open_.reset();
+  if (!methods.empty()) {
+    reset_at_open_ = methods.front();
+    ResetFunction(KindOf(*reset_at_open_));
   }
   saved_state_ = hardware.SaveState();
   if (hardware.can_disable_intx()) {
@@ -195,8 +198,8 @@ void FakeVfioDevice::Disable() {
   irqs_.reset();
   config_.reset();
   hardware_->SetPowerState(0);
-  if (!options_.fixture.reset().methods().empty()) {
-    hardware_->Reset(first_reset_kind());
+  if (reset_at_open_.has_value()) {
+    hardware_->Reset(KindOf(*reset_at_open_));
     ++resets_;
   }
   hardware_->RestoreState(saved_state_);
@@ -205,8 +208,8 @@ void FakeVfioDevice::Disable() {
       hardware_->ReadConfig(PCI_COMMAND, 2) & ~uint32_t{PCI_COMMAND_MASTER});
 }
 
-models::ResetKind FakeVfioDevice::first_reset_kind() const {
-  switch (options_.fixture.reset().methods(0)) {
+models::ResetKind FakeVfioDevice::KindOf(fixture::Reset::Method method) {
+  switch (method) {
     case fixture::Reset::POWER_MANAGEMENT:
       return models::ResetKind::kPowerState;
     case fixture::Reset::BUS:

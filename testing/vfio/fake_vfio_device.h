@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -52,6 +53,16 @@ struct DmaFault {
 
 std::string_view Name(DmaFault::Reason reason);
 
+class FakeVfioDevice;
+
+// A function of the host, as a reset of its bus finds it.
+struct HostFunction {
+  pci::Bdf bdf;
+  uint32_t group = 0;
+  std::string driver;                // Empty if none is bound.
+  FakeVfioDevice* device = nullptr;  // Null if only its driver matters.
+};
+
 // One function bound to vfio-pci (struct vfio_pci_core_device). It has the
 // hardware and, while a descriptor of it is open, the kernel's state of the
 // device. It is also the hardware's platform. DMA goes through the container of
@@ -75,8 +86,8 @@ class FakeVfioDevice final
     bool mapped_registers = false;
     uint32_t msi_vectors_available = 32;
     uint32_t msix_vectors_available = 2048;
-    // Finds the devices that a hot reset affects.
-    std::function<FakeVfioDevice*(pci::Bdf)> find_device;
+    // Returns the functions of the host that are in an IOMMU group.
+    std::function<std::vector<HostFunction>()> host_functions;
     std::function<void(const DmaFault&)> on_dma_fault;
   };
 
@@ -169,7 +180,13 @@ class FakeVfioDevice final
   // Returns how many bytes of the region can be read, or 0 if there is none.
   uint64_t RegionSize(uint32_t index) const;
   bool rom_is_readable() const;
-  std::vector<FakeVfioDevice*> HotResetSet(bool* all_known) const;
+
+  // Returns the functions that a reset of the slot or bus resets, the device
+  // itself first.
+  std::vector<HostFunction> HotResetSet() const;
+  // Returns the ways that reset this function alone, in the order in which the
+  // kernel tries them.
+  std::vector<fixture::Reset::Method> ResetMethods() const;
 
   // The parts of an access as vfio_pci_core_do_io_rw() makes them.
   enum class PieceKind { kAccess, kExcluded };
@@ -190,7 +207,7 @@ class FakeVfioDevice final
 
   // Saves, resets and restores the function, like pci_reset_function().
   void ResetFunction(models::ResetKind kind);
-  models::ResetKind first_reset_kind() const;
+  static models::ResetKind KindOf(fixture::Reset::Method method);
 
   // Makes every mapping follow MemoryIsReachable().
   void UpdateMappings();
@@ -217,6 +234,9 @@ class FakeVfioDevice final
   std::unique_ptr<FakeConfig> config_;
   std::vector<uint8_t> saved_state_;
   std::vector<std::unique_ptr<IoEventFd>> ioeventfds_;
+  // How open reset the function, if it could
+  // (vfio_pci_core_device.reset_works).
+  std::optional<fixture::Reset::Method> reset_at_open_;
   bool low_power_ = false;  // VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY.
   bool mappings_alive_ = false;
 

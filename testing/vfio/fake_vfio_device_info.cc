@@ -116,7 +116,7 @@ int FakeVfioDevice::GetInfo(void* arg) const {
   if (const int error = CopyHeader(arg, kMinimum, &info)) return error;
   const size_t given = std::min<size_t>(info.argsz, sizeof(info));
   info.flags = VFIO_DEVICE_FLAGS_PCI;
-  if (!options_.fixture.reset().methods().empty()) {
+  if (reset_at_open_.has_value()) {
     info.flags |= VFIO_DEVICE_FLAGS_RESET;
   }
   info.num_regions = region_count();

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,14 +24,20 @@ constexpr size_t kMaxIoEventFds = 1000;
 // user can have it.
 constexpr uint32_t kGroupOfNobody = ~uint32_t{0};
 
-vfio_pci_dependent_device DependentDevice(const pci::Bdf& bdf, uint32_t group) {
+constexpr std::string_view kVfioPciDriver = "vfio-pci";
+
+vfio_pci_dependent_device DependentDevice(const HostFunction& function) {
   vfio_pci_dependent_device entry = {};
-  entry.group_id = group;
+  entry.group_id = function.group;
   // The field has 16 bits, and vfio_pci_fill_devs() cuts the domain.
-  entry.segment = static_cast<uint16_t>(bdf.segment());
-  entry.bus = bdf.bus();
-  entry.devfn = static_cast<uint8_t>(bdf.routing_id());
+  entry.segment = static_cast<uint16_t>(function.bdf.segment());
+  entry.bus = function.bdf.bus();
+  entry.devfn = static_cast<uint8_t>(function.bdf.routing_id());
   return entry;
+}
+
+bool IsOnBus(const pci::Bdf& function, const pci::Bdf& other) {
+  return function.segment() == other.segment() && function.bus() == other.bus();
 }
 
 }  // namespace
@@ -37,26 +45,57 @@ vfio_pci_dependent_device DependentDevice(const pci::Bdf& bdf, uint32_t group) {
 // Resets like vfio_pci_ioctl_reset(). The kernel keeps its own view, which is
 // virtual BARs and COMMAND, eventfds, MSI and MSI-X.
 int FakeVfioDevice::Reset() {
-  if (options_.fixture.reset().methods().empty()) return EINVAL;
+  if (!reset_at_open_.has_value()) return EINVAL;
+  const std::vector<fixture::Reset::Method> methods = ResetMethods();
+  if (methods.empty()) return ENOTTY;
   hardware_->SetPowerState(0);
-  ResetFunction(first_reset_kind());
+  ResetFunction(KindOf(methods.front()));
   UpdateMappings();
   return 0;
 }
 
-std::vector<FakeVfioDevice*> FakeVfioDevice::HotResetSet(
-    bool* all_known) const {
-  std::vector<FakeVfioDevice*> set = {const_cast<FakeVfioDevice*>(this)};
-  *all_known = true;
+// A reset of the bus is one of this function alone only if no other function is
+// on the bus (pci_parent_bus_reset(), pci_dev_reset_slot_function()).
+std::vector<fixture::Reset::Method> FakeVfioDevice::ResetMethods() const {
+  std::vector<fixture::Reset::Method> methods;
+  const bool alone = HotResetSet().size() == 1;
+  for (const int method : options_.fixture.reset().methods()) {
+    if (method == fixture::Reset::BUS && !alone) continue;
+    methods.push_back(static_cast<fixture::Reset::Method>(method));
+  }
+  return methods;
+}
+
+// Walks the bus like vfio_pci_for_each_slot_or_bus(). No reset reaches a root
+// bus. There the set has what the fixture names.
+std::vector<HostFunction> FakeVfioDevice::HotResetSet() const {
+  std::vector<HostFunction> set = {
+      {.bdf = bdf(),
+       .group = group()->number(),
+       .driver = std::string(kVfioPciDriver),
+       .device = const_cast<FakeVfioDevice*>(this)}};
+  const auto add = [&set](const HostFunction& function) {
+    const bool known = std::any_of(
+        set.begin(), set.end(),
+        [&](const HostFunction& other) { return other.bdf == function.bdf; });
+    if (!known) set.push_back(function);
+  };
+  const std::vector<HostFunction> host = options_.host_functions();
+  if (bdf().bus() != 0) {
+    for (const HostFunction& function : host) {
+      if (IsOnBus(function.bdf, bdf())) add(function);
+    }
+  }
   for (const std::string& address :
        options_.fixture.reset().hot_reset_also_affects()) {
-    const auto bdf = pci::Bdf::Parse(address);
-    FakeVfioDevice* other = bdf.ok() ? options_.find_device(*bdf) : nullptr;
-    if (other == nullptr) {
-      *all_known = false;
-    } else {
-      set.push_back(other);
-    }
+    const auto named = pci::Bdf::Parse(address);
+    if (!named.ok()) continue;
+    const auto found = std::find_if(
+        host.begin(), host.end(),
+        [&](const HostFunction& function) { return function.bdf == *named; });
+    add(found != host.end()
+            ? *found
+            : HostFunction{.bdf = *named, .group = kGroupOfNobody});
   }
   return set;
 }
@@ -66,15 +105,9 @@ int FakeVfioDevice::GetHotResetInfo(void* arg) const {
   vfio_pci_hot_reset_info header;
   if (const int error = CopyHeader(arg, sizeof(header), &header)) return error;
   if (!options_.fixture.reset().hot_reset_listed()) return ENODEV;
-  std::vector<vfio_pci_dependent_device> devices = {
-      DependentDevice(bdf(), group()->number())};
-  for (const std::string& address :
-       options_.fixture.reset().hot_reset_also_affects()) {
-    const auto bdf = pci::Bdf::Parse(address);
-    if (!bdf.ok()) continue;
-    const FakeVfioDevice* const other = options_.find_device(*bdf);
-    devices.push_back(DependentDevice(
-        *bdf, other == nullptr ? kGroupOfNobody : other->group()->number()));
+  std::vector<vfio_pci_dependent_device> devices;
+  for (const HostFunction& function : HotResetSet()) {
+    devices.push_back(DependentDevice(function));
   }
   header.flags = 0;
   header.count = static_cast<uint32_t>(devices.size());
@@ -100,8 +133,7 @@ int FakeVfioDevice::HotReset(const void* arg) {
   if (header.flags != 0) return EINVAL;
   if (options_.rules.hot_reset_count_first && header.count == 0) return EINVAL;
   if (!options_.fixture.reset().hot_reset_listed()) return ENODEV;
-  bool all_known = true;
-  const std::vector<FakeVfioDevice*> set = HotResetSet(&all_known);
+  const std::vector<HostFunction> set = HotResetSet();
   if (header.count == 0 || header.count > set.size()) return EINVAL;
 
   std::vector<int32_t> fds(header.count);
@@ -110,24 +142,29 @@ int FakeVfioDevice::HotReset(const void* arg) {
                              fds.size() * sizeof(fds[0]))) {
     return EFAULT;
   }
-  std::vector<const FakeGroup*> groups;
+  std::vector<uint32_t> groups;
   for (const int32_t fd : fds) {
     if (fd < 0 || !FileTable::IsOpen(fd)) return EBADF;
     const FileRef file = options_.core->files.Lookup(fd);
     const auto* group = dynamic_cast<const GroupFile*>(file.get());
     if (group == nullptr) return EINVAL;
-    groups.push_back(group->group().get());
+    groups.push_back(group->group()->number());
   }
+  // vfio_pci_dev_set_resettable() wants every function bound to vfio-pci, and
+  // vfio_pci_dev_set_hot_reset() its group among those given. None of them
+  // needs to be open.
   const bool owns_all =
-      all_known && std::all_of(set.begin(), set.end(), [&](const auto* device) {
-        return std::find(groups.begin(), groups.end(), device->group().get()) !=
-               groups.end();
+      std::all_of(set.begin(), set.end(), [&](const HostFunction& function) {
+        return function.device != nullptr &&
+               function.driver == kVfioPciDriver &&
+               std::find(groups.begin(), groups.end(), function.group) !=
+                   groups.end();
       });
   if (!owns_all) return EINVAL;
   if (const uint32_t error = options_.fixture.reset().hot_reset_errno()) {
     return static_cast<int>(error);
   }
-  for (FakeVfioDevice* device : set) device->BusReset();
+  for (const HostFunction& function : set) function.device->BusReset();
   return 0;
 }
 

@@ -325,5 +325,59 @@ TEST_F(FakeMachineTest, HotResetNeedsEveryGroupAndResetsAll) {
   EXPECT_EQ(host_.vfio().Snapshot(pci::Bdf(0, 2, 0, 1))->resets, before + 1);
 }
 
+// Two functions below one port. Neither can be reset by the bus alone
+// (pci_parent_bus_reset()), and each is listed with the other.
+TEST_F(FakeMachineTest, FunctionsOfOneBusAreResetTogether) {
+  fixture::PciDevice xhci = LoadDevice("xhci");
+  xhci.mutable_reset()->set_hot_reset_errno(0);
+  ASSERT_THAT(
+      host_.vfio().AddDevice(xhci, {.bdf = pci::Bdf(0, 2, 0, 0), .group = 7}),
+      IsOk());
+  ASSERT_THAT(Add("pvscsi", {.bdf = pci::Bdf(0, 2, 0, 1), .group = 8}), IsOk());
+  VfioUser user(&host_, pci::Bdf(0, 2, 0, 0), 7);
+
+  vfio_device_info info = {};
+  info.argsz = sizeof(info);
+  ASSERT_EQ(Ioctl(user.device(), VFIO_DEVICE_GET_INFO, &info), 0);
+  EXPECT_EQ(info.flags & VFIO_DEVICE_FLAGS_RESET, 0u);
+  EXPECT_EQ(Ioctl(user.device(), VFIO_DEVICE_RESET, nullptr), -EINVAL);
+
+  std::vector<uint32_t> list(3 + 2 * 2);
+  list[0] = 4 * 7;  // argsz
+  ASSERT_EQ(
+      Ioctl(user.device(), VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, list.data()), 0);
+  EXPECT_EQ(list[2], 2u);  // count
+  EXPECT_EQ(list[3], 7u);  // group_id
+  EXPECT_EQ(list[5], 8u);
+
+  const int other = Open("/dev/vfio/8");
+  std::vector<int32_t> request = {20, 0, 2, user.group(), other};
+  ASSERT_THAT(host_.vfio().SetDriver(pci::Bdf(0, 2, 0, 1), ""), IsOk());
+  EXPECT_EQ(Ioctl(user.device(), VFIO_DEVICE_PCI_HOT_RESET, request.data()),
+            -EINVAL);
+  ASSERT_THAT(host_.vfio().SetDriver(pci::Bdf(0, 2, 0, 1), "vfio-pci"), IsOk());
+  EXPECT_EQ(Ioctl(user.device(), VFIO_DEVICE_PCI_HOT_RESET, request.data()), 0);
+}
+
+// A function that was reset alone until another one appeared on its bus.
+TEST_F(FakeMachineTest, TheBusResetOfAFunctionEndsWhenItIsNoLongerAlone) {
+  ASSERT_THAT(Add("pvscsi", {.bdf = pci::Bdf(0, 2, 0, 0), .group = 7}), IsOk());
+  VfioUser user(&host_, pci::Bdf(0, 2, 0, 0), 7);
+  EXPECT_EQ(Ioctl(user.device(), VFIO_DEVICE_RESET, nullptr), 0);
+  ASSERT_THAT(Add("xhci", {.bdf = pci::Bdf(0, 2, 0, 1), .group = 8}), IsOk());
+  EXPECT_EQ(Ioctl(user.device(), VFIO_DEVICE_RESET, nullptr), -ENOTTY);
+}
+
+TEST_F(FakeMachineTest, ADeviceThatDiesAtItsResetReadsAllOnes) {
+  ASSERT_THAT(Add("pvscsi", {.bdf = pci::Bdf(0, 2, 0, 0), .group = 7}), IsOk());
+  VfioUser user(&host_, pci::Bdf(0, 2, 0, 0), 7);
+  ASSERT_THAT(host_.vfio().DieAtNextReset(pci::Bdf(0, 2, 0, 0)), IsOk());
+  EXPECT_NE(user.ReadConfig(0x08, 4), 0xffffffffu);
+  EXPECT_EQ(Ioctl(user.device(), VFIO_DEVICE_RESET, nullptr), 0);
+  EXPECT_EQ(user.ReadConfig(0x08, 4), 0xffffffffu);
+  // These are the kernel's copies.
+  EXPECT_EQ(user.ReadConfig(0x00, 2), 0x15adu);
+}
+
 }  // namespace
 }  // namespace passthru::fake

@@ -242,14 +242,16 @@ void HardwareFunction::FillUnknownMasks() {
 }
 
 uint32_t HardwareFunction::ReadConfig(uint16_t offset, unsigned width) const {
-  if (offset + width > config_.size()) return ~uint32_t{0} >> (32 - 8 * width);
+  if (dead_ || offset + width > config_.size()) {
+    return ~uint32_t{0} >> (32 - 8 * width);
+  }
   return fixture::ReadLe32(config_, offset) &
          (~uint32_t{0} >> (32 - 8 * width));
 }
 
 void HardwareFunction::WriteConfig(uint16_t offset, unsigned width,
                                    uint32_t value) {
-  if (offset + width > config_.size()) return;
+  if (dead_ || offset + width > config_.size()) return;
   const unsigned old_state = power_state();
   for (unsigned i = 0; i < width; ++i) {
     const uint8_t byte = static_cast<uint8_t>(value >> (8 * i));
@@ -319,6 +321,7 @@ void HardwareFunction::SetPowerState(unsigned state) {
 }
 
 void HardwareFunction::Reset(models::ResetKind kind) {
+  dead_ = dead_ || dies_at_reset_;
   config_ = image_.bytes;
   // The image comes from a function that a host was using.
   const auto clear = [this](size_t offset, size_t size) {
@@ -444,6 +447,7 @@ bool HardwareFunction::bar_is_io(unsigned bar) const {
 }
 
 bool HardwareFunction::DecodesBar(unsigned bar) const {
+  if (dead_) return false;
   // An I/O BAR is reachable whatever COMMAND.IO says. Linux's own port
   // accessors ignore the bit, and so does the hardware that was measured.
   return bar_is_io(bar) ? power_state() == 0 : memory_enabled();

@@ -74,6 +74,10 @@ class HardwareFunction {
   // No_Soft_Reset is set (PCI PM 1.2, 5.4.1).
   void SetPowerState(unsigned state);
 
+  // Makes the function stop answering at its next reset, as a device does whose
+  // firmware does not come up again.
+  void DieAtNextReset() { dies_at_reset_ = true; }
+
   // Resets configuration and memory to their state at power-on, with decoding,
   // bus mastering and interrupts off.
   void Reset(models::ResetKind kind);
@@ -148,6 +152,8 @@ class HardwareFunction {
   fixture::BarRegisters assigned_bars_;
   std::vector<uint8_t> config_;
   Capabilities capabilities_;
+  bool dies_at_reset_ = false;
+  bool dead_ = false;
   bool can_disable_intx_ = false;
   bool intx_level_ = false;
   std::array<std::unique_ptr<BarMemory>, kBars> bars_;
