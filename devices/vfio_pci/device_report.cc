@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "passthru/pci/capabilities.h"
 #include "passthru/pci/capability_id.h"
 #include "passthru/pci/describe.h"
@@ -112,6 +113,32 @@ void AddDegradations(DeviceReport& report) {
   }
 }
 
+std::string_view Name(ResetKind kind) {
+  switch (kind) {
+    case ResetKind::kNone:
+      return "none";
+    case ResetKind::kFunctionLevel:
+      return "function level reset";
+    case ResetKind::kPowerManagement:
+      return "power management reset";
+    case ResetKind::kByKernel:
+      return "reset by the host's kernel";
+    case ResetKind::kHotReset:
+      return "hot reset of its slot or bus";
+  }
+  return "unknown";
+}
+
+std::string ResetReport::ToString() const {
+  std::string text(Name(kind));
+  if (!also_resets.empty()) {
+    absl::StrAppend(&text, ", together with ",
+                    absl::StrJoin(also_resets, ", "));
+  }
+  if (!why_none.empty()) absl::StrAppend(&text, ": ", why_none);
+  return text;
+}
+
 void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report) {
   std::vector<uint64_t> sizes(pci::BarIndex::kCount, 0);
   for (const pci::Bar& bar : shadow.Bars()) {
@@ -187,6 +214,7 @@ std::vector<std::string> ToLines(const DeviceReport& report) {
   for (const VectorGroupReport& group : report.vector_groups) {
     AddVectors(group, lines);
   }
+  lines.push_back("Reset: " + report.reset.ToString());
   const ConfigCounters& config = report.config;
   lines.push_back(absl::StrFormat(
       "Configuration: %u reads from the shadow, %u from the device; %u writes "

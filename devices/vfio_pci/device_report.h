@@ -89,6 +89,28 @@ struct VectorGroupReport {
   interrupts::MsixVectorGroupStats stats;
 };
 
+// The ways to reset a device. The kernel chooses how it carries out
+// VFIO_DEVICE_RESET, so the first three are what the capabilities offer.
+enum class ResetKind : uint8_t {
+  kNone,
+  kFunctionLevel,    // VFIO_DEVICE_RESET, by FLR of PCI Express or AF
+  kPowerManagement,  // VFIO_DEVICE_RESET, by D3hot and D0
+  kByKernel,         // VFIO_DEVICE_RESET, by its own bus or a quirk
+  kHotReset,         // VFIO_DEVICE_PCI_HOT_RESET of the slot or bus
+};
+std::string_view Name(ResetKind kind);
+
+// How VfioPciDevice::Reset() resets the device, as found at attach.
+struct ResetReport {
+  ResetKind kind = ResetKind::kNone;
+  // The other functions that a hot reset resets, as host addresses with their
+  // IOMMU groups, as "0000:01:00.1 (group 12)". Empty for other kinds.
+  std::vector<std::string> also_resets;
+  std::string why_none;  // why there is none
+
+  std::string ToString() const;
+};
+
 // The report of a whole VfioPciDevice.
 struct DeviceReport {
   std::string name;  // VfioPciDevice::name()
@@ -103,6 +125,7 @@ struct DeviceReport {
   // there is no such reason.
   std::string intx_hidden_reason;
   std::vector<VectorGroupReport> vector_groups;
+  ResetReport reset;
   ConfigCounters config;
   BarCounters bar;
   uint64_t resets = 0;  // FLR and Reset()

@@ -28,6 +28,12 @@
 #include "passthru/pci/registers.h"
 
 namespace passthru::vfio_pci {
+namespace {
+
+// The device whose on_unplug_request or on_error this thread is in, or null.
+thread_local const void* device_of_running_callback = nullptr;
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<VfioPciDevice>> VfioPciDevice::Create(
     Options options) {
@@ -62,8 +68,6 @@ absl::Status VfioPciDevice::SetBarAddress(pci::BarIndex index,
   return impl_->SetBarAddress(index, address);
 }
 
-absl::Status VfioPciDevice::Reset() { return impl_->Reset(); }
-
 void VfioPciDevice::ReconcileBars() { impl_->ReconcileBars(); }
 
 absl::Status VfioPciDevice::Detach() { return impl_->Detach(); }
@@ -80,13 +84,13 @@ absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
   if (!exists) {
     return absl::NotFoundError(absl::StrFormat("%s has no %v", name_, index));
   }
+  const LayoutUse use(this);
+  if (!use) return DetachedError();
   memory::LayoutLockHolder layout(layout_lock_);
   BarAddresses decoded;
   {
     absl::MutexLock lock(&mutex_);
-    if (detached_) {
-      return absl::FailedPreconditionError(name_ + " is detached");
-    }
+    if (detached_) return DetachedError();
     if (!shadow_->SetBarAddress(index, address)) {
       return absl::InvalidArgumentError(absl::StrFormat(
           "%s: %v cannot hold the address %#x", name_, index, address));
@@ -99,19 +103,45 @@ absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
   return absl::OkStatus();
 }
 
+VfioPciDevice::Impl::LayoutUse::LayoutUse(const Impl* device)
+    : device_(nullptr) {
+  absl::MutexLock lock(&device->mutex_);
+  if (device->closed_) return;
+  ++device->layout_uses_;
+  device_ = device;
+}
+
+VfioPciDevice::Impl::LayoutUse::~LayoutUse() {
+  if (device_ == nullptr) return;
+  absl::MutexLock lock(&device_->mutex_);
+  --device_->layout_uses_;
+}
+
+std::function<void()> VfioPciDevice::Impl::MarkCallback(
+    std::function<void()> callback) const {
+  return [this, callback = std::move(callback)] {
+    // The callback may destroy the device.
+    const void* const outer = std::exchange(device_of_running_callback, this);
+    callback();
+    device_of_running_callback = outer;
+  };
+}
+
 absl::Status VfioPciDevice::Impl::Detach() {
-  absl::Status result;
   {
-    // The mutex below belongs to the VM, which may be destroyed before the last
-    // reference to a detached device is dropped.
     absl::MutexLock lock(&mutex_);
-    if (detached_) return absl::OkStatus();
+    if (std::exchange(claimed_, true)) {
+      if (device_of_running_callback != this) {
+        mutex_.Await(absl::Condition(&detach_ended_));
+      }
+      return absl::OkStatus();
+    }
   }
+  absl::Status result;
   {
     memory::LayoutLockHolder layout(layout_lock_);
     {
       absl::MutexLock lock(&mutex_);
-      if (detached_) return absl::OkStatus();
       detached_ = true;
     }
     if (mapper_ != nullptr) result.Update(mapper_->Unmap());
@@ -127,13 +157,38 @@ absl::Status VfioPciDevice::Impl::Detach() {
   error_event_.reset();
   reservation_ = {};
   device_.reset();
+  {
+    memory::LayoutLockHolder layout(layout_lock_);
+    absl::MutexLock lock(&mutex_);
+    FillReport(last_report_);
+    closed_ = true;
+  }
+  absl::MutexLock lock(&mutex_);
+  const auto unused = [this] {
+    mutex_.AssertHeld();
+    return layout_uses_ == 0;
+  };
+  mutex_.Await(absl::Condition(&unused));
+  detach_ended_ = true;
   return result;
 }
 
 DeviceReport VfioPciDevice::Impl::Describe() const {
+  const LayoutUse use(this);
+  if (!use) {
+    absl::MutexLock lock(&mutex_);
+    return last_report_;
+  }
   DeviceReport report;
   memory::LayoutLockHolder layout(layout_lock_);
   absl::MutexLock lock(&mutex_);
+  FillReport(report);
+  return report;
+}
+
+void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
+  // A device whose Create() failed has not all of its parts.
+  if (!shadow_.has_value() || mapper_ == nullptr || mode_ == nullptr) return;
   report.name = name_;
   FillConfigReport(*shadow_, report);
   report.malformed.insert(report.malformed.end(), problems_.begin(),
@@ -159,6 +214,7 @@ DeviceReport VfioPciDevice::Impl::Describe() const {
     report.bar.table_reads = msix_table_->reads();
     report.bar.table_writes = msix_table_->writes();
   }
+  report.reset = reset_;
   report.resets = resets_;
   AddDegradations(report);
   if (command_lost_) {
@@ -171,7 +227,6 @@ DeviceReport VfioPciDevice::Impl::Describe() const {
   }
   report.failure_count = failures_.count();
   report.failures = failures_.Recent();
-  return report;
 }
 
 VectorGroupReport VfioPciDevice::Impl::DescribeGroup(InterruptKind kind) const {

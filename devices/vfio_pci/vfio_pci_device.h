@@ -94,10 +94,32 @@ class VfioPciDevice final : public pci_host::PciFunction {
   // kFailedPrecondition after Detach().
   absl::Status SetBarAddress(pci::BarIndex index, uint64_t address);
 
-  // Resets the device for a reset of the machine. Calls VFIO_DEVICE_RESET if
-  // the device supports it, and returns the guest's view to its state after
-  // power-on. Returns kFailedPrecondition after Detach().
-  absl::Status Reset();
+  // Resets the device for a reset of the machine, and returns the guest's view
+  // to its state after power-on. It takes the first of these ways that there
+  // is, which DeviceReport::reset names:
+  //  1. VFIO_DEVICE_RESET resets this function alone.
+  //  2. VFIO_DEVICE_PCI_HOT_RESET resets the slot or bus, and with it all
+  //     functions there. Each must be one of `vm_devices`, or in the IOMMU
+  //     group of one. Those that are attached return to their state after
+  //     power-on too. `vm_devices` has the other devices of the VM, which share
+  //     its layout lock. It may include this one.
+  // If way 1 fails, way 2 is tried if it reaches no other function.
+  //
+  // Beforehand, all functions concerned lose their slots and interrupts and
+  // stop their DMA, and they have none afterwards, whether or not the reset
+  // succeeds.
+  //
+  // Returns kUnimplemented if there is no way, kFailedPrecondition if a
+  // function on the slot or bus, which the message names, is not the VM's,
+  // kUnavailable if the device does not answer after its reset, and the
+  // kernel's error. Returns kFailedPrecondition after Detach().
+  //
+  // No vCPU should run, because the other functions are in use without notice.
+  absl::Status Reset(absl::Span<VfioPciDevice* const> vm_devices = {});
+
+  // Resets all devices of a VM, each slot or bus once. Continues after a
+  // failure and returns the first one. Leaves out devices that are detached.
+  static absl::Status ResetAll(absl::Span<VfioPciDevice* const> vm_devices);
 
   // Repairs the slots after KVM_RUN failed with EFAULT. In that case the guest
   // touched a slot whose device does not answer, because the slot could not be
@@ -107,17 +129,22 @@ class VfioPciDevice final : public pci_host::PciFunction {
   void ReconcileBars();
 
   // Removes the device from the guest, leaves nothing of it in the VM, and
-  // closes it. Continues after a failure and returns the first one. Returns OK
-  // at once if the device is detached or another thread is still detaching it.
-  // From then on configuration reads are all ones.
+  // closes it. Continues after a failure and returns the first one. From then
+  // on configuration reads are all ones, and Describe() returns what it
+  // returned last.
   //
-  // After it returns, the device uses nothing that Options points to except the
-  // layout lock, which methods other than ConfigRead(), Detach() and the
-  // destructor may still lock.
+  // Returns OK if the device is detached. If another thread is detaching it,
+  // waits until that thread has finished. Only a call from on_unplug_request
+  // or on_error then returns OK at once, because that thread waits for the
+  // callback.
   //
-  // Waits for running callbacks. Do not call it from an event-loop callback
-  // (on_unplug_request and on_error excepted) or while holding a lock that such
-  // a callback takes.
+  // After it returns, the device uses nothing that Options points to. The VM
+  // may be destroyed while there are references to the device, whose methods
+  // may still be called.
+  //
+  // Waits for running callbacks and for calls of other methods. Do not call it
+  // from an event-loop callback (on_unplug_request and on_error excepted) or
+  // while holding a lock that such a callback takes.
   absl::Status Detach();
 
   // Returns a snapshot of the device and its activity (device_report.h).

@@ -43,15 +43,16 @@ uint32_t VfioPciDevice::Impl::ConfigRead(uint16_t offset, unsigned width) {
 void VfioPciDevice::Impl::ConfigWrite(uint16_t offset,
                                       absl::Span<const uint8_t> bytes) {
   const auto size = static_cast<uint32_t>(bytes.size());
-  bool topology = false;
   {
     absl::MutexLock lock(&mutex_);
-    topology = shadow_->TouchesTopology(offset, size);
-    if (!topology) {
-      if (!detached_) WriteLocked(offset, bytes);
+    if (detached_) return;
+    if (!shadow_->TouchesTopology(offset, size)) {
+      WriteLocked(offset, bytes);
       return;
     }
   }
+  const LayoutUse use(this);
+  if (!use) return;
   memory::LayoutLockHolder layout(layout_lock_);
   WriteTopology(offset, bytes);
 }
@@ -83,10 +84,11 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
     decoded = Decoded(preview, power);
   }
   if (resets) {
-    ResetFunction([&] {
+    Retract();
+    ResetRetracted(ResetCause::kGuest, [&] {
       mutex_.AssertHeld();
       WriteLocked(offset, bytes);
-    });
+    }).IgnoreError();  // The guest sees whether the device answers.
     mapper_->Place({});
     return;
   }
@@ -205,6 +207,8 @@ void VfioPciDevice::Impl::LeavePowerSaving() {
 }
 
 void VfioPciDevice::Impl::ReconcileBars() {
+  const LayoutUse use(this);
+  if (!use) return;
   memory::LayoutLockHolder layout(layout_lock_);
   BarAddresses decoded;
   {
@@ -229,43 +233,6 @@ void VfioPciDevice::Impl::RefreshDecode() {
   const pci::Command now = {.raw = pci::LoadLittleEndian<uint16_t>(bytes, 0)};
   command_lost_ = pci::Command::kMemorySpace.Get(shadow_->Get(pci::kCommand)) &&
                   !pci::Command::kMemorySpace.Get(now);
-}
-
-absl::Status VfioPciDevice::Impl::Reset() {
-  memory::LayoutLockHolder layout(layout_lock_);
-  {
-    absl::MutexLock lock(&mutex_);
-    if (detached_) {
-      return absl::FailedPreconditionError(name_ + " is detached");
-    }
-  }
-  absl::Status status;
-  ResetFunction([&] {
-    if (device_->can_reset()) status = device_->Reset();
-  });
-  mapper_->Place({});
-  return status;
-}
-
-void VfioPciDevice::Impl::ResetFunction(
-    absl::FunctionRef<void()> reset_device) {
-  // A reset makes the kernel revoke the mappings' pages, so no slot may lead to
-  // them.
-  mapper_->Retract({}).IgnoreError();  // Logged.
-  absl::MutexLock lock(&mutex_);
-  ++resets_;
-  mode_->Apply({.intx = false});
-  reset_device();
-  // VFIO keeps its own view of the configuration across a reset. The shadow
-  // takes the state that hardware would have, and the write below makes the
-  // device agree.
-  shadow_->Reset();
-  sizing_ = {};
-  const std::array<uint8_t, 2> no_command = {0, 0};
-  command_lost_ = !WriteDevice(pci::kCommand.offset, no_command);
-  LeavePowerSaving();
-  if (msix_table_ != nullptr) msix_table_->Reset();
-  UpdateInterrupts();
 }
 
 BarAddresses VfioPciDevice::Impl::Decoded(const ConfigShadow& shadow,

@@ -44,6 +44,7 @@ VfioPciDevice::Impl::~Impl() { Detach().IgnoreError(); }  // Logged.
 
 absl::Status VfioPciDevice::Impl::Initialize() {
   PASSTHRU_RETURN_IF_ERROR(ReadImage());
+  FindReset();
   DecodeBars();
   CreateVectorGroups();
   PASSTHRU_RETURN_IF_ERROR(kernel::Annotate(CreateShadow(), name_));
@@ -294,7 +295,7 @@ absl::Status VfioPciDevice::Impl::ConnectEvents() {
     absl::StatusOr<std::unique_ptr<DeviceEvent>> event = DeviceEvent::Create(
         options_.vm.syscalls, options_.vm.loop,
         [this](int fd) { return device_->SetRequestEventFd(fd); },
-        options_.on_unplug_request);
+        MarkCallback(options_.on_unplug_request));
     if (!event.ok()) return event.status();
     request_event_ = *std::move(event);
   }
@@ -303,7 +304,7 @@ absl::Status VfioPciDevice::Impl::ConnectEvents() {
     absl::StatusOr<std::unique_ptr<DeviceEvent>> event = DeviceEvent::Create(
         options_.vm.syscalls, options_.vm.loop,
         [this](int fd) { return device_->SetErrorEventFd(fd); },
-        options_.on_error);
+        MarkCallback(options_.on_error));
     if (!event.ok()) return event.status();
     error_event_ = *std::move(event);
   }

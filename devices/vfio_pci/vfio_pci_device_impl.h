@@ -20,6 +20,7 @@
 #include "passthru/devices/interrupts/msix_vector_group.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/pci_host/pci_function.h"
+#include "passthru/devices/vfio/hot_reset.h"
 #include "passthru/devices/vfio/vfio_device.h"
 #include "passthru/devices/vfio/vfio_irq_index.h"
 #include "passthru/devices/vfio_pci/bar_mapper.h"
@@ -36,6 +37,7 @@
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bar.h"
 #include "passthru/pci/bar_index.h"
+#include "passthru/pci/bdf.h"
 #include "passthru/pci/msix_capability.h"
 #include "passthru/pci/power_management.h"
 
@@ -56,11 +58,14 @@ class VfioPciDevice::Impl {
   void ConfigWrite(uint16_t offset, absl::Span<const uint8_t> bytes);
   absl::Span<const pci::Bar> bars() const { return bars_; }
   absl::Status SetBarAddress(pci::BarIndex index, uint64_t address);
-  absl::Status Reset();
   void ReconcileBars();
   absl::Status Detach();
   DeviceReport Describe() const;
   const std::string& name() const { return name_; }
+
+  // Resets all devices of `vm` that are attached, or `only` one of them, which
+  // must be attached.
+  static absl::Status ResetTargets(absl::Span<Impl* const> vm, Impl* only);
 
  private:
   // The steps of Initialize(), in order (vfio_pci_device_create.cc). They store
@@ -76,7 +81,7 @@ class VfioPciDevice::Impl {
   void StartInterrupts();
   absl::Status ConnectEvents();
 
-  // Guest accesses and resets (vfio_pci_device_config.cc).
+  // Guest accesses (vfio_pci_device_config.cc).
   void WriteTopology(uint16_t offset, absl::Span<const uint8_t> bytes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
   void WriteLocked(uint16_t offset, absl::Span<const uint8_t> bytes)
@@ -94,11 +99,62 @@ class VfioPciDevice::Impl {
   void UpdateInterrupts() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WriteEnableBit(InterruptKind kind, bool enable)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ResetFunction(absl::FunctionRef<void()> reset_device)
+
+  // Resets (vfio_pci_device_reset.cc).
+  enum class ResetCause { kGuest, kMachine };
+  // A hot reset as the kernel describes it.
+  struct HotReset {
+    std::vector<vfio::HotResetDevice> functions;  // which it resets
+    std::vector<Impl*> members;                   // those that are attached
+    std::vector<int> group_fds;                   // of all functions
+
+    bool IsAttached(pci::Bdf function) const;
+  };
+  void FindReset();
+  absl::StatusOr<HotReset> PlanHotReset(absl::Span<Impl* const> vm) const;
+  absl::Status ResetAlone() ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
+  absl::Status ResetTogether(absl::Span<Impl* const> vm,
+                             std::vector<Impl*>& done)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
+  static absl::Status ResetMembers(std::vector<Impl*> members,
+                                   absl::FunctionRef<void()> reset_bus);
+  static void ResetNested(absl::Span<Impl* const> members,
+                          absl::FunctionRef<void()> reset_bus,
+                          absl::Status& first);
+  void Retract() ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
+  absl::Status ResetRetracted(ResetCause cause,
+                              absl::FunctionRef<void()> reset_device)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
+  absl::Status CheckAnswers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool attached() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Tells Clang that the caller holds the layout lock, which all devices of a
+  // VM share.
+  void AssertLayoutHeld() const ABSL_ASSERT_EXCLUSIVE_LOCK(*layout_lock_) {}
+
+  absl::Status DetachedError() const;
+  // Calls `callback` and marks the thread as in it, for Detach().
+  std::function<void()> MarkCallback(std::function<void()> callback) const;
+  void FillReport(DeviceReport& report) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_, mutex_);
   BarAddresses Decoded(const ConfigShadow& shadow, pci::PowerState power) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   VectorGroupReport DescribeGroup(InterruptKind kind) const;
+
+  // Announces that the caller will acquire the layout lock, which belongs to
+  // the VM. Detach() waits for all of them, so that the VM may be destroyed
+  // when it returns. False if Detach() has returned or does not wait any more.
+  class LayoutUse {
+   public:
+    explicit LayoutUse(const Impl* device);
+    ~LayoutUse();
+    LayoutUse(const LayoutUse&) = delete;
+    LayoutUse& operator=(const LayoutUse&) = delete;
+
+    explicit operator bool() const { return device_ != nullptr; }
+
+   private:
+    const Impl* device_;  // null if false
+  };
 
   // The MSI or MSI-X vectors that the device has and that the guest is shown.
   struct Vectors {
@@ -119,6 +175,7 @@ class VfioPciDevice::Impl {
   std::vector<uint8_t> image_;  // the configuration space at attach
   std::vector<pci::Bar> bars_;
   std::vector<std::string> problems_;  // defects of the device
+  ResetReport reset_;
   // The device's own capability, whether or not the guest is shown it.
   std::optional<pci::MsixCapability> device_msix_;
   std::string intx_hidden_reason_;
@@ -141,7 +198,16 @@ class VfioPciDevice::Impl {
   // should. No BAR answers while this is set.
   bool command_lost_ ABSL_GUARDED_BY(mutex_) = false;
   BarSizing sizing_ ABSL_GUARDED_BY(mutex_);
+  // The steps of Detach(). The first thread that calls it claims it. From
+  // detached_ on, which is set under the layout lock too, nothing reaches the
+  // device. From closed_ on, nothing acquires the layout lock.
+  bool claimed_ ABSL_GUARDED_BY(mutex_) = false;
   bool detached_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool detach_ended_ ABSL_GUARDED_BY(mutex_) = false;
+  mutable int layout_uses_ ABSL_GUARDED_BY(mutex_) = 0;
+  // What Describe() returns when closed_ is set.
+  DeviceReport last_report_ ABSL_GUARDED_BY(mutex_);
   ConfigCounters counters_ ABSL_GUARDED_BY(mutex_);
   uint64_t resets_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -248,8 +248,8 @@ TEST_F(VfioPciOrderTest, MachineResetComesAfterSlotsAndInterrupts) {
   rig_->SetMsixControl(true, false);
   Clear();
   ASSERT_THAT(rig_->device().Reset(), IsOk());
-  EXPECT_THAT(Calls(), ElementsAre("slot off", msix, "MSI-X off", "reset",
-                                   "config 0x4"));
+  EXPECT_THAT(Calls(), ElementsAre("slot off", msix, "MSI-X off", "config 0x4",
+                                   "reset", "config 0x4"));
 }
 
 TEST_F(VfioPciOrderTest, UnplugIsSlotsMappingsInterruptsDeviceGroupContainer) {
