@@ -11,10 +11,14 @@
 
 #include "absl/log/log.h"
 #include "absl/memory/memory.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/passthrough/keep_first.h"
+#include "passthru/pci/bar.h"
 #include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
@@ -22,6 +26,9 @@ namespace {
 
 // Descriptors kept free for everything but interrupts: the VM, files, sockets.
 constexpr uint64_t kReservedDescriptors = 256;
+
+// A bus has 32 slots, of which the host bridge has the first.
+constexpr uint8_t kSlots = 32;
 
 uint32_t EventFdLimit() {
   rlimit limit = {};
@@ -71,31 +78,38 @@ DeviceManager::DeviceManager(Machine* machine, DeviceManagerOptions options)
 
 DeviceManager::~DeviceManager() = default;
 
-absl::StatusOr<pci::Bdf> DeviceManager::Attach(pci::Bdf device,
-                                               const BarPlacement& placement) {
+absl::StatusOr<pci::Bdf> DeviceManager::Attach(AttachOptions options) {
   absl::MutexLock lock(&mutex_);
-  const absl::StatusOr<pci::Bdf> guest = FreeSlot();
-  if (!guest.ok()) {
-    return kernel::Annotate(guest.status(), absl::StrCat("attaching ", device));
+  absl::StatusOr<pci::Bdf> guest = FreeSlot();
+  if (options.guest.has_value()) {
+    guest = *options.guest;
+    if (absl::Status status = CheckPlace(*guest); !status.ok()) guest = status;
   }
-  const auto tell = [&guest](const std::function<void(pci::Bdf)>& whom) {
-    return whom == nullptr ? std::function<void()>()
-                           : [guest = *guest, whom] { whom(guest); };
+  if (!guest.ok()) {
+    return kernel::Annotate(guest.status(),
+                            absl::StrCat("attaching ", options.host));
+  }
+  const auto tell = [&guest](std::function<void()>& own,
+                             const std::function<void(pci::Bdf)>& whom) {
+    if (own == nullptr && whom != nullptr) {
+      own = [guest = *guest, whom] { whom(guest); };
+    }
   };
-  std::optional<allocator::Gsi> intx_gsi;
-  if (options_.intx) intx_gsi = allocator::Gsi(IntxGsi(guest->device()));
+  tell(options.device.on_unplug_request, options_.on_unplug_request);
+  tell(options.device.on_error, options_.on_error);
+  if (options_.intx && !options.device.intx_gsi.has_value()) {
+    options.device.intx_gsi = allocator::Gsi(IntxGsi(guest->device()));
+  }
   Places places;
   PASSTHRU_RETURN_IF_ERROR(
       devices_
-          .Attach({.host = device,
+          .Attach({.host = options.host,
                    .guest = *guest,
                    .place_bars =
                        [&](vfio_pci::VfioPciDevice& created) {
-                         return PlaceBars(created, placement, places);
+                         return PlaceBars(created, options.bars, places);
                        },
-                   .intx_gsi = intx_gsi,
-                   .on_unplug_request = tell(options_.on_unplug_request),
-                   .on_error = tell(options_.on_error)})
+                   .device = std::move(options.device)})
           .status());
   places_[*guest] = std::move(places);
   return *guest;
@@ -106,6 +120,19 @@ absl::Status DeviceManager::Detach(pci::Bdf guest) {
   absl::Status status = devices_.Detach(guest);
   places_.erase(guest);
   return status;
+}
+
+absl::Status DeviceManager::Reset() {
+  absl::MutexLock lock(&mutex_);
+  absl::Status first = devices_.ResetAll();
+  for (const auto& [guest, places] : places_) {
+    const auto device = devices_.Find(guest);
+    for (const Place& place : places.taken) {
+      passthrough::KeepFirst(
+          first, device->SetBarAddress(place.bar, place.address.address()));
+    }
+  }
+  return first;
 }
 
 void DeviceManager::OnMemoryFault() {
@@ -135,7 +162,7 @@ absl::Status DeviceManager::PlaceBars(vfio_pci::VfioPciDevice& device,
       continue;
     }
     PASSTHRU_RETURN_IF_ERROR(device.SetBarAddress(bar.index, place->address()));
-    places.taken.push_back(*std::move(place));
+    places.taken.push_back({.bar = bar.index, .address = *std::move(place)});
   }
   return absl::OkStatus();
 }
@@ -166,13 +193,45 @@ std::vector<pci::BarIndex> DeviceManager::UnplacedBars(pci::Bdf guest) const {
 }
 
 absl::StatusOr<pci::Bdf> DeviceManager::FreeSlot() const {
-  // The host bridge has slot 0.
-  for (uint8_t slot = 1; slot < 32; ++slot) {
-    const pci::Bdf bdf(machine_->segment().number(), 0, slot, 0);
-    if (!places_.contains(bdf)) return bdf;
+  // The machine's owner may have added functions of its own.
+  std::vector<bool> taken(kSlots);
+  for (const pci::Bdf& function : machine_->segment().Functions()) {
+    if (function.bus() == 0) taken[function.device()] = true;
   }
-  return absl::ResourceExhaustedError(
-      "the guest's PCI bus is full: it has room for 31 devices");
+  for (uint8_t slot = 0; slot < kSlots; ++slot) {
+    if (!taken[slot]) {
+      return pci::Bdf(machine_->segment().number(), 0, slot, 0);
+    }
+  }
+  return absl::ResourceExhaustedError(absl::StrFormat(
+      "the guest's PCI bus is full: each of its %d slots has a function",
+      kSlots));
+}
+
+absl::Status DeviceManager::CheckPlace(pci::Bdf guest) const {
+  const std::vector<pci::Bdf> functions = machine_->segment().Functions();
+  const auto exists = [&functions](pci::Bdf function) {
+    return std::find(functions.begin(), functions.end(), function) !=
+           functions.end();
+  };
+  if (guest.segment() != machine_->segment().number() || guest.bus() != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the guest cannot have it at ", guest, ": the machine has only bus ",
+        pci::Bdf(machine_->segment().number(), 0, 0, 0)
+            .ToString()
+            .substr(0, 7)));
+  }
+  if (exists(guest)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("the guest has a function at ", guest, " already"));
+  }
+  const pci::Bdf first(guest.segment(), 0, guest.device(), 0);
+  if (guest.function() != 0 && !exists(first)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the guest would not find it at ", guest,
+        ", because it has no function at ", first, "; attach that one first"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace passthru::vmm

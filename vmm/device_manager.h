@@ -73,17 +73,38 @@ class DeviceManager {
   DeviceManager(const DeviceManager&) = delete;
   DeviceManager& operator=(const DeviceManager&) = delete;
 
-  // Passes the host's `device` to the guest, on bus 0 in the first free slot,
-  // and returns where. After a failure, which names the device, nothing of it
-  // is left. A BAR that `placement` names and that cannot be there is a
-  // failure. Another BAR that fits nowhere is a warning, stays unplaced, and
-  // does not answer until the guest places it.
-  absl::StatusOr<pci::Bdf> Attach(pci::Bdf device,
-                                  const BarPlacement& placement = {});
+  struct AttachOptions {
+    pci::Bdf host;  // the host device
+    // Where the guest finds it, on bus 0. By default it is function 0 of the
+    // first free slot. Function 0 of a slot must be attached before the others,
+    // because a guest finds them only through it. The functions of a slot share
+    // an interrupt pin's GSI.
+    std::optional<pci::Bdf> guest;
+    BarPlacement bars;
+    // As in passthrough::DeviceSet::AttachOptions. The manager fills in the GSI
+    // and the callbacks that are not set here, as DeviceManagerOptions say.
+    vfio_pci::VfioPciDevice::Options device;
+  };
+
+  // Passes the host's `device` to the guest, and returns where. Returns
+  // AlreadyExists if the guest's place is taken and InvalidArgument if the
+  // guest could not find the device there. After a failure, which names the
+  // device, nothing of it is left. A BAR that `bars` names and that cannot be
+  // there is a failure. Another BAR that fits nowhere is a warning, stays
+  // unplaced, and does not answer until the guest places it.
+  absl::StatusOr<pci::Bdf> Attach(AttachOptions options);
+  absl::StatusOr<pci::Bdf> Attach(pci::Bdf device) {
+    return Attach(AttachOptions{.host = device});
+  }
 
   // Takes the device at `guest` away. Continues after a failure and returns the
   // first one.
   absl::Status Detach(pci::Bdf guest);
+
+  // Resets all devices for a reset of the machine, and writes the first
+  // addresses into their BARs again, as firmware does. No vCPU may run.
+  // Continues after a failure and returns the first one.
+  absl::Status Reset();
 
   // Removes the memory slots that should not be there. For
   // VcpuRunner::Options::on_memory_fault.
@@ -107,8 +128,12 @@ class DeviceManager {
  private:
   // The first addresses of a device's BARs. A guest may move its BARs, which
   // concerns only the guest and the buses.
+  struct Place {
+    pci::BarIndex bar;
+    allocator::AddressAllocation address;
+  };
   struct Places {
-    std::vector<allocator::AddressAllocation> taken;
+    std::vector<Place> taken;
     std::vector<pci::BarIndex> unplaced;
   };
 
@@ -119,8 +144,8 @@ class DeviceManager {
   absl::StatusOr<allocator::AddressAllocation> FindPlace(
       const pci::Bar& bar, const BarPlacement& placement,
       const std::optional<vfio::IommuInfo>& iommu, bool* required);
-  absl::StatusOr<pci::Bdf> FreeSlot() const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<pci::Bdf> FreeSlot() const;
+  absl::Status CheckPlace(pci::Bdf guest) const;
 
   Machine* const machine_;
   const DeviceManagerOptions options_;

@@ -12,11 +12,15 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/synchronization/notification.h"
+#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/pci_host/pci_function.h"
+#include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bar_index.h"
 #include "passthru/pci/bdf.h"
+#include "passthru/pci/capability_id.h"
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/journal/call.h"
 #include "passthru/testing/journal/fault_injector.h"
@@ -34,6 +38,7 @@ using absl_testing::IsOk;
 using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -93,6 +98,100 @@ TEST_F(DeviceManagerTest, DevicesGetSlotsInOrderAndGiveThemBack) {
   EXPECT_THAT(manager_->Detach(kSlot1), IsOk());
   EXPECT_EQ(manager_->Find(kSlot1), nullptr);
   EXPECT_THAT(manager_->Attach(nvme_), absl_testing::IsOkAndHolds(kSlot1));
+}
+
+// A function that answers nothing but its place.
+class EmptyFunction final : public pci_host::PciFunction {
+ public:
+  uint32_t ConfigRead(uint16_t, unsigned) override { return ~uint32_t{0}; }
+  void ConfigWrite(uint16_t, absl::Span<const uint8_t>) override {}
+};
+
+TEST_F(DeviceManagerTest, SlotsWithFunctionsOfTheMachinesOwnerAreNotFree) {
+  ASSERT_THAT(
+      machine_->segment().Add(kSlot1, std::make_shared<EmptyFunction>()),
+      IsOk());
+  EXPECT_THAT(manager_->Attach(nvme_), IsOkAndHolds(kSlot2));
+  EXPECT_THAT(manager_->Attach({.host = edu_, .guest = kSlot1}),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       AllOf(HasSubstr("attaching 0000:02:00.0"),
+                             HasSubstr("0000:00:01.0"))));
+  EXPECT_THAT(manager_->Attach(edu_), IsOkAndHolds(pci::Bdf(0, 0, 3, 0)));
+}
+
+// Bit 7 of function 0's header type makes the guest look for the others.
+TEST_F(DeviceManagerTest, DevicesMayShareASlotOfTheGuest) {
+  const pci::Bdf first(0, 0, 9, 0);
+  const pci::Bdf second(0, 0, 9, 5);
+  const auto header_type = [this](pci::Bdf guest) {
+    std::vector<uint8_t> byte(1);
+    machine_->segment().ConfigRead(guest, 0x0e, absl::MakeSpan(byte));
+    return byte[0];
+  };
+  EXPECT_THAT(manager_->Attach({.host = edu_, .guest = second}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("0000:00:09.5"),
+                             HasSubstr("no function at 0000:00:09.0"))));
+  EXPECT_THAT(manager_->Attach({.host = nvme_, .guest = first}),
+              IsOkAndHolds(first));
+  EXPECT_EQ(header_type(first), 0x00);
+  EXPECT_THAT(manager_->Attach({.host = edu_, .guest = second}),
+              IsOkAndHolds(second));
+  EXPECT_EQ(header_type(first), 0x80);
+  EXPECT_EQ(header_type(second), 0x80);
+  EXPECT_THAT(manager_->Detach(second), IsOk());
+  EXPECT_EQ(header_type(first), 0x00);
+}
+
+TEST_F(DeviceManagerTest, APlaceThatTheMachineDoesNotHaveIsRefused) {
+  const std::vector<pci::Bdf> places = {pci::Bdf(0, 1, 0, 0),
+                                        pci::Bdf(1, 0, 4, 0)};
+  for (const pci::Bdf place : places) {
+    EXPECT_THAT(manager_->Attach({.host = nvme_, .guest = place}),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("0000:01:00.0"),
+                               HasSubstr(place.ToString()))));
+  }
+  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_GET_DEVICE_FD"), 0u);
+}
+
+// A policy, a name and callbacks reach the device.
+TEST_F(DeviceManagerTest, OptionsOfTheDeviceArePassedOn) {
+  const absl::StatusOr<pci::Bdf> guest = manager_->Attach(
+      {.host = nvme_,
+       .device = {.name = "disk",
+                  .policy = vfio_pci::CapabilityPolicy().With(
+                      pci::CapabilityId::kPowerManagement,
+                      vfio_pci::CapabilityTreatment::kHide, "a test")}});
+  ASSERT_THAT(guest, IsOk());
+  const vfio_pci::DeviceReport report = manager_->Find(*guest)->Describe();
+  EXPECT_EQ(report.name, "disk");
+  EXPECT_THAT(
+      vfio_pci::ToLines(report),
+      Contains(AllOf(HasSubstr("Power Management"), HasSubstr("(a test)"))));
+}
+
+TEST_F(DeviceManagerTest, WhatTheManagerFillsInIsNotTheCallers) {
+  EXPECT_THAT(
+      manager_->Attach(
+          {.host = nvme_, .device = {.vm = {.syscalls = &host_.kernel()}}}),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("which the set fills in")));
+}
+
+TEST_F(DeviceManagerTest, AResetPlacesTheBarsAgain) {
+  const absl::StatusOr<pci::Bdf> guest = manager_->Attach(nvme_);
+  ASSERT_THAT(guest, IsOk());
+  const auto address = [&] {
+    return manager_->Find(*guest)->Describe().bars[0].bar.address;
+  };
+  const uint64_t before = address();
+  EXPECT_NE(before, 0u);
+  const std::vector<uint8_t> elsewhere = {0x04, 0x00, 0x00, 0xd0};
+  machine_->segment().ConfigWrite(*guest, 0x10, elsewhere);
+  ASSERT_NE(address(), before);
+  EXPECT_THAT(manager_->Reset(), IsOk());
+  EXPECT_EQ(address(), before);
 }
 
 TEST_F(DeviceManagerTest, GuestFindsDeviceOnlyWhileItIsAttached) {

@@ -130,10 +130,12 @@ TEST_F(HugeBarsTest, ABarThatFitsNowhereDoesNotCostTheDevice) {
 TEST_F(HugeBarsTest, BarsGoWhereTheVmmOrTheHostHasThem) {
   Start({});
   const auto fixed = manager_->Attach(
-      GpuAt(0), {.fixed = {{pci::BarIndex(2), 16 * kGpuMemory}}});
+      {.host = GpuAt(0),
+       .bars = {.fixed = {{pci::BarIndex(2), 16 * kGpuMemory}}}});
   ASSERT_THAT(fixed, IsOk());
   EXPECT_EQ(Memory(*fixed).bar.address, 16 * kGpuMemory);
-  const auto as_on_host = manager_->Attach(GpuAt(1), {.as_on_host = true});
+  const auto as_on_host =
+      manager_->Attach({.host = GpuAt(1), .bars = {.as_on_host = true}});
   ASSERT_THAT(as_on_host, IsOk());
   EXPECT_EQ(Memory(*as_on_host).bar.address, kGpuMemory);
   const auto report = manager_->Find(*as_on_host)->Describe();

@@ -41,24 +41,29 @@ absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> DeviceSet::Attach(
 }
 
 absl::Status DeviceSet::AttachLocked(AttachOptions& options) {
+  if (options.device.device != nullptr ||
+      options.device.vm.syscalls != nullptr) {
+    return absl::InvalidArgumentError(
+        "AttachOptions::device has a device or a VM, which the set fills in");
+  }
   for (const auto& [guest, attached] : devices_) {
     if (attached.host == options.host) {
       return absl::AlreadyExistsError(absl::StrCat(
           options.host, " is attached already; the guest has it at ", guest));
     }
+    if (guest == options.guest) {
+      return absl::AlreadyExistsError(absl::StrCat(
+          "the guest has ", attached.host, " at ", guest, " already"));
+    }
   }
   PASSTHRU_ASSIGN_OR_RETURN(auto opened, options_.dma->Open(options.host));
+  options.device.vm = options_.vm;
+  options.device.device = std::move(opened);
+  if (options.device.budget == nullptr) {
+    options.device.budget = options_.budget;
+  }
   absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> created =
-      vfio_pci::VfioPciDevice::Create(
-          {.vm = options_.vm,
-           .device = std::move(opened),
-           .name = options.name,
-           .on_root_bus = options.on_root_bus,
-           .intx_gsi = options.intx_gsi,
-           .budget = options_.budget,
-           .policy = options.policy,
-           .on_unplug_request = std::move(options.on_unplug_request),
-           .on_error = std::move(options.on_error)});
+      vfio_pci::VfioPciDevice::Create(std::move(options.device));
   absl::Status status = created.status();
   Attached attached = {.host = options.host};
   if (created.ok()) {
@@ -103,6 +108,28 @@ absl::Status DeviceSet::DetachLocked(pci::Bdf guest) {
   attached.device.reset();
   KeepFirst(first, options_.dma->Release(attached.host));
   return kernel::Annotate(first, absl::StrCat("detaching ", attached.host));
+}
+
+std::vector<vfio_pci::VfioPciDevice*> DeviceSet::DevicesLocked() const {
+  std::vector<vfio_pci::VfioPciDevice*> devices;
+  for (const auto& [guest, attached] : devices_) {
+    devices.push_back(attached.device.get());
+  }
+  return devices;
+}
+
+absl::Status DeviceSet::Reset(pci::Bdf guest) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = devices_.find(guest);
+  if (found == devices_.end()) {
+    return absl::NotFoundError(absl::StrCat("no device at guest ", guest));
+  }
+  return found->second.device->Reset(DevicesLocked());
+}
+
+absl::Status DeviceSet::ResetAll() {
+  absl::MutexLock lock(&mutex_);
+  return vfio_pci::VfioPciDevice::ResetAll(DevicesLocked());
 }
 
 void DeviceSet::ReconcileBars() {

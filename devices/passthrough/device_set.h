@@ -5,20 +5,16 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
-#include "passthru/allocator/gsi.h"
 #include "passthru/devices/interrupts/interrupt_budget.h"
 #include "passthru/devices/passthrough/dma_space.h"
 #include "passthru/devices/pci_host/function_bus.h"
 #include "passthru/devices/vfio_pci/bar_retries.h"
-#include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/devices/vfio_pci/vm_interfaces.h"
 #include "passthru/pci/bdf.h"
@@ -53,20 +49,21 @@ class DeviceSet {
     interrupts::InterruptBudget* budget = nullptr;  // no limits if null
   };
   struct AttachOptions {
-    pci::Bdf host;   // the host device
-    pci::Bdf guest;  // where the guest finds it
+    pci::Bdf host;  // the host device
+    // Where the guest finds it. Slot and function are the caller's choice. A
+    // guest looks for functions 1 to 7 of a slot only if it found function 0,
+    // whose header type says so if the bus is a PciSegment.
+    pci::Bdf guest;
     // Writes first addresses into the device's BARs
     // (VfioPciDevice::SetBarAddress()). Null if the guest or its firmware does
     // so. A failure fails Attach().
     std::function<absl::Status(vfio_pci::VfioPciDevice&)> place_bars;
 
-    // The rest is as in VfioPciDevice::Options.
-    std::string name;
-    bool on_root_bus = true;
-    std::optional<allocator::Gsi> intx_gsi;
-    vfio_pci::CapabilityPolicy policy;
-    std::function<void()> on_unplug_request;
-    std::function<void()> on_error;
+    // What VfioPciDevice::Create() is given. It says how the guest sees the
+    // device, and what it may use of the host. Leave `vm` and `device` empty,
+    // because the set fills them in. It fills in its own `budget` if there is
+    // none here.
+    vfio_pci::VfioPciDevice::Options device;
   };
 
   explicit DeviceSet(const Options& options);
@@ -77,14 +74,27 @@ class DeviceSet {
   DeviceSet& operator=(const DeviceSet&) = delete;
 
   // Passes a device through. Returns AlreadyExists if the host device is
-  // attached or the guest's place is taken. After a failure, which names the
-  // device, nothing of it is left in the VM or in this process.
+  // attached or the guest's place is taken, and InvalidArgument for options
+  // that make no sense. After a failure, which names the device, nothing of it
+  // is left in the VM or in this process.
   absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> Attach(
       AttachOptions options);
 
   // Takes away the device that the guest has at `guest`. Continues after a
   // failure and returns the first one. Returns NotFound if there is none.
   absl::Status Detach(pci::Bdf guest);
+
+  // Reset the device that the guest has at `guest`, or all devices for a reset
+  // of the machine (VfioPciDevice::Reset() and ResetAll()). A device without a
+  // reset of its own is reset with all functions of its slot or bus. Each of
+  // these must be in this set, or in the IOMMU group of a device in it. The
+  // first firmware that runs then must place the BARs again.
+  //
+  // No vCPU should run. Nothing is attached or detached meanwhile. Reset()
+  // returns NotFound if there is no device. ResetAll() continues after a
+  // failure and returns the first one.
+  absl::Status Reset(pci::Bdf guest);
+  absl::Status ResetAll();
 
   // Repairs the slots of all devices after KVM_RUN failed with EFAULT. See
   // VfioPciDevice::ReconcileBars().
@@ -105,6 +115,8 @@ class DeviceSet {
   absl::Status AttachLocked(AttachOptions& options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Show(AttachOptions& options, Attached& attached)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<vfio_pci::VfioPciDevice*> DevicesLocked() const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DetachLocked(pci::Bdf guest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

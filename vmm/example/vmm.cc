@@ -95,7 +95,7 @@ absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> Vmm::Attach(
   return devices_->Attach({.host = host,
                            .guest = guest,
                            .place_bars = place,
-                           .intx_gsi = allocator::Gsi(16)});
+                           .device = {.intx_gsi = allocator::Gsi(16)}});
 }
 
 absl::Status Vmm::Run() {
