@@ -141,9 +141,10 @@ TEST_F(HugeBarsTest, BarsGoWhereTheVmmOrTheHostHasThem) {
   const auto report = manager_->Find(*as_on_host)->Describe();
   EXPECT_EQ(report.bars[0].bar.address, 0xf8040000u);
   // The place of both is taken, and the device is given back.
-  EXPECT_THAT(manager_->Attach(GpuAt(2), {.as_on_host = true}),
-              absl_testing::StatusIs(absl::StatusCode::kAlreadyExists,
-                                     ::testing::HasSubstr("0000:03:00.0")));
+  EXPECT_THAT(
+      manager_->Attach({.host = GpuAt(2), .bars = {.as_on_host = true}}),
+      absl_testing::StatusIs(absl::StatusCode::kAlreadyExists,
+                             ::testing::HasSubstr("0000:03:00.0")));
   EXPECT_THAT(manager_->Attach(GpuAt(2)), IsOk());
 }
 

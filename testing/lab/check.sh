@@ -135,6 +135,34 @@ demo_killed() {
     /lab/demo --device=0000:00:04.0 --allow_writes
 }
 
+# Two functions below one root port, which only a reset of their bus reaches.
+# Each has an IOMMU group of its own, or both have one, as the kernel decides.
+one_bus=(--device=pcie-root-port,id=port1,chassis=1,addr=2
+  --device=qemu-xhci,bus=port1,addr=0.0,multifunction=on
+  --device=pvscsi,bus=port1,addr=0.1)
+
+# Resets a machine that has both functions.
+reset_of_a_bus() {
+  local said
+  said=$("$lab" --kernel="$kernel" "${one_bus[@]}" --bind=0000:01:00.0 \
+    --bind=0000:01:00.1 "$here/vmm/machine_reset/machine_reset_static" \
+    0000:01:00.0 0000:01:00.1)
+  local status=$?
+  echo "$said"
+  [[ $status == 0 && $said == *"hot reset of its slot or bus, together with"* ]]
+}
+
+# Resets a machine that has one of two functions. The other one has no driver or
+# that of the host, or is free for another VM. The error must name it.
+reset_of_half_a_bus() {
+  local said
+  said=$("$lab" --kernel="$kernel" "${one_bus[@]}" --bind=0000:01:00.0 \
+    "$here/vmm/machine_reset/machine_reset_static" 0000:01:00.0)
+  local status=$?
+  echo "$said"
+  [[ $status == 1 && $said == *"0000:01:00.0 is not reset: "*"0000:01:00.1"* ]]
+}
+
 # Captures devices again and compares them with their fixtures.
 capture() {
   PASSTHRU_LAB_KERNEL=$kernel "$here/testing/capture/lab_fixtures" --compare \
@@ -152,6 +180,8 @@ for kernel in "$@"; do
   run "demo of a group that is not viable" demo_of_half_a_group
   run "demo of a virtual function" demo_of_a_virtual_function
   run "demo that is killed" demo_killed
+  run "reset of a bus" reset_of_a_bus
+  run "reset of half a bus" reset_of_half_a_bus
 done
 if [[ $failed != 0 ]]; then
   echo "lab: $failed of the runs failed"
