@@ -105,6 +105,7 @@ absl::StatusOr<pci::Bdf> DeviceManager::Attach(AttachOptions options) {
       devices_
           .Attach({.host = options.host,
                    .guest = *guest,
+                   .vf_token = std::move(options.vf_token),
                    .place_bars =
                        [&](vfio_pci::VfioPciDevice& created) {
                          return PlaceBars(created, options.bars, places);

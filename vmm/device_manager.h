@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -81,6 +82,7 @@ class DeviceManager {
     // an interrupt pin's GSI.
     std::optional<pci::Bdf> guest;
     BarPlacement bars;
+    std::string vf_token;  // as in passthrough::DeviceSet::AttachOptions
     // As in passthrough::DeviceSet::AttachOptions. The manager fills in the GSI
     // and the callbacks that are not set here, as DeviceManagerOptions say.
     vfio_pci::VfioPciDevice::Options device;

@@ -56,7 +56,8 @@ absl::Status DeviceSet::AttachLocked(AttachOptions& options) {
           "the guest has ", attached.host, " at ", guest, " already"));
     }
   }
-  PASSTHRU_ASSIGN_OR_RETURN(auto opened, options_.dma->Open(options.host));
+  PASSTHRU_ASSIGN_OR_RETURN(auto opened,
+                            options_.dma->Open(options.host, options.vf_token));
   options.device.vm = options_.vm;
   options.device.device = std::move(opened);
   if (options.device.budget == nullptr) {

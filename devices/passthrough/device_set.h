@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -54,6 +55,10 @@ class DeviceSet {
     // guest looks for functions 1 to 7 of a slot only if it found function 0,
     // whose header type says so if the bus is a PciSegment.
     pci::Bdf guest;
+    // Proves to the kernel that the user of the physical function agrees, for a
+    // virtual function whose physical function is bound to vfio-pci
+    // (VfioDevice::Open()). Empty for others.
+    std::string vf_token;
     // Writes first addresses into the device's BARs
     // (VfioPciDevice::SetBarAddress()). Null if the guest or its firmware does
     // so. A failure fails Attach().

@@ -3,6 +3,7 @@
 #define PASSTHRU_DEVICES_PASSTHROUGH_DMA_SPACE_H_
 
 #include <memory>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -24,11 +25,14 @@ class DmaSpace {
  public:
   virtual ~DmaSpace() = default;
 
-  // Puts the host's `device` into the address space and opens it. Its DMA
-  // reaches guest memory when this returns. After a failure nothing of it is
-  // left open.
+  // Puts the host's `device` into the address space and opens it, with the
+  // `vf_token` of VfioDevice::Open(), or an empty one. Its DMA reaches guest
+  // memory when this returns. After a failure nothing of it is left open.
   virtual absl::StatusOr<std::unique_ptr<vfio::VfioDevice>> Open(
-      pci::Bdf device) = 0;
+      pci::Bdf device, std::string_view vf_token) = 0;
+  absl::StatusOr<std::unique_ptr<vfio::VfioDevice>> Open(pci::Bdf device) {
+    return Open(device, "");
+  }
 
   // Takes out a device that Open() put in. The caller must have destroyed the
   // VfioDevice. Continues after a failure and returns the first one.

@@ -53,7 +53,7 @@ absl::Status GroupDmaSpace::AdoptDevice(pci::Bdf address,
 }
 
 absl::StatusOr<std::unique_ptr<vfio::VfioDevice>> GroupDmaSpace::Open(
-    pci::Bdf device) {
+    pci::Bdf device, std::string_view vf_token) {
   absl::MutexLock lock(&mutex_);
   if (devices_.contains(device)) {
     return absl::AlreadyExistsError(
@@ -68,7 +68,7 @@ absl::StatusOr<std::unique_ptr<vfio::VfioDevice>> GroupDmaSpace::Open(
   auto adopted = adopted_devices_.extract(device);
   absl::StatusOr<std::unique_ptr<vfio::VfioDevice>> opened =
       adopted.empty()
-          ? vfio::VfioDevice::Open(group, device)
+          ? vfio::VfioDevice::Open(group, device, vf_token)
           : vfio::VfioDevice::Adopt(group, device, std::move(adopted.mapped()));
   if (!opened.ok()) {
     if (absl::Status released = ReleaseGroup(number); !released.ok()) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -80,8 +81,9 @@ class GroupDmaSpace final : public DmaSpace {
   // `device` is what VFIO_GROUP_GET_DEVICE_FD returned for `address`.
   absl::Status AdoptDevice(pci::Bdf address, kernel::FileDescriptor device);
 
+  using DmaSpace::Open;
   absl::StatusOr<std::unique_ptr<vfio::VfioDevice>> Open(
-      pci::Bdf device) override;
+      pci::Bdf device, std::string_view vf_token) override;
   absl::Status Release(pci::Bdf device) override;
 
   // Returns the limits of the IOMMU, or nothing while no device is open.

@@ -144,6 +144,28 @@ TEST_F(GroupDmaSpaceTest, ADeviceIsOpenedOnceAndReleasedOnce) {
   OpenAndRelease(nvme_);
 }
 
+// A virtual function whose physical function is another user's of vfio-pci.
+TEST_F(GroupDmaSpaceTest, AVirtualFunctionTakesTheTokenOfItsPhysicalOne) {
+  constexpr char kToken[] = "83d8f4f2-509f-382f-3c1e-e6bfe0fa1003";
+  const pci::Bdf vf = Plug("igb_vf", {.group = 30, .vf_token = kToken});
+  EXPECT_THAT(space_->Open(vf),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       HasSubstr("opening it takes the vf_token")));
+  EXPECT_THAT(space_->Open(vf, "83d8f4f2-509f-382f-3c1e-e6bfe0fa1004"),
+              StatusIs(absl::StatusCode::kPermissionDenied,
+                       HasSubstr("is not the one")));
+  EXPECT_THAT(space_->Open(vf, "83d8f4f2"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("is not a vf_token")));
+  auto opened = space_->Open(vf, "83D8F4F2-509f-382f-3c1e-e6bfe0fa1003");
+  EXPECT_THAT(opened, IsOk());
+  opened->reset();
+  EXPECT_THAT(space_->Release(vf), IsOk());
+  EXPECT_THAT(space_->Open(nvme_, kToken),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("takes no vf_token")));
+}
+
 TEST_F(GroupDmaSpaceTest, WithoutAVmKvmIsNotTold) {
   space_ = std::make_unique<GroupDmaSpace>(
       GroupDmaSpace::Options{.syscalls = &kernel(), .memory = &memory_});

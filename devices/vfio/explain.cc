@@ -135,7 +135,20 @@ absl::Status ExplainSetIommu(int error, uint32_t group) {
 }
 
 absl::Status ExplainDeviceOpen(int error, std::string_view device,
-                               uint32_t group) {
+                               uint32_t group, bool with_vf_token) {
+  // vfio_pci_validate_vf_token() returns the two errnos about tokens.
+  if (error == EINVAL && with_vf_token) {
+    return ExplainedErrnoError(
+        error, absl::StrCat(device,
+                            " takes no vf_token: it is no virtual function, or "
+                            "its physical function is not bound to vfio-pci"));
+  }
+  if (error == EACCES && with_vf_token) {
+    return ExplainedErrnoError(
+        error, absl::StrCat("the vf_token for ", device,
+                            " is not the one that the user of its physical "
+                            "function set (VFIO_DEVICE_FEATURE_PCI_VF_TOKEN)"));
+  }
   switch (error) {
     case ENODEV:
       return ExplainedErrnoError(
@@ -147,8 +160,8 @@ absl::Status ExplainDeviceOpen(int error, std::string_view device,
           error,
           absl::StrCat(device,
                        " is a virtual function whose physical function is "
-                       "bound to vfio-pci: opening it takes that one's "
-                       "vf_token, which this program does not support"));
+                       "bound to vfio-pci: opening it takes the vf_token "
+                       "that the user of the physical function set"));
     default:
       return ErrnoError(error, absl::StrCat("VFIO_GROUP_GET_DEVICE_FD of ",
                                             device, " in group ", group));

@@ -33,9 +33,10 @@ absl::Status ExplainNotViable(uint32_t group,
 // Explains a failure of VFIO_SET_IOMMU(VFIO_TYPE1v2_IOMMU).
 absl::Status ExplainSetIommu(int error, uint32_t group);
 
-// Explains a failure of VFIO_GROUP_GET_DEVICE_FD.
+// Explains a failure of VFIO_GROUP_GET_DEVICE_FD. `with_vf_token` says whether
+// the call had one.
 absl::Status ExplainDeviceOpen(int error, std::string_view device,
-                               uint32_t group);
+                               uint32_t group, bool with_vf_token = false);
 
 // Explains a failure of VFIO_IOMMU_MAP_DMA. `what` names the call and its
 // values. For ENOMEM, the message includes this process's limit on locked

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
@@ -41,6 +43,20 @@ constexpr uint32_t kMaxIrqs = 64;
 // A conventional PCI device has 256 bytes, and a PCI Express device has 4096.
 constexpr uint64_t kMinConfigSize = 256;
 
+// Returns whether uuid_parse() accepts the text.
+bool IsUuid(std::string_view text) {
+  constexpr std::string_view kForm = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+  if (text.size() != kForm.size()) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool fits =
+        kForm[i] == '-'
+            ? text[i] == '-'
+            : absl::ascii_isxdigit(static_cast<unsigned char>(text[i]));
+    if (!fits) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 VfioDevice::VfioDevice(std::shared_ptr<VfioGroup> group, pci::Bdf address,
@@ -52,13 +68,24 @@ VfioDevice::VfioDevice(std::shared_ptr<VfioGroup> group, pci::Bdf address,
       device_(std::move(device)) {}
 
 absl::StatusOr<std::unique_ptr<VfioDevice>> VfioDevice::Open(
-    std::shared_ptr<VfioGroup> group, pci::Bdf address) {
+    std::shared_ptr<VfioGroup> group, pci::Bdf address,
+    std::string_view vf_token) {
   kernel::Syscalls* const syscalls = group->syscalls();
   std::string name = address.ToString();
+  // vfio_pci_core_match() parses what follows the address.
+  if (!vf_token.empty()) {
+    if (!IsUuid(vf_token)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "\"", vf_token, "\" is not a vf_token for ", name,
+          ": it is a UUID, as \"83d8f4f2-509f-382f-3c1e-e6bfe0fa1003\""));
+    }
+    absl::StrAppend(&name, " vf_token=", vf_token);
+  }
   const kernel::SyscallResult<int> opened =
       syscalls->Ioctl(group->fd(), VFIO_GROUP_GET_DEVICE_FD, name.data());
   if (!opened.ok()) {
-    return ExplainDeviceOpen(opened.error, name, group->number());
+    return ExplainDeviceOpen(opened.error, address.ToString(), group->number(),
+                             !vf_token.empty());
   }
   return Adopt(std::move(group), address,
                kernel::FileDescriptor(syscalls, opened.value));

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -43,8 +44,14 @@ class VfioDevice {
   // Opens the device and queries all its regions and interrupts. Fails if a
   // query fails with an errno other than EINVAL, which means that the device
   // has no such region or interrupt.
+  //
+  // `vf_token` is needed for a virtual function whose physical function is
+  // bound to vfio-pci, and refused for other functions. It is the UUID that the
+  // user of the physical function set, as
+  // "83d8f4f2-509f-382f-3c1e-e6bfe0fa1003".
   static absl::StatusOr<std::unique_ptr<VfioDevice>> Open(
-      std::shared_ptr<VfioGroup> group, pci::Bdf address);
+      std::shared_ptr<VfioGroup> group, pci::Bdf address,
+      std::string_view vf_token = "");
 
   // Takes over a descriptor of the device at `address` of `group` that another
   // party opened (VFIO_GROUP_GET_DEVICE_FD). Queries it like Open().

@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "passthru/testing/journal/decode_vfio.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/vfio/fake_vfio_device.h"
@@ -31,11 +32,18 @@ bool LeavesDmaAlone(std::string_view driver) {
          driver == "pcieport";
 }
 
-// Checks the options that may follow the address (vfio_pci_core_match()). Here
-// each option is an error, whether unknown or a VF token for a device without
-// SR-IOV. Spaces alone are no option.
-int CheckOptions(std::string_view options) {
-  return absl::StripAsciiWhitespace(options).empty() ? 0 : EINVAL;
+// Checks the options that may follow the address like vfio_pci_core_match() and
+// vfio_pci_validate_vf_token(). `wanted` is the token of the physical function
+// of a virtual one. Every other option is an error. Spaces alone are none.
+int CheckOptions(std::string_view options,
+                 const std::optional<std::string>& wanted) {
+  options = absl::StripAsciiWhitespace(options);
+  if (options.empty()) return wanted.has_value() ? EACCES : 0;
+  if (!absl::ConsumePrefix(&options, "vf_token=") || !wanted.has_value() ||
+      options.size() != wanted->size()) {
+    return EINVAL;
+  }
+  return absl::AsciiStrToLower(options) == *wanted ? 0 : EACCES;
 }
 
 }  // namespace
@@ -159,7 +167,8 @@ SyscallResult<int> FakeGroup::GetDeviceFd(const void* arg) {
     std::string_view rest = name;
     rest.remove_prefix(address.size());
     if (!rest.empty() && rest[0] != ' ') continue;
-    if (const int error = CheckOptions(rest); error != 0) {
+    if (const int error = CheckOptions(rest, member.device->vf_token());
+        error != 0) {
       return FromErrno(error);
     }
     device = member.device;

@@ -40,6 +40,9 @@ struct DeviceOptions {
   std::string driver = "vfio-pci";
   // The device's behaviour. If null, its BARs are plain memory.
   std::unique_ptr<models::DeviceModel> model;
+  // For a virtual function whose physical function is bound to vfio-pci, the
+  // token that the user of that one set. In lower case.
+  std::optional<std::string> vf_token;
   // Whether the host has an interrupt line for INTx.
   bool has_host_irq = true;
   // How many message vectors the host can spare for the device. Without
@@ -53,9 +56,8 @@ struct DeviceOptions {
 // drivers/vfio/pci do. It adds /dev/vfio and the devices' sysfs folders to the
 // kernel's paths. Code reaches everything else through open files.
 //
-// It has no iommufd and device cdevs, noiommu groups, VGA regions, migration,
-// SR-IOV tokens or dirty bitmaps. It answers for them as a kernel that lacks
-// them.
+// It has no iommufd and device cdevs, noiommu groups, VGA regions, migration or
+// dirty bitmaps. It answers for them as a kernel that lacks them.
 //
 // Thread-safe. The methods of Subsystem and ForEachContainer() are called with
 // the fake kernel's mutex held. All other public methods take it, so device

@@ -77,6 +77,7 @@ class FakeVfioDevice final
     KernelCore* core = nullptr;
     fixture::PciDevice fixture;  // Has passed Validate().
     std::unique_ptr<models::DeviceModel> model;
+    std::optional<std::string> vf_token;  // See DeviceOptions.
     pci::Bdf bdf;
     std::shared_ptr<FakeGroup> group;
     VfioRules rules;
@@ -98,6 +99,9 @@ class FakeVfioDevice final
   const pci::Bdf& bdf() const { return options_.bdf; }
   const std::shared_ptr<FakeGroup>& group() const { return options_.group; }
   std::string Describe() const;
+  const std::optional<std::string>& vf_token() const {
+    return options_.vf_token;
+  }
   HardwareFunction& hardware() { return *hardware_; }
   bool Step() { return hardware_->Step(); }
 
