@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/devices/kernel/epoll_event_loop.h"
 
+#include <pthread.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -201,20 +202,42 @@ bool EpollEventLoop::Dispatch(uint64_t id) {
 absl::Status EpollEventLoop::Wake() { return wake_.Signal(); }
 
 absl::Status EpollEventLoop::Start() {
-  absl::MutexLock thread_lock(&thread_mutex_);
-  if (thread_.joinable()) {
-    return absl::FailedPreconditionError(
-        "the event loop's thread is already started");
+  {
+    // A callback must not wait for thread_mutex_, because Stop() holds that
+    // while it waits for the callback.
+    absl::MutexLock lock(&mutex_);
+    if (runner_ == std::this_thread::get_id()) {
+      return absl::FailedPreconditionError(
+          "a callback cannot start its event loop, which is running");
+    }
   }
+  absl::MutexLock thread_lock(&thread_mutex_);
   {
     absl::MutexLock lock(&mutex_);
+    if (has_thread_) {
+      return absl::FailedPreconditionError(
+          "the event loop's thread is already started");
+    }
     if (runner_.has_value()) {
       return absl::FailedPreconditionError("the event loop is already running");
     }
     stop_requested_ = false;
     has_thread_ = true;
   }
-  thread_ = std::thread(&EpollEventLoop::ThreadMain, this);
+  JoinThread();  // One that ended by itself.
+  const SyscallResult<pthread_t> started = syscalls_->StartThread(
+      [](void* loop) -> void* {
+        static_cast<EpollEventLoop*>(loop)->ThreadMain();
+        return nullptr;
+      },
+      this);
+  if (!started.ok()) {
+    absl::MutexLock lock(&mutex_);
+    has_thread_ = false;
+    return ErrnoError(started.error,
+                      "pthread_create for the event loop's thread");
+  }
+  thread_ = started.value;
   return absl::OkStatus();
 }
 
@@ -225,14 +248,19 @@ void EpollEventLoop::Stop() {
     if (runner_ == std::this_thread::get_id()) return;
   }
   absl::MutexLock thread_lock(&thread_mutex_);
-  if (!thread_.joinable()) return;
+  if (!thread_.has_value()) return;
   const absl::Status woken = Wake();
   // A write cannot fail, because only this loop uses the counter and drains it
   // at each wake-up.
   CHECK_OK(woken);
-  thread_.join();
-  absl::MutexLock lock(&mutex_);
-  has_thread_ = false;
+  JoinThread();
+}
+
+void EpollEventLoop::JoinThread() {
+  if (!thread_.has_value()) return;
+  const int error = pthread_join(*thread_, nullptr);
+  CHECK_EQ(error, 0);
+  thread_.reset();
 }
 
 bool EpollEventLoop::StopRequested() {
@@ -245,9 +273,11 @@ void EpollEventLoop::ThreadMain() {
     const absl::StatusOr<int> ran = Run(-1, /*own_thread=*/true);
     if (!ran.ok()) {
       LOG(ERROR) << "The event loop's thread ends: " << ran.status();
-      return;
+      break;
     }
   }
+  absl::MutexLock lock(&mutex_);
+  has_thread_ = false;
 }
 
 }  // namespace passthru::kernel

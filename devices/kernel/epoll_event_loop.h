@@ -2,6 +2,8 @@
 #ifndef PASSTHRU_DEVICES_KERNEL_EPOLL_EVENT_LOOP_H_
 #define PASSTHRU_DEVICES_KERNEL_EPOLL_EVENT_LOOP_H_
 
+#include <pthread.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,8 +24,9 @@ namespace passthru::kernel {
 
 // An event loop over one epoll(7) instance. Callbacks run either on the loop's
 // own thread (see Start()) or on the thread that calls RunOnce(). A callback
-// may call any method except Start(). A VMM that has an epoll instance of its
-// own can watch fd() with it and call RunOnce(0) when that is readable.
+// may call any method, but cannot start or run the loop. A VMM that has an
+// epoll instance of its own can watch fd() with it and call RunOnce(0) when
+// that is readable.
 //
 // Thread-safe.
 class EpollEventLoop final : public EventLoop {
@@ -48,14 +51,18 @@ class EpollEventLoop final : public EventLoop {
   // Waits up to `timeout_ms` milliseconds (-1 means without limit) and runs the
   // callbacks that are due. Returns how many ran, which is 0 after a timeout or
   // Wake(). Returns FailedPrecondition when called from a callback, while
-  // another thread is in RunOnce(), and between Start() and Stop().
+  // another thread is in RunOnce(), and while the loop has its own thread.
   absl::StatusOr<int> RunOnce(int timeout_ms);
 
   // Makes the current RunOnce() return, or the next one if none is running.
   absl::Status Wake();
 
-  // Starts a thread that runs callbacks until Stop(). A callback must not call
-  // this, because it could deadlock with a concurrent Stop().
+  // Starts a thread that runs callbacks until Stop(). Returns
+  // FailedPrecondition if there is a thread already, while another thread is in
+  // RunOnce(), and when called from a callback.
+  //
+  // If the thread cannot wait for events any more, it logs that and ends. The
+  // loop can then be run with RunOnce(), or started again.
   absl::Status Start();
 
   // Ends the thread that Start() started and waits for it. A callback that
@@ -78,6 +85,7 @@ class EpollEventLoop final : public EventLoop {
                                     int max_events);
   bool Dispatch(uint64_t id);
   void ThreadMain();
+  void JoinThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(thread_mutex_);
   bool StopRequested();
 
   Syscalls* const syscalls_;
@@ -105,7 +113,8 @@ class EpollEventLoop final : public EventLoop {
   // Serializes Start() and Stop(). The loop's thread must not take it, because
   // Stop() holds it while it joins that thread.
   absl::Mutex thread_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
-  std::thread thread_ ABSL_GUARDED_BY(thread_mutex_);
+  // The thread that is to be joined, if any.
+  std::optional<pthread_t> thread_ ABSL_GUARDED_BY(thread_mutex_);
 };
 
 }  // namespace passthru::kernel

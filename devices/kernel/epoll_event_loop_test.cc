@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -267,6 +268,29 @@ TEST_F(EventLoopTest, StartInsideRunOnceIsRefused) {
   EXPECT_THAT(loop_->RunOnce(0), IsOkAndHolds(1));
 }
 
+// Stop() holds the lock that Start() needs until the callback has returned.
+TEST_F(EventLoopTest, StartInsideACallbackIsRefusedWhileAnotherThreadStops) {
+  absl::Notification running;
+  absl::Notification stopping;
+  absl::Status status;
+  ASSERT_THAT(loop_->Add(event_->fd(), true,
+                         [&] {
+                           running.Notify();
+                           stopping.WaitForNotification();
+                           status = loop_->Start();
+                         }),
+              IsOk());
+  ASSERT_THAT(loop_->Start(), IsOk());
+  ASSERT_THAT(event_->Signal(), IsOk());
+  running.WaitForNotification();
+  std::thread stopper([&] {
+    stopping.Notify();
+    loop_->Stop();
+  });
+  stopper.join();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
 TEST_F(EventLoopTest, CallbackMayStopItsThread) {
   absl::Notification called;
   ASSERT_THAT(loop_->Add(event_->fd(), true,
@@ -382,15 +406,28 @@ class OddSyscalls : public ForwardingSyscalls {
   }
   SyscallResult<int> EpollWait(int epoll_fd, epoll_event* events,
                                int max_events, int timeout_ms) override {
-    timeouts.push_back(timeout_ms);
-    if (interrupts-- > 0) return {.error = EINTR};
+    {
+      absl::MutexLock lock(&mutex);
+      timeouts.push_back(timeout_ms);
+      if (interrupts > 0) {
+        --interrupts;
+        return {.error = EINTR};
+      }
+    }
     if (wait_error != 0) return {.error = wait_error};
     return ForwardingSyscalls::EpollWait(epoll_fd, events, max_events,
                                          timeout_ms);
   }
+  SyscallResult<pthread_t> StartThread(void* (*body)(void*),
+                                       void* argument) override {
+    if (thread_error != 0) return {.error = thread_error};
+    return ForwardingSyscalls::StartThread(body, argument);
+  }
   int create_error = 0;
   int ctl_error = 0;
-  int wait_error = 0;
+  std::atomic<int> wait_error = 0;
+  int thread_error = 0;
+  absl::Mutex mutex;
   int interrupts = 0;
   std::vector<int> timeouts;
 };
@@ -442,6 +479,39 @@ TEST_F(EventLoopErrorTest, WaitErrorIsReported) {
   const std::unique_ptr<EpollEventLoop> loop = MakeLoop();
   syscalls_.wait_error = EBADF;
   EXPECT_EQ(ErrnoOf(loop->RunOnce(0).status()), EBADF);
+}
+
+TEST_F(EventLoopErrorTest, AThreadThatCannotBeStartedIsReported) {
+  const std::unique_ptr<EpollEventLoop> loop = MakeLoop();
+  syscalls_.thread_error = EAGAIN;
+  EXPECT_EQ(ErrnoOf(loop->Start()), EAGAIN);
+  EXPECT_THAT(loop->RunOnce(0), IsOkAndHolds(0));
+  loop->Stop();
+  syscalls_.thread_error = 0;
+  EXPECT_THAT(loop->Start(), IsOk());
+}
+
+TEST_F(EventLoopErrorTest, AThreadThatEndsLeavesTheLoopToOthers) {
+  const std::unique_ptr<EpollEventLoop> loop = MakeLoop();
+  syscalls_.wait_error = EINVAL;
+  ASSERT_THAT(loop->Start(), IsOk());
+  // RunOnce() is refused until the thread has found the error and ended.
+  absl::Status status;
+  do {
+    status = loop->RunOnce(0).status();
+  } while (absl::IsFailedPrecondition(status));
+  EXPECT_EQ(ErrnoOf(status), EINVAL);
+  syscalls_.wait_error = 0;
+  EXPECT_THAT(loop->RunOnce(0), IsOkAndHolds(0));
+  // So is another thread.
+  absl::Notification ran;
+  absl::StatusOr<EventFd> event = EventFd::Create(&syscalls_);
+  ASSERT_THAT(event, IsOk());
+  ASSERT_THAT(loop->Start(), IsOk());
+  ASSERT_THAT(loop->Add(event->fd(), true, [&] { ran.Notify(); }), IsOk());
+  ASSERT_THAT(event->Signal(), IsOk());
+  ran.WaitForNotification();
+  loop->Stop();
 }
 
 TEST_F(EventLoopErrorTest, RefusedDescriptorIsNotWatched) {

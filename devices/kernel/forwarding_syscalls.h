@@ -3,7 +3,9 @@
 #define PASSTHRU_DEVICES_KERNEL_FORWARDING_SYSCALLS_H_
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -67,6 +69,13 @@ class ForwardingSyscalls : public Syscalls {
   }
   SyscallResult<int> Poll(pollfd* fds, nfds_t count, int timeout_ms) override {
     return target_->Poll(fds, count, timeout_ms);
+  }
+  SyscallResult<int> Getrlimit(int resource, rlimit* limit) override {
+    return target_->Getrlimit(resource, limit);
+  }
+  SyscallResult<pthread_t> StartThread(void* (*body)(void*),
+                                       void* argument) override {
+    return target_->StartThread(body, argument);
   }
   SyscallResult<std::string> Readlink(const char* path) override {
     return target_->Readlink(path);

@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -104,6 +106,18 @@ SyscallResult<int> LinuxSyscalls::EpollWait(int epoll_fd, epoll_event* events,
 SyscallResult<int> LinuxSyscalls::Poll(pollfd* fds, nfds_t count,
                                        int timeout_ms) {
   return Result<int>(::poll(fds, count, timeout_ms));
+}
+
+SyscallResult<int> LinuxSyscalls::Getrlimit(int resource, rlimit* limit) {
+  return Result<int>(::getrlimit(resource, limit));
+}
+
+SyscallResult<pthread_t> LinuxSyscalls::StartThread(void* (*body)(void*),
+                                                    void* argument) {
+  pthread_t thread = {};
+  const int error = ::pthread_create(&thread, nullptr, body, argument);
+  if (error != 0) return {.error = error};
+  return {.value = thread};
 }
 
 SyscallResult<std::string> LinuxSyscalls::Readlink(const char* path) {

@@ -3,7 +3,9 @@
 #define PASSTHRU_DEVICES_KERNEL_LINUX_SYSCALLS_H_
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -37,6 +39,9 @@ class LinuxSyscalls final : public Syscalls {
   SyscallResult<int> EpollWait(int epoll_fd, epoll_event* events,
                                int max_events, int timeout_ms) override;
   SyscallResult<int> Poll(pollfd* fds, nfds_t count, int timeout_ms) override;
+  SyscallResult<int> Getrlimit(int resource, rlimit* limit) override;
+  SyscallResult<pthread_t> StartThread(void* (*body)(void*),
+                                       void* argument) override;
   SyscallResult<std::string> Readlink(const char* path) override;
   SyscallResult<std::vector<std::string>> ReadDirectory(
       const char* path) override;

@@ -3,7 +3,9 @@
 #define PASSTHRU_DEVICES_KERNEL_SYSCALLS_H_
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -24,9 +26,9 @@ struct SyscallResult {
 
 // The one seam between this code base and the kernel. Each method is one system
 // call and returns its errno. There are no retries, no policy and no logging.
-// (Readlink() and ReadDirectory() may take several calls.) A class that needs
-// the kernel takes a Syscalls* in its constructor. The Syscalls must outlive
-// everything built on it.
+// (Readlink(), ReadDirectory() and StartThread() may take several calls.) A
+// class that needs the kernel takes a Syscalls* in its constructor. The
+// Syscalls must outlive everything built on it.
 //
 // Thread-safe. A call that blocks (Ioctl(KVM_RUN), EpollWait, Poll) must not
 // delay the calls of other threads.
@@ -77,6 +79,14 @@ class Syscalls {
                                        int max_events, int timeout_ms) = 0;
   virtual SyscallResult<int> Poll(pollfd* fds, nfds_t count,
                                   int timeout_ms) = 0;
+
+  // Calls getrlimit(2) for the limit `resource` (RLIMIT_*) of this process.
+  virtual SyscallResult<int> Getrlimit(int resource, rlimit* limit) = 0;
+
+  // Starts a thread that runs body(argument), as pthread_create(3) does. The
+  // caller joins it.
+  virtual SyscallResult<pthread_t> StartThread(void* (*body)(void*),
+                                               void* argument) = 0;
 
   // Calls readlink(2) and returns the whole text of the link.
   virtual SyscallResult<std::string> Readlink(const char* path) = 0;

@@ -3,7 +3,9 @@
 #define PASSTHRU_TESTING_HOST_FAKE_KERNEL_H_
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -61,6 +63,10 @@ class FakeKernel final : public kernel::Syscalls {
     bool passthrough_kvm = false;
     // Whether a guest's loads and waits step the devices.
     bool guest_steps_devices = true;
+    // RLIMIT_NOFILE, by default that of a shell. It is what getrlimit(2)
+    // answers. Descriptors themselves are the real kernel's, and so is their
+    // limit.
+    rlimit descriptors = {.rlim_cur = 1024, .rlim_max = 524288};
     FakeKvm::Options kvm;
   };
   FakeKernel();
@@ -129,6 +135,9 @@ class FakeKernel final : public kernel::Syscalls {
                                        int max_events, int timeout_ms) override;
   kernel::SyscallResult<int> Poll(pollfd* fds, nfds_t count,
                                   int timeout_ms) override;
+  kernel::SyscallResult<int> Getrlimit(int resource, rlimit* limit) override;
+  kernel::SyscallResult<pthread_t> StartThread(void* (*body)(void*),
+                                               void* argument) override;
   kernel::SyscallResult<std::string> Readlink(const char* path) override;
   kernel::SyscallResult<std::vector<std::string>> ReadDirectory(
       const char* path) override;

@@ -6,6 +6,7 @@
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -387,6 +388,32 @@ SyscallResult<int> FakeKernel::Poll(pollfd* fds, nfds_t count, int timeout_ms) {
     return FinishReal<int>(std::move(call), {.error = error});
   }
   return FinishReal(std::move(call), real_.Poll(fds, count, timeout_ms));
+}
+
+SyscallResult<int> FakeKernel::Getrlimit(int resource, rlimit* limit) {
+  journal::Call call = journal::DescribeGetrlimit(resource);
+  const absl::MutexLock lock(&core_.mutex);
+  if (const int error = Fault(call); error != 0) {
+    return Finish<int>(std::move(call), {.error = error});
+  }
+  if (resource != RLIMIT_NOFILE) {
+    return Finish(std::move(call), real_.Getrlimit(resource, limit));
+  }
+  *limit = options_.descriptors;
+  return Finish<int>(std::move(call), {});
+}
+
+SyscallResult<pthread_t> FakeKernel::StartThread(void* (*body)(void*),
+                                                 void* argument) {
+  journal::Call call = journal::DescribeStartThread();
+  const absl::MutexLock lock(&core_.mutex);
+  if (const int error = Fault(call); error != 0) {
+    Finish<int>(std::move(call), {.error = error});
+    return {.error = error};
+  }
+  const SyscallResult<pthread_t> started = real_.StartThread(body, argument);
+  Finish<int>(std::move(call), {.error = started.error});
+  return started;
 }
 
 SyscallResult<std::string> FakeKernel::Readlink(const char* path) {

@@ -64,6 +64,12 @@ Call DescribeEventfd(unsigned initial, int flags) {
       .Hex("flags", static_cast<uint64_t>(flags));
 }
 
+Call DescribeGetrlimit(int resource) {
+  return Call{.name = "getrlimit"}.Number("resource", resource);
+}
+
+Call DescribeStartThread() { return Call{.name = "pthread_create"}; }
+
 Call DescribeEpollCreate(int flags) {
   Call call{.name = "epoll_create", .result_kind = CallField::Kind::kFd};
   return call.Hex("flags", static_cast<uint64_t>(flags));

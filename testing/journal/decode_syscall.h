@@ -29,6 +29,8 @@ Call DescribeMmap(std::string subject, int fd, size_t length, int protection,
                   int flags, uint64_t offset);
 Call DescribeMunmap(const void* address, size_t length);
 Call DescribeEventfd(unsigned initial, int flags);
+Call DescribeGetrlimit(int resource);
+Call DescribeStartThread();
 Call DescribeEpollCreate(int flags);
 Call DescribeEpollCtl(std::string subject, int epoll_fd, int operation, int fd);
 Call DescribeEpollWait(int epoll_fd, int timeout_ms);

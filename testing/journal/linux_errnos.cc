@@ -80,6 +80,12 @@ absl::Span<const LinuxErrnos> LinuxErrnoTable() {
        {ENOENT, EACCES, EMFILE, ENOMEM},
        "kernfs_fop_readdir()"},
       {"eventfd", nullptr, {EMFILE, ENFILE, ENOMEM}, "do_eventfd()"},
+      {"getrlimit", nullptr, {}, "do_prlimit() of a limit that exists"},
+      {"pthread_create",
+       nullptr,
+       {EAGAIN},
+       "copy_process(): RLIMIT_NPROC, the pids cgroup; pthread_create() makes "
+       "EAGAIN of ENOMEM"},
       {"epoll_create", nullptr, {EMFILE, ENFILE, ENOMEM}, "do_epoll_create()"},
       {"epoll_ctl", IsEpollDelete, {}, "ep_remove() frees"},
       {"epoll_ctl",
