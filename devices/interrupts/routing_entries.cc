@@ -11,6 +11,11 @@ constexpr uint32_t kPinsPerPic = 8;
 constexpr uint32_t kPicPins = 2 * kPinsPerPic;
 constexpr uint32_t kIoapicPins = 24;  // KVM_IOAPIC_NUM_PINS
 
+// The address of an MSI on x86.
+constexpr uint64_t kRemappableFormat = 1 << 4;
+constexpr uint64_t kExtendedDestination = 0xfe0;
+constexpr int kExtendedDestinationShift = 40 - 5;
+
 kvm_irq_routing_entry IrqchipEntry(uint32_t gsi, uint32_t irqchip,
                                    uint32_t pin) {
   kvm_irq_routing_entry entry = {};
@@ -36,13 +41,21 @@ std::vector<kvm_irq_routing_entry> DefaultIrqchipRoutes() {
   return entries;
 }
 
+uint64_t KvmMsiAddress(const pci::MsiMessage& message) {
+  const uint64_t address = message.address;
+  if (address >> 32 != 0 || (address & kRemappableFormat) != 0) return address;
+  const uint64_t extension = address & kExtendedDestination;
+  return (address & ~extension) | extension << kExtendedDestinationShift;
+}
+
 kvm_irq_routing_entry MsiRoutingEntry(allocator::Gsi gsi,
                                       const pci::MsiMessage& message) {
   kvm_irq_routing_entry entry = {};
   entry.gsi = gsi.value();
   entry.type = KVM_IRQ_ROUTING_MSI;
-  entry.u.msi.address_lo = static_cast<uint32_t>(message.address);
-  entry.u.msi.address_hi = static_cast<uint32_t>(message.address >> 32);
+  const uint64_t address = KvmMsiAddress(message);
+  entry.u.msi.address_lo = static_cast<uint32_t>(address);
+  entry.u.msi.address_hi = static_cast<uint32_t>(address >> 32);
   entry.u.msi.data = message.data;
   return entry;
 }

@@ -43,5 +43,23 @@ TEST(MsiRoutingEntryTest, SplitsTheAddress) {
   EXPECT_EQ(entry.u.msi.data, 0x41u);
 }
 
+// Destination 0x1234: bits 7:0 are in bits 19:12, bits 14:8 in bits 11:5.
+TEST(MsiRoutingEntryTest, MovesAnExtendedDestinationToTheUpperHalf) {
+  const kvm_irq_routing_entry entry = MsiRoutingEntry(
+      allocator::Gsi(30), {.address = 0xfee34240, .data = 0x41});
+  EXPECT_EQ(entry.u.msi.address_lo, 0xfee34000u);
+  EXPECT_EQ(entry.u.msi.address_hi, 0x1200u);
+}
+
+TEST(KvmMsiAddressTest, LeavesOtherAddressesAsTheyAre) {
+  EXPECT_EQ(KvmMsiAddress({.address = 0xfee0300c}), 0xfee0300cu);
+  EXPECT_EQ(KvmMsiAddress({.address = 0xfee34250}), 0xfee34250u)
+      << "remappable format";
+  EXPECT_EQ(KvmMsiAddress({.address = 0x1200fee34240}), 0x1200fee34240u)
+      << "has upper bits already";
+  EXPECT_EQ(KvmMsiAddress({.address = 0xfeefffec}), 0x7f00fee0000c | 0xff000u)
+      << "the largest";
+}
+
 }  // namespace
 }  // namespace passthru::interrupts

@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "passthru/allocator/gsi.h"
+#include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/flex_array.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -101,8 +102,9 @@ absl::Status KvmVm::SetGsiRouting(
 
 absl::Status KvmVm::SignalMsi(const pci::MsiMessage& message) {
   kvm_msi msi = {};
-  msi.address_lo = static_cast<uint32_t>(message.address);
-  msi.address_hi = static_cast<uint32_t>(message.address >> 32);
+  const uint64_t address = interrupts::KvmMsiAddress(message);
+  msi.address_lo = static_cast<uint32_t>(address);
+  msi.address_hi = static_cast<uint32_t>(address >> 32);
   msi.data = message.data;
   const SyscallResult<int> result =
       syscalls_->Ioctl(fd(), KVM_SIGNAL_MSI, &msi);
