@@ -29,7 +29,9 @@
 namespace passthru::memory {
 namespace {
 
-constexpr int kSecondsBetweenMessages = 1;
+// A removal that keeps failing is tried again at every change of the map, and a
+// guest can cause changes as often as it likes.
+constexpr double kSecondsBetweenMessages = 5;
 
 absl::Status CheckArea(const MemoryArea& area) {
   const auto invalid = [&area](std::string_view what) {
@@ -58,8 +60,6 @@ absl::Status TellRemoved(const MemoryArea& area,
   for (; !holders.empty(); holders.pop_back()) {
     absl::Status status = holders.back()->OnRemove(area);
     if (status.ok()) continue;
-    // Every later change retries a removal, and a guest decides how often that
-    // is. The caller gets the status in any case.
     LOG_EVERY_N_SEC(ERROR, kSecondsBetweenMessages)
         << "removing " << absl::StrCat(area) << ": " << status;
     kept.push_back(holders.back());

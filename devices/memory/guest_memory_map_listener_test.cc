@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
+#include "absl/log/scoped_mock_log.h"
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
@@ -92,6 +94,25 @@ TEST(MemoryListenerTest, ListenersAreToldInOrderAndBackwards) {
   const AreaId id = map.Add(Ram("ram", 1, 2)).value();
   ASSERT_THAT(map.Remove(id), IsOk());
   EXPECT_THAT(journal, ElementsAre("a + ram", "b + ram", "b - ram", "a - ram"));
+}
+
+// A guest that moves a BAR makes the map retry the removal each time.
+TEST(MemoryListenerTest, ARemovalThatKeepsFailingDoesNotFillTheLog) {
+  GuestMemoryMap map;
+  Journal journal;
+  RecordingListener listener("a", &journal);
+  ASSERT_THAT(map.AddListener(&listener), IsOk());
+  const AreaId id = map.Add(Ram("ram", 1, 2)).value();
+  listener.kept_area = "ram";
+  int messages = 0;
+  absl::ScopedMockLog log(absl::MockLogDefault::kIgnoreUnexpected);
+  EXPECT_CALL(log, Log(absl::LogSeverity::kError, testing::_, testing::_))
+      .WillRepeatedly([&messages](absl::LogSeverity, const std::string&,
+                                  const std::string&) { ++messages; });
+  log.StartCapturingLogs();
+  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(map.Remove(id).ok());
+  log.StopCapturingLogs();
+  EXPECT_LT(messages, 100);
 }
 
 // Four listeners, of which number GetParam() fails.
