@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/device_manager.h"
 
-#include <sys/resource.h>
-
-#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -15,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "passthru/allocator/gsi.h"
+#include "passthru/devices/interrupts/event_fd_limit.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/passthrough/keep_first.h"
@@ -25,38 +23,30 @@ namespace passthru::vmm {
 namespace {
 
 // Descriptors kept free for everything but interrupts: the VM, files, sockets.
-constexpr uint64_t kReservedDescriptors = 256;
+constexpr uint32_t kReservedDescriptors = 256;
 
 // A bus has 32 slots, of which the host bridge has the first.
 constexpr uint8_t kSlots = 32;
-
-uint32_t EventFdLimit() {
-  rlimit limit = {};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
-    return interrupts::InterruptBudget::kUnlimited;
-  }
-  const uint64_t usable =
-      limit.rlim_cur - std::min<uint64_t>(limit.rlim_cur, kReservedDescriptors);
-  return static_cast<uint32_t>(std::min<uint64_t>(
-      std::max<uint64_t>(usable, 1), interrupts::InterruptBudget::kUnlimited));
-}
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceManager>> DeviceManager::Create(
     Machine* machine, DeviceManagerOptions options) {
-  auto manager =
-      absl::WrapUnique(new DeviceManager(machine, std::move(options)));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const uint32_t event_fds,
+      interrupts::EventFdLimit(machine->syscalls(), kReservedDescriptors));
+  auto manager = absl::WrapUnique(
+      new DeviceManager(machine, std::move(options), event_fds));
   PASSTHRU_ASSIGN_OR_RETURN(
       manager->windows_, BarWindows::Create(machine->physical_address_bits()));
   return manager;
 }
 
-DeviceManager::DeviceManager(Machine* machine, DeviceManagerOptions options)
+DeviceManager::DeviceManager(Machine* machine, DeviceManagerOptions options,
+                             uint32_t event_fds)
     : machine_(machine),
       options_(std::move(options)),
-      budget_({.event_fds = EventFdLimit(),
-               .routes = machine->router().available()}),
+      budget_({.event_fds = event_fds}),
       dma_({.syscalls = machine->syscalls(),
             .memory = &machine->memory(),
             .vm = &machine->vm(),

@@ -139,7 +139,8 @@ class DeviceManager {
     std::vector<pci::BarIndex> unplaced;
   };
 
-  DeviceManager(Machine* machine, DeviceManagerOptions options);
+  DeviceManager(Machine* machine, DeviceManagerOptions options,
+                uint32_t event_fds);
 
   absl::Status PlaceBars(vfio_pci::VfioPciDevice& device,
                          const BarPlacement& placement, Places& places);

@@ -10,74 +10,95 @@
 #include "absl/strings/str_format.h"
 
 namespace passthru::interrupts {
-namespace {
 
-// How many more vectors fit under `limit` at `cost` each.
-uint64_t Left(uint32_t limit, uint32_t cost, uint64_t used) {
-  if (limit == InterruptBudget::kUnlimited || cost == 0) {
-    return InterruptBudget::kUnlimited;
-  }
-  const uint64_t capacity = limit / cost;
-  return capacity - std::min(used, capacity);
+InterruptBudget::Reservation::Reservation(Reservation&& other) noexcept {
+  *this = std::move(other);
 }
-
-}  // namespace
-
-InterruptBudget::Reservation::Reservation(Reservation&& other) noexcept
-    : budget_(std::exchange(other.budget_, nullptr)),
-      vectors_(std::exchange(other.vectors_, 0)),
-      routed_(std::exchange(other.routed_, 0)),
-      limited_by_(std::move(other.limited_by_)) {}
 
 InterruptBudget::Reservation& InterruptBudget::Reservation::operator=(
     Reservation&& other) noexcept {
   if (this == &other) return *this;
-  if (budget_ != nullptr) budget_->Return(*this);
+  // The swapped state is returned to its budget with `old`.
+  Reservation old;
+  std::swap(old.budget_, budget_);
+  std::swap(old.guaranteed_, guaranteed_);
+  std::swap(old.taken_, taken_);
   budget_ = std::exchange(other.budget_, nullptr);
   vectors_ = std::exchange(other.vectors_, 0);
-  routed_ = std::exchange(other.routed_, 0);
   limited_by_ = std::move(other.limited_by_);
+  guaranteed_ = std::exchange(other.guaranteed_, 0);
+  taken_ = std::exchange(other.taken_, 0);
   return *this;
 }
 
 InterruptBudget::Reservation::~Reservation() {
-  if (budget_ != nullptr) budget_->Return(*this);
+  if (budget_ == nullptr) return;
+  absl::MutexLock lock(&budget_->mutex_);
+  budget_->held_ -= std::max(taken_, guaranteed_);
+}
+
+absl::Status InterruptBudget::Reservation::Take() {
+  if (budget_ == nullptr) return absl::OkStatus();
+  absl::MutexLock lock(&budget_->mutex_);
+  if (taken_ >= guaranteed_) {
+    if (budget_->held_ >= budget_->Capacity()) {
+      return absl::ResourceExhaustedError(absl::StrFormat(
+          "no %s left: the VM's devices use or are guaranteed %u, and this one "
+          "uses %u%s",
+          budget_->Scarce(), budget_->held_, taken_, budget_->Advice()));
+    }
+    ++budget_->held_;
+  }
+  ++taken_;
+  return absl::OkStatus();
+}
+
+void InterruptBudget::Reservation::Return(uint32_t count) {
+  if (budget_ == nullptr) return;
+  absl::MutexLock lock(&budget_->mutex_);
+  CHECK_LE(count, taken_);
+  budget_->held_ -= std::max(taken_, guaranteed_);
+  taken_ -= count;
+  budget_->held_ += std::max(taken_, guaranteed_);
 }
 
 absl::StatusOr<InterruptBudget::Reservation> InterruptBudget::Reserve(
     uint32_t wanted) {
   CHECK_GT(wanted, 0u);
   absl::MutexLock lock(&mutex_);
-  const uint64_t host =
-      Left(limits_.host_vectors, limits_.cost.host_vectors, vectors_);
-  const uint64_t fds =
-      Left(limits_.event_fds, limits_.cost.event_fds, vectors_);
-  const uint64_t routes = Left(limits_.routes, limits_.cost.routes, routed_);
-  const uint64_t granted = std::min<uint64_t>({wanted, host, fds});
-  const char* scarce = host <= fds ? "host vectors" : "eventfds";
-  if (granted == 0) {
+  const uint64_t left = Capacity() - std::min(held_, Capacity());
+  if (left == 0) {
     return absl::ResourceExhaustedError(absl::StrFormat(
-        "no %s left for any of %u interrupt vectors: the VM's devices hold %u",
-        scarce, wanted, vectors_));
+        "no %s left for any of %u interrupt vectors: the VM's devices use or "
+        "are guaranteed %u%s",
+        Scarce(), wanted, held_, Advice()));
   }
   Reservation reservation;
   reservation.budget_ = this;
-  reservation.vectors_ = static_cast<uint32_t>(granted);
-  reservation.routed_ = static_cast<uint32_t>(std::min(granted, routes));
-  if (granted < wanted) {
-    reservation.limited_by_ = scarce;
-  } else if (reservation.routed_ < granted) {
-    reservation.limited_by_ = "routes";
-  }
-  vectors_ += reservation.vectors_;
-  routed_ += reservation.routed_;
+  reservation.vectors_ =
+      static_cast<uint32_t>(std::min<uint64_t>(wanted, left));
+  if (reservation.vectors_ < wanted) reservation.limited_by_ = Scarce();
+  // The device counts on one vector at least, or it would not be attached.
+  reservation.guaranteed_ =
+      std::min(std::max<uint32_t>(limits_.guaranteed, 1), reservation.vectors_);
+  held_ += reservation.guaranteed_;
   return reservation;
 }
 
-void InterruptBudget::Return(const Reservation& reservation) {
-  absl::MutexLock lock(&mutex_);
-  vectors_ -= reservation.vectors_;
-  routed_ -= reservation.routed_;
+uint64_t InterruptBudget::Capacity() const {
+  return std::min(limits_.host_vectors, limits_.event_fds);
+}
+
+const char* InterruptBudget::Scarce() const {
+  return limits_.host_vectors <= limits_.event_fds ? "host vectors"
+                                                   : "eventfds";
+}
+
+const char* InterruptBudget::Advice() const {
+  return limits_.host_vectors <= limits_.event_fds
+             ? ""
+             : "; the process may need a larger limit of descriptors "
+               "(RLIMIT_NOFILE)";
 }
 
 }  // namespace passthru::interrupts

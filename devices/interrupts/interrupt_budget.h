@@ -4,29 +4,27 @@
 
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 
 namespace passthru::interrupts {
 
-// The cost of one MSI or MSI-X vector that the guest uses.
-struct VectorCost {
-  uint32_t host_vectors = 1;  // allocated by SET_IRQS when the vector is armed
-  uint32_t event_fds = 1;     // one descriptor, kept until detach
-  uint32_t routes = 1;        // a GSI and its entry, from the first unmask on
-};
-
-// The number of vectors that the devices of one VM may have.
+// The number of vectors that the devices of one VM may use at the same time.
 //
-// Host vectors and descriptors are hard limits, because a vector without one of
-// them cannot signal at all. A device reserves its share of them when it is
-// attached. If it gets less than it requested, it shows the guest a smaller
-// table, so that a driver requests the vectors that exist instead of waiting
-// for interrupts that never come. Routes are a soft limit. Vectors beyond it
+// A vector costs a host vector and a descriptor from the moment when the guest
+// first uses it, and nothing before. So a device takes vectors from the budget
+// when it arms them, and returns them when it is detached. Each device that is
+// attached has a few vectors of its own (Limits::guaranteed) that no other
+// device can take. All others belong to the device that arms them first.
+//
+// The guest is shown at most as many vectors as the budget has left at attach,
+// so that a driver requests vectors that can exist.
+//
+// Routes are not limited here. Vectors that get no route from the MsiRouter
 // work, but through user space.
 //
 // Thread-safe. It must outlive its reservations.
@@ -36,14 +34,16 @@ class InterruptBudget {
 
   struct Limits {
     uint32_t host_vectors = kUnlimited;
-    uint32_t event_fds = kUnlimited;  // e.g. RLIMIT_NOFILE minus a reserve
-    uint32_t routes = kUnlimited;     // e.g. GsiRouter::available()
-    VectorCost cost = {};
+    uint32_t event_fds = kUnlimited;  // e.g. EventFdLimit()
+    // How many vectors each device can count on, if it has so many.
+    uint32_t guaranteed = 16;
   };
 
   // The share of one device, returned to the budget on destruction. Move-only.
+  // It must not be moved or destroyed during a call to it.
   class Reservation {
    public:
+    // A reservation without a budget, which limits nothing.
     Reservation() = default;
     Reservation(Reservation&& other) noexcept;
     Reservation& operator=(Reservation&& other) noexcept;
@@ -51,35 +51,46 @@ class InterruptBudget {
 
     // Returns how many vectors the device may show.
     uint32_t vectors() const { return vectors_; }
-    // Returns how many of these the kernel can route.
-    uint32_t routed() const { return routed_; }
     // Returns the scarce resource, e.g. "eventfds", or an empty string if
     // nothing was scarce.
     const std::string& limited_by() const { return limited_by_; }
+
+    // Takes one vector from the budget, which the device is about to arm.
+    // Returns kResourceExhausted, naming the limit that was hit, if none is
+    // left for this device.
+    absl::Status Take();
+    // Returns `count` vectors that were taken.
+    void Return(uint32_t count);
 
    private:
     friend class InterruptBudget;
     InterruptBudget* budget_ = nullptr;
     uint32_t vectors_ = 0;
-    uint32_t routed_ = 0;
     std::string limited_by_;
+    // Guarded by the budget's mutex.
+    uint64_t guaranteed_ = 0;
+    uint64_t taken_ = 0;
   };
 
   explicit InterruptBudget(Limits limits) : limits_(limits) {}
   InterruptBudget(const InterruptBudget&) = delete;
   InterruptBudget& operator=(const InterruptBudget&) = delete;
 
-  // Reserves between one and `wanted` vectors. `wanted` must not be 0. Returns
-  // kResourceExhausted, naming the limit that was hit, if no vector is left.
+  // Enters a device that would like to show `wanted` vectors, which must not be
+  // 0, and grants it between one and `wanted`. Returns kResourceExhausted,
+  // naming the limit that was hit, if no vector is left.
   absl::StatusOr<Reservation> Reserve(uint32_t wanted);
 
  private:
-  void Return(const Reservation& reservation);
+  uint64_t Capacity() const;
+  const char* Scarce() const;
+  const char* Advice() const;
 
   const Limits limits_;
   absl::Mutex mutex_;
-  uint64_t vectors_ ABSL_GUARDED_BY(mutex_) = 0;  // reserved
-  uint64_t routed_ ABSL_GUARDED_BY(mutex_) = 0;   // of these, with a route
+  // The sum over all devices of what each has taken or is guaranteed, whichever
+  // is more.
+  uint64_t held_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace passthru::interrupts

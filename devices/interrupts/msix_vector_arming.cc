@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -76,32 +77,64 @@ absl::StatusOr<uint32_t> MsixVectorGroup::SetHost(
 
 // Makes one call for each run of programmed vectors. A run includes entries
 // between them that are not programmed. These get no eventfd and cost no host
-// vector.
-void MsixVectorGroup::ArmProgrammed() {
-  if (!host_enabled_) return;
+// vector. Stops at the first shortage, because what lacks for one vector lacks
+// for the next one too, and returns it.
+absl::Status MsixVectorGroup::ArmProgrammed() {
+  const auto needed = [](const Vector& vector) {
+    return vector.state == VectorState::kOff && vector.programmed();
+  };
+  if (!host_enabled_) {
+    const bool any = std::any_of(vectors_.begin(), vectors_.begin() + count_,
+                                 [](const Vector& v) { return !v.masked; });
+    if (!any) return absl::OkStatus();
+    PASSTHRU_RETURN_IF_ERROR(EnableHost());
+  }
   const uint32_t end = std::min(count_, host_limit_);
-  uint32_t i = 0;
-  while (i < end) {
-    if (vectors_[i].state != VectorState::kOff || !vectors_[i].programmed()) {
-      ++i;
-      continue;
-    }
+  for (uint32_t i = 0; i < end; ++i) {
+    if (!needed(vectors_[i])) continue;
     uint32_t last = i;
     uint32_t next = i + 1;
     for (; next < end && vectors_[next].state == VectorState::kOff; ++next) {
       if (vectors_[next].programmed()) last = next;
     }
-    // Unmasking a vector retries it.
-    if (absl::Status status = Arm(i, last - i + 1, /*programmed_only=*/true);
-        !status.ok()) {
-      FailedTogether(i, last - i + 1, status);
-    }
-    i = next;
+    PASSTHRU_RETURN_IF_ERROR(ArmRun(i, last + 1));
+    i = next - 1;
   }
+  if (end < count_) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("the host has only %u vectors", host_limit_));
+  }
+  return absl::OkStatus();
 }
 
-absl::Status MsixVectorGroup::ArmForUse(uint32_t index) {
+// Arms the programmed vectors from `first` to before `end`, with one call if
+// the kernel and the budget provide for all. Otherwise it finds by halving how
+// many they provide for.
+absl::Status MsixVectorGroup::ArmRun(uint32_t first, uint32_t end) {
+  uint32_t count = end - first;
+  while (first < end) {
+    count = std::min(count, end - first);
+    absl::Status status = Arm(first, count, /*programmed_only=*/true);
+    if (status.ok()) {
+      // It stops early if an eventfd cannot be created.
+      while (first < end && (vectors_[first].state != VectorState::kOff ||
+                             !vectors_[first].programmed())) {
+        ++first;
+      }
+      continue;
+    }
+    FailedTogether(first, count, status);
+    if (count == 1) return status;
+    count /= 2;
+  }
+  return absl::OkStatus();
+}
+
+// Arms vector `index` for its first use. `armed` receives the vectors that may
+// have been armed with it, also after a failure.
+absl::Status MsixVectorGroup::ArmForUse(uint32_t index, Range& armed) {
   if (!host_enabled_) {
+    armed = {.first = 0, .end = count_};
     PASSTHRU_RETURN_IF_ERROR(EnableHost());
     if (vectors_[index].state != VectorState::kOff) return absl::OkStatus();
   }
@@ -110,15 +143,27 @@ absl::Status MsixVectorGroup::ArmForUse(uint32_t index) {
         absl::StrFormat("the host has only %u vectors", host_limit_));
   }
   // Arm as many more vectors as are armed already, so that a guest that unmasks
-  // its vectors one by one costs a logarithmic number of calls.
-  uint32_t count = 1;
-  while (count < armed_ && index + count < host_limit_ &&
-         vectors_[index + count].state == VectorState::kOff) {
-    ++count;
+  // its vectors one by one, in either order, costs a logarithmic number of
+  // calls.
+  Range block = {.first = index, .end = index + 1};
+  const uint32_t most = std::max<uint32_t>(armed_, 1);
+  const auto off = [this](uint32_t i) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return vectors_[i].state == VectorState::kOff;
+  };
+  while (block.end - block.first < most && block.end < host_limit_ &&
+         off(block.end)) {
+    ++block.end;
   }
-  absl::Status status = Arm(index, count, /*programmed_only=*/false);
-  if (!status.ok() && count > 1) {
-    FailedTogether(index, count, status);
+  while (block.end - block.first < most && block.first > 0 &&
+         off(block.first - 1)) {
+    --block.first;
+  }
+  if (armed.end == 0) armed = block;
+  const uint32_t count = block.end - block.first;
+  absl::Status status = Arm(block.first, count, /*programmed_only=*/false);
+  if ((!status.ok() || vectors_[index].state == VectorState::kOff) &&
+      count > 1) {
+    if (!status.ok()) FailedTogether(block.first, count, status);
     status = Arm(index, 1, /*programmed_only=*/false);
   }
   return status;
@@ -165,14 +210,23 @@ absl::Status MsixVectorGroup::Arm(uint32_t first, uint32_t count,
 void MsixVectorGroup::FailedTogether(uint32_t first, uint32_t count,
                                      const absl::Status& why) {
   options_.failures->Add(
-      absl::StrFormat("%s vectors %u to %u cannot be armed together",
-                      options_.name, first, first + count - 1),
+      count == 1
+          ? absl::StrFormat("%s vector %u cannot be armed", options_.name,
+                            first)
+          : absl::StrFormat("%s vectors %u to %u cannot be armed together",
+                            options_.name, first, first + count - 1),
       why);
 }
 
 absl::Status MsixVectorGroup::EnsureEvent(uint32_t index) {
   Vector& vector = vectors_[index];
   if (vector.event.has_value()) return absl::OkStatus();
+  if (options_.budget != nullptr) {
+    PASSTHRU_RETURN_IF_ERROR(options_.budget->Take());
+  }
+  absl::Cleanup give_back = [this] {
+    if (options_.budget != nullptr) options_.budget->Return(1);
+  };
   PASSTHRU_ASSIGN_OR_RETURN(kernel::EventFd event,
                             kernel::EventFd::Create(options_.syscalls));
   // The loop watches the eventfd as long as it exists, in every state of the
@@ -181,6 +235,7 @@ absl::Status MsixVectorGroup::EnsureEvent(uint32_t index) {
   PASSTHRU_RETURN_IF_ERROR(options_.loop->Add(
       event.fd(), /*edge_triggered=*/true, [this, index] { OnEvent(index); }));
   vector.event = std::move(event);
+  std::move(give_back).Cancel();
   return absl::OkStatus();
 }
 

@@ -215,6 +215,27 @@ TEST_P(BringUpCost, ArmingIsLogarithmicForVectorsUnmaskedOneByOne) {
   EXPECT_LE(host_.allocated(), n());
 }
 
+TEST_P(BringUpCost, ArmingIsLogarithmicInDescendingOrderToo) {
+  CHECK_OK(group_.Enable(n(), /*function_masked=*/false));
+  for (uint16_t i = n(); i > 0; --i) RequestIrq(static_cast<uint16_t>(i - 1));
+  EXPECT_LE(host_.calls(), log_n() + 2);
+  EXPECT_LE(host_.allocated(), n());
+}
+
+// Each toggle of the function mask tries again, but not for each vector.
+TEST_P(BringUpCost, VectorsThatCannotBeArmedCostAFewCallsPerToggle) {
+  host_.LimitVectors(1);
+  CHECK_OK(group_.Enable(n(), /*function_masked=*/true));
+  for (uint16_t i = 0; i < n(); ++i) Set(i, 1, /*masked=*/false);
+  group_.SetFunctionMask(false);
+  for (int toggle = 0; toggle < 3; ++toggle) {
+    const int before = host_.calls();
+    group_.SetFunctionMask(true);
+    group_.SetFunctionMask(false);
+    EXPECT_LE(host_.calls() - before, log_n() + 2);
+  }
+}
+
 // The armed blocks hold at most twice as many vectors as the guest uses.
 TEST_P(BringUpCost, AQuarterUnmaskedOneByOneArmsAtMostHalf) {
   CHECK_OK(group_.Enable(n(), /*function_masked=*/false));

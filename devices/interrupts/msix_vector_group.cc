@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -99,10 +100,34 @@ void MsixVectorGroup::SetFunctionMask(bool masked) {
 }
 
 void MsixVectorGroup::UnmaskAll() {
-  ArmProgrammed();
+  const absl::Status armed = ArmProgrammed();
+  uint32_t unarmed = 0;
   for (uint32_t i = 0; i < count_; ++i) {
-    if (!vectors_[i].masked) Unmask(i);
+    Vector& vector = vectors_[i];
+    if (vector.masked) continue;
+    if (vector.state != VectorState::kOff) {
+      Open(vector);
+      continue;
+    }
+    ++unarmed;
+    ++stats_.failed_arms;
+    vector.unarmed = true;
   }
+  if (unarmed == 0) return;
+  options_.failures->Add(
+      absl::StrFormat("%s: %u unmasked vectors have no interrupts: they cannot "
+                      "be armed",
+                      options_.name, unarmed),
+      armed);
+}
+
+void MsixVectorGroup::RetryUnarmed() {
+  absl::MutexLock lock(&mutex_);
+  if (!enabled_ || function_masked_) return;
+  const bool unarmed =
+      std::any_of(vectors_.begin(), vectors_.end(),
+                  [](const Vector& vector) { return vector.unarmed; });
+  if (unarmed) UnmaskAll();
 }
 
 void MsixVectorGroup::SetVector(pci::VectorIndex vector,
@@ -129,14 +154,15 @@ void MsixVectorGroup::Unmask(uint32_t index) {
     Open(vector);
     return;
   }
-  if (absl::Status status = ArmForUse(index); !status.ok()) {
+  Range armed;
+  if (absl::Status status = ArmForUse(index, armed); !status.ok()) {
     ++stats_.failed_arms;
     vector.unarmed = true;
     Failed(vector, "has no interrupts: it cannot be armed", status);
   }
   // Other vectors were armed with it. For some of them that may have failed
   // when the guest unmasked them.
-  for (uint32_t i = 0; i < count_; ++i) {
+  for (uint32_t i = armed.first; i < armed.end; ++i) {
     if (!vectors_[i].masked) Open(vectors_[i]);
   }
 }
@@ -146,6 +172,10 @@ void MsixVectorGroup::Open(Vector& vector) {
   if (vector.irqfd_stuck) DeassignIrqfd(vector);
   vector.state = VectorState::kWatched;
   StageMessage(vector);
+  if (vector.irqfd_stuck) {
+    CommitStuck(vector);
+    return;
+  }
   if (vector.staged &&
       options_.router->IsCommitted(*vector.gsi, vector.message)) {
     // A pending count triggers the new irqfd at once.
@@ -173,6 +203,7 @@ void MsixVectorGroup::ChangeMessage(uint32_t index) {
       return;
     case VectorState::kWatched:
       StageMessage(vector);
+      if (vector.irqfd_stuck) CommitStuck(vector);
       return;
     case VectorState::kActive:
       // Deassign the irqfd first, because a commit by another device must not
@@ -180,9 +211,27 @@ void MsixVectorGroup::ChangeMessage(uint32_t index) {
       DeassignIrqfd(vector);
       vector.state = VectorState::kWatched;
       StageMessage(vector);
-      DeliverAndPromote(vector);
+      if (vector.irqfd_stuck) {
+        CommitStuck(vector);
+      } else {
+        DeliverAndPromote(vector);
+      }
       return;
   }
+}
+
+// The kernel refused to deassign the irqfd, and so still takes the eventfd's
+// signals and injects what the route says. User space would wait for the
+// signals in vain, so the route gets the new message at once, although an
+// interrupt in flight may be delivered with either message.
+void MsixVectorGroup::CommitStuck(Vector& vector) {
+  if (!vector.staged) return;  // The message is not complete yet.
+  if (absl::Status status = options_.router->Commit(); !status.ok()) {
+    ++stats_.failed_promotions;
+    Failed(vector, "is delivered with an earlier message", status);
+    return;
+  }
+  vector.state = VectorState::kActive;
 }
 
 void MsixVectorGroup::OnEvent(uint32_t index) {
@@ -292,36 +341,38 @@ void MsixVectorGroup::Failed(const Vector& vector, std::string_view what,
       absl::StrCat(options_.name, " vector ", IndexOf(vector), " ", what), why);
 }
 
-std::vector<bool> MsixVectorGroup::Pending(pci::VectorIndex first,
-                                           uint32_t count) const {
-  std::vector<bool> pending(count);
-  std::vector<pollfd> polls;
-  std::vector<uint32_t> positions;
+uint64_t MsixVectorGroup::Pending(pci::VectorIndex first,
+                                  uint32_t count) const {
+  std::array<pollfd, kMaxPending> polls = {};
+  std::array<uint8_t, kMaxPending> positions = {};
+  uint32_t used = 0;
   absl::MutexLock lock(&mutex_);
-  for (uint32_t i = 0; i < count; ++i) {
+  for (uint32_t i = 0; i < std::min(count, kMaxPending); ++i) {
     const size_t index = size_t{first.value()} + i;
     if (index >= vectors_.size()) break;
     const Vector& vector = vectors_[index];
     if (vector.state != VectorState::kMasked) continue;
-    polls.push_back({.fd = vector.event->fd(), .events = POLLIN, .revents = 0});
-    positions.push_back(i);
+    polls[used] = {.fd = vector.event->fd(), .events = POLLIN, .revents = 0};
+    positions[used] = static_cast<uint8_t>(i);
+    ++used;
   }
-  if (polls.empty()) return pending;
+  if (used == 0) return 0;
   kernel::SyscallResult<int> result;
   do {
     // A signal interrupts poll(2) even with a timeout of zero (do_poll()).
-    result =
-        options_.syscalls->Poll(polls.data(), polls.size(), /*timeout_ms=*/0);
+    result = options_.syscalls->Poll(polls.data(), used, /*timeout_ms=*/0);
   } while (result.error == EINTR);
   if (!result.ok()) {
     ++stats_.failed_calls;
     options_.failures->Add(
         absl::StrCat(options_.name, "'s pending bits read as none"),
         kernel::ErrnoError(result.error, "poll of eventfds"));
-    return pending;
+    return 0;
   }
-  for (size_t i = 0; i < polls.size(); ++i) {
-    pending[positions[i]] = (polls[i].revents & POLLIN) != 0;
+  uint64_t pending = 0;
+  for (uint32_t i = 0; i < used; ++i) {
+    if ((polls[i].revents & POLLIN) != 0)
+      pending |= uint64_t{1} << positions[i];
   }
   return pending;
 }
@@ -333,6 +384,9 @@ void MsixVectorGroup::Shutdown() {
     absl::MutexLock lock(&mutex_);
     if (shut_down_) return;
     DisableLocked().IgnoreError();  // Logged.
+    // Closing the device turns off what could not be disabled. Later calls must
+    // not reach the device.
+    host_on_ = false;
     shut_down_ = true;
     flush = used_routes_;
     for (const Vector& vector : vectors_) {
@@ -347,13 +401,16 @@ void MsixVectorGroup::Shutdown() {
   }
   {
     absl::MutexLock lock(&mutex_);
+    uint32_t closed = 0;
     for (Vector& vector : vectors_) {
       // Closing an eventfd ends its irqfd, even one that could not be
       // deassigned (irqfd_wakeup(), EPOLLHUP).
+      if (vector.event.has_value()) ++closed;
       vector.event.reset();
       vector.irqfd_stuck = false;
       ReleaseRoute(vector);
     }
+    if (options_.budget != nullptr) options_.budget->Return(closed);
   }
   if (!flush) return;
   // Remove the routes from the kernel's table.

@@ -16,6 +16,7 @@
 #include "absl/types/span.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/interrupts/host_vectors.h"
+#include "passthru/devices/interrupts/interrupt_budget.h"
 #include "passthru/devices/interrupts/interrupt_controller.h"
 #include "passthru/devices/interrupts/msi_router.h"
 #include "passthru/devices/kernel/event_fd.h"
@@ -85,7 +86,10 @@ struct MsixVectorGroupStats {
 // A vector whose promotion fails stays kWatched until Disable(), which makes it
 // slower but never silent. When the function mask clears, the group arms host
 // vectors with one call for each run of programmed entries. Later calls arm
-// blocks that double in size.
+// blocks that double in size. If the host cannot provide what a call requests,
+// the group halves the request until it finds how many it gets, and leaves the
+// rest kOff. So clearing the function mask makes a number of calls that is
+// logarithmic in what fails, and the next unmask of a vector tries it again.
 //
 // Thread-safe. Guest writes arrive on vCPU threads, and events on the event
 // loop's thread. Under the mutex it calls only the interfaces in Options.
@@ -106,6 +110,8 @@ class MsixVectorGroup {
     kernel::EventLoop* loop = nullptr;
     // Receives failures of the kernel, whether or not a caller is also told.
     kernel::FailureLog* failures = nullptr;
+    // The device's share of what its VM may use. Null means no limit.
+    InterruptBudget::Reservation* budget = nullptr;
     std::string name;  // in messages, e.g. "MSI-X"
   };
   explicit MsixVectorGroup(Options options);
@@ -138,10 +144,16 @@ class MsixVectorGroup {
   void SetVector(pci::VectorIndex vector, const pci::MsiMessage& message,
                  bool masked);
 
-  // Returns the pending bits of `count` vectors from `first` on. A vector is
-  // pending if it is masked and an interrupt arrived. Vectors beyond size() are
-  // not pending.
-  std::vector<bool> Pending(pci::VectorIndex first, uint32_t count) const;
+  // Tries again to arm the unmasked vectors that could not be armed. The guest
+  // has no other way to cause that for an MSI without mask bits.
+  void RetryUnarmed();
+
+  // Returns the pending bits of `count` vectors from `first` on, at most
+  // kMaxPending, with that of `first` in bit 0. A vector is pending if it is
+  // masked and an interrupt arrived. Vectors beyond size() are not pending.
+  // Allocates no memory.
+  static constexpr uint32_t kMaxPending = 64;
+  uint64_t Pending(pci::VectorIndex first, uint32_t count) const;
 
   // Disables the group and releases its descriptors, GSIs and routes. The group
   // cannot be enabled again. Waits for the event loop, so callers must not hold
@@ -177,8 +189,16 @@ class MsixVectorGroup {
   absl::StatusOr<uint32_t> SetHost(uint32_t first,
                                    absl::Span<const int> event_fds)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ArmProgrammed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status ArmForUse(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ArmProgrammed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ArmRun(uint32_t first, uint32_t end)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The vectors that a call may have armed, from `first` to before `end`.
+  struct Range {
+    uint32_t first = 0;
+    uint32_t end = 0;
+  };
+  absl::Status ArmForUse(uint32_t index, Range& armed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Arm(uint32_t first, uint32_t count, bool programmed_only)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FailedTogether(uint32_t first, uint32_t count, const absl::Status& why)
@@ -197,6 +217,7 @@ class MsixVectorGroup {
   bool Deliver(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AssignIrqfd(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DeassignIrqfd(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void CommitStuck(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReleaseRoute(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FailPromotion(Vector& vector, const absl::Status& why)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -2,12 +2,15 @@
 #include "passthru/devices/vfio_pci/msix_table_trap.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
-#include <vector>
 
+#include "passthru/pci/msi_message.h"
 #include "passthru/pci/vector_index.h"
 
 namespace passthru::vfio_pci {
+
+using interrupts::MsixVectorGroup;
 
 MsixTableTrap::MsixTableTrap(const pci::MsixCapability& device,
                              interrupts::MsixVectorGroup* group)
@@ -47,35 +50,54 @@ void MsixTableTrap::ReadTable(uint64_t offset, absl::Span<uint8_t> data) {
 void MsixTableTrap::WriteTable(uint64_t offset,
                                absl::Span<const uint8_t> data) {
   ++writes_;
-  absl::MutexLock lock(&mutex_);
-  for (const pci::MsixVectorChange& change :
-       table_.Write(static_cast<uint32_t>(offset), data)) {
-    group_->SetVector(change.vector, table_.message(change.vector),
-                      table_.masked(change.vector));
+  absl::MutexLock write_lock(&write_mutex_);
+  pci::MsixTableChange changes;
+  {
+    absl::MutexLock lock(&mutex_);
+    changes = table_.Write(static_cast<uint32_t>(offset), data);
   }
+  for (const pci::MsixVectorChange& change : changes) Apply(change.vector);
+}
+
+void MsixTableTrap::Apply(pci::VectorIndex vector) {
+  pci::MsiMessage message;
+  bool masked = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    message = table_.message(vector);
+    masked = table_.masked(vector);
+  }
+  group_->SetVector(vector, message, masked);
 }
 
 void MsixTableTrap::ReadPba(uint64_t offset, absl::Span<uint8_t> data) {
   ++reads_;
-  // Query all vectors whose bits are read at once, then assemble the bits.
-  const uint64_t first = offset * 8;
-  std::vector<bool> pending;
-  if (first < group_->size()) {
-    pending = group_->Pending(pci::VectorIndex(static_cast<uint16_t>(first)),
-                              static_cast<uint32_t>(data.size() * 8));
+  while (!data.empty()) {
+    // Query all vectors whose bits are read at once, then assemble the bits.
+    const auto part = data.first(
+        std::min<size_t>(data.size(), MsixVectorGroup::kMaxPending / 8));
+    const uint64_t first = offset * 8;
+    uint64_t pending = 0;
+    if (first < group_->size()) {
+      pending = group_->Pending(pci::VectorIndex(static_cast<uint16_t>(first)),
+                                static_cast<uint32_t>(part.size() * 8));
+    }
+    pba_.Read(static_cast<uint32_t>(offset), part,
+              [&](pci::VectorIndex vector) {
+                return (pending >> (vector.value() - first) & 1) != 0;
+              });
+    offset += part.size();
+    data.remove_prefix(part.size());
   }
-  pba_.Read(static_cast<uint32_t>(offset), data, [&](pci::VectorIndex vector) {
-    return static_cast<bool>(pending[vector.value() - first]);
-  });
 }
 
 void MsixTableTrap::Reset() {
-  absl::MutexLock lock(&mutex_);
-  table_.Reset();
-  for (uint16_t i = 0; i < table_.size(); ++i) {
-    const pci::VectorIndex vector(i);
-    group_->SetVector(vector, table_.message(vector), table_.masked(vector));
+  absl::MutexLock write_lock(&write_mutex_);
+  {
+    absl::MutexLock lock(&mutex_);
+    table_.Reset();
   }
+  for (uint16_t i = 0; i < group_->size(); ++i) Apply(pci::VectorIndex(i));
 }
 
 }  // namespace passthru::vfio_pci

@@ -13,6 +13,7 @@
 #include "passthru/pci/msix_capability.h"
 #include "passthru/pci/msix_pba.h"
 #include "passthru/pci/msix_table.h"
+#include "passthru/pci/vector_index.h"
 
 namespace passthru::vfio_pci {
 
@@ -22,8 +23,9 @@ namespace passthru::vfio_pci {
 // If the guest is shown fewer vectors than the device has, the rest of the
 // device's table is emulated too. It reads all ones and ignores writes.
 //
-// Thread-safe. The mutex makes a write to the table and its effects one step.
-// It is acquired before the group's.
+// Thread-safe. A write to the table and its effects are one step for other
+// writers. A read of the table waits for neither the effects of a write nor the
+// kernel.
 class MsixTableTrap {
  public:
   // `device` gives the location of the structures. `group` has as many vectors
@@ -53,11 +55,18 @@ class MsixTableTrap {
   uint64_t writes() const { return writes_; }
 
  private:
+  // Tells the group what the table now has for `vector`.
+  void Apply(pci::VectorIndex vector)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
+
   const pci::MsixCapability device_;
   interrupts::MsixVectorGroup* const group_;
   const pci::MsixPba pba_;
 
+  // Held only to access the bytes.
   absl::Mutex mutex_;
+  // Serializes writes and their effects. Acquired before the group's mutex.
+  absl::Mutex write_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   pci::MsixTable table_ ABSL_GUARDED_BY(mutex_);
   std::atomic<uint64_t> reads_ = 0;
   std::atomic<uint64_t> writes_ = 0;

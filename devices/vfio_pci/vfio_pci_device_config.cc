@@ -171,13 +171,8 @@ void VfioPciDevice::Impl::RefreshMsiPending(uint16_t offset, uint32_t size) {
   if (!msi.has_value() || !msi->pending().has_value()) return;
   const uint32_t begin = msi->pending()->At(msi->offset()).offset;
   if (offset >= begin + 4 || begin >= uint32_t{offset} + size) return;
-  const std::vector<bool> pending =
-      msi_.group->Pending(pci::VectorIndex(0), msi_.group->size());
-  uint32_t bits = 0;
-  for (size_t i = 0; i < pending.size(); ++i) {
-    if (pending[i]) bits |= uint32_t{1} << i;
-  }
-  shadow_->SetMsiPending(bits);
+  shadow_->SetMsiPending(static_cast<uint32_t>(
+      msi_.group->Pending(pci::VectorIndex(0), msi_.group->size())));
 }
 
 void VfioPciDevice::Impl::RefreshPowerState(pci::PowerState written) {
