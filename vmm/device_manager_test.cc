@@ -15,6 +15,7 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/device_report.h"
@@ -55,37 +56,44 @@ class DeviceManagerTest : public ::testing::Test {
   void SetUp() override {
     AddDevice(kNvme, nvme_, 1);
     AddDevice(kEdu, edu_, 2);
-    auto machine = Machine::Create({.syscalls = &host_.kernel()});
+    CreateMachine();
+  }
+
+  void CreateMachine() {
+    auto machine = Machine::Create({.syscalls = &host().kernel()});
     ASSERT_THAT(machine, IsOk());
     machine_ = *std::move(machine);
     auto manager = DeviceManager::Create(machine_.get());
     ASSERT_THAT(manager, IsOk());
     manager_ = *std::move(manager);
-    with_machine_ = host_.kernel().Resources();
+    with_machine_ = host().kernel().Resources();
   }
 
   void TearDown() override {
     manager_.reset();
     EXPECT_THAT(Leaks(), IsEmpty());
     machine_.reset();
-    EXPECT_THAT(host_.kernel().CheckLeaks().leaks, IsEmpty());
+    EXPECT_THAT(host().kernel().CheckLeaks().leaks, IsEmpty());
   }
 
   void AddDevice(const std::string& fixture, pci::Bdf bdf, uint32_t group) {
     fake::DeviceOptions options;
     options.bdf = bdf;
     options.group = group;
-    ASSERT_THAT(host_.AddFixture(fixture, std::move(options)), IsOk());
+    ASSERT_THAT(host().AddFixture(fixture, std::move(options)), IsOk());
   }
+
+  fake::SimulatedHost& host() { return *host_; }
 
   // Returns the kernel resources beyond those of the machine itself.
   std::vector<std::string> Leaks() {
-    return host_.kernel().CheckLeaks(with_machine_).leaks;
+    return host().kernel().CheckLeaks(with_machine_).leaks;
   }
 
   const pci::Bdf nvme_{0, 1, 0, 0};
   const pci::Bdf edu_{0, 2, 0, 0};
-  fake::SimulatedHost host_;
+  std::unique_ptr<fake::SimulatedHost> host_ =
+      std::make_unique<fake::SimulatedHost>();
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<DeviceManager> manager_;
   fake::ResourceSnapshot with_machine_;
@@ -152,7 +160,7 @@ TEST_F(DeviceManagerTest, APlaceThatTheMachineDoesNotHaveIsRefused) {
                          AllOf(HasSubstr("0000:01:00.0"),
                                HasSubstr(place.ToString()))));
   }
-  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_GET_DEVICE_FD"), 0u);
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_GROUP_GET_DEVICE_FD"), 0u);
 }
 
 // A policy, a name and callbacks reach the device.
@@ -174,7 +182,7 @@ TEST_F(DeviceManagerTest, OptionsOfTheDeviceArePassedOn) {
 TEST_F(DeviceManagerTest, WhatTheManagerFillsInIsNotTheCallers) {
   EXPECT_THAT(
       manager_->Attach(
-          {.host = nvme_, .device = {.vm = {.syscalls = &host_.kernel()}}}),
+          {.host = nvme_, .device = {.vm = {.syscalls = &host().kernel()}}}),
       StatusIs(absl::StatusCode::kInvalidArgument,
                HasSubstr("which the set fills in")));
 }
@@ -213,8 +221,8 @@ TEST_F(DeviceManagerTest, ADeviceWhoseSlotStayedCanBeAttachedAgain) {
   ASSERT_THAT(manager_->Attach(nvme_), IsOk());
   const std::vector<uint8_t> memory_on = {0x06, 0x00};
   machine_->segment().ConfigWrite(kSlot1, 0x04, memory_on);
-  ASSERT_EQ(host_.kernel().kvm().Slots().size(), 2u) << "RAM and the BAR";
-  host_.kernel().faults().FailWhen(
+  ASSERT_EQ(host().kernel().kvm().Slots().size(), 2u) << "RAM and the BAR";
+  host().kernel().faults().FailWhen(
       [](const journal::Call& call) {
         const journal::CallField* const size = call.Find("memory_size");
         return size != nullptr && size->number == 0;
@@ -225,9 +233,9 @@ TEST_F(DeviceManagerTest, ADeviceWhoseSlotStayedCanBeAttachedAgain) {
                        AllOf(HasSubstr("0000:01:00.0"), HasSubstr("ENOMEM"))));
   EXPECT_THAT(manager_->Attach(nvme_),
               StatusIs(testing::_, HasSubstr("EBUSY")));
-  host_.kernel().faults().Clear();
+  host().kernel().faults().Clear();
   EXPECT_THAT(manager_->Attach(nvme_), IsOkAndHolds(kSlot1));
-  EXPECT_EQ(host_.kernel().kvm().Slots().size(), 1u) << "RAM";
+  EXPECT_EQ(host().kernel().kvm().Slots().size(), 1u) << "RAM";
 }
 
 TEST_F(DeviceManagerTest, TellsWhatTheHostWantsBackAndWhatIsBroken) {
@@ -247,10 +255,10 @@ TEST_F(DeviceManagerTest, TellsWhatTheHostWantsBackAndWhatIsBroken) {
   manager_ = *DeviceManager::Create(machine_.get(), options);
   ASSERT_THAT(manager_->Attach(edu_), IsOkAndHolds(kSlot1));
   ASSERT_THAT(manager_->Attach(nvme_), IsOkAndHolds(kSlot2));
-  ASSERT_THAT(host_.vfio().RequestRelease(edu_), IsOk());
+  ASSERT_THAT(host().vfio().RequestRelease(edu_), IsOk());
   unplug.WaitForNotification();
   EXPECT_EQ(wanted, kSlot1);
-  ASSERT_THAT(host_.vfio().ReportError(nvme_), IsOk());
+  ASSERT_THAT(host().vfio().ReportError(nvme_), IsOk());
   error.WaitForNotification();
   EXPECT_EQ(broken, kSlot2);
   // The callbacks use local variables, so the devices must not outlive these.
@@ -273,13 +281,13 @@ TEST_F(DeviceManagerTest, PinsReachTheLineOfTheirSlot) {
   ASSERT_THAT(manager_->Attach(edu_), IsOk());
   const auto set_pin = [this](bool asserted) {
     ASSERT_THAT(
-        host_.vfio().WithHardware(edu_,
-                                  [&](models::DevicePlatform& hardware) {
-                                    hardware.SetIntx(asserted);
-                                  }),
+        host().vfio().WithHardware(edu_,
+                                   [&](models::DevicePlatform& hardware) {
+                                     hardware.SetIntx(asserted);
+                                   }),
         IsOk());
   };
-  fake::FakeKvm& kvm = host_.kernel().kvm();
+  fake::FakeKvm& kvm = host().kernel().kvm();
   set_pin(true);
   EXPECT_TRUE(kvm.LineLevel(IntxGsi(kSlot2.device())));
   EXPECT_FALSE(kvm.LineLevel(IntxGsi(kSlot1.device())));
@@ -289,44 +297,44 @@ TEST_F(DeviceManagerTest, PinsReachTheLineOfTheirSlot) {
 }
 
 TEST_F(DeviceManagerTest, DevicesOfTwoGroupsShareOneContainer) {
-  host_.kernel().journal().Clear();
+  host().kernel().journal().Clear();
   ASSERT_THAT(manager_->Attach(nvme_), IsOk());
   ASSERT_THAT(manager_->Attach(edu_), IsOk());
-  EXPECT_EQ(host_.kernel().journal().Count("VFIO_SET_IOMMU"), 1u);
-  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_SET_CONTAINER"), 2u);
-  EXPECT_EQ(host_.kernel().journal().Count("VFIO_IOMMU_MAP_DMA"), 1u);
-  EXPECT_EQ(host_.vfio().DmaMappings(nvme_).size(), 1u);
-  EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_SET_IOMMU"), 1u);
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_GROUP_SET_CONTAINER"), 2u);
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_IOMMU_MAP_DMA"), 1u);
+  EXPECT_EQ(host().vfio().DmaMappings(nvme_).size(), 1u);
+  EXPECT_EQ(host().vfio().DmaMappings(edu_).size(), 1u);
   // The device that stays attached keeps its DMA mapping.
   ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
-  EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
+  EXPECT_EQ(host().vfio().DmaMappings(edu_).size(), 1u);
 }
 
 TEST_F(DeviceManagerTest, DevicesOfOneGroupShareItAndTheLastOneClosesIt) {
   const pci::Bdf sibling(0, 2, 0, 1);
   AddDevice(kEdu, sibling, 2);
-  host_.kernel().journal().Clear();
+  host().kernel().journal().Clear();
   ASSERT_THAT(manager_->Attach(edu_), absl_testing::IsOkAndHolds(kSlot1));
   ASSERT_THAT(manager_->Attach(sibling), absl_testing::IsOkAndHolds(kSlot2));
-  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_SET_CONTAINER"), 1u);
-  EXPECT_EQ(host_.kernel().journal().Count("KVM_SET_DEVICE_ATTR"), 1u);
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_GROUP_SET_CONTAINER"), 1u);
+  EXPECT_EQ(host().kernel().journal().Count("KVM_SET_DEVICE_ATTR"), 1u);
   ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
-  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 0u);
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 0u);
   ASSERT_THAT(manager_->Detach(kSlot2), IsOk());
-  EXPECT_EQ(host_.kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
   EXPECT_THAT(Leaks(), IsEmpty());
 }
 
 TEST_F(DeviceManagerTest, BarsOfTwoDevicesHaveSlotsOfTheirOwn) {
   ASSERT_THAT(manager_->Attach(nvme_), IsOk());
   ASSERT_THAT(manager_->Attach(edu_), IsOk());
-  const size_t ram = host_.kernel().kvm().Slots().size();
+  const size_t ram = host().kernel().kvm().Slots().size();
   const std::vector<uint8_t> decode = {0x2, 0x0};
   manager_->Find(kSlot1)->ConfigWrite(0x04, decode);
   manager_->Find(kSlot2)->ConfigWrite(0x04, decode);
-  EXPECT_EQ(host_.kernel().kvm().Slots().size(), ram + 2);
+  EXPECT_EQ(host().kernel().kvm().Slots().size(), ram + 2);
   ASSERT_THAT(manager_->Detach(kSlot1), IsOk());
-  EXPECT_EQ(host_.kernel().kvm().Slots().size(), ram + 1);
+  EXPECT_EQ(host().kernel().kvm().Slots().size(), ram + 1);
 }
 
 // Two BARs overlap for a moment when a guest rebalances its bus.
@@ -355,7 +363,7 @@ TEST_F(DeviceManagerTest, ABarThatWasInTheWayOfAnotherGoesAndTheOtherIsMapped) {
 }
 
 TEST_F(DeviceManagerTest, WithoutItsMemoryMappedThereIsNoDevice) {
-  host_.kernel().faults().FailNthOf("VFIO_IOMMU_MAP_DMA", 1, ENOSPC);
+  host().kernel().faults().FailNthOf("VFIO_IOMMU_MAP_DMA", 1, ENOSPC);
   EXPECT_THAT(manager_->Attach(nvme_),
               StatusIs(::testing::_, AllOf(HasSubstr("VFIO_IOMMU_MAP_DMA"),
                                            HasSubstr("ram"))));
@@ -377,7 +385,7 @@ TEST_F(DeviceManagerTest, DeviceThatIsNotThereIsNamed) {
 }
 
 TEST_F(DeviceManagerTest, HostDriverIsNamedWithTheWayOut) {
-  ASSERT_THAT(host_.vfio().SetDriver(nvme_, "nvme"), IsOk());
+  ASSERT_THAT(host().vfio().SetDriver(nvme_, "nvme"), IsOk());
   EXPECT_THAT(
       manager_->Attach(nvme_),
       StatusIs(::testing::_, AllOf(HasSubstr("0000:01:00.0"), HasSubstr("nvme"),
@@ -387,7 +395,7 @@ TEST_F(DeviceManagerTest, HostDriverIsNamedWithTheWayOut) {
 TEST_F(DeviceManagerTest, SiblingThatBlocksTheGroupIsNamed) {
   const pci::Bdf sibling(0, 2, 0, 1);
   AddDevice(kEdu, sibling, 2);
-  ASSERT_THAT(host_.vfio().SetDriver(sibling, "snd_hda_intel"), IsOk());
+  ASSERT_THAT(host().vfio().SetDriver(sibling, "snd_hda_intel"), IsOk());
   EXPECT_THAT(manager_->Attach(edu_),
               StatusIs(::testing::_, AllOf(HasSubstr("0000:02:00.1"),
                                            HasSubstr("snd_hda_intel"))));
@@ -398,21 +406,79 @@ TEST_F(DeviceManagerTest, DetachOfNothingIsNotFound) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("0000:00:01.0")));
 }
 
+// --- The process's limit of descriptors.
+
+class DescriptorLimitTest : public DeviceManagerTest {
+ protected:
+  // Leaves `event_fds` descriptors beyond what the manager keeps free.
+  void CreateWith(uint32_t event_fds) {
+    manager_.reset();
+    machine_.reset();
+    host_.reset();
+    host_ = std::make_unique<fake::SimulatedHost>(fake::SimulatedHost::Options{
+        .kernel = {
+            .descriptors = {.rlim_cur = 256 + event_fds, .rlim_max = 524288}}});
+    AddDevice(kNvme, nvme_, 1);
+    AddDevice(kNvme, second_, 2);
+    CreateMachine();
+  }
+  std::vector<vfio_pci::Degradation> Degraded(pci::Bdf guest) {
+    return manager_->Find(guest)->Describe().degraded;
+  }
+
+  const pci::Bdf second_{0, 2, 0, 0};
+};
+
+TEST_F(DescriptorLimitTest, TheFirstDeviceLeavesEnoughForTheNext) {
+  CreateWith(100);
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  ASSERT_THAT(manager_->Attach(second_), IsOk());
+  EXPECT_THAT(Degraded(kSlot1), IsEmpty());
+  EXPECT_THAT(Degraded(kSlot2), IsEmpty());
+}
+
+TEST_F(DescriptorLimitTest, ASmallerTableIsADegradation) {
+  CreateWith(20);
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  const auto degraded = Degraded(kSlot1);
+  ASSERT_EQ(degraded.size(), 1u);
+  EXPECT_EQ(degraded[0].kind, vfio_pci::DegradationKind::kFewerVectors);
+  EXPECT_THAT(degraded[0].why, HasSubstr("eventfds"));
+}
+
+TEST_F(DescriptorLimitTest, ADeviceThatGetsNoneIsNotAttached) {
+  CreateWith(10);
+  ASSERT_THAT(manager_->Attach(nvme_), IsOk());
+  EXPECT_THAT(
+      manager_->Attach(second_),
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               AllOf(HasSubstr("0000:02:00.0"), HasSubstr("no eventfds left"),
+                     HasSubstr("RLIMIT_NOFILE"))));
+  EXPECT_THAT(manager_->Devices(), ElementsAre(kSlot1));
+}
+
+TEST_F(DescriptorLimitTest, ALimitThatCannotBeReadIsReported) {
+  manager_.reset();
+  host().kernel().faults().FailNthOf("getrlimit", 1, EPERM);
+  EXPECT_EQ(kernel::ErrnoOf(DeviceManager::Create(machine_.get()).status()),
+            EPERM);
+}
+
 // Each system call of an attach fails in turn, until an attach makes no further
 // call. A failed attach leaves nothing behind, does not affect the other
 // device, and does not prevent another attempt.
 TEST_F(DeviceManagerTest, AnyFailingCallLeavesNothingBehind) {
   ASSERT_THAT(manager_->Attach(edu_), IsOk());
-  with_machine_ = host_.kernel().Resources();
+  with_machine_ = host().kernel().Resources();
   int failed = 0;
   int degraded = 0;
   for (size_t n = 1;; ++n) {
     SCOPED_TRACE(n);
-    host_.kernel().faults().Clear();
-    host_.kernel().faults().FailNth(n, EIO);
+    host().kernel().faults().Clear();
+    host().kernel().faults().FailNth(n, EIO);
     const auto attached = manager_->Attach(nvme_);
-    const bool injected = host_.kernel().faults().injected() != 0;
-    host_.kernel().faults().Clear();
+    const bool injected = host().kernel().faults().injected() != 0;
+    host().kernel().faults().Clear();
     if (attached.ok()) {
       EXPECT_THAT(manager_->Detach(*attached), IsOk());
     } else {
@@ -428,11 +494,11 @@ TEST_F(DeviceManagerTest, AnyFailingCallLeavesNothingBehind) {
   // If a BAR cannot be mapped, the VMM traps it and the device works.
   EXPECT_GT(degraded, 0);
   EXPECT_THAT(manager_->Attach(nvme_), IsOk());
-  EXPECT_EQ(host_.vfio().DmaMappings(edu_).size(), 1u);
+  EXPECT_EQ(host().vfio().DmaMappings(edu_).size(), 1u);
   // TearDown() compares with the resources after the manager has detached both
   // devices.
   manager_.reset();
-  with_machine_ = host_.kernel().Resources();
+  with_machine_ = host().kernel().Resources();
 }
 
 }  // namespace

@@ -84,6 +84,10 @@ std::string_view Name(DegradationKind kind) {
       return "is delivered from user space";
     case DegradationKind::kSilent:
       return "is silent";
+    case DegradationKind::kFewerVectors:
+      return "is shown with fewer vectors than the device has";
+    case DegradationKind::kHidden:
+      return "is hidden from the guest";
   }
   return "?";
 }
@@ -102,6 +106,13 @@ void AddDegradations(DeviceReport& report) {
     }
   }
   for (const VectorGroupReport& group : report.vector_groups) {
+    if (group.shown_vectors < group.device_vectors) {
+      report.degraded.push_back({.kind = group.shown_vectors == 0
+                                             ? DegradationKind::kHidden
+                                             : DegradationKind::kFewerVectors,
+                                 .what = std::string(Name(group.kind)),
+                                 .why = group.limited_by});
+    }
     for (const VectorReport& vector : group.vectors) {
       if (!vector.unarmed && !vector.user_space_only) continue;
       report.degraded.push_back(

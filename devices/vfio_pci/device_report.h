@@ -61,13 +61,16 @@ struct BarCounters {
   friend bool operator==(const BarCounters&, const BarCounters&) = default;
 };
 
-// What is slower or does not work because the kernel refused a call.
+// What is slower, smaller or does not work, because the kernel refused a call
+// or the host lacks something.
 enum class DegradationKind : uint8_t {
   kTrapped,        // a part of a BAR that could be mapped costs an exit
   kStaleSlot,      // a part of a BAR is still reached at an earlier address
   kNotAnswering,   // all BARs read all ones, and writes to them are dropped
   kFromUserSpace,  // a vector's interrupts pass through user space
-  kSilent,         // a vector, or INTx, delivers no interrupts
+  kSilent,         // a vector, INTx or the device delivers no interrupts
+  kFewerVectors,   // the guest is shown fewer vectors than the device has
+  kHidden,         // the guest is not shown a kind of interrupt
 };
 std::string_view Name(DegradationKind kind);
 

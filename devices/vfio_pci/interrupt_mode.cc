@@ -22,6 +22,22 @@ void InterruptMode::Apply(const Desired& desired) {
   }
 }
 
+void InterruptMode::Retry() {
+  switch (kind_) {
+    case InterruptKind::kNone:
+      return;
+    case InterruptKind::kIntx:
+      CheckIntx(options_.intx->Enable(), "INTx is silent");
+      return;
+    case InterruptKind::kMsi:
+      options_.msi->RetryUnarmed();
+      return;
+    case InterruptKind::kMsix:
+      options_.msix->RetryUnarmed();
+      return;
+  }
+}
+
 InterruptKind InterruptMode::Choose(const Desired& desired) const {
   const bool msi = desired.msi && options_.msi != nullptr;
   const bool msix = desired.msix && options_.msix != nullptr;

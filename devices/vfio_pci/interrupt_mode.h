@@ -51,6 +51,10 @@ class InterruptMode {
   // which the specification forbids, the one that is on stays.
   void Apply(const Desired& desired);
 
+  // Tries again what could not be turned on when it was desired. Makes no call
+  // if everything is on.
+  void Retry();
+
   InterruptKind kind() const { return kind_; }
 
  private:

@@ -57,4 +57,9 @@ absl::Status IntxLine::Disable() {
   return kernel::Annotate(result, options_.name);
 }
 
+void IntxLine::Shutdown() {
+  Disable().IgnoreError();
+  host_on_ = false;
+}
+
 }  // namespace passthru::vfio_pci

@@ -45,7 +45,7 @@ class IntxLine {
   explicit IntxLine(Options options) : options_(std::move(options)) {}
   IntxLine(const IntxLine&) = delete;
   IntxLine& operator=(const IntxLine&) = delete;
-  ~IntxLine() { Disable().IgnoreError(); }
+  ~IntxLine() { Shutdown(); }
 
   // Turns the line on. After a failure it is off. Does nothing if it is on.
   absl::Status Enable();
@@ -53,6 +53,10 @@ class IntxLine {
   // the line is off, retries to disable what the kernel kept on at an earlier
   // failure.
   absl::Status Disable();
+  // Turns the line off for good, because the device is about to be closed. The
+  // close disables what cannot be disabled now. From then on Disable() makes no
+  // call to `host`, which may no longer exist.
+  void Shutdown();
   bool enabled() const { return trigger_.has_value(); }
 
  private:

@@ -115,5 +115,17 @@ TEST_F(IntxLineTest, ADisableThatFailedIsTriedAgain) {
   EXPECT_THAT(ends_.log, ElementsAre("disable"));
 }
 
+// The device is closed after that, so the destructor must not call it.
+TEST_F(IntxLineTest, AfterShutdownTheHostIsNotCalled) {
+  ASSERT_THAT(line_.Enable(), IsOk());
+  ends_.fail = "disable";
+  line_.Shutdown();
+  EXPECT_FALSE(line_.enabled());
+  ends_.log.clear();
+  EXPECT_THAT(line_.Disable(), IsOk());
+  line_.Shutdown();
+  EXPECT_THAT(ends_.log, testing::IsEmpty());
+}
+
 }  // namespace
 }  // namespace passthru::vfio_pci

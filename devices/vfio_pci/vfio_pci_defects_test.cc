@@ -205,7 +205,10 @@ TEST_F(VfioPciDefectsTest, RoutesOfOthersAreInEveryCommit) {
 }
 
 TEST_F(VfioPciDefectsTest, MsixWithoutInterruptsOfTheHostIsHidden) {
-  rig_ = std::make_unique<PassthroughRig>();
+  rig_ = std::make_unique<PassthroughRig>(
+      PassthroughRig::Options{.edit_options = [](auto& options) {
+        options.intx_gsi = allocator::Gsi(16);
+      }});
   rig_->kernel().faults().FailWhen(
       [](const journal::Call& call) {
         return call.name == "VFIO_DEVICE_GET_IRQ_INFO" &&
@@ -217,10 +220,14 @@ TEST_F(VfioPciDefectsTest, MsixWithoutInterruptsOfTheHostIsHidden) {
   EXPECT_EQ(rig_->Read(0x40, 4), 0u);
   rig_->Write(0x40, 4, 0xc0000000);
   const DeviceReport report = rig_->device().Describe();
-  EXPECT_EQ(report.interrupt, InterruptKind::kNone);
+  EXPECT_EQ(report.interrupt, InterruptKind::kIntx);
   EXPECT_EQ(report.capabilities[0].treatment, CapabilityTreatment::kHide);
   EXPECT_THAT(report.capabilities[0].reason,
               HasSubstr("VFIO_DEVICE_GET_IRQ_INFO"));
+  ASSERT_EQ(report.degraded.size(), 1u);
+  EXPECT_EQ(report.degraded[0].kind, DegradationKind::kHidden);
+  EXPECT_EQ(report.degraded[0].what, "MSI-X");
+  EXPECT_THAT(report.degraded[0].why, HasSubstr("VFIO_DEVICE_GET_IRQ_INFO"));
 }
 
 // --- MSI.

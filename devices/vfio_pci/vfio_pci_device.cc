@@ -149,6 +149,7 @@ absl::Status VfioPciDevice::Impl::Detach() {
   {
     absl::MutexLock lock(&mutex_);
     if (mode_ != nullptr) mode_->Apply({.intx = false});
+    if (intx_ != nullptr) intx_->Shutdown();
   }
   // These wait for event-loop callbacks, which may be waiting for a lock.
   if (msi_.group != nullptr) msi_.group->Shutdown();
@@ -224,6 +225,16 @@ void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
   if (mode_->kind() == InterruptKind::kIntx && !intx_->enabled()) {
     report.degraded.push_back(
         {.kind = DegradationKind::kSilent, .what = "INTx"});
+  }
+  if (!intx_failure_.ok()) {
+    report.degraded.push_back({.kind = DegradationKind::kHidden,
+                               .what = "INTx",
+                               .why = intx_hidden_reason_});
+  }
+  if (!no_interrupts_reason_.empty()) {
+    report.degraded.push_back({.kind = DegradationKind::kSilent,
+                               .what = "the device",
+                               .why = no_interrupts_reason_});
   }
   report.failure_count = failures_.count();
   report.failures = failures_.Recent();

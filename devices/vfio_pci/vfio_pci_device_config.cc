@@ -118,13 +118,21 @@ void VfioPciDevice::Impl::WriteLocked(uint16_t offset,
   }
   const auto& msi = shadow_->msi();
   const auto& msix = shadow_->msix();
-  // A change of COMMAND's decode bits, which drivers make when they start, also
-  // retries interrupts that failed to come up.
-  if (changed.Changed(pci::kCommand.offset, 2) ||
-      (msi.has_value() && changed.Changed(msi->offset(), msi->size())) ||
+  if ((msi.has_value() && changed.Changed(msi->offset(), msi->size())) ||
       (msix.has_value() &&
        changed.Changed(msix->offset(), pci::MsixCapability::kSize))) {
     UpdateInterrupts();
+  }
+  // Drivers turn on decode and bus mastering when they start. That retries
+  // interrupts that failed to come up.
+  if (offset <= pci::kCommand.offset &&
+      pci::kCommand.offset < offset + bytes.size()) {
+    const pci::Command command = {.raw = bytes[pci::kCommand.offset - offset]};
+    if (pci::Command::kIoSpace.Get(command) ||
+        pci::Command::kMemorySpace.Get(command) ||
+        pci::Command::kBusMaster.Get(command)) {
+      mode_->Retry();
+    }
   }
 }
 

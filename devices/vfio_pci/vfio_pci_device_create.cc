@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "passthru/devices/interrupts/host_vector_probe.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/page_size.h"
@@ -47,8 +49,10 @@ absl::Status VfioPciDevice::Impl::Initialize() {
   FindReset();
   DecodeBars();
   CreateVectorGroups();
-  PASSTHRU_RETURN_IF_ERROR(kernel::Annotate(CreateShadow(), name_));
   CreateBars();
+  BringUpIntx();
+  PASSTHRU_RETURN_IF_ERROR(kernel::Annotate(CreateShadow(), name_));
+  PASSTHRU_RETURN_IF_ERROR(kernel::Annotate(CheckInterrupts(), name_));
   StartInterrupts();
   return kernel::Annotate(ConnectEvents(), name_);
 }
@@ -105,8 +109,8 @@ void VfioPciDevice::Impl::DecodeBars() {
   }
 }
 
-// Returns how many of a device's MSI or MSI-X vectors to show the guest. Zero
-// hides the capability, and limited_by gives the reason.
+// Returns how many of a device's MSI or MSI-X vectors the host can provide.
+// Zero hides the capability, and limited_by gives the reason.
 uint32_t VfioPciDevice::Impl::VectorsToShow(InterruptKind kind,
                                             uint32_t device_vectors) {
   Vectors& vectors = kind == InterruptKind::kMsi ? msi_ : msix_;
@@ -119,14 +123,19 @@ uint32_t VfioPciDevice::Impl::VectorsToShow(InterruptKind kind,
     const absl::Status& query = device_->irq(index).status;
     vectors.limited_by =
         query.ok() ? "what VFIO offers" : std::string(query.message());
+    if (shown == 0) {
+      vectors.unavailable =
+          query.ok() ? absl::UnavailableError("VFIO offers none") : query;
+    }
   }
   if (shown == 0) return 0;
   const absl::StatusOr<uint32_t> available =
       interrupts::ProbeHostVectors(*vectors.host);
   if (!available.ok()) {
-    failures_.Add(absl::StrCat(Name(kind), " is not shown"),
-                  available.status());
+    failures_.Keep(absl::StrCat(Name(kind), " is not shown"),
+                   available.status());
     vectors.limited_by = std::string(available.status().message());
+    vectors.unavailable = available.status();
     return 0;
   }
   if (*available < shown) {
@@ -174,6 +183,8 @@ void VfioPciDevice::Impl::CreateVectorGroups() {
       limit = absl::StrCat("the VM's limit of ", reservation_.limited_by());
     } else {
       limit = std::string(reservation.status().message());
+      if (msi > 0) msi_.unavailable = reservation.status();
+      if (msix > 0) msix_.unavailable = reservation.status();
     }
     if (reservation_.vectors() < msi) msi_.limited_by = limit;
     if (reservation_.vectors() < msix) msix_.limited_by = limit;
@@ -186,6 +197,11 @@ void VfioPciDevice::Impl::CreateVectorGroups() {
   const auto create = [this](Vectors& vectors,
                              interrupts::MsixVectorGroup::Kind kind,
                              InterruptKind name) {
+    if (vectors.shown < vectors.device) {
+      LOG(WARNING) << name_ << ": the guest sees " << vectors.shown << " of "
+                   << vectors.device << " " << Name(name)
+                   << " vectors: " << vectors.limited_by;
+    }
     if (vectors.shown == 0) return;
     vectors.group = std::make_unique<interrupts::MsixVectorGroup>(
         interrupts::MsixVectorGroup::Options{
@@ -197,6 +213,7 @@ void VfioPciDevice::Impl::CreateVectorGroups() {
             .controller = options_.vm.controller,
             .loop = options_.vm.loop,
             .failures = &failures_,
+            .budget = &reservation_,
             .name = std::string(Name(name))});
   };
   create(msi_, interrupts::MsixVectorGroup::Kind::kMsi, InterruptKind::kMsi);
@@ -207,25 +224,102 @@ void VfioPciDevice::Impl::CreateVectorGroups() {
   }
 }
 
-// Returns whether the guest is shown an interrupt pin.
-bool VfioPciDevice::Impl::ShowsIntx() {
+// Turns INTx on if the guest is to have it. The shadow shows the interrupt pin
+// only if this succeeds, because a guest would wait for a line that never
+// fires. It can fail for good: the kernel requests the host's interrupt
+// exclusively for a device that cannot mask it (vfio_intx_set_signal()), and
+// gets EBUSY if another device shares it.
+void VfioPciDevice::Impl::BringUpIntx() {
+  const absl::Span<const uint8_t> image = image_;
   if (!options_.intx_gsi.has_value() ||
-      !device_->irq(VFIO_PCI_INTX_IRQ_INDEX).exists()) {
-    return false;
+      pci::ReadRegister(image, pci::kInterruptPin) == 0) {
+    return;
   }
-  const absl::Status works = options_.vm.controller->CheckResampleIrqfd();
-  if (works.ok()) return true;
-  intx_hidden_reason_ = std::string(works.message());
+  const vfio::VfioIrqInfo& irq = device_->irq(VFIO_PCI_INTX_IRQ_INDEX);
+  absl::Status status = irq.status;
+  if (status.ok() && !irq.exists()) {
+    status = absl::UnavailableError("VFIO offers none");
+  }
+  if (status.ok()) {
+    const absl::Status works = options_.vm.controller->CheckResampleIrqfd();
+    if (!works.ok()) {
+      intx_hidden_reason_ = std::string(works.message());
+      LOG(WARNING) << name_ << ": the guest sees no interrupt pin: "
+                   << intx_hidden_reason_;
+      return;
+    }
+    intx_host_ = std::make_unique<VfioIntxHost>(device_.get());
+    intx_ = std::make_unique<IntxLine>(
+        IntxLine::Options{.name = "INTx",
+                          .syscalls = options_.vm.syscalls,
+                          .host = intx_host_.get(),
+                          .controller = options_.vm.controller,
+                          .gsi = *options_.intx_gsi});
+    status = intx_->Enable();
+    if (status.ok()) return;
+    intx_.reset();
+  }
+  intx_failure_ = status;
+  intx_hidden_reason_ = std::string(status.message());
+  failures_.Add("the guest sees no interrupt pin", status);
+}
+
+// Returns an error if the guest would be left without any interrupt for want of
+// something of the host. Its driver would fail to start, or hang. Only warns if
+// the VMM or the device leaves the guest without interrupts.
+absl::Status VfioPciDevice::Impl::CheckInterrupts() {
+  absl::MutexLock lock(&mutex_);
+  if (shadow_->msi().has_value() || shadow_->msix().has_value() ||
+      shadow_->Get(pci::kInterruptPin) != 0) {
+    return absl::OkStatus();
+  }
+  const absl::Span<const uint8_t> image = image_;
+  const bool has_pin = pci::ReadRegister(image, pci::kInterruptPin) != 0;
+  if (msi_.device == 0 && msix_.device == 0 && !has_pin) {
+    return absl::OkStatus();
+  }
+  // Why each kind is not there. `missing` is the last one that the host lacks.
+  std::vector<std::string> reasons;
+  absl::Status missing;
+  const auto lacks = [&](std::string_view kind, const absl::Status& why) {
+    missing = kernel::Annotate(why, kind);
+  };
+  for (const InterruptKind kind : {InterruptKind::kMsi, InterruptKind::kMsix}) {
+    const Vectors& vectors = kind == InterruptKind::kMsi ? msi_ : msix_;
+    if (vectors.device == 0) continue;
+    reasons.push_back(absl::StrCat(
+        Name(kind), ": ",
+        vectors.shown > 0 ? "hidden by the policy" : vectors.limited_by));
+    if (!vectors.unavailable.ok()) lacks(Name(kind), vectors.unavailable);
+  }
+  if (has_pin && options_.intx_gsi.has_value()) {
+    reasons.push_back(absl::StrCat("INTx: ", intx_hidden_reason_));
+    lacks("INTx", intx_failure_.ok()
+                      ? absl::FailedPreconditionError(intx_hidden_reason_)
+                      : intx_failure_);
+  } else {
+    reasons.push_back(has_pin ? "INTx: the VMM wires none"
+                              : "INTx: the device has none");
+  }
+  no_interrupts_reason_ = absl::StrJoin(reasons, "; ");
+  if (!missing.ok()) {
+    std::erase(reasons, missing.message());
+    std::string context = "the guest would get no interrupts";
+    if (!reasons.empty()) {
+      absl::StrAppend(&context, " (", absl::StrJoin(reasons, "; "), ")");
+    }
+    return kernel::Annotate(missing, context);
+  }
   LOG(WARNING) << name_
-               << ": the guest sees no interrupt pin: " << intx_hidden_reason_;
-  return false;
+               << ": the guest gets no interrupts: " << no_interrupts_reason_;
+  return absl::OkStatus();
 }
 
 absl::Status VfioPciDevice::Impl::CreateShadow() {
   ConfigShadow::Options options = {.policy = options_.policy,
                                    .on_root_bus = options_.on_root_bus,
                                    .bars = bars_,
-                                   .intx = ShowsIntx(),
+                                   .intx = intx_ != nullptr,
                                    .msi_vectors = msi_.shown,
                                    .msix_vectors = msix_.shown};
   if (!msi_.limited_by.empty()) options.msi_hidden_reason = msi_.limited_by;
@@ -268,15 +362,6 @@ void VfioPciDevice::Impl::CreateBars() {
 
 void VfioPciDevice::Impl::StartInterrupts() {
   absl::MutexLock lock(&mutex_);
-  if (shadow_->Get(pci::kInterruptPin) != 0) {
-    intx_host_ = std::make_unique<VfioIntxHost>(device_.get());
-    intx_ = std::make_unique<IntxLine>(
-        IntxLine::Options{.name = absl::StrCat(name_, " INTx"),
-                          .syscalls = options_.vm.syscalls,
-                          .host = intx_host_.get(),
-                          .controller = options_.vm.controller,
-                          .gsi = *options_.intx_gsi});
-  }
   mode_ = std::make_unique<InterruptMode>(InterruptMode::Options{
       .failures = &failures_,
       .msi = msi_.group.get(),

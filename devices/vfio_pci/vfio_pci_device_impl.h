@@ -75,9 +75,10 @@ class VfioPciDevice::Impl {
   void DecodeBars();
   void CreateVectorGroups();
   uint32_t VectorsToShow(InterruptKind kind, uint32_t device_vectors);
-  bool ShowsIntx();
-  absl::Status CreateShadow();
   void CreateBars();
+  void BringUpIntx();
+  absl::Status CreateShadow();
+  absl::Status CheckInterrupts();
   void StartInterrupts();
   absl::Status ConnectEvents();
 
@@ -161,6 +162,8 @@ class VfioPciDevice::Impl {
     uint16_t device = 0;
     uint16_t shown = 0;
     std::string limited_by;  // why fewer are shown, or none
+    // Not OK if none are shown because the host lacks something.
+    absl::Status unavailable;
     std::unique_ptr<vfio::VfioIrqIndex> host;
     std::unique_ptr<interrupts::MsixVectorGroup> group;
   };
@@ -179,6 +182,9 @@ class VfioPciDevice::Impl {
   // The device's own capability, whether or not the guest is shown it.
   std::optional<pci::MsixCapability> device_msix_;
   std::string intx_hidden_reason_;
+  absl::Status intx_failure_;  // of the call that should have turned INTx on
+  // Why no interrupt of the device can reach the guest, if none can.
+  std::string no_interrupts_reason_;
   interrupts::InterruptBudget::Reservation reservation_;
   Vectors msi_;
   Vectors msix_;

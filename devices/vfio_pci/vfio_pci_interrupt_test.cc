@@ -4,17 +4,21 @@
 // guest's local APIC.
 
 #include <linux/kvm.h>
+#include <linux/vfio.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/interrupt_budget.h"
+#include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/testing/rig/passthrough_rig.h"
 
@@ -22,6 +26,7 @@ namespace passthru::vfio_pci {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
 using fake::kBar;
 using fake::kNvmePba;
 using fake::kNvmeTable;
@@ -56,6 +61,14 @@ class VfioPciInterruptTest : public ::testing::Test {
   }
   size_t Calls(std::string_view name) {
     return rig_->kernel().journal().Count(name);
+  }
+  // Returns what the device reports as silent.
+  std::vector<std::string> Silent() {
+    std::vector<std::string> names;
+    for (const Degradation& each : rig_->device().Describe().degraded) {
+      if (each.kind == DegradationKind::kSilent) names.push_back(each.what);
+    }
+    return names;
   }
   VectorGroupReport Msix() {
     for (VectorGroupReport& group : rig_->device().Describe().vector_groups) {
@@ -201,6 +214,13 @@ TEST_F(VfioPciInterruptTest, TheBudgetLimitsTheTable) {
   }});
   EXPECT_EQ(rig_->Read(0x42, 2), 15u);
   EXPECT_THAT(Msix().limited_by, HasSubstr("eventfds"));
+  const DeviceReport report = rig_->device().Describe();
+  ASSERT_EQ(report.degraded.size(), 1u);
+  EXPECT_EQ(report.degraded[0].kind, DegradationKind::kFewerVectors);
+  EXPECT_EQ(report.degraded[0].what, "MSI-X");
+  EXPECT_THAT(ToLines(report),
+              testing::Contains(HasSubstr("Degraded: MSI-X is shown with fewer "
+                                          "vectors than the device has: ")));
   rig_->device_pointer().reset();
   EXPECT_EQ(budget_.Reserve(64)->vectors(), 16u);
   ASSERT_THAT(rig_->Attach(), IsOk());
@@ -210,12 +230,17 @@ TEST_F(VfioPciInterruptTest, AnExhaustedBudgetHidesTheCapability) {
   const auto all = budget_.Reserve(16);
   Attach({.edit_options = [&budget = budget_](VfioPciDevice::Options& options) {
     options.budget = &budget;
+    options.intx_gsi = allocator::Gsi(16);
   }});
   EXPECT_EQ(rig_->FindCapability(0x11), 0u);
   EXPECT_NE(rig_->FindCapability(0x10), 0u);
   const DeviceReport report = rig_->device().Describe();
   EXPECT_EQ(report.capabilities[0].treatment, CapabilityTreatment::kHide);
   EXPECT_THAT(report.capabilities[0].reason, HasSubstr("no eventfds left"));
+  ASSERT_EQ(report.degraded.size(), 1u);
+  EXPECT_EQ(report.degraded[0].kind, DegradationKind::kHidden);
+  EXPECT_EQ(report.degraded[0].what, "MSI-X");
+  EXPECT_EQ(report.interrupt, InterruptKind::kIntx);
   // The pages of the device's own table still stay unmapped.
   rig_->PlaceBar(0, kBar);
   EXPECT_THAT(rig_->Slots(), ElementsAre("0xe0000000+0x2000"));
@@ -300,6 +325,150 @@ TEST_F(VfioPciInterruptTest, MsiAndIntxTakeTurns) {
     rig_->SetIntx(false);
     rig_->kernel().kvm().Acknowledge(16);
   }
+}
+
+// --- Devices that the host leaves without interrupts.
+
+TEST_F(VfioPciInterruptTest, ADeviceThatGetsNoVectorIsNotAttached) {
+  const auto all = budget_.Reserve(16);
+  PassthroughRig rig(
+      {.edit_options = [&budget = budget_](VfioPciDevice::Options& options) {
+        options.budget = &budget;
+      }});
+  EXPECT_THAT(
+      rig.Attach(),
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               testing::AllOf(
+                   HasSubstr("no interrupts (INTx: the VMM wires none): MSI-X: "
+                             "no eventfds left"),
+                   HasSubstr("RLIMIT_NOFILE"))));
+  EXPECT_TRUE(rig.Leaks().empty()) << rig.Leaks();
+}
+
+// Nothing is missing that the VMM asked for, so this is no failure.
+TEST_F(VfioPciInterruptTest, ADeviceWhosePinIsNotWiredIsReported) {
+  Attach({.fixture = "rtl8139"});
+  const DeviceReport report = rig_->device().Describe();
+  ASSERT_EQ(report.degraded.size(), 1u);
+  EXPECT_EQ(report.degraded[0].kind, DegradationKind::kSilent);
+  EXPECT_EQ(report.degraded[0].what, "the device");
+  EXPECT_EQ(report.degraded[0].why, "INTx: the VMM wires none");
+}
+
+TEST_F(VfioPciInterruptTest, ADeviceThatHasNoInterruptsLacksNone) {
+  Attach({.fixture = "i6300esb"});
+  EXPECT_THAT(rig_->device().Describe().degraded, IsEmpty());
+}
+
+TEST_F(VfioPciInterruptTest, VectorsThatAnotherDeviceTookAreSilent) {
+  interrupts::InterruptBudget budget({.event_fds = 6, .guaranteed = 2});
+  Attach({.edit_options = [&budget](VfioPciDevice::Options& options) {
+    options.budget = &budget;
+  }});
+  {
+    auto other = budget.Reserve(64);
+    ASSERT_THAT(other, IsOk());
+    for (int i = 0; i < 3; ++i) ASSERT_THAT(other->Take(), IsOk());
+    EXPECT_EQ(Msix().shown_vectors, 6u);
+    rig_->PlaceBar(0, kBar);
+    rig_->SetMsixControl(true, true);
+    for (uint16_t i = 0; i < 4; ++i) rig_->WriteVector(i, 0x30 + i, false);
+    rig_->SetMsixControl(true, false);
+    for (uint16_t i = 0; i < 3; ++i) rig_->RaiseMsix(i);
+    EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x30, 0x31, 0x32));
+    EXPECT_THAT(Silent(), ElementsAre("MSI-X vector 3"));
+    EXPECT_THAT(rig_->device().Describe().failures,
+                testing::Contains(HasSubstr("no eventfds left")));
+  }
+  // A driver that starts turns bus mastering on, which tries again.
+  rig_->Write(0x04, 2, 0x6);
+  EXPECT_THAT(Silent(), IsEmpty());
+  rig_->RaiseMsix(3);
+  EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x33));
+  rig_->device_pointer().reset();
+  EXPECT_EQ(budget.Reserve(64)->vectors(), 6u);
+}
+
+// --- INTx that cannot be turned on.
+
+bool TurnsIntxOn(const journal::Call& call) {
+  return call.name == "VFIO_DEVICE_SET_IRQS" &&
+         call.Find("index")->number == VFIO_PCI_INTX_IRQ_INDEX &&
+         call.Find("count")->number == 1;
+}
+
+// The kernel requests the host's interrupt exclusively for a device that cannot
+// mask it (vfio_intx_set_signal()), and another device may share it.
+TEST_F(VfioPciInterruptTest, APinWhoseLineCannotBeRequestedIsHidden) {
+  rig_ = std::make_unique<PassthroughRig>(PassthroughRig::Options{
+      .fixture = "edu", .edit_options = [](auto& options) {
+        options.intx_gsi = allocator::Gsi(16);
+      }});
+  rig_->kernel().faults().FailWhen(TurnsIntxOn, EBUSY);
+  ASSERT_THAT(rig_->Attach(), IsOk());
+  EXPECT_EQ(rig_->Read(0x3d, 1), 0u);
+  const DeviceReport report = rig_->device().Describe();
+  EXPECT_EQ(report.interrupt, InterruptKind::kNone);
+  EXPECT_THAT(report.intx_hidden_reason, HasSubstr("EBUSY"));
+  ASSERT_EQ(report.degraded.size(), 1u);
+  EXPECT_EQ(report.degraded[0].kind, DegradationKind::kHidden);
+  EXPECT_EQ(report.degraded[0].what, "INTx");
+  EXPECT_THAT(report.degraded[0].why, HasSubstr("EBUSY"));
+  // MSI takes its place.
+  const uint16_t msi = rig_->FindCapability(0x05);
+  rig_->Write(0x04, 2, 0x4);
+  rig_->Write(msi + 4, 4, 0xfee00000);
+  rig_->Write(msi + 12, 2, 0x31);
+  rig_->Write(msi + 2, 2, 0x1);
+  rig_->RaiseMsi(0);
+  EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x31));
+}
+
+TEST_F(VfioPciInterruptTest, ADeviceWithNothingButALineThatFailsIsNotAttached) {
+  PassthroughRig rig({.fixture = "rtl8139", .edit_options = [](auto& options) {
+                        options.intx_gsi = allocator::Gsi(16);
+                      }});
+  rig.kernel().faults().FailWhen(TurnsIntxOn, EBUSY);
+  const absl::Status status = rig.Attach();
+  EXPECT_EQ(kernel::ErrnoOf(status), EBUSY);
+  EXPECT_THAT(status.message(),
+              HasSubstr("the guest would get no interrupts: INTx: "));
+  EXPECT_TRUE(rig.Leaks().empty()) << rig.Leaks();
+}
+
+TEST_F(VfioPciInterruptTest, ALineThatFailedIsTriedAgainWithBusMastering) {
+  Attach({.fixture = "edu", .edit_options = [](auto& options) {
+            options.intx_gsi = allocator::Gsi(16);
+          }});
+  const uint16_t msi = rig_->FindCapability(0x05);
+  rig_->Write(0x04, 2, 0x2);
+  rig_->Write(msi + 2, 2, 0x1);
+  rig_->kernel().faults().FailWhen(TurnsIntxOn, EBUSY);
+  rig_->Write(msi + 2, 2, 0x0);
+  EXPECT_THAT(Silent(), ElementsAre("INTx"));
+  // Decode stays as it is.
+  rig_->Write(0x04, 2, 0x6);
+  EXPECT_THAT(Silent(), IsEmpty());
+  rig_->SetIntx(true);
+  EXPECT_TRUE(rig_->kernel().kvm().LineLevel(16));
+}
+
+// Closing the device ends what could not be disabled.
+TEST_F(VfioPciInterruptTest, DetachEndsALineThatCannotBeDisabled) {
+  Attach({.fixture = "edu", .edit_options = [](auto& options) {
+            options.intx_gsi = allocator::Gsi(16);
+          }});
+  rig_->kernel().faults().FailWhen(
+      [](const journal::Call& call) {
+        return call.name == "VFIO_DEVICE_SET_IRQS" &&
+               call.Find("index")->number == VFIO_PCI_INTX_IRQ_INDEX;
+      },
+      EIO, journal::FaultInjector::Mode::kSticky);
+  EXPECT_THAT(rig_->device().Detach(), IsOk());
+  const size_t calls = Calls("VFIO_DEVICE_SET_IRQS");
+  rig_->device_pointer().reset();
+  EXPECT_EQ(Calls("VFIO_DEVICE_SET_IRQS"), calls);
+  rig_->kernel().faults().Clear();
 }
 
 TEST_F(VfioPciInterruptTest, RoutesThatRunOutLeaveVectorsToUserSpace) {
