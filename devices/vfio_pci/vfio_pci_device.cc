@@ -91,6 +91,7 @@ absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
   {
     absl::MutexLock lock(&mutex_);
     if (detached_) return DetachedError();
+    absl::MutexLock publish(&shadow_mutex_);
     if (!shadow_->SetBarAddress(index, address)) {
       return absl::InvalidArgumentError(absl::StrFormat(
           "%s: %v cannot hold the address %#x", name_, index, address));
@@ -142,6 +143,7 @@ absl::Status VfioPciDevice::Impl::Detach() {
     memory::LayoutLockHolder layout(layout_lock_);
     {
       absl::MutexLock lock(&mutex_);
+      absl::MutexLock publish(&shadow_mutex_);
       detached_ = true;
     }
     if (mapper_ != nullptr) result.Update(mapper_->Unmap());
@@ -203,6 +205,7 @@ void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
       report.vector_groups.push_back(DescribeGroup(kind));
   }
   report.config = counters_;
+  report.config.reads_from_shadow += shadow_reads_;
   report.bar.placements = mapper_->placements();
   report.bar.refused_placements = mapper_->refused();
   report.bar.failures = mapper_->failures();

@@ -27,6 +27,9 @@ uint32_t VfioPciDevice::Impl::ConfigRead(uint16_t offset, unsigned width) {
   buffer.fill(0xff);
   const absl::Span<uint8_t> data =
       absl::MakeSpan(buffer).first(std::min<size_t>(width, buffer.size()));
+  if (ReadShadow(offset, data)) {
+    return pci::LoadLittleEndian<uint32_t>(buffer, 0);
+  }
   absl::MutexLock lock(&mutex_);
   if (!detached_) {
     RefreshMsiPending(offset, static_cast<uint32_t>(data.size()));
@@ -38,6 +41,21 @@ uint32_t VfioPciDevice::Impl::ConfigRead(uint16_t offset, unsigned width) {
     }
   }
   return pci::LoadLittleEndian<uint32_t>(buffer, 0);
+}
+
+// Answers a read from the shadow alone, and returns whether it could.
+bool VfioPciDevice::Impl::ReadShadow(uint16_t offset,
+                                     absl::Span<uint8_t> data) {
+  const auto size = static_cast<uint32_t>(data.size());
+  absl::MutexLock lock(&shadow_mutex_);
+  if (detached_) return true;  // All ones.
+  if (CoversMsiPending(*shadow_, offset, size) ||
+      shadow_->NeedsDevice(offset, size)) {
+    return false;
+  }
+  shadow_->Merge(offset, data);
+  shadow_reads_.fetch_add(1, std::memory_order_relaxed);
+  return true;
 }
 
 void VfioPciDevice::Impl::ConfigWrite(uint16_t offset,
@@ -104,7 +122,11 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
 
 void VfioPciDevice::Impl::WriteLocked(uint16_t offset,
                                       absl::Span<const uint8_t> bytes) {
-  const pci::ConfigWriteResult changed = shadow_->Write(offset, bytes);
+  pci::ConfigWriteResult changed;
+  {
+    absl::MutexLock publish(&shadow_mutex_);
+    changed = shadow_->Write(offset, bytes);
+  }
   const std::vector<ConfigShadow::Run> runs =
       shadow_->DeviceRuns(offset, static_cast<uint32_t>(bytes.size()));
   if (runs.empty()) ++counters_.writes_to_shadow;
@@ -174,13 +196,20 @@ void VfioPciDevice::Impl::WriteEnableBit(InterruptKind kind, bool enable) {
   }
 }
 
-void VfioPciDevice::Impl::RefreshMsiPending(uint16_t offset, uint32_t size) {
-  const auto& msi = shadow_->msi();
-  if (!msi.has_value() || !msi->pending().has_value()) return;
+bool VfioPciDevice::Impl::CoversMsiPending(const ConfigShadow& shadow,
+                                           uint32_t offset, uint32_t size) {
+  const auto& msi = shadow.msi();
+  if (!msi.has_value() || !msi->pending().has_value()) return false;
   const uint32_t begin = msi->pending()->At(msi->offset()).offset;
-  if (offset >= begin + 4 || begin >= uint32_t{offset} + size) return;
-  shadow_->SetMsiPending(static_cast<uint32_t>(
-      msi_.group->Pending(pci::VectorIndex(0), msi_.group->size())));
+  return offset < begin + 4 && begin < offset + size;
+}
+
+void VfioPciDevice::Impl::RefreshMsiPending(uint16_t offset, uint32_t size) {
+  if (!CoversMsiPending(*shadow_, offset, size)) return;
+  const auto pending = static_cast<uint32_t>(
+      msi_.group->Pending(pci::VectorIndex(0), msi_.group->size()));
+  absl::MutexLock publish(&shadow_mutex_);
+  shadow_->SetMsiPending(pending);
 }
 
 void VfioPciDevice::Impl::RefreshPowerState(pci::PowerState written) {

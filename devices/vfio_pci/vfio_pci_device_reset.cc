@@ -344,7 +344,10 @@ absl::Status VfioPciDevice::Impl::ResetRetracted(
   // VFIO keeps its own view of the configuration across a reset. The shadow
   // takes the state that hardware would have, and the write below makes the
   // device agree.
-  shadow_->Reset();
+  {
+    absl::MutexLock publish(&shadow_mutex_);
+    shadow_->Reset();
+  }
   sizing_ = {};
   command_lost_ = !WriteDevice(pci::kCommand.offset, no_command);
   LeavePowerSaving();

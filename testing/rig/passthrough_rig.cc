@@ -58,16 +58,21 @@ PassthroughRig::~PassthroughRig() {
 }
 
 absl::Status PassthroughRig::Attach() {
+  kernel::Syscalls* calls = &kernel();
+  if (options_.wrap_calls != nullptr) {
+    device_.reset();
+    wrapped_calls_ = options_.wrap_calls(calls);
+    calls = wrapped_calls_.get();
+  }
   PASSTHRU_ASSIGN_OR_RETURN(const uint32_t number,
-                            vfio::FindGroup(&kernel(), bdf_));
-  PASSTHRU_ASSIGN_OR_RETURN(auto container,
-                            vfio::VfioContainer::Create(&kernel()));
+                            vfio::FindGroup(calls, bdf_));
+  PASSTHRU_ASSIGN_OR_RETURN(auto container, vfio::VfioContainer::Create(calls));
   PASSTHRU_ASSIGN_OR_RETURN(
       auto group, vfio::VfioGroup::Open(std::move(container), number));
   PASSTHRU_ASSIGN_OR_RETURN(auto device,
                             vfio::VfioDevice::Open(std::move(group), bdf_));
   vfio_pci::VfioPciDevice::Options options = {
-      .vm = {.syscalls = &kernel(),
+      .vm = {.syscalls = calls,
              .mmio = &mmio_,
              .pio = &pio_,
              .memory = &memory_,

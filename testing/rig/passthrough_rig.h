@@ -15,6 +15,7 @@
 #include "passthru/devices/bus/bus.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
+#include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/kvm/kvm_vcpu.h"
 #include "passthru/devices/kvm/kvm_vm.h"
 #include "passthru/devices/kvm/slot_listener.h"
@@ -46,6 +47,9 @@ class PassthroughRig {
     // Change the fixture, and the options that the device is created with.
     std::function<void(fixture::PciDevice&)> edit_fixture;
     std::function<void(vfio_pci::VfioPciDevice::Options&)> edit_options;
+    // Makes a Syscalls through which the device's calls reach the kernel.
+    std::function<std::unique_ptr<kernel::Syscalls>(kernel::Syscalls* kernel)>
+        wrap_calls;
   };
   PassthroughRig() : PassthroughRig(Options()) {}
   explicit PassthroughRig(Options options);
@@ -121,6 +125,7 @@ class PassthroughRig {
   memory::LayoutMutex layout_lock_;
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   ResourceSnapshot before_;
+  std::unique_ptr<kernel::Syscalls> wrapped_calls_;
   std::shared_ptr<vfio_pci::VfioPciDevice> device_;
   size_t messages_taken_ = 0;
 };
