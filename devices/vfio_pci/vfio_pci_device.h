@@ -48,6 +48,8 @@ struct DeviceReport;  // device_report.h
 //    calls the router, the interrupt controller and EventLoop::Add() under it,
 //    but never the address spaces or the guest memory.
 //  - The mutexes of the interrupt classes come last.
+// A read that the shadow answers takes none of these, but a mutex under which
+// no call is made.
 class VfioPciDevice final : public pci_host::PciFunction {
  public:
   struct Options {
@@ -60,9 +62,9 @@ class VfioPciDevice final : public pci_host::PciFunction {
     // endpoint has no link there, so it is shown as integrated into the root
     // complex.
     bool on_root_bus = true;
-    // The GSI that INTx is wired to. Without it, and if the controller cannot
-    // deliver level-triggered interrupts (CheckResampleIrqfd()), the guest sees
-    // no interrupt pin.
+    // The GSI that INTx is wired to. Without it, and if INTx cannot be turned
+    // on or the controller cannot deliver level-triggered interrupts
+    // (CheckResampleIrqfd()), the guest sees no interrupt pin.
     std::optional<allocator::Gsi> intx_gsi;
     interrupts::InterruptBudget* budget = nullptr;  // no limits if null
     CapabilityPolicy policy;
@@ -73,8 +75,9 @@ class VfioPciDevice final : public pci_host::PciFunction {
     std::function<void()> on_error;
   };
 
-  // Attaches the device. After a failure everything is released, including
-  // `options.device`.
+  // Attaches the device. Fails if the guest would be left without any interrupt
+  // for want of something of the host, such as vectors or descriptors. After a
+  // failure everything is released, including `options.device`.
   static absl::StatusOr<std::shared_ptr<VfioPciDevice>> Create(Options options);
 
   VfioPciDevice(const VfioPciDevice&) = delete;

@@ -38,8 +38,8 @@ namespace {
 // regression_table.sh know.
 enum ExitStatus { kGood = 0, kCannotRun = 2, kProblems = 3 };
 
-// Sets the number of descriptors that the process may have, because the number
-// of vectors that a device gets depends on it.
+// Sets the number of descriptors that the process may have. The simulated
+// kernel's are real ones, and a device with many vectors needs many.
 void LimitDescriptors() {
   constexpr rlim_t kDescriptors = 4096;
   rlimit limit = {};

@@ -30,10 +30,14 @@ namespace passthru::vmm {
 namespace {
 
 constexpr uint64_t kRamSize = uint64_t{64} << 20;
+constexpr uint64_t kDescriptors = 4096;
 
 fake::SimulatedHost::Options HostOptions(fake::KernelVersion version) {
   fake::SimulatedHost::Options options;
   options.kernel.version = version;
+  // Enough for any device, so that the transcript shows all of its vectors.
+  options.kernel.descriptors = {.rlim_cur = kDescriptors,
+                                .rlim_max = kDescriptors};
   // The guest waits only for interrupts that have already arrived.
   options.kernel.kvm.guest_wait_limit = absl::Seconds(5);
   // Violations become problems of the transcript.
