@@ -115,6 +115,8 @@ void VfioPciDevice::Impl::FindReset() {
   if (!functions.ok()) {
     reset_.why_none = absl::StrCat("the device has no reset of its own, and ",
                                    functions.status().message());
+    LOG(WARNING) << name_ << ": a reset of the machine will not reset it: "
+                 << reset_.why_none;
     return;
   }
   reset_.kind = ResetKind::kHotReset;
