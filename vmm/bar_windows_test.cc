@@ -11,6 +11,8 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/allocator/address_allocator.h"
+#include "passthru/devices/memory/iova.h"
 #include "passthru/devices/vfio/iommu_info.h"
 #include "passthru/pci/bar.h"
 #include "passthru/pci/bar_index.h"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/log/check.h"
+#include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -18,6 +19,7 @@
 #include "passthru/testing/fixture/device.pb.h"
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/vfio/bar_entries.h"
 #include "passthru/testing/vfio/fake_vfio.h"
 #include "passthru/vmm/device_manager.h"
@@ -27,7 +29,9 @@ namespace passthru::vmm {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr unsigned kGpus = 8;
@@ -143,8 +147,7 @@ TEST_F(HugeBarsTest, BarsGoWhereTheVmmOrTheHostHasThem) {
   // The place of both is taken, and the device is given back.
   EXPECT_THAT(
       manager_->Attach({.host = GpuAt(2), .bars = {.as_on_host = true}}),
-      absl_testing::StatusIs(absl::StatusCode::kAlreadyExists,
-                             ::testing::HasSubstr("0000:03:00.0")));
+      StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("0000:03:00.0")));
   EXPECT_THAT(manager_->Attach(GpuAt(2)), IsOk());
 }
 

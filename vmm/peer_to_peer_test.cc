@@ -11,10 +11,12 @@
 
 #include "absl/log/check.h"
 #include "absl/status/status_matchers.h"
-#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/vfio_pci/bar_mapper.h"
 #include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bar_index.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/pci/little_endian.h"

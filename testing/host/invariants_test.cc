@@ -97,6 +97,28 @@ TEST_F(InvariantsTest, SlotOverThePendingBits) {
   user_->UnmapBar(bar, 0x1000);
 }
 
+TEST_F(InvariantsTest, SlotThatCannotHaveLargePages) {
+  constexpr uint64_t kTwoMiB = uint64_t{2} << 20;
+  ASSERT_TRUE(
+      host_.AddFixture("testing/fixtures/ivshmem.textproto").status().ok());
+  VfioUser shared(&host_, pci::Bdf(0, 0, 9, 0), 11);
+  shared.WriteConfig(kCommand, 2, 0x2);
+  void* const bar = shared.MapBar(2, 0, kTwoMiB);
+  ASSERT_EQ(vm_->SetSlot(1, kBar + 0x1000, kTwoMiB, bar), 0);
+  EXPECT_THAT(
+      Violations(),
+      ElementsAre(AllOf(HasSubstr("BAR 2 [0x0, +0x200000)"),
+                        HasSubstr("guest address 0xe0001000"),
+                        HasSubstr("and offset are not equal modulo 0x200000"),
+                        HasSubstr("after KVM_SET_USER_MEMORY_REGION("))));
+  ASSERT_EQ(vm_->SetSlot(1, kBar + 0x1000, 0, nullptr), 0);
+  // A slot that can have only small pages need not care.
+  ASSERT_EQ(vm_->SetSlot(1, kBar + 0x1000, 0x1000, bar), 0);
+  EXPECT_THAT(Violations(), IsEmpty());
+  ASSERT_EQ(vm_->SetSlot(1, kBar + 0x1000, 0, nullptr), 0);
+  shared.UnmapBar(bar, kTwoMiB);
+}
+
 TEST_F(InvariantsTest, SlotThatOutlivesDecode) {
   void* const bar = user_->MapBar(0, 0, 0x2000);
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0x2000, bar), 0);
