@@ -65,11 +65,23 @@ absl::StatusOr<MsixCapability> MsixCapability::Parse(
       table.offset(), BarIndex(static_cast<uint8_t>(pba_bir)), pba.offset());
 }
 
+absl::Status MsixCapability::ValidateTable(
+    absl::Span<const uint64_t> bar_sizes) const {
+  return CheckInside(bar_sizes, table_bar_, table_offset_, table_bytes(),
+                     "table");
+}
+
+MsixCapability MsixCapability::WithPba(MsixLocation location) const {
+  MsixCapability moved = *this;
+  moved.pba_bar_ =
+      BarIndex(static_cast<uint8_t>(MsixLocation::kBir.Get(location)));
+  moved.pba_offset_ = location.offset();
+  return moved;
+}
+
 absl::Status MsixCapability::Validate(
     absl::Span<const uint64_t> bar_sizes) const {
-  if (absl::Status status = CheckInside(bar_sizes, table_bar_, table_offset_,
-                                        table_bytes(), "table");
-      !status.ok()) {
+  if (absl::Status status = ValidateTable(bar_sizes); !status.ok()) {
     return status;
   }
   if (absl::Status status =

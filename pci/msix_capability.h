@@ -38,6 +38,10 @@ struct MsixLocation {
   Raw raw = 0;
   static constexpr Field<MsixLocation, 2, 0> kBir{};
   constexpr uint32_t offset() const { return raw & ~uint32_t{7}; }
+  // Returns a location. `offset` must be a multiple of 8.
+  static constexpr MsixLocation At(BarIndex bar, uint32_t offset) {
+    return {.raw = offset | bar.value()};
+  }
   friend constexpr bool operator==(MsixLocation, MsixLocation) = default;
 };
 
@@ -66,6 +70,14 @@ class MsixCapability {
   // where there is no BAR, for the upper half of a 64-bit BAR, and for an I/O
   // BAR, which cannot hold the structures.
   absl::Status Validate(absl::Span<const uint64_t> bar_sizes) const;
+
+  // Returns OK if the table lies inside its BAR, wherever the PBA is.
+  // `bar_sizes` is as for Validate().
+  absl::Status ValidateTable(absl::Span<const uint64_t> bar_sizes) const;
+
+  // Returns this capability with its PBA at `location`. The BIR of `location`
+  // must be below 6.
+  MsixCapability WithPba(MsixLocation location) const;
 
   uint8_t offset() const { return offset_; }
   // The number of vectors, 1 to 2048.

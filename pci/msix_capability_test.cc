@@ -215,5 +215,21 @@ TEST(MsixCapabilityValidateTest, SameOffsetInAnotherBarIsNoOverlap) {
               IsOk());
 }
 
+TEST(MsixCapabilityTest, ATableIsSoundWhereverThePbaIs) {
+  const auto msix =
+      MsixCapability::Parse(Image(3, 0x100, 0x8000).bytes(), kMsixOffset);
+  ASSERT_THAT(msix, IsOk());
+  const Sizes sizes = {0x1000, 0, 0, 0, 0, 0};
+  EXPECT_THAT(msix->ValidateTable(sizes), IsOk());
+  EXPECT_FALSE(msix->Validate(sizes).ok());
+
+  const MsixCapability moved =
+      msix->WithPba(MsixLocation::At(BarIndex(0), 0x140));
+  EXPECT_EQ(moved.pba_bar(), BarIndex(0));
+  EXPECT_EQ(moved.pba_offset(), 0x140u);
+  EXPECT_EQ(moved.table_offset(), 0x100u);
+  EXPECT_THAT(moved.Validate(sizes), IsOk());
+}
+
 }  // namespace
 }  // namespace passthru::pci

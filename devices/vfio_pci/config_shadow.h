@@ -61,6 +61,8 @@ class ConfigShadow {
     // The most vectors to show. 0 hides the capability for the reason below.
     uint16_t msi_vectors = 0;
     uint16_t msix_vectors = 0;
+    // Where the guest is told the MSI-X PBA is, if not where the device says.
+    std::optional<pci::MsixLocation> msix_pba;
     std::string msi_hidden_reason = "the host cannot give it a vector";
     std::string msix_hidden_reason = "the host cannot give it a vector";
   };

@@ -309,6 +309,10 @@ void ConfigShadow::BuildMsix(const pci::Capability& capability) {
   control.raw = 0;
   pci::MsixControl::kTableSize.Set(control, shown - 1u);
   space_.Set(control_reg, control);
+  if (options_.msix_pba.has_value()) {
+    space_.Set(pci::MsixCapability::kPba.At(capability.offset),
+               *options_.msix_pba);
+  }
   absl::StatusOr<pci::MsixCapability> msix =
       pci::MsixCapability::Parse(bytes(), capability.offset);
   if (!msix.ok()) return;  // Decide() has parsed it.

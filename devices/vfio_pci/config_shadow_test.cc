@@ -377,6 +377,21 @@ TEST(ConfigShadowTest, MsixShowsAsManyVectorsAsThereAre) {
   EXPECT_EQ(shadow.msix()->table_size(), 100u);
 }
 
+TEST(ConfigShadowTest, ThePbaIsWhereTheGuestIsTold) {
+  const ConfigShadow shadow =
+      Create(Image(256)
+                 .Capability(0x11, 0x40)
+                 .Put<uint16_t>(0x42, 7)
+                 .Put<uint32_t>(0x44, 0x2000)
+                 .Put<uint32_t>(0x48, 0x2010),
+             {.msix_vectors = 8,
+              .msix_pba = pci::MsixLocation::At(pci::BarIndex(0), 0x2080)});
+  EXPECT_EQ(Read(shadow, 0x44, 4), 0x2000u);
+  EXPECT_EQ(Read(shadow, 0x48, 4), 0x2080u);
+  ASSERT_TRUE(shadow.msix().has_value());
+  EXPECT_EQ(shadow.msix()->pba_offset(), 0x2080u);
+}
+
 TEST(ConfigShadowTest, ResetClearsWhatTheGuestWrote) {
   ConfigShadow shadow = Create(
       Image(256)

@@ -12,9 +12,9 @@ namespace passthru::vfio_pci {
 
 using interrupts::MsixVectorGroup;
 
-MsixTableTrap::MsixTableTrap(const pci::MsixCapability& device,
+MsixTableTrap::MsixTableTrap(const pci::MsixCapability& layout,
                              interrupts::MsixVectorGroup* group)
-    : device_(device),
+    : layout_(layout),
       group_(group),
       pba_(group->size()),
       table_(group->size()) {}
@@ -29,15 +29,17 @@ MsixTableTrap::Piece MsixTableTrap::Find(pci::BarIndex bar, uint64_t offset,
       piece = {.part = part,
                .size = std::min(size, start + length - offset),
                .offset = offset - start};
-    } else if (piece.part == Part::kDevice && offset < start) {
+    } else if (offset < start) {
       // The access may begin before the structure and reach into it.
       piece.size = std::min(piece.size, start - offset);
     }
   };
-  consider(Part::kPba, device_.pba_bar(), device_.pba_offset(),
-           device_.pba_bytes());
-  consider(Part::kTable, device_.table_bar(), device_.table_offset(),
-           device_.table_bytes());
+  // The PBA comes last, because it may take the place of the last entries of
+  // the device's table (PlanMsix()).
+  consider(Part::kTable, layout_.table_bar(), layout_.table_offset(),
+           layout_.table_bytes());
+  consider(Part::kPba, layout_.pba_bar(), layout_.pba_offset(),
+           layout_.pba_bytes());
   return piece;
 }
 

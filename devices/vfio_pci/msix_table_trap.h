@@ -28,9 +28,9 @@ namespace passthru::vfio_pci {
 // kernel.
 class MsixTableTrap {
  public:
-  // `device` gives the location of the structures. `group` has as many vectors
-  // as the guest is shown.
-  MsixTableTrap(const pci::MsixCapability& device,
+  // `layout` gives the location of the structures, and the size of the device's
+  // table (PlanMsix()). `group` has as many vectors as the guest is shown.
+  MsixTableTrap(const pci::MsixCapability& layout,
                 interrupts::MsixVectorGroup* group);
 
   // The part of a BAR that the first bytes of an access fall into, and how many
@@ -59,7 +59,7 @@ class MsixTableTrap {
   void Apply(pci::VectorIndex vector)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_);
 
-  const pci::MsixCapability device_;
+  const pci::MsixCapability layout_;
   interrupts::MsixVectorGroup* const group_;
   const pci::MsixPba pba_;
 

@@ -109,6 +109,19 @@ TEST_F(MsixTableTrapTest, CutsAccessesAtTheEdges) {
   EXPECT_EQ(trap_.Find(bar, kPba + 12, 8).size, 4u);
 }
 
+TEST_F(MsixTableTrapTest, APbaInPlaceOfTheLastEntriesWins) {
+  const pci::BarIndex bar(2);
+  // The table has 80 entries, of which the PBA takes the last.
+  const uint32_t pba = kTable + 79 * 16;
+  const MsixTableTrap trap(
+      DeviceMsix().WithPba(pci::MsixLocation::At(bar, pba)), &group_);
+  EXPECT_EQ(trap.Find(bar, pba - 1, 1).part, Part::kTable);
+  EXPECT_EQ(trap.Find(bar, pba - 4, 8).size, 4u);
+  EXPECT_EQ(trap.Find(bar, pba, 8).part, Part::kPba);
+  EXPECT_EQ(trap.Find(bar, pba + 8, 8).offset, 8u);
+  EXPECT_EQ(trap.Find(bar, pba + 16, 8).part, Part::kDevice);
+}
+
 TEST_F(MsixTableTrapTest, EntriesAreMaskedAtFirst) {
   EXPECT_EQ(Read(12, 4), 1u);
   EXPECT_EQ(Read(69 * 16 + 12, 4), 1u);

@@ -165,11 +165,18 @@ void VfioPciDevice::Impl::CreateVectorGroups() {
         if (!bar.is_io()) sizes[bar.index.value()] = bar.size;
       }
       device_msix_ = *parsed;
-      if (absl::Status status = parsed->Validate(sizes); !status.ok()) {
+      absl::StatusOr<MsixLayout> layout = PlanMsix(*parsed, sizes);
+      if (!layout.ok()) {
         msix_.device = parsed->table_size();
-        msix_.limited_by = std::string(status.message());
+        msix_.limited_by = std::string(layout.status().message());
       } else {
         msix = VectorsToShow(InterruptKind::kMsix, parsed->table_size());
+        if (layout->max_vectors < msix) {
+          msix = layout->max_vectors;
+          msix_.limited_by = layout->moved;
+        }
+        if (!layout->moved.empty()) problems_.push_back(layout->moved);
+        msix_layout_ = *std::move(layout);
       }
     }
   }
@@ -220,7 +227,7 @@ void VfioPciDevice::Impl::CreateVectorGroups() {
   create(msix_, interrupts::MsixVectorGroup::Kind::kMsix, InterruptKind::kMsix);
   if (msix_.group != nullptr) {
     msix_table_ =
-        std::make_unique<MsixTableTrap>(*device_msix_, msix_.group.get());
+        std::make_unique<MsixTableTrap>(msix_layout_->shown, msix_.group.get());
   }
 }
 
@@ -322,6 +329,11 @@ absl::Status VfioPciDevice::Impl::CreateShadow() {
                                    .intx = intx_ != nullptr,
                                    .msi_vectors = msi_.shown,
                                    .msix_vectors = msix_.shown};
+  if (msix_layout_.has_value()) {
+    const pci::MsixCapability& shown = msix_layout_->shown;
+    options.msix_pba =
+        pci::MsixLocation::At(shown.pba_bar(), shown.pba_offset());
+  }
   if (!msi_.limited_by.empty()) options.msi_hidden_reason = msi_.limited_by;
   if (!msix_.limited_by.empty()) options.msix_hidden_reason = msix_.limited_by;
   PASSTHRU_ASSIGN_OR_RETURN(ConfigShadow shadow,

@@ -33,6 +33,7 @@
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/interrupt_mode.h"
 #include "passthru/devices/vfio_pci/intx_line.h"
+#include "passthru/devices/vfio_pci/msix_layout.h"
 #include "passthru/devices/vfio_pci/msix_table_trap.h"
 #include "passthru/devices/vfio_pci/vfio_adapters.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
@@ -187,6 +188,8 @@ class VfioPciDevice::Impl {
   ResetReport reset_;
   // The device's own capability, whether or not the guest is shown it.
   std::optional<pci::MsixCapability> device_msix_;
+  // Where the guest finds the structures. Empty if there is no place for them.
+  std::optional<MsixLayout> msix_layout_;
   std::string intx_hidden_reason_;
   absl::Status intx_failure_;  // of the call that should have turned INTx on
   // Why no interrupt of the device can reach the guest, if none can.
