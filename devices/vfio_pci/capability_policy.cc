@@ -88,7 +88,9 @@ CapabilityPolicy::Decision Find(const std::vector<CapabilityRule<AnyId>>& own,
                                 const CapabilityRule<AnyId> (&ours)[kCount],
                                 AnyId id) {
   for (auto rule = own.rbegin(); rule != own.rend(); ++rule) {
-    if (rule->id == id) return {rule->treatment, rule->reason};
+    if (rule->id == id) {
+      return {rule->treatment, rule->reason, /*by_vmm=*/true};
+    }
   }
   for (const CapabilityRule<AnyId>& rule : ours) {
     if (rule.id == id) return {rule.treatment, rule.reason};

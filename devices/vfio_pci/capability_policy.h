@@ -42,11 +42,15 @@ struct CapabilityRule {
 // their registers work only together with the VMM. A rule that passes one of
 // them counts as one that virtualizes it. No other capability has an emulation,
 // so a rule that virtualizes another one counts as one that passes it.
+//
+// A PCI Express capability of a type that has no place on the guest's bus is
+// hidden (config_shadow.h), unless the VMM has a rule that shows it.
 class CapabilityPolicy {
  public:
   struct Decision {
     CapabilityTreatment treatment = CapabilityTreatment::kPass;
     std::string_view reason;
+    bool by_vmm = false;  // by a rule of the VMM's own
   };
 
   // Return this policy with one more rule, which overrides earlier ones for

@@ -16,6 +16,7 @@
 #include "passthru/pci/config_space.h"
 #include "passthru/pci/msi_capability.h"
 #include "passthru/pci/msix_capability.h"
+#include "passthru/pci/pcie_capability.h"
 #include "passthru/pci/power_management.h"
 #include "passthru/pci/registers.h"
 
@@ -29,6 +30,7 @@ struct CapabilityView {
   uint16_t size = 0;  // number of bytes treated so
   CapabilityTreatment treatment = CapabilityTreatment::kPass;
   std::string reason;
+  bool by_vmm = false;  // by a rule of the VMM's own
 };
 
 // The configuration space of a passed-through function as the guest sees it.
@@ -42,6 +44,13 @@ struct CapabilityView {
 // there. The expansion ROM is not shown, and its register reads 0. The guest's
 // firmware boots through its own driver for the device, and an option ROM of
 // the host's platform would run code that expects another machine.
+//
+// A function looks as it must where the guest finds it (`on_root_bus`), as in
+// QEMU (vfio_setup_pcie_cap()). On the root bus an Endpoint becomes one that is
+// integrated into the root complex and has no link, and a Legacy Endpoint,
+// which has no place there, loses its PCI Express capability. Below a port an
+// integrated endpoint becomes an Endpoint with a link of the lowest speed. A
+// PCI Express capability of version 0 is shown as one of version 1.
 //
 // The shadow makes no system call. It tells which bytes of an access must be
 // read from the device or written to it. Capabilities that the policy hides are
@@ -153,7 +162,12 @@ class ConfigShadow {
   void BuildExtendedCapabilities();
   void BuildMsi(const pci::Capability& capability);
   void BuildMsix(const pci::Capability& capability);
-  void BuildPcie(const pci::Capability& capability);
+  // `room` is the number of bytes to the next capability. Changes the reason in
+  // `view` if the function cannot look as it must.
+  void BuildPcie(const pci::Capability& capability, uint16_t room,
+                 CapabilityView& view);
+  void RemoveLink(const pci::PcieCapability& pcie);
+  void InventLink(const pci::PcieCapability& pcie);
   CapabilityView Decide(const pci::Capability& capability) const;
   CapabilityView Decide(const pci::ExtendedCapability& capability) const;
   void Hide(const CapabilityView& view);

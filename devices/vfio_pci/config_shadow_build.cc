@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,24 @@ uint16_t RoomOf(const Entries& entries, uint16_t offset, uint16_t end) {
     if (entry.offset > offset && entry.offset < next) next = entry.offset;
   }
   return static_cast<uint16_t>(next - offset);
+}
+
+// Returns why a function of this type cannot show its PCI Express capability
+// where the guest finds it. Empty if it can. The guest then sees a function of
+// conventional PCI.
+std::string_view Misplaced(pci::PciePortType type, bool on_root_bus) {
+  switch (type) {
+    case pci::PciePortType::kEndpoint:
+    case pci::PciePortType::kRootComplexIntegratedEndpoint:
+      return "";
+    case pci::PciePortType::kLegacyEndpoint:
+      // A root complex may not integrate one that it calls so, and Windows does
+      // not start its driver (QEMU, vfio_setup_pcie_cap()).
+      return on_root_bus ? "a Legacy Endpoint has no place on the root bus"
+                         : "";
+    default:
+      return "its type is not that of an endpoint";
+  }
 }
 
 }  // namespace
@@ -146,10 +165,12 @@ CapabilityView ConfigShadow::Decide(const pci::Capability& capability) const {
   CapabilityView view = {.id = static_cast<uint16_t>(capability.id),
                          .offset = capability.offset,
                          .treatment = decision.treatment,
-                         .reason = std::string(decision.reason)};
+                         .reason = std::string(decision.reason),
+                         .by_vmm = decision.by_vmm};
   const auto hide = [&view](std::string reason) {
     view.treatment = CapabilityTreatment::kHide;
     view.reason = std::move(reason);
+    view.by_vmm = false;
   };
   // A capability that needs emulation but is malformed is hidden.
   absl::Status sound;
@@ -163,9 +184,18 @@ CapabilityView ConfigShadow::Decide(const pci::Capability& capability) const {
         if (options_.msix_vectors == 0) hide(options_.msix_hidden_reason);
         sound = pci::MsixCapability::Parse(bytes(), capability.offset).status();
         break;
-      case pci::CapabilityId::kPciExpress:
-        sound = pci::PcieCapability::Parse(bytes(), capability.offset).status();
+      case pci::CapabilityId::kPciExpress: {
+        const absl::StatusOr<pci::PcieCapability> pcie =
+            pci::PcieCapability::Parse(bytes(), capability.offset);
+        sound = pcie.status();
+        if (!pcie.ok() || view.by_vmm) break;
+        if (const std::string_view why =
+                Misplaced(pcie->port_type(), options_.on_root_bus);
+            !why.empty()) {
+          hide(std::string(why));
+        }
         break;
+      }
       default:
         hide("there is nothing that virtualizes it");
     }
@@ -182,7 +212,8 @@ CapabilityView ConfigShadow::Decide(
                          .id = static_cast<uint16_t>(capability.id),
                          .offset = capability.offset,
                          .treatment = decision.treatment,
-                         .reason = std::string(decision.reason)};
+                         .reason = std::string(decision.reason),
+                         .by_vmm = decision.by_vmm};
   if (capability.id == pci::ExtendedCapabilityId::kNull) {
     view.treatment = CapabilityTreatment::kHide;
     view.reason = "it stands for one that the kernel hides";
@@ -233,7 +264,7 @@ void ConfigShadow::BuildCapabilities() {
           }
           break;
         case pci::CapabilityId::kPciExpress:
-          BuildPcie(*it);
+          BuildPcie(*it, room, view);
           break;
         case pci::CapabilityId::kPowerManagement:
           if (auto parsed =
@@ -321,11 +352,12 @@ void ConfigShadow::BuildMsix(const pci::Capability& capability) {
   space_.SetMaskBytes(capability.offset, pci::MsixCapability::WriteMask());
 }
 
-void ConfigShadow::BuildPcie(const pci::Capability& capability) {
-  absl::StatusOr<pci::PcieCapability> pcie =
-      pci::PcieCapability::Parse(bytes(), capability.offset);
-  if (!pcie.ok()) return;
+void ConfigShadow::BuildPcie(const pci::Capability& capability, uint16_t room,
+                             CapabilityView& view) {
   using Pcie = pci::PcieCapability;
+  using Type = pci::PciePortType;
+  const absl::StatusOr<Pcie> pcie = Pcie::Parse(bytes(), capability.offset);
+  if (!pcie.ok()) return;
   const auto at = [&](auto reg) { return reg.At(capability.offset); };
   const auto constant = [&](auto reg) {
     if (reg.offset + reg.size() > pcie->size()) return;
@@ -345,28 +377,74 @@ void ConfigShadow::BuildPcie(const pci::Capability& capability) {
                      pci::PcieDeviceControl::kInitiateFlr.Mask() >> 8)});
     topology_[offset] = 1;
   }
-  if (!options_.on_root_bus ||
-      pcie->port_type() != pci::PciePortType::kEndpoint) {
-    return;
-  }
-  // An endpoint has a link to the port above it. The root bus has no such port,
-  // and Linux would look for it. A function on the root bus is integrated into
-  // the root complex and has no link registers (PCIe 6.0 7.5.3.2, 7.5.3.6).
+
   pci::PcieFlags flags = space_.Get(at(Pcie::kFlags));
-  pci::PcieFlags::kPortType.Set(
-      flags,
-      static_cast<uint32_t>(pci::PciePortType::kRootComplexIntegratedEndpoint));
-  space_.Set(at(Pcie::kFlags), flags);
-  const auto no_register = [&](auto reg) {
-    if (reg.offset + reg.size() > pcie->size()) return;
-    Fix(at(reg), decltype(space_.Get(reg)){});
+  // Version 0 does not exist, but the VFs of Intel 82599 report it, and Windows
+  // then refuses the device (QEMU, vfio_setup_pcie_cap()).
+  if (pcie->version() == 0) pci::PcieFlags::kVersion.Set(flags, 1);
+  const auto show_as = [&](Type type) {
+    pci::PcieFlags::kPortType.Set(flags, static_cast<uint32_t>(type));
   };
-  no_register(Pcie::kLinkCapabilities);
-  no_register(Pcie::kLinkControl);
-  no_register(Pcie::kLinkStatus);
-  no_register(Pcie::kLinkCapabilities2);
-  no_register(Pcie::kLinkControl2);
-  no_register(Pcie::kLinkStatus2);
+  if (options_.on_root_bus && pcie->port_type() == Type::kEndpoint) {
+    // An endpoint has a link to the port above it. The root bus has no such
+    // port, and Linux would look for it. A function on the root bus is
+    // integrated into the root complex and has no link registers (PCIe 6.0
+    // 7.5.3.2, 7.5.3.6).
+    show_as(Type::kRootComplexIntegratedEndpoint);
+    RemoveLink(*pcie);
+  } else if (!options_.on_root_bus &&
+             pcie->port_type() == Type::kRootComplexIntegratedEndpoint) {
+    // Below a port there is a link, and the function has the registers of it.
+    const pci::ConfigReg<uint16_t> last =
+        pci::PcieFlags::kVersion.Get(flags) == 1
+            ? pci::ConfigReg<uint16_t>{Pcie::kLinkStatus.offset}
+            : Pcie::kLinkStatus2;
+    if (last.offset + last.size() <= room) {
+      show_as(Type::kEndpoint);
+      InventLink(*pcie);
+    } else {
+      view.reason =
+          "the guest's topology is not the host's, but the next capability "
+          "leaves no room for link registers, so the type stays that of an "
+          "integrated endpoint";
+    }
+  }
+  space_.Set(at(Pcie::kFlags), flags);
+}
+
+void ConfigShadow::RemoveLink(const pci::PcieCapability& pcie) {
+  using Pcie = pci::PcieCapability;
+  const auto remove = [&](auto reg) {
+    if (reg.offset + reg.size() > pcie.size()) return;
+    Fix(reg.At(pcie.offset()), decltype(space_.Get(reg)){});
+  };
+  remove(Pcie::kLinkCapabilities);
+  remove(Pcie::kLinkControl);
+  remove(Pcie::kLinkStatus);
+  remove(Pcie::kLinkCapabilities2);
+  remove(Pcie::kLinkControl2);
+  remove(Pcie::kLinkStatus2);
+}
+
+// Makes the registers of a link of one lane at 2.5 GT/s, which every port can
+// have, up and without features. The Link 2 registers of such a link are 0
+// (PCIe 6.0 7.5.3.18).
+void ConfigShadow::InventLink(const pci::PcieCapability& pcie) {
+  using Pcie = pci::PcieCapability;
+  pci::PcieLinkCapabilities capabilities;
+  pci::PcieLinkCapabilities::kMaxSpeed.Set(capabilities, 1);
+  pci::PcieLinkCapabilities::kMaxWidth.Set(capabilities, 1);
+  pci::PcieLinkStatus status;
+  pci::PcieLinkStatus::kSpeed.Set(status, 1);
+  pci::PcieLinkStatus::kWidth.Set(status, 1);
+  const auto at = [&](auto reg) { return reg.At(pcie.offset()); };
+  Fix(at(Pcie::kLinkCapabilities), capabilities);
+  Fix(at(Pcie::kLinkControl), uint16_t{0});
+  Fix(at(Pcie::kLinkStatus), status);
+  if (pcie.version() < 2) return;
+  Fix(at(Pcie::kLinkCapabilities2), uint32_t{0});
+  Fix(at(Pcie::kLinkControl2), uint16_t{0});
+  Fix(at(Pcie::kLinkStatus2), uint16_t{0});
 }
 
 void ConfigShadow::BuildExtendedCapabilities() {

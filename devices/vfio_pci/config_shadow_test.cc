@@ -414,10 +414,101 @@ TEST(ConfigShadowTest, ResetClearsWhatTheGuestWrote) {
 
 // --- PCI Express.
 
-TEST(ConfigShadowTest, ALegacyEndpointKeepsItsType) {
-  const ConfigShadow shadow =
-      Create(Image(256).Capability(0x10, 0x60).Put<uint16_t>(0x62, 0x0012));
+TEST(ConfigShadowTest, ALegacyEndpointOnTheRootBusIsConventional) {
+  Image image(256);
+  image.Capability(0x01, 0x40)
+      .Capability(0x10, 0x60)
+      .Put<uint16_t>(0x62, 0x0012)
+      .Put<uint32_t>(0x64, 0x10000000);
+  const ConfigShadow shadow = Create(image);
+  EXPECT_THAT(Chain(shadow), ElementsAre(0x40));
+  EXPECT_EQ(shadow.capabilities()[1].treatment, CapabilityTreatment::kHide);
+  EXPECT_THAT(shadow.capabilities()[1].reason, HasSubstr("Legacy Endpoint"));
+  // Its reset bit, which the guest cannot find, resets nothing.
+  EXPECT_FALSE(shadow.StartsReset(0x68, {0x00, 0x80}));
+
+  // Unless the VMM wants it so.
+  const ConfigShadow shown = Create(
+      image, {.policy = CapabilityPolicy().With(
+                  pci::CapabilityId::kPciExpress,
+                  CapabilityTreatment::kVirtualize, "its driver asks for it")});
+  EXPECT_THAT(Chain(shown), ElementsAre(0x40, 0x60));
+  EXPECT_EQ(Read(shown, 0x62, 2), 0x0012u);
+  EXPECT_TRUE(shown.capabilities()[1].by_vmm);
+}
+
+TEST(ConfigShadowTest, ALegacyEndpointBelowAPortKeepsTypeAndLink) {
+  const ConfigShadow shadow = Create(Image(256)
+                                         .Capability(0x10, 0x60)
+                                         .Put<uint16_t>(0x62, 0x0012)
+                                         .Put<uint32_t>(0x6c, 0x00000411),
+                                     {.on_root_bus = false});
   EXPECT_EQ(Read(shadow, 0x62, 2), 0x0012u);
+  EXPECT_EQ(Read(shadow, 0x6c, 4), 0x411u);
+}
+
+TEST(ConfigShadowTest, AnIntegratedEndpointBelowAPortGetsALink) {
+  const ConfigShadow shadow = Create(Image(256)
+                                         .Capability(0x10, 0x60)
+                                         .Put<uint16_t>(0x62, 0x0092)
+                                         .Put<uint32_t>(0x6c, 0xffffffff)
+                                         .Put<uint32_t>(0x70, 0xffffffff)
+                                         .Put<uint32_t>(0x8c, 0xffffffff)
+                                         .Put<uint32_t>(0x90, 0xffffffff),
+                                     {.on_root_bus = false});
+  EXPECT_EQ(Read(shadow, 0x62, 2), 0x0002u);
+  // One lane at 2.5 GT/s, whatever the device answers there.
+  EXPECT_EQ(Read(shadow, 0x6c, 4, 0xffffffff), 0x00000011u);
+  EXPECT_EQ(Read(shadow, 0x70, 4, 0xffffffff), 0x00110000u);
+  EXPECT_EQ(Read(shadow, 0x8c, 4, 0xffffffff), 0u);
+  EXPECT_EQ(Read(shadow, 0x90, 4, 0xffffffff), 0u);
+  // What follows is not the capability's.
+  EXPECT_EQ(Read(shadow, 0x94, 4, 0x12345678), 0x12345678u);
+}
+
+// The capability of version 1 ends with Device Status if there is no link, so
+// another may follow at once.
+TEST(ConfigShadowTest, WithoutRoomForALinkTheTypeStays) {
+  const ConfigShadow shadow = Create(Image(256)
+                                         .Capability(0x10, 0x60)
+                                         .Put<uint16_t>(0x62, 0x0091)
+                                         .Capability(0x01, 0x6c),
+                                     {.on_root_bus = false});
+  EXPECT_THAT(Chain(shadow), ElementsAre(0x60, 0x6c));
+  EXPECT_EQ(Read(shadow, 0x62, 2), 0x0091u);
+  EXPECT_EQ(Read(shadow, 0x6c, 1), 0x01u);
+  EXPECT_THAT(shadow.capabilities()[0].reason, HasSubstr("no room"));
+
+  const ConfigShadow roomy = Create(Image(256)
+                                        .Capability(0x10, 0x60)
+                                        .Put<uint16_t>(0x62, 0x0091)
+                                        .Capability(0x01, 0x74),
+                                    {.on_root_bus = false});
+  EXPECT_EQ(Read(roomy, 0x62, 2), 0x0001u);
+  EXPECT_EQ(Read(roomy, 0x70, 4), 0x00110000u);
+}
+
+// The virtual functions of Intel 82599 report version 0, and Windows refuses
+// them (Code 10).
+TEST(ConfigShadowTest, VersionZeroIsShownAsOne) {
+  for (const bool on_root_bus : {true, false}) {
+    const ConfigShadow shadow =
+        Create(Image(256).Capability(0x10, 0xa0), {.on_root_bus = on_root_bus});
+    EXPECT_EQ(Read(shadow, 0xa2, 2), on_root_bus ? 0x0091u : 0x0001u);
+  }
+}
+
+TEST(ConfigShadowTest, APortThatClaimsToBeADeviceIsConventional) {
+  for (const uint16_t type : {0x4, 0x5, 0x6, 0x7, 0x8, 0xa, 0xf}) {
+    for (const bool on_root_bus : {true, false}) {
+      const ConfigShadow shadow =
+          Create(Image(256)
+                     .Capability(0x10, 0x60)
+                     .Put<uint16_t>(0x62, static_cast<uint16_t>(type << 4 | 2)),
+                 {.on_root_bus = on_root_bus});
+      EXPECT_THAT(Chain(shadow), IsEmpty()) << type;
+    }
+  }
 }
 
 TEST(ConfigShadowTest, AnIntegratedEndpointHasNoLink) {

@@ -162,7 +162,8 @@ void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report) {
                                    .offset = view.offset,
                                    .name = CapabilityName(view),
                                    .treatment = view.treatment,
-                                   .reason = view.reason};
+                                   .reason = view.reason,
+                                   .by_vmm = view.by_vmm};
     if (capability.shown()) capability.decoded = Decode(shadow, view);
     report.capabilities.push_back(std::move(capability));
   }
@@ -194,12 +195,17 @@ std::vector<std::string> ToLines(const BarReport& report) {
 }
 
 std::string ToString(const CapabilityReport& report) {
+  const std::string reason =
+      report.shown() && !report.by_vmm
+          ? ""
+          : absl::StrFormat("  (%s%s)", report.by_vmm ? "by the VMM: " : "",
+                            report.reason);
   return absl::StrFormat(
-      "%-11s  %s", Name(report.treatment),
-      report.shown()
-          ? report.decoded
-          : absl::StrFormat("%0*x: %s  (%s)", report.extended ? 3 : 2,
-                            report.offset, report.name, report.reason));
+      "%-11s  %s%s", Name(report.treatment),
+      report.shown() ? report.decoded
+                     : absl::StrFormat("%0*x: %s", report.extended ? 3 : 2,
+                                       report.offset, report.name),
+      reason);
 }
 
 std::vector<std::string> ToLines(const DeviceReport& report) {

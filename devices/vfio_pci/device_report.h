@@ -27,8 +27,10 @@ struct CapabilityReport {
   uint16_t offset = 0;
   std::string name;
   CapabilityTreatment treatment = CapabilityTreatment::kPass;
-  // Why it is hidden or virtualized. Empty if it is passed.
+  // Why it is treated so. Empty if no rule names it, in which case it is
+  // passed.
   std::string reason;
+  bool by_vmm = false;  // by a rule of the VMM's own
   // Its registers as the guest sees them, in the style of lspci. Empty if it is
   // hidden.
   std::string decoded;

@@ -60,7 +60,9 @@ class VfioPciDevice final : public pci_host::PciFunction {
     std::string name;
     // Whether the guest finds the device on the root bus. A PCI Express
     // endpoint has no link there, so it is shown as integrated into the root
-    // complex.
+    // complex. A Legacy Endpoint, as most GPUs are, is shown there as a
+    // function of conventional PCI, whose extended configuration space guests
+    // do not read. Below a port it stays what it is.
     bool on_root_bus = true;
     // The GSI that INTx is wired to. Without it, and if INTx cannot be turned
     // on or the controller cannot deliver level-triggered interrupts
