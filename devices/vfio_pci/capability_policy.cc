@@ -5,6 +5,10 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "passthru/pci/capability_id.h"
+
 namespace passthru::vfio_pci {
 namespace {
 
@@ -111,6 +115,26 @@ CapabilityTreatment Feasible(AnyId id, CapabilityTreatment treatment) {
   return IsEmulated(id) ? kVirtualize : CapabilityTreatment::kPass;
 }
 
+template <typename AnyId>
+absl::Status CheckRules(const std::vector<CapabilityRule<AnyId>>& own,
+                        std::string_view list) {
+  for (const CapabilityRule<AnyId>& rule : own) {
+    if (rule.id == AnyId::kNull) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "a rule of the capability policy is for the %s capability 0, which "
+          "stands for none",
+          list));
+    }
+    if (rule.treatment == kHide && rule.reason.empty()) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "a rule of the capability policy hides the %s capability 0x%x (%s) "
+          "without a reason. Give it one, for the device's report",
+          list, static_cast<unsigned>(rule.id), pci::Name(rule.id)));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string_view Name(CapabilityTreatment treatment) {
@@ -139,6 +163,12 @@ CapabilityPolicy CapabilityPolicy::With(pci::ExtendedCapabilityId id,
   CapabilityPolicy result = *this;
   result.extended_.push_back({id, Feasible(id, treatment), reason});
   return result;
+}
+
+absl::Status CapabilityPolicy::Check() const {
+  absl::Status status = CheckRules(standard_, "standard");
+  status.Update(CheckRules(extended_, "extended"));
+  return status;
 }
 
 CapabilityPolicy::Decision CapabilityPolicy::For(pci::CapabilityId id) const {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "passthru/pci/capability_id.h"
 
 namespace passthru::vfio_pci {
@@ -61,6 +62,11 @@ class CapabilityPolicy {
   CapabilityPolicy With(pci::ExtendedCapabilityId id,
                         CapabilityTreatment treatment,
                         std::string_view reason) const;
+
+  // Returns kInvalidArgument if a rule of the VMM's own makes no sense. It is
+  // then for the ID 0, which stands for no capability, or hides without a
+  // reason.
+  absl::Status Check() const;
 
   Decision For(pci::CapabilityId id) const;
   Decision For(pci::ExtendedCapabilityId id) const;

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/devices/vfio_pci/capability_policy.h"
 
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/pci/capability_id.h"
 
 namespace passthru::vfio_pci {
 namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
 
 using Id = pci::CapabilityId;
 using ExtendedId = pci::ExtendedCapabilityId;
@@ -86,6 +94,29 @@ TEST(CapabilityPolicyTest, WhatHasNoEmulationIsPassed) {
           .For(Id::kPowerManagement)
           .treatment,
       CapabilityTreatment::kPass);
+}
+
+TEST(CapabilityPolicyTest, OnlyTheVmmsOwnRulesAreByTheVmm) {
+  const CapabilityPolicy policy = CapabilityPolicy().With(
+      Id::kVitalProductData, CapabilityTreatment::kHide, "serial numbers");
+  EXPECT_TRUE(policy.For(Id::kVitalProductData).by_vmm);
+  EXPECT_FALSE(policy.For(Id::kMsi).by_vmm);
+  EXPECT_FALSE(policy.For(Id::kPowerManagement).by_vmm);
+  EXPECT_THAT(policy.Check(), IsOk());
+}
+
+TEST(CapabilityPolicyTest, ARuleThatMakesNoSenseIsAnError) {
+  EXPECT_THAT(CapabilityPolicy()
+                  .With(static_cast<Id>(0), CapabilityTreatment::kHide, "it")
+                  .Check(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("capability 0, which stands for none")));
+  EXPECT_THAT(CapabilityPolicy()
+                  .With(pci::ExtendedCapabilityId::kVendorSpecific,
+                        CapabilityTreatment::kHide, "")
+                  .Check(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("hides the extended capability 0xb")));
 }
 
 }  // namespace

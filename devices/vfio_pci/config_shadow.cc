@@ -103,8 +103,18 @@ std::vector<pci::Bar> ConfigShadow::Bars() const {
   return bars;
 }
 
+std::optional<pci::Bar> ConfigShadow::Rom() const {
+  if (!options_.rom.has_value()) return std::nullopt;
+  const pci::ConfigReg<uint32_t> reg = pci::RegisterOf(options_.rom->index);
+  return pci::WithRegister(*options_.rom, {.low = space_.Get(reg)});
+}
+
 bool ConfigShadow::SetBarAddress(pci::BarIndex index, uint64_t address) {
-  for (pci::Bar bar : options_.bars) {
+  std::vector<pci::Bar> bars = options_.bars;
+  if (const std::optional<pci::Bar> rom = Rom(); rom.has_value()) {
+    bars.push_back(*rom);
+  }
+  for (pci::Bar& bar : bars) {
     if (bar.index != index) continue;
     if (address % bar.size != 0) return false;
     bar.address = address;
@@ -139,6 +149,9 @@ void ConfigShadow::Reset() {
   space_.Set(pci::kCommand, command);
   space_.Set(pci::kInterruptLine, uint8_t{0});
   for (const pci::Bar& bar : options_.bars) SetBarAddress(bar.index, 0);
+  if (options_.rom.has_value()) {
+    space_.Set(pci::kExpansionRom, pci::ExpansionRom{});
+  }
   if (msi_.has_value()) {
     // Every bit that software can write is zero after a reset.
     const auto writable = msi_->WriteMask();

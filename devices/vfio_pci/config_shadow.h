@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
+#include "passthru/devices/vfio_pci/identity.h"
 #include "passthru/pci/bar.h"
 #include "passthru/pci/capabilities.h"
 #include "passthru/pci/config_reg.h"
@@ -41,9 +42,8 @@ struct CapabilityView {
 // bits are the device's, as VFIO presents them.
 //
 // A BAR reads back what the guest wrote, whether or not it could be placed
-// there. The expansion ROM is not shown, and its register reads 0. The guest's
-// firmware boots through its own driver for the device, and an option ROM of
-// the host's platform would run code that expects another machine.
+// there. So does the register of the expansion ROM, if one is shown. If not,
+// the register reads 0.
 //
 // A function looks as it must where the guest finds it (`on_root_bus`), as in
 // QEMU (vfio_setup_pcie_cap()). On the root bus an Endpoint becomes one that is
@@ -66,6 +66,9 @@ class ConfigShadow {
     bool on_root_bus = true;
     // The implemented BARs. Their addresses are ignored.
     std::vector<pci::Bar> bars;
+    // The expansion ROM to show. Its address is ignored.
+    std::optional<pci::Bar> rom;
+    IdentityOverride identity;
     bool intx = false;  // show the interrupt pin
     // The most vectors to show. 0 hides the capability for the reason below.
     uint16_t msi_vectors = 0;
@@ -125,8 +128,11 @@ class ConfigShadow {
   }
   // Returns the implemented BARs with the addresses that their registers hold.
   std::vector<pci::Bar> Bars() const;
-  // Returns false if the BAR is not implemented or its register cannot hold
-  // `address`.
+  // Returns the expansion ROM with the address and the enable bit that its
+  // register holds, if one is shown.
+  std::optional<pci::Bar> Rom() const;
+  // Returns false if the BAR, or the ROM, is not implemented or its register
+  // cannot hold `address`. The enable bit of the ROM stays as it is.
   bool SetBarAddress(pci::BarIndex index, uint64_t address);
 
   // The capability as shown to the guest. Empty if it is hidden or absent.
@@ -158,6 +164,7 @@ class ConfigShadow {
   // The steps of Create() (config_shadow_build.cc).
   void BuildHeader();
   void BuildBars();
+  void BuildRom();
   void BuildCapabilities();
   void BuildExtendedCapabilities();
   void BuildMsi(const pci::Capability& capability);

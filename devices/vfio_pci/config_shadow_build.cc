@@ -82,6 +82,7 @@ absl::StatusOr<ConfigShadow> ConfigShadow::Create(
   ConfigShadow shadow(std::move(space), std::move(options));
   shadow.BuildHeader();
   shadow.BuildBars();
+  shadow.BuildRom();
   shadow.BuildCapabilities();
   shadow.BuildExtendedCapabilities();
   return shadow;
@@ -100,7 +101,9 @@ void ConfigShadow::Virtualize(uint32_t offset, uint32_t size) {
 }
 
 void ConfigShadow::BuildHeader() {
-  // Registers that never change keep the values read at attach.
+  // Registers that never change keep the values read at attach, unless the VMM
+  // wants others.
+  options_.identity.Apply(space_);
   Virtualize(pci::kVendorId.offset, 4);
   Virtualize(pci::kRevisionId.offset, 4);  // and the class code
   Virtualize(pci::kCardbusCisPointer.offset, 4);
@@ -111,9 +114,6 @@ void ConfigShadow::BuildHeader() {
   pci::HeaderType header = space_.Get(pci::kHeaderType);
   pci::HeaderType::kMultiFunction.Set(header, false);
   Fix(pci::kHeaderType, header);
-
-  // The expansion ROM is not shown.
-  Fix(pci::kExpansionRom, pci::ExpansionRom{});
 
   // The guest's firmware stores the line here for its operating system.
   Fix(pci::kInterruptLine, uint8_t{0});
@@ -157,6 +157,22 @@ void ConfigShadow::BuildBars() {
   virtual_[pci::kCommand.offset] = static_cast<uint8_t>(
       pci::Command::kIoSpace.Mask() | pci::Command::kMemorySpace.Mask());
   topology_[pci::kCommand.offset] = 1;
+}
+
+// The register is like that of a BAR, with a bit that enables the decoder (PCI
+// 3.0 6.2.5.2). Without a ROM it reads 0.
+void ConfigShadow::BuildRom() {
+  Fix(pci::kExpansionRom, pci::ExpansionRom{});
+  if (!options_.rom.has_value()) return;
+  options_.rom->address = 0;
+  options_.rom->rom_enabled = false;
+  space_.SetMask(pci::kExpansionRom, pci::BarWriteMask(*options_.rom).low);
+  std::fill_n(topology_.begin() + pci::kExpansionRom.offset,
+              pci::kExpansionRom.size(), uint8_t{1});
+  // A function whose only memory is its ROM implements the decode bit too.
+  pci::Command decode = {.raw = space_.GetMask(pci::kCommand)};
+  pci::Command::kMemorySpace.Set(decode, true);
+  space_.SetMask(pci::kCommand, decode.raw);
 }
 
 CapabilityView ConfigShadow::Decide(const pci::Capability& capability) const {

@@ -185,6 +185,37 @@ TEST(ConfigShadowTest, TheRomIsHidden) {
   EXPECT_EQ(Read(shadow, 0x30, 4), 0u);
 }
 
+// The register is sized and moved like a BAR's (PCI 3.0 6.2.5.2).
+TEST(ConfigShadowTest, AShownRomIsSizedMovedAndEnabled) {
+  const pci::Bar rom = {.index = pci::BarIndex::Rom(), .size = 0x10000};
+  ConfigShadow shadow = Create(Image(256), {.rom = rom});
+  EXPECT_EQ(Read(shadow, 0x30, 4, 0xffffffff), 0u);
+  Write(shadow, 0x30, 4, 0xfffff800);
+  EXPECT_EQ(Read(shadow, 0x30, 4), 0xffff0000u);
+  Write(shadow, 0x30, 4, 0xffffffff);
+  EXPECT_EQ(Read(shadow, 0x30, 4), 0xffff0001u);
+  Write(shadow, 0x32, 2, 0xe123);
+  Write(shadow, 0x30, 1, 0x00);
+  EXPECT_EQ(Read(shadow, 0x30, 4), 0xe1230000u);
+  ASSERT_TRUE(shadow.Rom().has_value());
+  EXPECT_EQ(shadow.Rom()->address, 0xe1230000u);
+  EXPECT_FALSE(shadow.Rom()->rom_enabled);
+  Write(shadow, 0x30, 1, 0x01);
+  EXPECT_TRUE(shadow.Rom()->rom_enabled);
+  EXPECT_TRUE(shadow.TouchesTopology(0x33, 1));
+  EXPECT_THAT(shadow.DeviceRuns(0x30, 4), IsEmpty());
+  // Memory decode is there, though the function has no memory BAR.
+  Write(shadow, 0x04, 2, 0x0002);
+  EXPECT_EQ(Read(shadow, 0x04, 2), 0x0002u);
+
+  EXPECT_TRUE(shadow.SetBarAddress(pci::BarIndex::Rom(), 0xd0000000));
+  EXPECT_EQ(Read(shadow, 0x30, 4), 0xd0000001u);
+  EXPECT_FALSE(shadow.SetBarAddress(pci::BarIndex::Rom(), 0xd0000800));
+  EXPECT_FALSE(shadow.SetBarAddress(pci::BarIndex::Rom(), 0x100000000));
+  shadow.Reset();
+  EXPECT_EQ(Read(shadow, 0x30, 4), 0u);
+}
+
 TEST(ConfigShadowTest, TheInterruptPinIsShownOnlyWithALine) {
   EXPECT_EQ(Read(Create(Image(256)), 0x3d, 1, 1), 0u);
   EXPECT_EQ(Read(Create(Image(256), {.intx = true}), 0x3d, 1, 1), 1u);
@@ -390,6 +421,19 @@ TEST(ConfigShadowTest, ThePbaIsWhereTheGuestIsTold) {
   EXPECT_EQ(Read(shadow, 0x48, 4), 0x2080u);
   ASSERT_TRUE(shadow.msix().has_value());
   EXPECT_EQ(shadow.msix()->pba_offset(), 0x2080u);
+}
+
+TEST(ConfigShadowTest, TheIdentityCanBeAnother) {
+  const ConfigShadow shadow =
+      Create(Image(256), {.identity = {.vendor_id = 0x1234,
+                                       .subsystem_id = 0x5678,
+                                       .class_code = pci::ClassCode{1, 8, 2},
+                                       .revision_id = 9}});
+  EXPECT_EQ(Read(shadow, 0x00, 4, 0xffffffff), 0x12341234u);
+  EXPECT_EQ(Read(shadow, 0x2c, 4, 0xffffffff), 0x56780000u);
+  EXPECT_EQ(Read(shadow, 0x08, 4, 0xffffffff), 0x01080209u);
+  EXPECT_FALSE(shadow.NeedsDevice(0x00, 4));
+  EXPECT_FALSE(shadow.NeedsDevice(0x2c, 4));
 }
 
 TEST(ConfigShadowTest, ResetClearsWhatTheGuestWrote) {

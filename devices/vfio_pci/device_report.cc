@@ -212,6 +212,9 @@ std::vector<std::string> ToLines(const DeviceReport& report) {
   std::vector<std::string> lines;
   lines.push_back(report.name);
   if (!report.lines.empty()) lines.push_back("  " + report.lines.front());
+  for (const std::string& line : report.overrides) {
+    lines.push_back("  by the VMM: " + line);
+  }
   lines.push_back("Capabilities");
   for (const CapabilityReport& capability : report.capabilities) {
     lines.push_back("  " + ToString(capability));

@@ -121,6 +121,8 @@ struct DeviceReport {
   std::string name;  // VfioPciDevice::name()
   // pci::DescribeDevice() of the guest's view (identity, BARs, capabilities).
   std::vector<std::string> lines;
+  // How this identity differs from the device's own, by the VMM's wish.
+  std::vector<std::string> overrides;
   std::vector<CapabilityReport> capabilities;
   // The defects of the device's capability lists and BARs.
   std::vector<std::string> malformed;

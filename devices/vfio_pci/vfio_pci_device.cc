@@ -196,6 +196,7 @@ void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
   FillConfigReport(*shadow_, report);
   report.malformed.insert(report.malformed.end(), problems_.begin(),
                           problems_.end());
+  report.overrides = options_.identity.Describe(image_);
   report.bars = mapper_->Describe(shadow_->Bars());
   report.interrupt = mode_->kind();
   report.intx_hidden_reason = intx_hidden_reason_;

@@ -16,6 +16,7 @@
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/devices/vfio/vfio_device.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
+#include "passthru/devices/vfio_pci/identity.h"
 #include "passthru/devices/vfio_pci/vm_interfaces.h"
 #include "passthru/pci/bar.h"
 #include "passthru/pci/bar_index.h"
@@ -69,7 +70,13 @@ class VfioPciDevice final : public pci_host::PciFunction {
     // (CheckResampleIrqfd()), the guest sees no interrupt pin.
     std::optional<allocator::Gsi> intx_gsi;
     interrupts::InterruptBudget* budget = nullptr;  // no limits if null
+    // The most MSI or MSI-X vectors to show the guest, from 1 to 2048. Of MSI,
+    // which has powers of two, it shows at most the next lower one.
+    std::optional<uint32_t> max_vectors;
+    // Which capabilities the guest sees.
     CapabilityPolicy policy;
+    // What the guest is told that the device is.
+    IdentityOverride identity;
     // Called when the host wants the device back (VFIO_PCI_REQ_IRQ_INDEX) and
     // when it reports an uncorrectable error (VFIO_PCI_ERR_IRQ_INDEX). Both
     // run in the event loop with no lock held.
@@ -78,7 +85,8 @@ class VfioPciDevice final : public pci_host::PciFunction {
   };
 
   // Attaches the device. Fails if the guest would be left without any interrupt
-  // for want of something of the host, such as vectors or descriptors. After a
+  // for want of something of the host, such as vectors or descriptors. Returns
+  // kInvalidArgument, and calls nothing, if options make no sense. After a
   // failure everything is released, including `options.device`.
   static absl::StatusOr<std::shared_ptr<VfioPciDevice>> Create(Options options);
 

@@ -45,6 +45,7 @@ VfioPciDevice::Impl::Impl(Options options)
 VfioPciDevice::Impl::~Impl() { Detach().IgnoreError(); }  // Logged.
 
 absl::Status VfioPciDevice::Impl::Initialize() {
+  PASSTHRU_RETURN_IF_ERROR(kernel::Annotate(CheckOptions(), name_));
   PASSTHRU_RETURN_IF_ERROR(ReadImage());
   FindReset();
   DecodeBars();
@@ -55,6 +56,20 @@ absl::Status VfioPciDevice::Impl::Initialize() {
   PASSTHRU_RETURN_IF_ERROR(kernel::Annotate(CheckInterrupts(), name_));
   StartInterrupts();
   return kernel::Annotate(ConnectEvents(), name_);
+}
+
+absl::Status VfioPciDevice::Impl::CheckOptions() const {
+  PASSTHRU_RETURN_IF_ERROR(options_.identity.Check());
+  PASSTHRU_RETURN_IF_ERROR(options_.policy.Check());
+  if (options_.max_vectors.has_value() &&
+      (*options_.max_vectors == 0 ||
+       *options_.max_vectors > pci::MsixCapability::kMaxVectors)) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "max_vectors is %u, and must be from 1 to %u. A rule of the policy "
+        "hides MSI and MSI-X",
+        *options_.max_vectors, pci::MsixCapability::kMaxVectors));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status VfioPciDevice::Impl::ReadImage() {
@@ -142,6 +157,10 @@ uint32_t VfioPciDevice::Impl::VectorsToShow(InterruptKind kind,
     shown = *available;
     vectors.limited_by =
         absl::StrFormat("the host has only %u vectors available", shown);
+  }
+  if (options_.max_vectors.has_value() && *options_.max_vectors < shown) {
+    shown = *options_.max_vectors;
+    vectors.limited_by = absl::StrFormat("the VMM's max_vectors, %u", shown);
   }
   return shown;
 }
@@ -326,6 +345,7 @@ absl::Status VfioPciDevice::Impl::CreateShadow() {
   ConfigShadow::Options options = {.policy = options_.policy,
                                    .on_root_bus = options_.on_root_bus,
                                    .bars = bars_,
+                                   .identity = options_.identity,
                                    .intx = intx_ != nullptr,
                                    .msi_vectors = msi_.shown,
                                    .msix_vectors = msix_.shown};

@@ -73,6 +73,7 @@ class VfioPciDevice::Impl {
   // The steps of Initialize(), in order (vfio_pci_device_create.cc). They store
   // what they make in members, so that the destructor can undo a half-made
   // device.
+  absl::Status CheckOptions() const;
   absl::Status ReadImage();
   void DecodeBars();
   void CreateVectorGroups();
