@@ -155,6 +155,9 @@ void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report) {
   for (const pci::Bar& bar : shadow.Bars()) {
     sizes[bar.index.value()] = bar.size;
   }
+  if (const auto rom = shadow.Rom(); rom.has_value()) {
+    sizes[rom->index.value()] = rom->size;
+  }
   report.lines = pci::DescribeDevice(shadow.bytes(), sizes);
   for (const CapabilityView& view : shadow.capabilities()) {
     CapabilityReport capability = {.extended = view.extended,
@@ -194,6 +197,23 @@ std::vector<std::string> ToLines(const BarReport& report) {
   return lines;
 }
 
+std::string ToString(const RomReport& report) {
+  if (!report.bar.has_value()) {
+    return report.readable ? "ROM: not shown, because " + report.hidden_reason
+                           : "";
+  }
+  std::string text = absl::StrFormat("%s  %s, %u bytes, read %u times",
+                                     pci::ToString(*report.bar), report.source,
+                                     report.image_size, report.reads);
+  if (!report.placed) absl::StrAppend(&text, "  (not decoding)");
+  if (!report.problem.empty()) absl::StrAppend(&text, "  ", report.problem);
+  if (!report.note.empty()) {
+    absl::StrAppend(&text,
+                    "  The guest's firmware may not run it: ", report.note);
+  }
+  return text;
+}
+
 std::string ToString(const CapabilityReport& report) {
   const std::string reason =
       report.shown() && !report.by_vmm
@@ -225,6 +245,9 @@ std::vector<std::string> ToLines(const DeviceReport& report) {
   lines.push_back("BARs");
   for (const BarReport& bar : report.bars) {
     for (const std::string& line : ToLines(bar)) lines.push_back("  " + line);
+  }
+  if (const std::string rom = ToString(report.rom); !rom.empty()) {
+    lines.push_back("  " + rom);
   }
   lines.push_back(
       absl::StrCat("Interrupts: ", std::string(Name(report.interrupt))));

@@ -12,6 +12,7 @@
 #include "passthru/devices/vfio_pci/bar_mapper.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/config_shadow.h"
+#include "passthru/devices/vfio_pci/expansion_rom.h"
 #include "passthru/devices/vfio_pci/interrupt_kind.h"
 #include "passthru/pci/bar.h"
 
@@ -127,6 +128,7 @@ struct DeviceReport {
   // The defects of the device's capability lists and BARs.
   std::vector<std::string> malformed;
   std::vector<BarReport> bars;
+  RomReport rom;
   InterruptKind interrupt = InterruptKind::kNone;
   // Why the guest sees no interrupt pin although it has a GSI for it. Empty if
   // there is no such reason.
@@ -153,6 +155,8 @@ void AddDegradations(DeviceReport& report);
 // Returns a report, or a part of one, as indented lines of text.
 std::vector<std::string> ToLines(const DeviceReport& report);
 std::vector<std::string> ToLines(const BarReport& report);
+// Returns "" if there is no ROM to report.
+std::string ToString(const RomReport& report);
 std::string ToString(const CapabilityReport& report);
 
 }  // namespace passthru::vfio_pci

@@ -63,6 +63,8 @@ void VfioPciDevice::ConfigWrite(uint16_t offset,
 
 absl::Span<const pci::Bar> VfioPciDevice::bars() const { return impl_->bars(); }
 
+std::optional<pci::Bar> VfioPciDevice::rom() const { return impl_->rom(); }
+
 absl::Status VfioPciDevice::SetBarAddress(pci::BarIndex index,
                                           uint64_t address) {
   return impl_->SetBarAddress(index, address);
@@ -79,6 +81,7 @@ const std::string& VfioPciDevice::name() const { return impl_->name(); }
 absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
                                                 uint64_t address) {
   const bool exists =
+      (index.is_rom() && rom_bar_.has_value()) ||
       std::any_of(bars_.begin(), bars_.end(),
                   [index](const pci::Bar& bar) { return bar.index == index; });
   if (!exists) {
@@ -88,6 +91,7 @@ absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
   if (!use) return DetachedError();
   memory::LayoutLockHolder layout(layout_lock_);
   BarAddresses decoded;
+  std::optional<uint64_t> rom;
   {
     absl::MutexLock lock(&mutex_);
     if (detached_) return DetachedError();
@@ -98,9 +102,10 @@ absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
     }
     sizing_.Clear(index);
     decoded = Decoded(*shadow_, power_state_);
+    rom = DecodedRom(*shadow_, power_state_);
   }
-  mapper_->Retract(decoded).IgnoreError();  // Logged.
-  mapper_->Place(decoded);
+  Retract(decoded, rom).IgnoreError();  // Logged.
+  Place(decoded, rom);
   return absl::OkStatus();
 }
 
@@ -146,6 +151,7 @@ absl::Status VfioPciDevice::Impl::Detach() {
       absl::MutexLock publish(&shadow_mutex_);
       detached_ = true;
     }
+    if (rom_ != nullptr) rom_->Retract(std::nullopt);
     if (mapper_ != nullptr) result.Update(mapper_->Unmap());
   }
   {
@@ -198,6 +204,7 @@ void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
                           problems_.end());
   report.overrides = options_.identity.Describe(image_);
   report.bars = mapper_->Describe(shadow_->Bars());
+  report.rom = DescribeRom();
   report.interrupt = mode_->kind();
   report.intx_hidden_reason = intx_hidden_reason_;
   for (const InterruptKind kind : {InterruptKind::kMsi, InterruptKind::kMsix}) {
@@ -242,6 +249,24 @@ void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
   }
   report.failure_count = failures_.count();
   report.failures = failures_.Recent();
+}
+
+RomReport VfioPciDevice::Impl::DescribeRom() const {
+  RomReport report = {.readable = rom_readable_};
+  if (rom_ == nullptr) {
+    report.hidden_reason =
+        "the VMM does not ask for it (Options::rom), and it is code for the "
+        "firmware of the host's platform";
+    return report;
+  }
+  report.source = options_.rom.source == RomOptions::Source::kDevice
+                      ? "the device's own"
+                      : "a file of the VMM's";
+  report.bar = shadow_->Rom();
+  report.note = RomMismatch(rom_->image(), shadow_->Get(pci::kVendorId),
+                            shadow_->Get(pci::kDeviceId));
+  rom_->Describe(report);
+  return report;
 }
 
 VectorGroupReport VfioPciDevice::Impl::DescribeGroup(InterruptKind kind) const {

@@ -16,6 +16,7 @@
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/devices/vfio/vfio_device.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
+#include "passthru/devices/vfio_pci/expansion_rom.h"
 #include "passthru/devices/vfio_pci/identity.h"
 #include "passthru/devices/vfio_pci/vm_interfaces.h"
 #include "passthru/pci/bar.h"
@@ -77,6 +78,11 @@ class VfioPciDevice final : public pci_host::PciFunction {
     CapabilityPolicy policy;
     // What the guest is told that the device is.
     IdentityOverride identity;
+    // The expansion ROM that the guest sees. By default there is none, because
+    // a ROM is code for the firmware of the host's platform. Firmware of the
+    // guest that has no driver for the device may need it, as may the driver of
+    // a GPU.
+    RomOptions rom;
     // Called when the host wants the device back (VFIO_PCI_REQ_IRQ_INDEX) and
     // when it reports an uncorrectable error (VFIO_PCI_ERR_IRQ_INDEX). Both
     // run in the event loop with no lock held.
@@ -102,9 +108,14 @@ class VfioPciDevice final : public pci_host::PciFunction {
   // BAR registers are 0. Describe() has the current addresses in the guest.
   absl::Span<const pci::Bar> bars() const;
 
-  // Writes an address into a BAR, as firmware does. Returns kNotFound if the
-  // BAR is not implemented, kInvalidArgument if it cannot hold the address, and
-  // kFailedPrecondition after Detach().
+  // The expansion ROM that the guest is shown, if any, with its size. It is not
+  // among bars(). Firmware places it, and it answers only while it is enabled.
+  std::optional<pci::Bar> rom() const;
+
+  // Writes an address into a BAR, or into the register of the expansion ROM, as
+  // firmware does. Returns kNotFound if the BAR is not implemented,
+  // kInvalidArgument if it cannot hold the address, and kFailedPrecondition
+  // after Detach().
   absl::Status SetBarAddress(pci::BarIndex index, uint64_t address);
 
   // Resets the device for a reset of the machine, and returns the guest's view

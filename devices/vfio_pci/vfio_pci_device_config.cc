@@ -84,6 +84,7 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
   bool resets = false;
   pci::PowerState power;
   BarAddresses decoded;
+  std::optional<uint64_t> rom;
   {
     absl::MutexLock lock(&mutex_);
     if (detached_) return;
@@ -100,6 +101,7 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
     ConfigShadow preview = *shadow_;
     preview.Write(offset, bytes);
     decoded = Decoded(preview, power);
+    rom = DecodedRom(preview, power);
   }
   if (resets) {
     Retract();
@@ -110,14 +112,28 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
     mapper_->Place({});
     return;
   }
-  mapper_->Retract(decoded).IgnoreError();  // Logged.
+  Retract(decoded, rom).IgnoreError();  // Logged.
   {
     absl::MutexLock lock(&mutex_);
     WriteLocked(offset, bytes);
     if (shadow_->CoversPowerState(offset, size)) RefreshPowerState(power);
     decoded = Decoded(*shadow_, power_state_);
+    rom = DecodedRom(*shadow_, power_state_);
   }
-  mapper_->Place(decoded);
+  Place(decoded, rom);
+}
+
+absl::Status VfioPciDevice::Impl::Retract(const BarAddresses& bars,
+                                          std::optional<uint64_t> rom) {
+  if (rom_ != nullptr) rom_->Retract(rom);
+  return mapper_->Retract(bars);
+}
+
+// The ROM comes last, so that a BAR at the same address answers.
+void VfioPciDevice::Impl::Place(const BarAddresses& bars,
+                                std::optional<uint64_t> rom) {
+  mapper_->Place(bars);
+  if (rom_ != nullptr) rom_->Place(rom);
 }
 
 void VfioPciDevice::Impl::WriteLocked(uint16_t offset,
@@ -243,6 +259,7 @@ void VfioPciDevice::Impl::ReconcileBars() {
   if (!use) return;
   memory::LayoutLockHolder layout(layout_lock_);
   BarAddresses decoded;
+  std::optional<uint64_t> rom;
   {
     absl::MutexLock lock(&mutex_);
     if (detached_) return;
@@ -251,9 +268,10 @@ void VfioPciDevice::Impl::ReconcileBars() {
       RefreshPowerState(power_state_);
     }
     decoded = Decoded(*shadow_, power_state_);
+    rom = DecodedRom(*shadow_, power_state_);
   }
-  mapper_->Retract(decoded).IgnoreError();  // In the failure log.
-  mapper_->Place(decoded);
+  Retract(decoded, rom).IgnoreError();  // In the failure log.
+  Place(decoded, rom);
 }
 
 // VFIO's mappings follow COMMAND as VFIO presents it. If it cannot be read, the
@@ -280,6 +298,19 @@ BarAddresses VfioPciDevice::Impl::Decoded(const ConfigShadow& shadow,
     }
   }
   return addresses;
+}
+
+// The ROM answers while both its own bit and COMMAND's enable it (PCI 3.0
+// 6.2.5.2), under the conditions that hold for memory BARs.
+std::optional<uint64_t> VfioPciDevice::Impl::DecodedRom(
+    const ConfigShadow& shadow, pci::PowerState power) const {
+  const std::optional<pci::Bar> rom = shadow.Rom();
+  if (!rom.has_value() || !rom->rom_enabled || command_lost_ ||
+      power == pci::PowerState::kD3Hot ||
+      !pci::Command::kMemorySpace.Get(shadow.Get(pci::kCommand))) {
+    return std::nullopt;
+  }
+  return rom->address;
 }
 
 bool VfioPciDevice::Impl::ReadDevice(uint16_t offset,

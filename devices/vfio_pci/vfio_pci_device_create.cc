@@ -29,6 +29,7 @@
 #include "passthru/devices/vfio_pci/bar_area.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device_impl.h"
 #include "passthru/pci/capabilities.h"
+#include "passthru/pci/little_endian.h"
 #include "passthru/pci/msi_capability.h"
 #include "passthru/pci/registers.h"
 
@@ -49,6 +50,7 @@ absl::Status VfioPciDevice::Impl::Initialize() {
   PASSTHRU_RETURN_IF_ERROR(ReadImage());
   FindReset();
   DecodeBars();
+  PASSTHRU_RETURN_IF_ERROR(kernel::Annotate(LoadRom(), name_));
   CreateVectorGroups();
   CreateBars();
   BringUpIntx();
@@ -61,6 +63,7 @@ absl::Status VfioPciDevice::Impl::Initialize() {
 absl::Status VfioPciDevice::Impl::CheckOptions() const {
   PASSTHRU_RETURN_IF_ERROR(options_.identity.Check());
   PASSTHRU_RETURN_IF_ERROR(options_.policy.Check());
+  PASSTHRU_RETURN_IF_ERROR(options_.rom.Check());
   if (options_.max_vectors.has_value() &&
       (*options_.max_vectors == 0 ||
        *options_.max_vectors > pci::MsixCapability::kMaxVectors)) {
@@ -124,8 +127,65 @@ void VfioPciDevice::Impl::DecodeBars() {
   }
 }
 
-// Returns how many of a device's MSI or MSI-X vectors the host can provide.
-// Zero hides the capability, and limited_by gives the reason.
+absl::Status VfioPciDevice::Impl::LoadRom() {
+  rom_readable_ = device_->region(VFIO_PCI_ROM_REGION_INDEX).exists();
+  std::vector<uint8_t> image;
+  switch (options_.rom.source) {
+    case RomOptions::Source::kNone:
+      return absl::OkStatus();
+    case RomOptions::Source::kBytes:
+      image = std::move(options_.rom.bytes);
+      break;
+    case RomOptions::Source::kDevice: {
+      PASSTHRU_ASSIGN_OR_RETURN(image, ReadRom());
+      if (absl::Status status = CheckRomImage(image); !status.ok()) {
+        return kernel::Annotate(status, "what the device answers as its ROM");
+      }
+      break;
+    }
+  }
+  rom_ = std::make_unique<ExpansionRom>(absl::StrCat(name_, " ROM"),
+                                        std::move(image), options_.vm.mmio,
+                                        &failures_);
+  rom_bar_ = rom_->bar();
+  return absl::OkStatus();
+}
+
+// A device answers reads of its ROM only while it decodes memory, and the
+// kernel refuses them while it does not (pci_map_rom(), vfio_pci_bar_rw()). So
+// decode is on while the ROM is read, before the guest sees the device. The
+// device's BARs then answer at the host's addresses, where they answered until
+// now.
+absl::StatusOr<std::vector<uint8_t>> VfioPciDevice::Impl::ReadRom() {
+  if (!rom_readable_) {
+    return absl::FailedPreconditionError(
+        "its own expansion ROM is wanted, but VFIO offers none to read. Give "
+        "the guest a ROM file (RomOptions::Source::kBytes) or none");
+  }
+  const uint64_t size = device_->region(VFIO_PCI_ROM_REGION_INDEX).size;
+  if (size > kMaxRomSize) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("VFIO says that its expansion ROM has 0x%x bytes, and "
+                        "a ROM has at most "
+                        "16 MiB",
+                        size));
+  }
+  std::vector<uint8_t> image(size);
+  pci::Command decode;
+  pci::Command::kMemorySpace.Set(decode, true);
+  std::array<uint8_t, 2> bytes;
+  pci::StoreLittleEndian(absl::MakeSpan(bytes), 0, decode.raw);
+  PASSTHRU_RETURN_IF_ERROR(regions_->WriteConfig(pci::kCommand.offset, bytes));
+  absl::Status status =
+      device_->ReadRegion(VFIO_PCI_ROM_REGION_INDEX, 0, absl::MakeSpan(image));
+  const std::array<uint8_t, 2> no_command = {0, 0};
+  status.Update(regions_->WriteConfig(pci::kCommand.offset, no_command));
+  if (!status.ok()) return status;
+  return image;
+}
+
+// Returns how many of a device's MSI or MSI-X vectors to show the guest. Zero
+// hides the capability, and limited_by gives the reason.
 uint32_t VfioPciDevice::Impl::VectorsToShow(InterruptKind kind,
                                             uint32_t device_vectors) {
   Vectors& vectors = kind == InterruptKind::kMsi ? msi_ : msix_;
@@ -345,6 +405,7 @@ absl::Status VfioPciDevice::Impl::CreateShadow() {
   ConfigShadow::Options options = {.policy = options_.policy,
                                    .on_root_bus = options_.on_root_bus,
                                    .bars = bars_,
+                                   .rom = rom_bar_,
                                    .identity = options_.identity,
                                    .intx = intx_ != nullptr,
                                    .msi_vectors = msi_.shown,

@@ -31,6 +31,7 @@
 #include "passthru/devices/vfio_pci/config_shadow.h"
 #include "passthru/devices/vfio_pci/device_events.h"
 #include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/devices/vfio_pci/expansion_rom.h"
 #include "passthru/devices/vfio_pci/interrupt_mode.h"
 #include "passthru/devices/vfio_pci/intx_line.h"
 #include "passthru/devices/vfio_pci/msix_layout.h"
@@ -59,6 +60,7 @@ class VfioPciDevice::Impl {
   uint32_t ConfigRead(uint16_t offset, unsigned width);
   void ConfigWrite(uint16_t offset, absl::Span<const uint8_t> bytes);
   absl::Span<const pci::Bar> bars() const { return bars_; }
+  std::optional<pci::Bar> rom() const { return rom_bar_; }
   absl::Status SetBarAddress(pci::BarIndex index, uint64_t address);
   void ReconcileBars();
   absl::Status Detach();
@@ -76,6 +78,8 @@ class VfioPciDevice::Impl {
   absl::Status CheckOptions() const;
   absl::Status ReadImage();
   void DecodeBars();
+  absl::Status LoadRom();
+  absl::StatusOr<std::vector<uint8_t>> ReadRom();
   void CreateVectorGroups();
   uint32_t VectorsToShow(InterruptKind kind, uint32_t device_vectors);
   void CreateBars();
@@ -147,6 +151,17 @@ class VfioPciDevice::Impl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_, mutex_);
   BarAddresses Decoded(const ConfigShadow& shadow, pci::PowerState power) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Returns where the expansion ROM should answer, if it decodes.
+  std::optional<uint64_t> DecodedRom(const ConfigShadow& shadow,
+                                     pci::PowerState power) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Call Retract() and Place() of the BARs and of the ROM.
+  absl::Status Retract(const BarAddresses& bars, std::optional<uint64_t> rom)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Place(const BarAddresses& bars, std::optional<uint64_t> rom)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_) ABSL_LOCKS_EXCLUDED(mutex_);
+  RomReport DescribeRom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   VectorGroupReport DescribeGroup(InterruptKind kind) const;
 
   // Announces that the caller will acquire the layout lock, which belongs to
@@ -185,6 +200,8 @@ class VfioPciDevice::Impl {
   std::unique_ptr<VfioRegions> regions_;
   std::vector<uint8_t> image_;  // the configuration space at attach
   std::vector<pci::Bar> bars_;
+  std::optional<pci::Bar> rom_bar_;    // if the guest is shown a ROM
+  bool rom_readable_ = false;          // whether VFIO offers the device's own
   std::vector<std::string> problems_;  // defects of the device
   ResetReport reset_;
   // The device's own capability, whether or not the guest is shown it.
@@ -212,6 +229,7 @@ class VfioPciDevice::Impl {
   // lock is taken, so a read that the shadow answers never waits for a call
   // that another access makes.
   mutable absl::Mutex shadow_mutex_ ABSL_ACQUIRED_AFTER(mutex_);
+  std::unique_ptr<ExpansionRom> rom_ ABSL_PT_GUARDED_BY(*layout_lock_);
   std::optional<ConfigShadow> shadow_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<InterruptMode> mode_ ABSL_PT_GUARDED_BY(mutex_);
   pci::PowerState power_state_ ABSL_GUARDED_BY(mutex_) = pci::PowerState::kD0;

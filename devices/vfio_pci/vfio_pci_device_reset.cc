@@ -9,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -328,7 +329,7 @@ void VfioPciDevice::Impl::ResetNested(absl::Span<Impl* const> members,
 }
 
 void VfioPciDevice::Impl::Retract() {
-  mapper_->Retract({}).IgnoreError();  // Logged.
+  Retract({}, std::nullopt).IgnoreError();  // Logged.
 }
 
 absl::Status VfioPciDevice::Impl::ResetRetracted(
