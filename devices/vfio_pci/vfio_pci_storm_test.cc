@@ -89,6 +89,30 @@ TEST_F(VfioPciStormTest, EachInterruptArrivesOnceWhileMasksAndMessagesChange) {
   EXPECT_EQ(kvm.LostInterrupts(), 0u);
 }
 
+// A guest puts the function to sleep while another vCPU is in its BAR.
+TEST_F(VfioPciStormTest, PowerStatesChangeUnderAccesses) {
+  const auto power = static_cast<uint16_t>(rig_.FindCapability(0x01) + 4);
+  std::atomic<int> accesses = 0;
+  Start([this, &accesses] {
+    rig_.Load(kBar + 8, 4);
+    rig_.Load(kBar + 0x2000, 8);
+    rig_.Store(kBar + 0x2008, 4, 0x30);
+    ++accesses;
+  });
+  for (int round = 0; round < 30; ++round) {
+    for (const uint32_t state : {1u, 2u, 3u, 0u}) {
+      rig_.Write(power, 2, state);
+      const int before = accesses;
+      while (accesses == before) std::this_thread::yield();
+    }
+  }
+  Stop();
+  EXPECT_EQ(rig_.Read(power, 2) & 3, 0u);
+  EXPECT_EQ(rig_.Slots().size(), 1u);
+  EXPECT_EQ(rig_.Load(kBar + 8, 4), 0x00010400u);
+  EXPECT_EQ(rig_.device().Describe().failure_count, 0u);
+}
+
 TEST_F(VfioPciStormTest, UnplugInTheMiddleOfEverything) {
   std::atomic<int> accesses = 0;
   Start([this] {
