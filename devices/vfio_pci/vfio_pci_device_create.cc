@@ -144,10 +144,11 @@ absl::Status VfioPciDevice::Impl::LoadRom() {
       break;
     }
   }
-  rom_ = std::make_unique<ExpansionRom>(absl::StrCat(name_, " ROM"),
-                                        std::move(image), options_.vm.mmio,
-                                        &failures_);
-  rom_bar_ = rom_->bar();
+  auto rom = std::make_unique<ExpansionRom>(absl::StrCat(name_, " ROM"),
+                                            std::move(image), options_.vm.mmio,
+                                            &failures_);
+  rom_bar_ = rom->bar();
+  rom_ = std::move(rom);
   return absl::OkStatus();
 }
 
