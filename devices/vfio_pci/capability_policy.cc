@@ -165,6 +165,12 @@ CapabilityPolicy CapabilityPolicy::With(pci::ExtendedCapabilityId id,
   return result;
 }
 
+CapabilityPolicy CapabilityPolicy::WithUnlistedReadOnly() const {
+  CapabilityPolicy result = *this;
+  result.unlisted_read_only_ = true;
+  return result;
+}
+
 absl::Status CapabilityPolicy::Check() const {
   absl::Status status = CheckRules(standard_, "standard");
   status.Update(CheckRules(extended_, "extended"));

@@ -30,7 +30,8 @@ struct CapabilityRule {
 // virtualized. An ID without a rule is passed. No rule applies to a capability
 // that vfio-pci itself hides (vfio_cap_init(), vfio_ecap_init()), because it is
 // in no list. Its bytes stay readable and writable at their offset
-// (vfio_raw_config_read(), vfio_raw_config_write()).
+// (vfio_raw_config_read(), vfio_raw_config_write()), unless the VMM makes them
+// read-only (WithUnlistedReadOnly()).
 //
 // A default object has the rules of this package (capability_policy.cc). A VMM
 // adds rules of its own, which take precedence over them:
@@ -63,6 +64,14 @@ class CapabilityPolicy {
                         CapabilityTreatment treatment,
                         std::string_view reason) const;
 
+  // Returns this policy, and makes the extended configuration space that
+  // belongs to no listed capability read-only to the guest. Capabilities that
+  // vfio-pci hides are there, such as L1 PM Substates, and by default the guest
+  // writes their registers. Drivers of some devices need to write registers
+  // there that the device puts into no capability.
+  CapabilityPolicy WithUnlistedReadOnly() const;
+  bool unlisted_read_only() const { return unlisted_read_only_; }
+
   // Returns kInvalidArgument if a rule of the VMM's own makes no sense. It is
   // then for the ID 0, which stands for no capability, or hides without a
   // reason.
@@ -74,6 +83,7 @@ class CapabilityPolicy {
  private:
   std::vector<CapabilityRule<pci::CapabilityId>> standard_;
   std::vector<CapabilityRule<pci::ExtendedCapabilityId>> extended_;
+  bool unlisted_read_only_ = false;
 };
 
 }  // namespace passthru::vfio_pci

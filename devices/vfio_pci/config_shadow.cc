@@ -55,7 +55,7 @@ std::vector<ConfigShadow::Run> ConfigShadow::DeviceRuns(uint32_t offset,
   for (uint32_t i = 0; i < size; ++i) {
     const uint64_t position = uint64_t{offset} + i;
     if (position >= virtual_.size()) break;
-    if (virtual_[position] == kAllVirtual) continue;
+    if (virtual_[position] == kAllVirtual || no_write_[position] != 0) continue;
     if (!runs.empty() && runs.back().begin + runs.back().size == i) {
       ++runs.back().size;
     } else {

@@ -56,7 +56,8 @@ struct CapabilityView {
 // read from the device or written to it. Capabilities that the policy hides are
 // unlinked, read 0 and ignore writes. Capabilities that vfio-pci itself hides
 // are unknown to the shadow, and vfio-pci passes accesses to their bytes on to
-// the hardware unprotected (vfio_raw_config_write()).
+// the hardware unprotected (vfio_raw_config_write()). The policy can make those
+// in extended configuration space read-only.
 //
 // Thread-compatible.
 class ConfigShadow {
@@ -100,7 +101,8 @@ class ConfigShadow {
                                absl::Span<const uint8_t> bytes);
 
   // Bytes of a write that go to the device, because each has a bit that is the
-  // device's. `begin` is relative to the write.
+  // device's and that the policy lets the guest write. `begin` is relative to
+  // the write.
   struct Run {
     uint32_t begin = 0;
     uint32_t size = 0;
@@ -167,6 +169,7 @@ class ConfigShadow {
   void BuildRom();
   void BuildCapabilities();
   void BuildExtendedCapabilities();
+  void ProtectUnlisted(absl::Span<const CapabilityView> extended);
   void BuildMsi(const pci::Capability& capability);
   void BuildMsix(const pci::Capability& capability);
   // `room` is the number of bytes to the next capability. Changes the reason in
@@ -189,6 +192,7 @@ class ConfigShadow {
 
   pci::ConfigSpace space_;
   std::vector<uint8_t> virtual_;   // a set bit is stored here
+  std::vector<uint8_t> no_write_;  // a flag per byte, its writes are dropped
   std::vector<uint8_t> topology_;  // one flag per byte, see TouchesTopology()
   Options options_;
   std::optional<pci::MsiCapability> msi_;

@@ -91,6 +91,7 @@ absl::StatusOr<ConfigShadow> ConfigShadow::Create(
 ConfigShadow::ConfigShadow(pci::ConfigSpace space, Options options)
     : space_(std::move(space)),
       virtual_(space_.size()),
+      no_write_(space_.size()),
       topology_(space_.size()),
       options_(std::move(options)) {}
 
@@ -494,7 +495,17 @@ void ConfigShadow::BuildExtendedCapabilities() {
     views.push_back(std::move(view));
   }
   std::reverse(views.begin(), views.end());
+  if (options_.policy.unlisted_read_only()) ProtectUnlisted(views);
   capabilities_.insert(capabilities_.end(), views.begin(), views.end());
+}
+
+void ConfigShadow::ProtectUnlisted(absl::Span<const CapabilityView> extended) {
+  if (no_write_.size() <= pci::kConfigSpaceSize) return;
+  std::fill(no_write_.begin() + pci::kConfigSpaceSize, no_write_.end(),
+            uint8_t{1});
+  for (const CapabilityView& view : extended) {
+    std::fill_n(no_write_.begin() + view.offset, view.size, uint8_t{0});
+  }
 }
 
 }  // namespace passthru::vfio_pci

@@ -330,6 +330,23 @@ TEST(ConfigShadowTest, WithAllExtendedHiddenTheListIsEmpty) {
   EXPECT_EQ(Read(shadow, 0x100, 4, 0x00010010), 0u);
 }
 
+TEST(ConfigShadowTest, UnlistedExtendedSpaceCanBeReadOnly) {
+  Image image(4096);
+  image.Capability(0x01, 0x40).Extended(0x03, 0x100).Extended(0x01, 0x140);
+  const ConfigShadow open = Create(image);
+  const ConfigShadow shadow =
+      Create(image, {.policy = CapabilityPolicy().WithUnlistedReadOnly()});
+  // The serial number has 12 bytes, and then comes nothing until 0x140.
+  EXPECT_THAT(open.DeviceRuns(0x10c, 4), ElementsAre(ByteRun{0, 4}));
+  EXPECT_THAT(shadow.DeviceRuns(0x10c, 4), IsEmpty());
+  EXPECT_THAT(shadow.DeviceRuns(0x10a, 4), ElementsAre(ByteRun{0, 2}));
+  EXPECT_THAT(shadow.DeviceRuns(0xffc, 4), IsEmpty());
+  EXPECT_TRUE(shadow.NeedsDevice(0x10c, 4)) << "it reads what the device has";
+  EXPECT_THAT(shadow.DeviceRuns(0x148, 4), ElementsAre(ByteRun{0, 4}));
+  // Standard configuration space is as before.
+  EXPECT_THAT(shadow.DeviceRuns(0xf0, 4), ElementsAre(ByteRun{0, 4}));
+}
+
 TEST(ConfigShadowTest, ThePolicyCanBeAnother) {
   const ConfigShadow shadow =
       Create(Image(256).Capability(0x01, 0x40).Capability(0x03, 0x50),

@@ -122,7 +122,8 @@ struct DeviceReport {
   std::string name;  // VfioPciDevice::name()
   // pci::DescribeDevice() of the guest's view (identity, BARs, capabilities).
   std::vector<std::string> lines;
-  // How this identity differs from the device's own, by the VMM's wish.
+  // How this identity and what can be written differ from the device's own, by
+  // the VMM's wish.
   std::vector<std::string> overrides;
   std::vector<CapabilityReport> capabilities;
   // The defects of the device's capability lists and BARs.

@@ -203,6 +203,10 @@ void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
   report.malformed.insert(report.malformed.end(), problems_.begin(),
                           problems_.end());
   report.overrides = options_.identity.Describe(image_);
+  if (options_.policy.unlisted_read_only()) {
+    report.overrides.push_back(
+        "extended configuration space of no listed capability is read-only");
+  }
   report.bars = mapper_->Describe(shadow_->Bars());
   report.rom = DescribeRom();
   report.interrupt = mode_->kind();

@@ -191,6 +191,24 @@ TEST_F(VfioPciOptionsTest, ACapabilityThatIsHiddenByDefaultCanBeShown) {
                                                  "asks)"))));
 }
 
+TEST_F(VfioPciOptionsTest, UnlistedRegistersCanBeReadOnly) {
+  for (const bool read_only : {false, true}) {
+    ASSERT_THAT(TryAttach("nvme",
+                          [read_only](auto& options) {
+                            if (!read_only) return;
+                            options.policy =
+                                CapabilityPolicy().WithUnlistedReadOnly();
+                          }),
+                IsOk());
+    rig_->kernel().journal().Clear();
+    rig_->Write(0xffc, 4, 0x12345678);
+    EXPECT_EQ(rig_->kernel().journal().Count("pwrite"), read_only ? 0u : 1u);
+    EXPECT_EQ(testing::Value(Report(), Contains(HasSubstr("is read-only"))),
+              read_only);
+    TearDown();
+  }
+}
+
 // --- The expansion ROM.
 
 TEST_F(VfioPciOptionsTest, ARomIsOffByDefaultAndTheReportSaysWhy) {
