@@ -412,11 +412,12 @@ class VfioPciFallingOffTest : public VfioPciGuestsTest {
                 [](VfioPciDevice::Options& options) {
                   options.intx_gsi = allocator::Gsi(16);
                 },
-            .wrap_syscalls =
+            .wrap_calls =
                 [this](kernel::Syscalls* target) {
-                  syscalls_ = std::make_unique<FallingOff>(target);
-                  syscalls_->FallAtRead(fall_at_);
-                  return syscalls_.get();
+                  auto wrapped = std::make_unique<FallingOff>(target);
+                  wrapped->FallAtRead(fall_at_);
+                  syscalls_ = wrapped.get();
+                  return wrapped;
                 }};
   }
   void TearDown() override {
@@ -425,7 +426,7 @@ class VfioPciFallingOffTest : public VfioPciGuestsTest {
   }
 
   int64_t fall_at_ = INT64_MAX;
-  std::unique_ptr<FallingOff> syscalls_;
+  FallingOff* syscalls_ = nullptr;  // the rig has it
 };
 
 TEST_F(VfioPciFallingOffTest, ADeviceGoneAfterAResetReadsAllOnes) {
