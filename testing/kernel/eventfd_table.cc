@@ -28,15 +28,16 @@ namespace {
 
 using kernel::SyscallResult;
 
-// Returns /proc/self/fdinfo/<fd>, or an empty string if `fd` is not open.
-std::string FdInfo(int fd) {
+// Returns /proc/self/fdinfo/<fd>. The error is ENOENT if `fd` is not open, and
+// EMFILE if there is no descriptor left for the file.
+SyscallResult<std::string> FdInfo(int fd) {
   const std::string path = absl::StrCat("/proc/self/fdinfo/", fd);
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return {};
+  if (file < 0) return {.error = errno};
   char text[512];
   const ssize_t length = ::read(file, text, sizeof(text));
   ::close(file);
-  return length <= 0 ? std::string() : std::string(text, length);
+  return {.value = length <= 0 ? std::string() : std::string(text, length)};
 }
 
 // Returns whether a descriptor other than `own_fd` refers to the eventfd.
@@ -59,7 +60,7 @@ FakeEventfd::~FakeEventfd() { ::close(own_fd_); }
 
 // The id in eventfd_show_fdinfo() (fs/eventfd.c) is unique among those alive.
 std::string EventfdTable::IdentityOf(int fd) {
-  const std::string info = FdInfo(fd);
+  const std::string info = FdInfo(fd).value;
   if (!absl::StrContains(info, "eventfd-count:")) return {};
   for (std::string_view line : absl::StrSplit(info, '\n')) {
     if (absl::ConsumePrefix(&line, "eventfd-id:")) {
@@ -71,6 +72,10 @@ std::string EventfdTable::IdentityOf(int fd) {
 
 SyscallResult<std::shared_ptr<FakeEventfd>> EventfdTable::Lookup(int fd) {
   if (::fcntl(fd, F_GETFD) < 0) return {.error = EBADF};
+  // A want of the simulation must not look like a mistake of its user.
+  if (const int error = FdInfo(fd).error; error == EMFILE || error == ENFILE) {
+    return {.error = error};
+  }
   const std::string identity = IdentityOf(fd);
   if (identity.empty()) return {.error = EINVAL};
   if (auto known = Find(identity)) return {.value = std::move(known)};

@@ -59,8 +59,9 @@ class EventfdTable {
   EventfdTable& operator=(const EventfdTable&) = delete;
 
   // Returns the eventfd behind `fd`, like eventfd_ctx_fdget(). EBADF if the
-  // descriptor is not open, EINVAL if it is not an eventfd. All descriptors of
-  // one eventfd give the same object.
+  // descriptor is not open, EINVAL if it is not an eventfd, EMFILE if the table
+  // itself finds no descriptor free. All descriptors of one eventfd give the
+  // same object.
   kernel::SyscallResult<std::shared_ptr<FakeEventfd>> Lookup(int fd);
 
   // Signals the eventfd, like eventfd_signal(). If it has waiters, the newest

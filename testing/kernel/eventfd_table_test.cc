@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,6 +53,20 @@ TEST_F(EventfdTableTest, OtherFileIsEinval) {
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   EXPECT_EQ(table_.Lookup(null).error, EINVAL);
   ::close(null);
+}
+
+TEST_F(EventfdTableTest, OwnWantOfADescriptorIsEmfile) {
+  const int fd = eventfd(0, EFD_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const int error = table_.Lookup(fd).error;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(error, EMFILE);
+  close(fd);
 }
 
 TEST_F(EventfdTableTest, DuplicateIsTheSameObject) {
