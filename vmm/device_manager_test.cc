@@ -174,9 +174,9 @@ TEST_F(DeviceManagerTest, OptionsOfTheDeviceArePassedOn) {
   ASSERT_THAT(guest, IsOk());
   const vfio_pci::DeviceReport report = manager_->Find(*guest)->Describe();
   EXPECT_EQ(report.name, "disk");
-  EXPECT_THAT(
-      vfio_pci::ToLines(report),
-      Contains(AllOf(HasSubstr("Power Management"), HasSubstr("(a test)"))));
+  EXPECT_THAT(vfio_pci::ToLines(report),
+              Contains(AllOf(HasSubstr("Power Management"),
+                             HasSubstr("by the VMM: a test"))));
 }
 
 TEST_F(DeviceManagerTest, WhatTheManagerFillsInIsNotTheCallers) {
