@@ -352,7 +352,7 @@ absl::StatusOr<bool> Parser::AddBar(std::string_view line) {
   if (!bar.has_value()) {
     if (!index.has_value()) return false;
     // "Region 0:" with other words. Only a size is known.
-    bar.emplace();
+    bar = LspciDevice::Bar();
   }
   if (!size.ok()) return Error(size.status().message());
   bar->size = *size;
