@@ -144,7 +144,7 @@ absl::Status DeviceManager::PlaceBars(vfio_pci::VfioPciDevice& device,
     absl::StatusOr<allocator::AddressAllocation> place =
         FindPlace(bar, placement, iommu, &required);
     if (!place.ok()) {
-      const absl::Status status = kernel::Annotate(
+      absl::Status status = kernel::Annotate(
           place.status(), absl::StrCat(device.name(), " ", bar.index));
       if (required) return status;
       LOG(WARNING) << status << ". It does not answer until the guest places "

@@ -58,7 +58,8 @@ class HugeBarsTest : public ::testing::Test {
              DeviceManagerOptions manager_options = {}) {
     host_ = std::make_unique<fake::SimulatedHost>(std::move(options));
     machine_ = *Machine::Create({.syscalls = &host_->kernel()});
-    manager_ = *DeviceManager::Create(machine_.get(), manager_options);
+    manager_ =
+        *DeviceManager::Create(machine_.get(), std::move(manager_options));
     const fixture::PciDevice gpu = MakeGpu();
     for (unsigned i = 0; i < kGpus; ++i) {
       fake::DeviceOptions device;

@@ -15,7 +15,7 @@ namespace passthru::vfio {
 
 absl::Status DmaListener::OnAdd(const memory::MemoryArea& area) {
   if (!Concerns(area)) return absl::OkStatus();
-  const absl::Status status = Map(area);
+  absl::Status status = Map(area);
   if (status.ok() || area.kind != memory::MemoryArea::Kind::kDeviceBar) {
     return status;
   }

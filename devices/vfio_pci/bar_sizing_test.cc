@@ -12,7 +12,7 @@ namespace {
 
 class BarSizingTest : public ::testing::Test {
  protected:
-  void Write(uint16_t offset, std::vector<uint8_t> bytes) {
+  void Write(uint16_t offset, const std::vector<uint8_t>& bytes) {
     sizing_.OnWrite(offset, bytes, bars_);
   }
   bool IsSized(uint8_t index) const {

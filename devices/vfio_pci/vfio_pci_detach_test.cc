@@ -59,7 +59,7 @@ class VmLock final : public memory::LayoutLock {
 
 class VfioPciDetachTest : public ::testing::Test {
  protected:
-  void Attach(std::function<void()> on_unplug_request = nullptr) {
+  void Attach(const std::function<void()>& on_unplug_request = nullptr) {
     rig_ = std::make_unique<PassthroughRig>(PassthroughRig::Options{
         .edit_options = [this,
                          on_unplug_request](VfioPciDevice::Options& options) {

@@ -355,7 +355,7 @@ absl::Status VfioPciDevice::Impl::ResetRetracted(
   command_lost_ = !WriteDevice(pci::kCommand.offset, no_command);
   LeavePowerSaving();
   if (msix_table_ != nullptr) msix_table_->Reset();
-  const absl::Status answers =
+  absl::Status answers =
       cause == ResetCause::kMachine ? CheckAnswers() : absl::OkStatus();
   UpdateInterrupts();
   return answers;

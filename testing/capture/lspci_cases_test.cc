@@ -30,9 +30,7 @@ using ::absl_testing::StatusIs;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
-using ::testing::SizeIs;
 
 // Returns the rows of a space of `size` bytes, with zeros where `rows` has none
 // that begins with the row's offset.

@@ -137,6 +137,7 @@ demo_killed() {
 
 # Two functions below one root port, which only a reset of their bus reaches.
 # Each has an IOMMU group of its own, or both have one, as the kernel decides.
+# shellcheck disable=SC2054  # The commas are QEMU's.
 one_bus=(--device=pcie-root-port,id=port1,chassis=1,addr=2
   --device=qemu-xhci,bus=port1,addr=0.0,multifunction=on
   --device=pvscsi,bus=port1,addr=0.1)

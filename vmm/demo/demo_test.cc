@@ -160,7 +160,7 @@ std::string NvmeWithoutModel(
       absl::StrReplaceAll(text.str(), {{"model: \"nvme\"", ""}});
   EXPECT_NE(edited, text.str());
   edited = absl::StrReplaceAll(edited, changes);
-  const std::string path =
+  std::string path =
       absl::StrCat(::testing::TempDir(), "/", name, ".textproto");
   std::ofstream(path) << edited;
   return path;
