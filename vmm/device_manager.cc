@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/device_manager.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/log/log.h"
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/interrupts/event_fd_limit.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/keep_first.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/passthrough/keep_first.h"
 #include "passthru/pci/bar.h"
 #include "passthru/vmm/guest_layout.h"
 
@@ -119,7 +123,7 @@ absl::Status DeviceManager::Reset() {
   for (const auto& [guest, places] : places_) {
     const auto device = devices_.Find(guest);
     for (const Place& place : places.taken) {
-      passthrough::KeepFirst(
+      kernel::KeepFirst(
           first, device->SetBarAddress(place.bar, place.address.address()));
     }
   }

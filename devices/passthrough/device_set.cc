@@ -6,8 +6,8 @@
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/keep_first.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/passthrough/keep_first.h"
 
 namespace passthru::passthrough {
 
@@ -105,9 +105,9 @@ absl::Status DeviceSet::DetachLocked(pci::Bdf guest) {
   auto node = devices_.extract(guest);
   Attached& attached = node.mapped();
   absl::Status first = options_.bus->Remove(guest);
-  KeepFirst(first, attached.device->Detach());
+  kernel::KeepFirst(first, attached.device->Detach());
   attached.device.reset();
-  KeepFirst(first, options_.dma->Release(attached.host));
+  kernel::KeepFirst(first, options_.dma->Release(attached.host));
   return kernel::Annotate(first, absl::StrCat("detaching ", attached.host));
 }
 

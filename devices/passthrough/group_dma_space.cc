@@ -6,8 +6,8 @@
 #include "absl/log/check.h"
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/keep_first.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/passthrough/keep_first.h"
 #include "passthru/devices/vfio/find_group.h"
 
 namespace passthru::passthrough {
@@ -138,7 +138,7 @@ absl::Status GroupDmaSpace::ReleaseGroup(uint32_t number) {
   if (in_use.known_to_kvm) {
     first = kvm_vfio_->RemoveGroup(in_use.group->fd());
   }
-  if (groups_.size() == 1) KeepFirst(first, StopDma());
+  if (groups_.size() == 1) kernel::KeepFirst(first, StopDma());
   groups_.erase(number);
   if (groups_.empty()) {
     kvm_vfio_.reset();
