@@ -110,22 +110,23 @@ std::optional<pci::Bar> ConfigShadow::Rom() const {
 }
 
 bool ConfigShadow::SetBarAddress(pci::BarIndex index, uint64_t address) {
-  std::vector<pci::Bar> bars = options_.bars;
-  if (const std::optional<pci::Bar> rom = Rom(); rom.has_value()) {
-    bars.push_back(*rom);
+  std::optional<pci::Bar> bar;
+  if (index.is_rom()) {
+    bar = Rom();
+  } else {
+    const auto found =
+        std::find_if(options_.bars.begin(), options_.bars.end(),
+                     [index](const pci::Bar& b) { return b.index == index; });
+    if (found != options_.bars.end()) bar = *found;
   }
-  for (pci::Bar& bar : bars) {
-    if (bar.index != index) continue;
-    if (address % bar.size != 0) return false;
-    bar.address = address;
-    const pci::BarRegister value = pci::EncodeBar(bar);
-    if (pci::WithRegister(bar, value).address != address) return false;
-    const pci::ConfigReg<uint32_t> low = pci::RegisterOf(index);
-    space_.Set(low, value.low);
-    if (bar.is_64bit()) space_.Set(low.At(4), value.high);
-    return true;
-  }
-  return false;
+  if (!bar.has_value() || address % bar->size != 0) return false;
+  bar->address = address;
+  const pci::BarRegister value = pci::EncodeBar(*bar);
+  if (pci::WithRegister(*bar, value).address != address) return false;
+  const pci::ConfigReg<uint32_t> low = pci::RegisterOf(index);
+  space_.Set(low, value.low);
+  if (bar->is_64bit()) space_.Set(low.At(4), value.high);
+  return true;
 }
 
 pci::MsiState ConfigShadow::MsiState() const {

@@ -2,7 +2,6 @@
 #ifndef PASSTHRU_DEVICES_VFIO_PCI_EXPANSION_ROM_H_
 #define PASSTHRU_DEVICES_VFIO_PCI_EXPANSION_ROM_H_
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>

@@ -15,8 +15,7 @@ void InterruptMode::Apply(const Desired& desired) {
     Leave();
     Enter(kind, desired);
   } else if (kind == InterruptKind::kIntx) {
-    // Does nothing unless an earlier attempt to turn INTx on failed.
-    CheckIntx(options_.intx->Enable(), "INTx is silent");
+    Retry();
   } else if (kind == InterruptKind::kMsix) {
     options_.msix->SetFunctionMask(desired.function_masked);
   }

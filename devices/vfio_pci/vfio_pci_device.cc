@@ -90,8 +90,7 @@ absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
   const LayoutUse use(this);
   if (!use) return DetachedError();
   memory::LayoutLockHolder layout(layout_lock_);
-  BarAddresses decoded;
-  std::optional<uint64_t> rom;
+  Places decoded;
   {
     absl::MutexLock lock(&mutex_);
     if (detached_) return DetachedError();
@@ -102,10 +101,9 @@ absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
     }
     sizing_.Clear(index);
     decoded = Decoded(*shadow_, power_state_);
-    rom = DecodedRom(*shadow_, power_state_);
   }
-  Retract(decoded, rom).IgnoreError();  // Logged.
-  Place(decoded, rom);
+  Retract(decoded).IgnoreError();  // Logged.
+  Place(decoded);
   return absl::OkStatus();
 }
 

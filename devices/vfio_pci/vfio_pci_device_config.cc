@@ -83,8 +83,7 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
   const auto size = static_cast<uint32_t>(bytes.size());
   bool resets = false;
   pci::PowerState power;
-  BarAddresses decoded;
-  std::optional<uint64_t> rom;
+  Places decoded;
   {
     absl::MutexLock lock(&mutex_);
     if (detached_) return;
@@ -101,10 +100,9 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
     ConfigShadow preview = *shadow_;
     preview.Write(offset, bytes);
     decoded = Decoded(preview, power);
-    rom = DecodedRom(preview, power);
   }
   if (resets) {
-    Retract();
+    Retract({}).IgnoreError();  // Logged.
     ResetRetracted(ResetCause::kGuest, [&] {
       mutex_.AssertHeld();
       WriteLocked(offset, bytes);
@@ -112,28 +110,25 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
     mapper_->Place({});
     return;
   }
-  Retract(decoded, rom).IgnoreError();  // Logged.
+  Retract(decoded).IgnoreError();  // Logged.
   {
     absl::MutexLock lock(&mutex_);
     WriteLocked(offset, bytes);
     if (shadow_->CoversPowerState(offset, size)) RefreshPowerState(power);
     decoded = Decoded(*shadow_, power_state_);
-    rom = DecodedRom(*shadow_, power_state_);
   }
-  Place(decoded, rom);
+  Place(decoded);
 }
 
-absl::Status VfioPciDevice::Impl::Retract(const BarAddresses& bars,
-                                          std::optional<uint64_t> rom) {
-  if (rom_ != nullptr) rom_->Retract(rom);
-  return mapper_->Retract(bars);
+absl::Status VfioPciDevice::Impl::Retract(const Places& desired) {
+  if (rom_ != nullptr) rom_->Retract(desired.rom);
+  return mapper_->Retract(desired.bars);
 }
 
 // The ROM comes last, so that a BAR at the same address answers.
-void VfioPciDevice::Impl::Place(const BarAddresses& bars,
-                                std::optional<uint64_t> rom) {
-  mapper_->Place(bars);
-  if (rom_ != nullptr) rom_->Place(rom);
+void VfioPciDevice::Impl::Place(const Places& desired) {
+  mapper_->Place(desired.bars);
+  if (rom_ != nullptr) rom_->Place(desired.rom);
 }
 
 void VfioPciDevice::Impl::WriteLocked(uint16_t offset,
@@ -258,8 +253,7 @@ void VfioPciDevice::Impl::ReconcileBars() {
   const LayoutUse use(this);
   if (!use) return;
   memory::LayoutLockHolder layout(layout_lock_);
-  BarAddresses decoded;
-  std::optional<uint64_t> rom;
+  Places decoded;
   {
     absl::MutexLock lock(&mutex_);
     if (detached_) return;
@@ -268,10 +262,9 @@ void VfioPciDevice::Impl::ReconcileBars() {
       RefreshPowerState(power_state_);
     }
     decoded = Decoded(*shadow_, power_state_);
-    rom = DecodedRom(*shadow_, power_state_);
   }
-  Retract(decoded, rom).IgnoreError();  // In the failure log.
-  Place(decoded, rom);
+  Retract(decoded).IgnoreError();  // In the failure log.
+  Place(decoded);
 }
 
 // VFIO's mappings follow COMMAND as VFIO presents it. If it cannot be read, the
@@ -285,32 +278,24 @@ void VfioPciDevice::Impl::RefreshDecode() {
                   !pci::Command::kMemorySpace.Get(now);
 }
 
-BarAddresses VfioPciDevice::Impl::Decoded(const ConfigShadow& shadow,
-                                          pci::PowerState power) const {
-  BarAddresses addresses;
-  if (power == pci::PowerState::kD3Hot || command_lost_) return addresses;
+VfioPciDevice::Impl::Places VfioPciDevice::Impl::Decoded(
+    const ConfigShadow& shadow, pci::PowerState power) const {
+  Places places;
+  if (command_lost_ || power == pci::PowerState::kD3Hot) return places;
   const pci::Command command = shadow.Get(pci::kCommand);
+  const bool memory = pci::Command::kMemorySpace.Get(command);
   for (const pci::Bar& bar : shadow.Bars()) {
-    const bool decodes = bar.is_io() ? pci::Command::kIoSpace.Get(command)
-                                     : pci::Command::kMemorySpace.Get(command);
+    const bool decodes =
+        bar.is_io() ? pci::Command::kIoSpace.Get(command) : memory;
     if (decodes && !sizing_.IsSized(bar.index)) {
-      addresses[bar.index.value()] = bar.address;
+      places.bars[bar.index.value()] = bar.address;
     }
   }
-  return addresses;
-}
-
-// The ROM answers while both its own bit and COMMAND's enable it (PCI 3.0
-// 6.2.5.2), under the conditions that hold for memory BARs.
-std::optional<uint64_t> VfioPciDevice::Impl::DecodedRom(
-    const ConfigShadow& shadow, pci::PowerState power) const {
+  // The ROM answers while both its own bit and COMMAND's enable it (PCI 3.0
+  // 6.2.5.2).
   const std::optional<pci::Bar> rom = shadow.Rom();
-  if (!rom.has_value() || !rom->rom_enabled || command_lost_ ||
-      power == pci::PowerState::kD3Hot ||
-      !pci::Command::kMemorySpace.Get(shadow.Get(pci::kCommand))) {
-    return std::nullopt;
-  }
-  return rom->address;
+  if (memory && rom.has_value() && rom->rom_enabled) places.rom = rom->address;
+  return places;
 }
 
 bool VfioPciDevice::Impl::ReadDevice(uint16_t offset,

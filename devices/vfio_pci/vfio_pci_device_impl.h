@@ -134,7 +134,6 @@ class VfioPciDevice::Impl {
   static void ResetNested(absl::Span<Impl* const> members,
                           absl::FunctionRef<void()> reset_bus,
                           absl::Status& first);
-  void Retract() ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
   absl::Status ResetRetracted(ResetCause cause,
                               absl::FunctionRef<void()> reset_device)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_);
@@ -149,17 +148,19 @@ class VfioPciDevice::Impl {
   std::function<void()> MarkCallback(std::function<void()> callback) const;
   void FillReport(DeviceReport& report) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_, mutex_);
-  BarAddresses Decoded(const ConfigShadow& shadow, pci::PowerState power) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Returns where the expansion ROM should answer, if it decodes.
-  std::optional<uint64_t> DecodedRom(const ConfigShadow& shadow,
-                                     pci::PowerState power) const
+  // Where the BARs and the expansion ROM should answer. Those that do not
+  // decode have no address.
+  struct Places {
+    BarAddresses bars;
+    std::optional<uint64_t> rom;
+  };
+  Places Decoded(const ConfigShadow& shadow, pci::PowerState power) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Call Retract() and Place() of the BARs and of the ROM.
-  absl::Status Retract(const BarAddresses& bars, std::optional<uint64_t> rom)
+  absl::Status Retract(const Places& desired)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Place(const BarAddresses& bars, std::optional<uint64_t> rom)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Place(const Places& desired) ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   RomReport DescribeRom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   VectorGroupReport DescribeGroup(InterruptKind kind) const;

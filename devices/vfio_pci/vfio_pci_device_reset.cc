@@ -9,7 +9,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/keep_first.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device_impl.h"
 #include "passthru/pci/advanced_features.h"
@@ -43,17 +43,6 @@ constexpr uint16_t kReservedCommandBits = 0xf800;
 std::string NameFunction(const vfio::HotResetDevice& function) {
   return absl::StrCat(function.address.ToString(), " (group ", function.group,
                       ")");
-}
-
-// Keeps the first failure of resets that continue after failures, and logs the
-// later ones.
-void KeepFirstReset(absl::Status& first, absl::Status next) {
-  if (next.ok()) return;
-  if (first.ok()) {
-    first = std::move(next);
-  } else {
-    LOG(ERROR) << next;
-  }
 }
 
 // Returns how the kernel resets a function with VFIO_DEVICE_RESET, as far as
@@ -163,8 +152,8 @@ absl::Status VfioPciDevice::Impl::ResetTargets(absl::Span<Impl* const> vm,
         continue;
       }
       device->AssertLayoutHeld();
-      KeepFirstReset(first, alone ? device->ResetAlone()
-                                  : device->ResetTogether(devices, done));
+      kernel::KeepFirst(first, alone ? device->ResetAlone()
+                                     : device->ResetTogether(devices, done));
     }
   }
   return first;
@@ -302,7 +291,7 @@ absl::Status VfioPciDevice::Impl::ResetMembers(
   std::sort(members.begin(), members.end(), std::less<>());
   for (Impl* member : members) {
     member->AssertLayoutHeld();
-    member->Retract();
+    member->Retract({}).IgnoreError();  // Logged.
   }
   absl::Status first;
   ResetNested(members, reset_bus, first);
@@ -325,11 +314,7 @@ void VfioPciDevice::Impl::ResetNested(absl::Span<Impl* const> members,
   absl::Status answers = member->ResetRetracted(ResetCause::kMachine, [&] {
     ResetNested(members.subspan(1), reset_bus, first);
   });
-  KeepFirstReset(first, std::move(answers));
-}
-
-void VfioPciDevice::Impl::Retract() {
-  Retract({}, std::nullopt).IgnoreError();  // Logged.
+  kernel::KeepFirst(first, std::move(answers));
 }
 
 absl::Status VfioPciDevice::Impl::ResetRetracted(
