@@ -17,18 +17,13 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "absl/types/span.h"
+#include "passthru/pci/little_endian.h"
 
 namespace passthru::capture {
 namespace {
 
 using Registers = std::vector<uint8_t>;
-
-void Store(Registers& registers, size_t offset, uint32_t value,
-           unsigned width) {
-  for (unsigned i = 0; i < width; ++i) {
-    registers[offset + i] = static_cast<uint8_t>(value >> (8 * i));
-  }
-}
 
 // Returns the characters behind `key` that belong to `set`, or nothing.
 std::string_view Behind(std::string_view text, std::string_view key,
@@ -70,13 +65,15 @@ Registers PowerManagement(std::string_view text) {
       capabilities |= uint32_t{PCI_PM_CAP_PME_D0} << i;
     }
   }
-  Store(registers, PCI_PM_PMC, capabilities, 2);
+  pci::StoreLittleEndian<uint16_t>(absl::MakeSpan(registers), PCI_PM_PMC,
+                                   static_cast<uint16_t>(capabilities));
   uint32_t control = NumberBehind(text, "Status: D").value_or(0) &
                      uint32_t{PCI_PM_CTRL_STATE_MASK};
   if (absl::StrContains(text, "NoSoftRst+")) {
     control |= PCI_PM_CTRL_NO_SOFT_RESET;
   }
-  Store(registers, PCI_PM_CTRL, control, 2);
+  pci::StoreLittleEndian<uint16_t>(absl::MakeSpan(registers), PCI_PM_CTRL,
+                                   static_cast<uint16_t>(control));
   return registers;
 }
 
@@ -103,7 +100,8 @@ Registers Msi(std::string_view text) {
   if (absl::StrContains(text, "Enable+")) flags |= PCI_MSI_FLAGS_ENABLE;
   if (wide) flags |= PCI_MSI_FLAGS_64BIT;
   if (maskable) flags |= PCI_MSI_FLAGS_MASKBIT;
-  Store(registers, PCI_MSI_FLAGS, flags, 2);
+  pci::StoreLittleEndian<uint16_t>(absl::MakeSpan(registers), PCI_MSI_FLAGS,
+                                   static_cast<uint16_t>(flags));
   return registers;
 }
 
@@ -141,9 +139,12 @@ std::optional<Registers> Msix(std::string_view text) {
   if (absl::StrContains(text, "Masked+") || absl::StrContains(text, "Mask+")) {
     flags |= PCI_MSIX_FLAGS_MASKALL;
   }
-  Store(registers, PCI_MSIX_FLAGS, flags, 2);
-  Store(registers, PCI_MSIX_TABLE, *table, 4);
-  Store(registers, PCI_MSIX_PBA, *pba, 4);
+  pci::StoreLittleEndian<uint16_t>(absl::MakeSpan(registers), PCI_MSIX_FLAGS,
+                                   static_cast<uint16_t>(flags));
+  pci::StoreLittleEndian<uint32_t>(absl::MakeSpan(registers), PCI_MSIX_TABLE,
+                                   *table);
+  pci::StoreLittleEndian<uint32_t>(absl::MakeSpan(registers), PCI_MSIX_PBA,
+                                   *pba);
   return registers;
 }
 
@@ -160,7 +161,8 @@ Registers Express(std::string_view text) {
   }
   const uint32_t version =
       NumberBehind(text, "(v").value_or(1) & PCI_EXP_FLAGS_VERS;
-  Store(registers, PCI_EXP_FLAGS, version | type << 4, 2);
+  pci::StoreLittleEndian<uint16_t>(absl::MakeSpan(registers), PCI_EXP_FLAGS,
+                                   static_cast<uint16_t>(version | type << 4));
   uint32_t capabilities = 0;
   if (absl::StrContains(text, "FLReset+")) capabilities |= PCI_EXP_DEVCAP_FLR;
   if (absl::StrContains(text, "ExtTag+")) {
@@ -171,7 +173,8 @@ Registers Express(std::string_view text) {
     capabilities |=
         std::min(5u, static_cast<uint32_t>(std::bit_width(*payload / 128) - 1));
   }
-  Store(registers, PCI_EXP_DEVCAP, capabilities, 4);
+  pci::StoreLittleEndian<uint32_t>(absl::MakeSpan(registers), PCI_EXP_DEVCAP,
+                                   capabilities);
   return registers;
 }
 
