@@ -40,6 +40,18 @@ SyscallResult<std::string> FdInfo(int fd) {
   return {.value = length <= 0 ? std::string() : std::string(text, length)};
 }
 
+// Returns EventfdTable::IdentityOf(fd), given its fdinfo.
+std::string IdentityIn(std::string_view info, int fd) {
+  // The id in eventfd_show_fdinfo() (fs/eventfd.c) is unique among those alive.
+  if (!absl::StrContains(info, "eventfd-count:")) return {};
+  for (std::string_view line : absl::StrSplit(info, '\n')) {
+    if (absl::ConsumePrefix(&line, "eventfd-id:")) {
+      return absl::StrCat("eventfd ", absl::StripAsciiWhitespace(line));
+    }
+  }
+  return absl::StrCat("eventfd at fd ", fd);  // Kernels before 5.2.
+}
+
 // Returns whether a descriptor other than `own_fd` refers to the eventfd.
 bool IsOpenElsewhere(const std::string& identity, int own_fd) {
   DIR* const directory = ::opendir("/proc/self/fd");
@@ -58,25 +70,18 @@ bool IsOpenElsewhere(const std::string& identity, int own_fd) {
 
 FakeEventfd::~FakeEventfd() { ::close(own_fd_); }
 
-// The id in eventfd_show_fdinfo() (fs/eventfd.c) is unique among those alive.
 std::string EventfdTable::IdentityOf(int fd) {
-  const std::string info = FdInfo(fd).value;
-  if (!absl::StrContains(info, "eventfd-count:")) return {};
-  for (std::string_view line : absl::StrSplit(info, '\n')) {
-    if (absl::ConsumePrefix(&line, "eventfd-id:")) {
-      return absl::StrCat("eventfd ", absl::StripAsciiWhitespace(line));
-    }
-  }
-  return absl::StrCat("eventfd at fd ", fd);  // Kernels before 5.2.
+  return IdentityIn(FdInfo(fd).value, fd);
 }
 
 SyscallResult<std::shared_ptr<FakeEventfd>> EventfdTable::Lookup(int fd) {
   if (::fcntl(fd, F_GETFD) < 0) return {.error = EBADF};
   // A want of the simulation must not look like a mistake of its user.
-  if (const int error = FdInfo(fd).error; error == EMFILE || error == ENFILE) {
-    return {.error = error};
+  const SyscallResult<std::string> info = FdInfo(fd);
+  if (info.error == EMFILE || info.error == ENFILE) {
+    return {.error = info.error};
   }
-  const std::string identity = IdentityOf(fd);
+  const std::string identity = IdentityIn(info.value, fd);
   if (identity.empty()) return {.error = EINVAL};
   if (auto known = Find(identity)) return {.value = std::move(known)};
 
