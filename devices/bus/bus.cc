@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -26,8 +25,6 @@
 
 namespace passthru::bus {
 namespace {
-
-constexpr uint64_t kLastAddress = std::numeric_limits<uint64_t>::max();
 
 // A guest can cause these messages as often as it likes.
 constexpr double kSecondsBetweenMessages = 5;

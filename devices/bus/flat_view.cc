@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <set>
 #include <utility>
 #include <vector>
@@ -14,8 +13,6 @@
 
 namespace passthru::bus {
 namespace {
-
-constexpr uint64_t kEndOfSpace = std::numeric_limits<uint64_t>::max();
 
 // The point where a range begins, or the one just above its end.
 struct Edge {
@@ -29,7 +26,7 @@ std::vector<Edge> SortedEdges(absl::Span<const FlatView::Range> ranges) {
   edges.reserve(2 * ranges.size());
   for (size_t i = 0; i < ranges.size(); ++i) {
     edges.push_back({ranges[i].first, true, i});
-    if (ranges[i].last != kEndOfSpace)
+    if (ranges[i].last != kLastAddress)
       edges.push_back({ranges[i].last + 1, false, i});
   }
   std::sort(edges.begin(), edges.end(),
@@ -62,7 +59,8 @@ FlatView FlatView::Build(absl::Span<const Range> ranges) {
         covering.erase(rank);
     }
     if (covering.empty()) continue;
-    const uint64_t last = i < edges.size() ? edges[i].address - 1 : kEndOfSpace;
+    const uint64_t last =
+        i < edges.size() ? edges[i].address - 1 : kLastAddress;
     const size_t owner = covering.begin()->range;
     std::vector<Segment>& segments = view.segments_;
     // An access must not be cut at an edge of a range that owns nothing here.

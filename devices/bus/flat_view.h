@@ -5,11 +5,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/types/span.h"
 
 namespace passthru::bus {
+
+// The last address of every address space.
+inline constexpr uint64_t kLastAddress = std::numeric_limits<uint64_t>::max();
 
 // A sorted list of segments, made from overlapping address ranges with
 // priorities. Each segment belongs to one range. Whenever a range is added or

@@ -17,6 +17,7 @@ inline constexpr uint32_t kKvmSlotCount = 32764;    // KVM_USER_MEM_SLOTS
 inline constexpr uint32_t kKvmMaxIrqRoutes = 4096;  // KVM_MAX_IRQ_ROUTES
 inline constexpr uint32_t kKvmMaxVcpus = 1024;      // KVM_MAX_VCPUS
 inline constexpr uint32_t kKvmMaxVcpuIds = 4096;    // KVM_MAX_VCPU_IDS
+inline constexpr uint64_t kKvmPageSize = 4096;      // PAGE_SIZE of x86
 
 // Returns the answer of KVM_CHECK_EXTENSION as measured on that kernel
 // (Debian's builds, of which the one of 6.18 lacked SMM). Returns 0 for a

@@ -32,8 +32,6 @@ namespace {
 
 using kernel::SyscallResult;
 
-constexpr uint64_t kPageSize = 4096;
-
 }  // namespace
 
 FakeKvmVm::FakeKvmVm(Options options)
@@ -62,8 +60,9 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
       return {.error = SetMemoryRegion2(arg)};
     case KVM_SET_TSS_ADDR:
       // kvm_vm_ioctl_set_tss_addr() wants three pages below 4 GiB.
-      return {.error =
-                  integer > uint32_t{0} - 3 * uint32_t{kPageSize} ? EINVAL : 0};
+      return {.error = integer > uint32_t{0} - 3 * uint32_t{kKvmPageSize}
+                           ? EINVAL
+                           : 0};
     case KVM_SET_IDENTITY_MAP_ADDR:
       return {.error = SetIdentityMapAddress(arg)};
     case KVM_CREATE_IRQCHIP:

@@ -25,12 +25,11 @@
 #include "passthru/testing/kernel/fake_file.h"
 #include "passthru/testing/kernel/kernel_core.h"
 #include "passthru/testing/kernel/mapping_table.h"
+#include "passthru/testing/kvm/fake_kvm_caps.h"
 #include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
 namespace {
-
-constexpr uint64_t kGuestPageSize = 4096;
 
 // A program that makes this many calls after the VM stopped does not end, which
 // is a bug of the test.
@@ -47,7 +46,7 @@ bool IsWidth(unsigned width, unsigned largest) {
 
 // Returns the size of the part of [address, address + size) in the first page.
 size_t InFirstPage(uint64_t address, size_t size) {
-  return std::min<size_t>(size, kGuestPageSize - address % kGuestPageSize);
+  return std::min<size_t>(size, kKvmPageSize - address % kKvmPageSize);
 }
 
 absl::Span<uint8_t> Bytes(uint64_t& value, unsigned width) {
@@ -256,12 +255,12 @@ bool FakeVcpu::MmioExit(uint64_t address, absl::Span<uint8_t> data,
 
 // Exits with KVM_EXIT_IO. The data is in the page after struct kvm_run.
 bool FakeVcpu::IoExit(uint16_t port, absl::Span<uint8_t> data, bool is_write) {
-  uint8_t* const buffer = reinterpret_cast<uint8_t*>(run_) + kGuestPageSize;
+  uint8_t* const buffer = reinterpret_cast<uint8_t*>(run_) + kKvmPageSize;
   run_->io.direction = is_write ? KVM_EXIT_IO_OUT : KVM_EXIT_IO_IN;
   run_->io.size = static_cast<uint8_t>(data.size());
   run_->io.port = port;
   run_->io.count = 1;
-  run_->io.data_offset = kGuestPageSize;
+  run_->io.data_offset = kKvmPageSize;
   std::memset(buffer, 0, sizeof(uint32_t));
   if (is_write) {
     ++counts_.io_writes;

@@ -7,15 +7,14 @@
 #include <cerrno>
 #include <utility>
 
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/registers.h"
 #include "passthru/testing/fixture/fixture_bytes.h"
 
 namespace passthru::fake {
 namespace {
 
 using kernel::SyscallResult;
-
-constexpr unsigned kRom = 6;
-constexpr unsigned kBars = 6;
 
 constexpr uint32_t WidthMask(unsigned width) {
   return ~uint32_t{0} >> (32 - 8 * width);
@@ -36,11 +35,12 @@ FakeConfig::FakeConfig(Options options)
     : options_(std::move(options)),
       layout_(MakeConfigLayout(HardwareBytes(*options_.hardware),
                                options_.layout)) {
-  for (uint16_t bar = 0; bar < kBars; ++bar) {
+  for (uint16_t bar = 0; bar < pci::kType0BarCount; ++bar) {
     real_bars_[bar] = options_.hardware->ReadConfig(
         static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar), 4);
   }
-  real_bars_[kRom] = options_.hardware->ReadConfig(PCI_ROM_ADDRESS, 4);
+  real_bars_[pci::BarIndex::kRomValue] =
+      options_.hardware->ReadConfig(PCI_ROM_ADDRESS, 4);
 }
 
 SyscallResult<size_t> FakeConfig::Read(uint64_t offset,

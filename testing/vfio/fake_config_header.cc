@@ -2,16 +2,15 @@
 // The part of FakeConfig for COMMAND and the BARs of the standard header.
 #include <linux/pci_regs.h>
 
+#include "passthru/pci/bar_index.h"
+#include "passthru/pci/registers.h"
 #include "passthru/testing/vfio/fake_config.h"
 
 namespace passthru::fake {
 namespace {
 
-constexpr unsigned kHeaderRom = 6;
-constexpr unsigned kHeaderBars = 6;
-
 constexpr uint16_t BarOffset(unsigned bar) {
-  return bar == kHeaderRom
+  return bar == pci::BarIndex::kRomValue
              ? uint16_t{PCI_ROM_ADDRESS}
              : static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar);
 }
@@ -43,7 +42,7 @@ void FakeConfig::WriteHeader(const Piece& piece, uint32_t value) {
 
 // Makes the kernel's copy look like sized BARs, as vfio_bar_fixup() does.
 void FakeConfig::FixUpBars() {
-  for (unsigned bar = 0; bar < kHeaderBars; ++bar) {
+  for (unsigned bar = 0; bar < pci::kType0BarCount; ++bar) {
     const uint64_t size = options_.bar_sizes[bar];
     const uint16_t offset = BarOffset(bar);
     if (size == 0) {
@@ -59,21 +58,21 @@ void FakeConfig::FixUpBars() {
     SetVirtual(offset, 4,
                (Virtual(offset, 4) & static_cast<uint32_t>(mask)) | flags);
     if (!io && (type & PCI_BASE_ADDRESS_MEM_TYPE_64) != 0 &&
-        bar + 1 < kHeaderBars) {
+        bar + 1 < pci::kType0BarCount) {
       ++bar;
       const uint16_t upper = BarOffset(bar);
       SetVirtual(upper, 4,
                  Virtual(upper, 4) & static_cast<uint32_t>(mask >> 32));
     }
   }
-  const uint64_t rom = options_.bar_sizes[kHeaderRom];
+  const uint64_t rom = options_.bar_sizes[pci::BarIndex::kRomValue];
   const uint32_t rom_mask =
       rom == 0 ? 0 : static_cast<uint32_t>(~(rom - 1)) | PCI_ROM_ADDRESS_ENABLE;
   SetVirtual(PCI_ROM_ADDRESS, 4, Virtual(PCI_ROM_ADDRESS, 4) & rom_mask);
 }
 
 bool FakeConfig::BarsWereLost() const {
-  for (unsigned bar = 0; bar < kHeaderBars; ++bar) {
+  for (unsigned bar = 0; bar < pci::kType0BarCount; ++bar) {
     if (real_bars_[bar] != 0 &&
         options_.hardware->ReadConfig(BarOffset(bar), 4) != real_bars_[bar]) {
       return true;
@@ -84,7 +83,7 @@ bool FakeConfig::BarsWereLost() const {
 
 void FakeConfig::RestoreBars() {
   if (options_.layout.is_virtual_function) return;
-  for (unsigned bar = 0; bar <= kHeaderRom; ++bar) {
+  for (unsigned bar = 0; bar <= pci::BarIndex::kRomValue; ++bar) {
     options_.hardware->WriteConfig(BarOffset(bar), 4, real_bars_[bar]);
   }
 }

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/pci/registers.h"
 #include "passthru/testing/fixture/fixture_bytes.h"
 #include "passthru/testing/journal/decode_vfio.h"
 #include "passthru/testing/journal/user_memory.h"
@@ -22,8 +23,6 @@ namespace passthru::fake {
 namespace {
 
 using kernel::SyscallResult;
-
-constexpr unsigned kDeviceBars = VFIO_PCI_ROM_REGION_INDEX;
 
 // Returns whether the function's INTx is broken and hidden (vfio_pci_nointx()):
 // Intel's X710 and XL710 family and X550.
@@ -128,7 +127,7 @@ void FakeVfioDevice::Enable() {
   // Does what pci_clear_master() and pci_enable_device() do.
   uint32_t command = hardware.ReadConfig(PCI_COMMAND, 2);
   command &= ~uint32_t{PCI_COMMAND_MASTER};
-  for (unsigned bar = 0; bar < kDeviceBars; ++bar) {
+  for (unsigned bar = 0; bar < pci::kType0BarCount; ++bar) {
     if (hardware.bar_size(bar) == 0) continue;
     command |= hardware.bar_is_io(bar) ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
   }
@@ -181,7 +180,7 @@ void FakeVfioDevice::Enable() {
           [this] { ResetFunction(models::ResetKind::kFunctionLevel); },
       .msi_control_reads_back = options_.msi_control_reads_back,
   };
-  for (unsigned bar = 0; bar < kDeviceBars; ++bar) {
+  for (unsigned bar = 0; bar < pci::kType0BarCount; ++bar) {
     config.bar_sizes[bar] = hardware.bar_size(bar);
     config.bar_types[bar] = hardware.assigned_bar(bar);
   }

@@ -14,8 +14,6 @@
 #include "passthru/testing/fixture/fixture_bytes.h"
 
 namespace passthru::contract {
-namespace {}  // namespace
-
 void VfioQuestions::AskReset() {
   Begin("reset");
   const auto reset = [this](std::string question) {

@@ -25,9 +25,6 @@
 namespace passthru::guest {
 namespace {
 
-constexpr uint64_t kPage = GuestRam::kPageSize;
-constexpr uint32_t kNamespace = 1;
-
 // CAP.CSS bit 6 says that there are I/O command sets, and CC.CSS must then be
 // 6.
 constexpr uint64_t kCapCommandSets = uint64_t{1} << 43;

@@ -14,6 +14,7 @@
 #include "absl/types/span.h"
 #include "passthru/testing/guest/drivers/nvme_queue_pair.h"
 #include "passthru/testing/guest/linux/guest_machine.h"
+#include "passthru/testing/guest/linux/guest_ram.h"
 #include "passthru/testing/guest/linux/linux_irq_vectors.h"
 #include "passthru/testing/guest/linux/linux_pci_device.h"
 #include "passthru/testing/models/nvme/nvme_spec.h"
@@ -89,6 +90,9 @@ class GuestNvme {
   GuestNvmeReport report() const;
 
  private:
+  static constexpr uint64_t kPage = GuestRam::kPageSize;
+  static constexpr uint32_t kNamespace = 1;
+
   // Guest pages for one command's data, with a PRP list if it needs one.
   struct Buffer {
     std::vector<uint64_t> pages;

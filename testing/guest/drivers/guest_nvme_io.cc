@@ -18,10 +18,8 @@
 namespace passthru::guest {
 namespace {
 
-constexpr uint64_t kNvmePage = GuestRam::kPageSize;
 // Commands in flight on one queue.
 constexpr uint16_t kDepth = 4;
-constexpr uint32_t kNamespaceId = 1;
 
 // Returns one block of a pattern (splitmix64) that differs between words,
 // blocks and seeds.
@@ -44,7 +42,7 @@ absl::Status GuestNvme::AllocateBuffers() {
       std::min<uint64_t>(options_.blocks_per_command,
                          report_.max_transfer_bytes / report_.block_size);
   const uint64_t bytes = blocks_per_command_ * report_.block_size;
-  const uint64_t pages = (bytes + kNvmePage - 1) / kNvmePage;
+  const uint64_t pages = (bytes + kPage - 1) / kPage;
   const uint16_t depth = std::min<uint16_t>(
       kDepth, static_cast<uint16_t>(options_.queue_entries - 1));
   for (int i = 0; i < depth * report_.io_queues; ++i) {
@@ -53,7 +51,7 @@ absl::Status GuestNvme::AllocateBuffers() {
     Buffer buffer;
     // In descending order, so that no two pages are contiguous.
     for (uint64_t page = pages; page > 0; --page) {
-      buffer.pages.push_back(first + (page - 1) * kNvmePage);
+      buffer.pages.push_back(first + (page - 1) * kPage);
     }
     if (pages > 2) {
       PASSTHRU_ASSIGN_OR_RETURN(uint64_t list,
@@ -86,11 +84,11 @@ models::nvme::Command GuestNvme::TransferCommand(
   const uint64_t bytes = transfer.count * report_.block_size;
   models::nvme::Command command;
   command.set_opcode(opcode);
-  command.set_namespace_id(kNamespaceId);
+  command.set_namespace_id(kNamespace);
   command.set_prp1(buffer.pages[0]);
-  if (bytes > 2 * kNvmePage) {
+  if (bytes > 2 * kPage) {
     command.set_prp2(buffer.list);
-  } else if (bytes > kNvmePage) {
+  } else if (bytes > kPage) {
     command.set_prp2(buffer.pages[1]);
   }
   command.set_qword(10, transfer.first);
@@ -131,7 +129,7 @@ absl::Status GuestNvme::RunWave(models::nvme::IoOpcode opcode,
 absl::Status GuestNvme::Flush() {
   models::nvme::Command command;
   command.set_opcode(models::nvme::IoOpcode::kFlush);
-  command.set_namespace_id(kNamespaceId);
+  command.set_namespace_id(kNamespace);
   PASSTHRU_RETURN_IF_ERROR(queues_[1].Submit(command).status());
   ++report_.commands;
   PASSTHRU_RETURN_IF_ERROR(machine_->interrupts().WaitUntil(
@@ -149,13 +147,13 @@ void GuestNvme::FillBuffer(const Transfer& transfer, uint64_t seed) {
   for (uint64_t i = 0; i < transfer.count; ++i) {
     const uint64_t at = i * report_.block_size;
     machine_->ram().Write(
-        buffer.pages[at / kNvmePage] + at % kNvmePage,
+        buffer.pages[at / kPage] + at % kPage,
         PatternBlock(seed, transfer.first + i, report_.block_size));
   }
 }
 
 void GuestNvme::PoisonBuffer(const Transfer& transfer) {
-  const std::vector<uint8_t> poison(kNvmePage, 0xa5);
+  const std::vector<uint8_t> poison(kPage, 0xa5);
   for (uint64_t page : buffers_[transfer.buffer].pages) {
     machine_->ram().Write(page, poison);
   }
@@ -167,7 +165,7 @@ absl::Status GuestNvme::VerifyBuffer(const Transfer& transfer, uint64_t seed) {
   for (uint64_t i = 0; i < transfer.count; ++i) {
     const uint64_t at = i * report_.block_size;
     const std::vector<uint8_t> read = machine_->ram().Read(
-        buffer.pages[at / kNvmePage] + at % kNvmePage, report_.block_size);
+        buffer.pages[at / kPage] + at % kPage, report_.block_size);
     if (read == PatternBlock(seed, transfer.first + i, report_.block_size)) {
       ++report_.blocks_verified;
       continue;

@@ -14,8 +14,6 @@
 #include "passthru/testing/models/nvme/nvme_spec.h"
 
 namespace passthru::guest {
-namespace {}  // namespace
-
 absl::StatusOr<NvmeQueuePair> NvmeQueuePair::Create(
     GuestCpu* cpu, GuestRam* ram, uint16_t id, uint16_t entries,
     std::function<uint64_t()> doorbells) {
