@@ -13,9 +13,9 @@
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::interrupts {
 namespace {
@@ -37,7 +37,7 @@ pci::MsiMessage Message(uint32_t data) {
 class GsiRouterTest : public ::testing::Test {
  protected:
   GsiRouterTest() {
-    Create({.table = &controller_, .base_routes = DefaultIrqchipRoutes()});
+    Create({.table = &rig_, .base_routes = DefaultIrqchipRoutes()});
   }
 
   void Create(GsiRouter::Options options) {
@@ -54,8 +54,8 @@ class GsiRouterTest : public ::testing::Test {
     return *gsi;
   }
 
-  CallLog log_;
-  FakeInterruptController controller_{&log_};
+  fake::CallLog log_;
+  fake::InterruptRig rig_{{.log = &log_}};
   std::unique_ptr<GsiRouter> router_;
 };
 
@@ -75,7 +75,7 @@ TEST_F(GsiRouterTest, OneCommitCarriesAllStagedAndTheDefaultRoutes) {
   EXPECT_TRUE(router_->IsCommitted(a, Message(1)));
   EXPECT_TRUE(router_->IsCommitted(b, Message(2)));
   EXPECT_FALSE(router_->IsCommitted(b, Message(1)));
-  const std::vector<kvm_irq_routing_entry> table = controller_.table();
+  const std::vector<kvm_irq_routing_entry> table = rig_.table();
   ASSERT_THAT(table, SizeIs(kDefaultRoutes + 2));
   EXPECT_EQ(table[0].type, KVM_IRQ_ROUTING_IRQCHIP);
   EXPECT_EQ(table[40].type, KVM_IRQ_ROUTING_MSI);
@@ -88,7 +88,7 @@ TEST_F(GsiRouterTest, HighAddressBitsReachTheKernel) {
   const pci::MsiMessage message = {.address = 0x1200fee01000, .data = 0x30};
   Staged(message);
   ASSERT_THAT(router_->Commit(), IsOk());
-  EXPECT_EQ(controller_.table().back().u.msi.address_hi, 0x1200u);
+  EXPECT_EQ(rig_.table().back().u.msi.address_hi, 0x1200u);
 }
 
 TEST_F(GsiRouterTest, CommitOfNothingNewMakesNoCall) {
@@ -113,7 +113,7 @@ TEST_F(GsiRouterTest, AChangedMessageIsUncommittedUntilTheNextCommit) {
   ASSERT_THAT(router_->Stage(gsi, Message(2)), IsOk());
   EXPECT_FALSE(router_->IsCommitted(gsi, Message(2)));
   EXPECT_TRUE(router_->IsCommitted(gsi, Message(1)));
-  EXPECT_EQ(controller_.table().back().u.msi.data, Message(1).data);
+  EXPECT_EQ(rig_.table().back().u.msi.data, Message(1).data);
 }
 
 TEST_F(GsiRouterTest, ABadMessageIsNotStagedAndSpoilsNothing) {
@@ -124,7 +124,7 @@ TEST_F(GsiRouterTest, ABadMessageIsNotStagedAndSpoilsNothing) {
               StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(router_->Commit(), IsOk());
   EXPECT_TRUE(router_->IsCommitted(good, Message(1)));
-  EXPECT_THAT(controller_.table(), SizeIs(kDefaultRoutes + 1));
+  EXPECT_THAT(rig_.table(), SizeIs(kDefaultRoutes + 1));
   EXPECT_EQ(router_->stats().refused_messages, 1u);
 }
 
@@ -132,7 +132,7 @@ TEST_F(GsiRouterTest, AFailedCommitKeepsTheOldTableAndSaysSo) {
   const allocator::Gsi a = Staged(Message(1));
   ASSERT_THAT(router_->Commit(), IsOk());
   const allocator::Gsi b = Staged(Message(2));
-  controller_.FailRouting(1, ENOMEM);
+  rig_.FailRouting(1, ENOMEM);
 
   const absl::Status status = router_->Commit();
   EXPECT_EQ(kernel::ErrnoOf(status), ENOMEM);
@@ -151,12 +151,12 @@ TEST_F(GsiRouterTest, AReleasedRouteLeavesTheTableWithTheNextCommit) {
   ASSERT_THAT(router_->Commit(), IsOk());
   router_->Release(a);
   EXPECT_FALSE(router_->IsCommitted(a, Message(1)));
-  EXPECT_THAT(controller_.table(), SizeIs(kDefaultRoutes + 2));
+  EXPECT_THAT(rig_.table(), SizeIs(kDefaultRoutes + 2));
   ASSERT_THAT(router_->Commit(), IsOk());
-  EXPECT_THAT(controller_.table(), SizeIs(kDefaultRoutes + 1));
+  EXPECT_THAT(rig_.table(), SizeIs(kDefaultRoutes + 1));
   router_->Release(b);
   ASSERT_THAT(router_->Commit(), IsOk());
-  EXPECT_THAT(controller_.table(), SizeIs(kDefaultRoutes));
+  EXPECT_THAT(rig_.table(), SizeIs(kDefaultRoutes));
   EXPECT_EQ(router_->stats().table_size, kDefaultRoutes);
 }
 
@@ -178,11 +178,11 @@ TEST_F(GsiRouterTest, AnAllocatedRouteWithoutAMessageIsNotInTheTable) {
   ASSERT_THAT(router_->Allocate(), IsOk());
   Staged(Message(1));
   ASSERT_THAT(router_->Commit(), IsOk());
-  EXPECT_THAT(controller_.table(), SizeIs(kDefaultRoutes + 1));
+  EXPECT_THAT(rig_.table(), SizeIs(kDefaultRoutes + 1));
 }
 
 TEST_F(GsiRouterTest, TheLimitCountsTheDefaultRoutes) {
-  Create({.table = &controller_,
+  Create({.table = &rig_,
           .base_routes = DefaultIrqchipRoutes(),
           .max_entries = kDefaultRoutes + 2});
   EXPECT_EQ(router_->available(), 2u);
@@ -202,30 +202,29 @@ TEST_F(GsiRouterTest, AdoptsAnotherTablesRoutes) {
   entry.gsi = 3;
   entry.type = KVM_IRQ_ROUTING_IRQCHIP;
   entry.u.irqchip.irqchip = KVM_IRQCHIP_IOAPIC;
-  Create({.table = &controller_, .base_routes = {entry}});
+  Create({.table = &rig_, .base_routes = {entry}});
   Staged(Message(1));
   ASSERT_THAT(router_->Commit(), IsOk());
-  ASSERT_THAT(controller_.table(), SizeIs(2));
-  EXPECT_EQ(controller_.table()[0].gsi, 3u);
+  ASSERT_THAT(rig_.table(), SizeIs(2));
+  EXPECT_EQ(rig_.table()[0].gsi, 3u);
 }
 
 TEST_F(GsiRouterTest, RefusesABaseRouteAmongTheMsiGsis) {
   kvm_irq_routing_entry entry = {};
   entry.gsi = 24;
-  EXPECT_THAT(
-      GsiRouter::Create({.table = &controller_, .base_routes = {entry}}),
-      StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(GsiRouter::Create({.table = &rig_, .base_routes = {entry}}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(GsiRouterTest, RefusesATableThatTheBaseRoutesFill) {
-  EXPECT_THAT(GsiRouter::Create({.table = &controller_,
+  EXPECT_THAT(GsiRouter::Create({.table = &rig_,
                                  .base_routes = DefaultIrqchipRoutes(),
                                  .max_entries = kDefaultRoutes}),
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(GsiRouterTest, RefusesAFirstGsiBeyondTheLimit) {
-  EXPECT_THAT(GsiRouter::Create({.table = &controller_,
+  EXPECT_THAT(GsiRouter::Create({.table = &rig_,
                                  .base_routes = {},
                                  .first_gsi = allocator::Gsi(64),
                                  .max_entries = 64}),
@@ -271,7 +270,7 @@ TEST_F(GsiRouterTest, VectorsThatFireOneByOneCostFewCallsAndEntries) {
 
 TEST_F(GsiRouterTest, FailingCommitsAreNotRetriedAtEveryDelivery) {
   constexpr uint32_t kVectors = 1024;
-  controller_.FailRouting(1 << 20, ENOMEM);
+  rig_.FailRouting(1 << 20, ENOMEM);
   uint64_t failures = 0;
   for (uint32_t i = 0; i < kVectors; ++i) {
     const allocator::Gsi gsi = Staged(Message(i));

@@ -6,8 +6,8 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::interrupts {
 namespace {
@@ -17,17 +17,15 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 TEST(ProbeHostVectorsTest, EnablesAllAndDisables) {
-  CallLog log;
-  FakeInterruptController controller;
-  FakeHostVectors host(&controller, 16, /*dynamic=*/false, &log);
+  fake::CallLog log;
+  fake::InterruptRig host({.vectors = 16, .dynamic = false, .log = &log});
   EXPECT_THAT(ProbeHostVectors(host), IsOkAndHolds(16));
   EXPECT_THAT(log, ElementsAre("set 0+16", "set off"));
 }
 
 TEST(ProbeHostVectorsTest, FewerAvailableIsTheAnswer) {
-  CallLog log;
-  FakeInterruptController controller;
-  FakeHostVectors host(&controller, 16, /*dynamic=*/false, &log);
+  fake::CallLog log;
+  fake::InterruptRig host({.vectors = 16, .dynamic = false, .log = &log});
   host.LimitVectors(1);
   EXPECT_THAT(ProbeHostVectors(host), IsOkAndHolds(1));
   // Nothing was enabled, so the kernel would refuse to disable it.
@@ -35,24 +33,21 @@ TEST(ProbeHostVectorsTest, FewerAvailableIsTheAnswer) {
 }
 
 TEST(ProbeHostVectorsTest, ADynamicHostIsNotAsked) {
-  CallLog log;
-  FakeInterruptController controller;
-  FakeHostVectors host(&controller, 2048, /*dynamic=*/true, &log);
+  fake::CallLog log;
+  fake::InterruptRig host({.vectors = 2048, .dynamic = true, .log = &log});
   EXPECT_THAT(ProbeHostVectors(host), IsOkAndHolds(2048));
   EXPECT_THAT(log, IsEmpty());
 }
 
 TEST(ProbeHostVectorsTest, OneVectorIsNotAskedFor) {
-  CallLog log;
-  FakeInterruptController controller;
-  FakeHostVectors host(&controller, 1, /*dynamic=*/false, &log);
+  fake::CallLog log;
+  fake::InterruptRig host({.vectors = 1, .dynamic = false, .log = &log});
   EXPECT_THAT(ProbeHostVectors(host), IsOkAndHolds(1));
   EXPECT_THAT(log, IsEmpty());
 }
 
 TEST(ProbeHostVectorsTest, ARefusalIsReported) {
-  FakeInterruptController controller;
-  FakeHostVectors host(&controller, 16, /*dynamic=*/false);
+  fake::InterruptRig host({.vectors = 16, .dynamic = false});
   host.FailSet(1, ENOSPC);
   EXPECT_EQ(kernel::ErrnoOf(ProbeHostVectors(host).status()), ENOSPC);
 }

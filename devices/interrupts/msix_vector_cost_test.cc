@@ -15,14 +15,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/msi_router.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
-#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::interrupts {
 namespace {
@@ -67,18 +66,18 @@ class Scenario {
  public:
   Scenario(uint16_t n, bool eager)
       : n_(n),
-        loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
+        rig_({.vectors = n, .check_invariants = false}),
+        loop_(*kernel::EpollEventLoop::Create(rig_.syscalls())),
         router_(*GsiRouter::Create(
-            {.table = &controller_, .base_routes = DefaultIrqchipRoutes()})),
+            {.table = &rig_, .base_routes = DefaultIrqchipRoutes()})),
         eager_router_(router_.get()),
-        host_(&controller_, n, /*dynamic=*/true),
         group_(MsixVectorGroup::Options{
             .vectors = n,
-            .syscalls = &syscalls_,
-            .host = &host_,
+            .syscalls = rig_.syscalls(),
+            .host = &rig_,
             .router =
                 eager ? static_cast<MsiRouter*>(&eager_router_) : router_.get(),
-            .controller = &controller_,
+            .controller = &rig_,
             .loop = loop_.get(),
             .failures = &failures_,
             .name = "cost"}) {}
@@ -107,7 +106,7 @@ class Scenario {
     Set(vector, 1, /*masked=*/false);
   }
   void Fire(uint16_t vector) {
-    CHECK(host_.Fire(vector));
+    CHECK(rig_.Fire(vector));
     for (;;) {
       const absl::StatusOr<int> ran = loop_->RunOnce(0);
       CHECK_OK(ran);
@@ -122,7 +121,7 @@ class Scenario {
     for (int round = 0; round < 2; ++round) {
       for (uint16_t i = 0; i < n(); ++i) Fire(i);
     }
-    CHECK_EQ(controller_.delivered(), 2u * n());
+    CHECK_EQ(rig_.delivered(), 2u * n());
   }
   // Returns how many calls for interrupts the kernel has received.
   uint64_t calls() const {
@@ -134,13 +133,11 @@ class Scenario {
 
  protected:
   const uint16_t n_;
-  kernel::LinuxSyscalls syscalls_;
   kernel::FailureLog failures_{"device"};
-  FakeInterruptController controller_;
+  fake::InterruptRig rig_;
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<GsiRouter> router_;
   EagerRouter eager_router_;
-  FakeHostVectors host_;
   MsixVectorGroup group_;
 };
 
@@ -152,9 +149,9 @@ class BringUpCost : public Scenario, public ::testing::TestWithParam<uint16_t> {
 // In the usual case the guest requests all vectors before the first interrupt.
 TEST_P(BringUpCost, OneRoutingCallWhenAllAreUnmaskedFirst) {
   Program();
-  EXPECT_EQ(host_.calls(), 2);
+  EXPECT_EQ(rig_.host_calls(), 2);
   for (uint16_t i = 0; i < n(); ++i) RequestIrq(i);
-  EXPECT_EQ(host_.calls(), 2);
+  EXPECT_EQ(rig_.host_calls(), 2);
   EXPECT_EQ(router_->stats().routing_calls, 0u);
   EXPECT_EQ(group_.stats().irqfd_assigns, 0u);
 
@@ -167,8 +164,8 @@ TEST_P(BringUpCost, OneRoutingCallWhenAllAreUnmaskedFirst) {
   // User space delivers only the first interrupt of each vector.
   for (uint16_t i = 0; i < n(); ++i) Fire(i);
   EXPECT_EQ(group_.stats().user_space_signals, n());
-  EXPECT_EQ(controller_.delivered(), 2u * n());
-  EXPECT_EQ(controller_.lost(), 0u);
+  EXPECT_EQ(rig_.delivered(), 2u * n());
+  EXPECT_EQ(rig_.lost(), 0u);
 }
 
 // In the worst case each vector interrupts before the guest requests the next.
@@ -182,15 +179,15 @@ TEST_P(BringUpCost, LogarithmicWhenVectorsFireOneByOne) {
   EXPECT_LE(router.routing_calls, log_n() + 1);
   EXPECT_LE(router.entries_copied,
             2u * n() + kBaseRoutes * router.routing_calls);
-  EXPECT_EQ(host_.calls(), 2);
-  EXPECT_EQ(controller_.delivered(), n());
-  EXPECT_EQ(controller_.lost(), 0u);
+  EXPECT_EQ(rig_.host_calls(), 2);
+  EXPECT_EQ(rig_.delivered(), n());
+  EXPECT_EQ(rig_.lost(), 0u);
 }
 
 // As above, but every vector is busy, so user space must not deliver any for
 // long.
 TEST_P(BringUpCost, BusyVectorsAreAllPromoted) {
-  constexpr int kInterrupts = 20;
+  constexpr int kInterrupts = 8;
   Program();
   for (uint16_t i = 0; i < n(); ++i) {
     RequestIrq(i);
@@ -202,8 +199,8 @@ TEST_P(BringUpCost, BusyVectorsAreAllPromoted) {
   EXPECT_LE(router.entries_copied, 2u * n() + kBaseRoutes * (log_n() + 1) +
                                        GsiRouter::kEntriesPerDelivery *
                                            group_.stats().user_space_signals);
-  EXPECT_EQ(controller_.delivered(), deliveries);
-  EXPECT_EQ(controller_.lost(), 0u);
+  EXPECT_EQ(rig_.delivered(), deliveries);
+  EXPECT_EQ(rig_.lost(), 0u);
 }
 
 // The guest does not use the function mask, and programs an entry only when it
@@ -211,28 +208,28 @@ TEST_P(BringUpCost, BusyVectorsAreAllPromoted) {
 TEST_P(BringUpCost, ArmingIsLogarithmicForVectorsUnmaskedOneByOne) {
   CHECK_OK(group_.Enable(n(), /*function_masked=*/false));
   for (uint16_t i = 0; i < n(); ++i) RequestIrq(i);
-  EXPECT_LE(host_.calls(), log_n() + 2);
-  EXPECT_LE(host_.allocated(), n());
+  EXPECT_LE(rig_.host_calls(), log_n() + 2);
+  EXPECT_LE(rig_.allocated(), n());
 }
 
 TEST_P(BringUpCost, ArmingIsLogarithmicInDescendingOrderToo) {
   CHECK_OK(group_.Enable(n(), /*function_masked=*/false));
   for (uint16_t i = n(); i > 0; --i) RequestIrq(static_cast<uint16_t>(i - 1));
-  EXPECT_LE(host_.calls(), log_n() + 2);
-  EXPECT_LE(host_.allocated(), n());
+  EXPECT_LE(rig_.host_calls(), log_n() + 2);
+  EXPECT_LE(rig_.allocated(), n());
 }
 
 // Each toggle of the function mask tries again, but not for each vector.
 TEST_P(BringUpCost, VectorsThatCannotBeArmedCostAFewCallsPerToggle) {
-  host_.LimitVectors(1);
+  rig_.LimitVectors(1);
   CHECK_OK(group_.Enable(n(), /*function_masked=*/true));
   for (uint16_t i = 0; i < n(); ++i) Set(i, 1, /*masked=*/false);
   group_.SetFunctionMask(false);
   for (int toggle = 0; toggle < 3; ++toggle) {
-    const int before = host_.calls();
+    const int before = rig_.host_calls();
     group_.SetFunctionMask(true);
     group_.SetFunctionMask(false);
-    EXPECT_LE(host_.calls() - before, log_n() + 2);
+    EXPECT_LE(rig_.host_calls() - before, log_n() + 2);
   }
 }
 
@@ -240,7 +237,7 @@ TEST_P(BringUpCost, VectorsThatCannotBeArmedCostAFewCallsPerToggle) {
 TEST_P(BringUpCost, AQuarterUnmaskedOneByOneArmsAtMostHalf) {
   CHECK_OK(group_.Enable(n(), /*function_masked=*/false));
   for (uint16_t i = 0; i < n() / 4; ++i) RequestIrq(i);
-  EXPECT_LE(host_.allocated(), n() / 2u);
+  EXPECT_LE(rig_.allocated(), n() / 2u);
 }
 
 // An affinity change in the steady state is a mask, three message writes and an
@@ -257,7 +254,7 @@ TEST_P(BringUpCost, AnAffinityChangeIsOneIrqfdOffAndNoRoutingCall) {
   EXPECT_EQ(group_.stats().irqfd_assigns, before.irqfd_assigns);
   EXPECT_EQ(router_->stats().routing_calls, 1u);
   Fire(0);
-  EXPECT_EQ(controller_.delivered(), n() + 1u);
+  EXPECT_EQ(rig_.delivered(), n() + 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Vectors, BringUpCost, ::testing::Values(8, 64, 2048));

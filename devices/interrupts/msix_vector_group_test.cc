@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/log/check.h"
@@ -12,14 +13,13 @@
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/interrupt_budget.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/failure_log.h"
-#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::interrupts {
 namespace {
@@ -46,19 +46,25 @@ class MsixVectorGroupTest : public ::testing::Test {
 
   void Create(Kind kind, bool dynamic, uint32_t max_entries = 4096) {
     group_.reset();
-    loop_ = *kernel::EpollEventLoop::Create(&syscalls_);
-    router_ = *GsiRouter::Create({.table = &controller_,
+    router_.reset();
+    loop_.reset();
+    rig_.emplace(fake::InterruptRig::Options{
+        .kind = kind == Kind::kMsi ? fake::InterruptRig::Kind::kMsi
+                                   : fake::InterruptRig::Kind::kMsix,
+        .vectors = kVectors,
+        .dynamic = dynamic,
+        .log = &log_});
+    loop_ = *kernel::EpollEventLoop::Create(rig_->syscalls());
+    router_ = *GsiRouter::Create({.table = &*rig_,
                                   .base_routes = DefaultIrqchipRoutes(),
                                   .max_entries = max_entries});
-    host_ = std::make_unique<FakeHostVectors>(&controller_, kVectors, dynamic,
-                                              &log_);
     group_ = std::make_unique<MsixVectorGroup>(
         MsixVectorGroup::Options{.kind = kind,
                                  .vectors = kVectors,
-                                 .syscalls = &syscalls_,
-                                 .host = host_.get(),
+                                 .syscalls = rig_->syscalls(),
+                                 .host = &*rig_,
                                  .router = router_.get(),
-                                 .controller = &controller_,
+                                 .controller = &*rig_,
                                  .loop = loop_.get(),
                                  .failures = &failures_,
                                  .budget = budget_,
@@ -84,7 +90,7 @@ class MsixVectorGroupTest : public ::testing::Test {
     }
   }
   void Fire(uint16_t vector) {
-    ASSERT_TRUE(host_->Fire(vector)) << "vector is not armed";
+    ASSERT_TRUE(rig_->Fire(vector)) << "vector is not armed";
     RunLoop();
   }
   // Brings `vector` to kActive with message `data`.
@@ -92,20 +98,16 @@ class MsixVectorGroupTest : public ::testing::Test {
     Set(vector, data, /*masked=*/false);
     Fire(vector);
     ASSERT_EQ(State(vector), VectorState::kActive);
-    ASSERT_THAT(controller_.TakeDelivered(), ElementsAre(VectorMessage(data)));
+    ASSERT_THAT(rig_->TakeDelivered(), ElementsAre(VectorMessage(data)));
     log_.clear();
   }
-  std::vector<pci::MsiMessage> Delivered() {
-    return controller_.TakeDelivered();
-  }
+  std::vector<pci::MsiMessage> Delivered() { return rig_->TakeDelivered(); }
 
-  kernel::LinuxSyscalls syscalls_;
   kernel::FailureLog failures_{"device"};
-  CallLog log_;
-  FakeInterruptController controller_{&log_};
+  fake::CallLog log_;
+  std::optional<fake::InterruptRig> rig_;
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<GsiRouter> router_;
-  std::unique_ptr<FakeHostVectors> host_;
   InterruptBudget::Reservation* budget_ = nullptr;
   std::unique_ptr<MsixVectorGroup> group_;
 };
@@ -122,7 +124,7 @@ TEST_F(MsixVectorGroupTest, AFixedHostIsEnabledWithAllVectors) {
   Create(Kind::kMsix, /*dynamic=*/false);
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/true), IsOk());
   EXPECT_THAT(log_, ElementsAre("set 0+8"));
-  EXPECT_EQ(host_->allocated(), 8u);
+  EXPECT_EQ(rig_->allocated(), 8u);
 }
 
 TEST_F(MsixVectorGroupTest, ProgrammedVectorsAreArmedAtOnceAtFunctionUnmask) {
@@ -133,7 +135,7 @@ TEST_F(MsixVectorGroupTest, ProgrammedVectorsAreArmedAtOnceAtFunctionUnmask) {
   EXPECT_THAT(log_, ElementsAre("set 0+5"));
   EXPECT_EQ(State(4), VectorState::kMasked);
   EXPECT_EQ(State(5), VectorState::kOff);
-  EXPECT_EQ(host_->allocated(), 5u);
+  EXPECT_EQ(rig_->allocated(), 5u);
 }
 
 TEST_F(MsixVectorGroupTest, UnprogrammedVectorsInBetweenCostNoHostVector) {
@@ -143,7 +145,7 @@ TEST_F(MsixVectorGroupTest, UnprogrammedVectorsInBetweenCostNoHostVector) {
   log_.clear();
   group_->SetFunctionMask(false);
   EXPECT_THAT(log_, ElementsAre("set 1+6"));
-  EXPECT_EQ(host_->allocated(), 3u);  // Enabling took vector 0.
+  EXPECT_EQ(rig_->allocated(), 3u);  // Enabling took vector 0.
 }
 
 TEST_F(MsixVectorGroupTest, VectorsUnmaskedOneByOneAreArmedInDoublingBlocks) {
@@ -167,7 +169,7 @@ TEST_F(MsixVectorGroupTest, ArmedVectorsAreNeverSetAgain) {
 
 TEST_F(MsixVectorGroupTest, AVectorWithoutAHostVectorWorksWhenOneIsFree) {
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
-  host_->FailSet(1, ENOSPC);
+  rig_->FailSet(1, ENOSPC);
   Set(0, 0x30, /*masked=*/false);
   EXPECT_EQ(State(0), VectorState::kOff);
   EXPECT_EQ(group_->stats().failed_arms, 1u);
@@ -181,7 +183,7 @@ TEST_F(MsixVectorGroupTest, AVectorWithoutAHostVectorWorksWhenOneIsFree) {
 TEST_F(MsixVectorGroupTest, AVectorThatIsArmedWithAnotherWorksToo) {
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
   for (uint16_t i = 0; i < 2; ++i) Set(i, 0x30 + i, /*masked=*/false);
-  host_->FailSet(2, ENOSPC);
+  rig_->FailSet(2, ENOSPC);
   Set(5, 0x35, /*masked=*/false);
   ASSERT_EQ(State(5), VectorState::kOff);
   ASSERT_TRUE(group_->Describe()[5].unarmed);
@@ -194,7 +196,7 @@ TEST_F(MsixVectorGroupTest, AVectorThatIsArmedWithAnotherWorksToo) {
 
 TEST_F(MsixVectorGroupTest, AMaskedVectorIsNotReportedAsSilent) {
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
-  host_->FailSet(1, ENOSPC);
+  rig_->FailSet(1, ENOSPC);
   Set(0, 0x30, /*masked=*/false);
   ASSERT_TRUE(group_->Describe()[0].unarmed);
   Set(0, 0x30, /*masked=*/true);
@@ -202,7 +204,7 @@ TEST_F(MsixVectorGroupTest, AMaskedVectorIsNotReportedAsSilent) {
 }
 
 TEST_F(MsixVectorGroupTest, ABlockThatIsTooLargeIsCutToTheVectorInUse) {
-  host_->LimitVectors(3);
+  rig_->LimitVectors(3);
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
   for (uint16_t i = 0; i < 3; ++i) Set(i, 0x30 + i, /*masked=*/false);
   EXPECT_EQ(State(2), VectorState::kWatched);
@@ -214,7 +216,7 @@ TEST_F(MsixVectorGroupTest, ABlockThatIsTooLargeIsCutToTheVectorInUse) {
 
 TEST_F(MsixVectorGroupTest, AFixedHostWithFewerVectorsGivesWhatItHas) {
   Create(Kind::kMsix, /*dynamic=*/false);
-  host_->LimitVectors(3);
+  rig_->LimitVectors(3);
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
   EXPECT_THAT(log_, ElementsAre("set 0+8", "set 0+3"));
   Set(2, 0x32, /*masked=*/false);
@@ -225,7 +227,7 @@ TEST_F(MsixVectorGroupTest, AFixedHostWithFewerVectorsGivesWhatItHas) {
 }
 
 TEST_F(MsixVectorGroupTest, EnableThatFailsIsTriedAgainAtUnmask) {
-  host_->FailSet(1, EBUSY);
+  rig_->FailSet(1, EBUSY);
   EXPECT_EQ(kernel::ErrnoOf(group_->Enable(kVectors, false)), EBUSY);
   Set(0, 0x30, /*masked=*/false);
   Fire(0);
@@ -401,7 +403,7 @@ TEST_F(MsixVectorGroupTest, AnInterruptWithoutAMessageIsDroppedAndCounted) {
 TEST_F(MsixVectorGroupTest, ASignalThatTheKernelRefusesIsCounted) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Set(0, 0x30, /*masked=*/false);
-  controller_.FailSignal(1, EINVAL);
+  rig_->FailSignal(1, EINVAL);
   Fire(0);
   EXPECT_EQ(group_->stats().failed_calls, 1u);
   Fire(0);
@@ -413,7 +415,7 @@ TEST_F(MsixVectorGroupTest, ASignalThatTheKernelRefusesIsCounted) {
 TEST_F(MsixVectorGroupTest, AFailedCommitLeavesTheVectorToUserSpaceForGood) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Set(0, 0x30, /*masked=*/false);
-  controller_.FailRouting(1, ENOMEM);
+  rig_->FailRouting(1, ENOMEM);
   Fire(0);
   EXPECT_EQ(State(0), VectorState::kWatched);
   EXPECT_EQ(group_->stats().failed_promotions, 1u);
@@ -430,7 +432,7 @@ TEST_F(MsixVectorGroupTest, AFailedCommitLeavesTheVectorToUserSpaceForGood) {
 TEST_F(MsixVectorGroupTest, AFailedIrqfdLeavesTheVectorToUserSpaceForGood) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Set(0, 0x30, /*masked=*/false);
-  controller_.FailAssign(1, EBUSY);
+  rig_->FailAssign(1, EBUSY);
   Fire(0);
   Fire(0);
   EXPECT_EQ(State(0), VectorState::kWatched);
@@ -443,7 +445,7 @@ TEST_F(MsixVectorGroupTest, AFailedIrqfdAtUnmaskDeliversWhatIsPending) {
   Activate(0, 0x30);
   Set(0, 0x30, /*masked=*/true);
   Fire(0);
-  controller_.FailAssign(1, ENOMEM);
+  rig_->FailAssign(1, ENOMEM);
   Set(0, 0x30, /*masked=*/false);
   EXPECT_EQ(State(0), VectorState::kWatched);
   EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
@@ -466,7 +468,7 @@ TEST_F(MsixVectorGroupTest, VectorsBeyondTheRouteLimitWorkThroughUserSpace) {
 TEST_F(MsixVectorGroupTest, DisableForgetsAFailedPromotion) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Set(0, 0x30, /*masked=*/false);
-  controller_.FailAssign(1, EBUSY);
+  rig_->FailAssign(1, EBUSY);
   Fire(0);
   ASSERT_THAT(group_->Disable(), IsOk());
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
@@ -522,8 +524,8 @@ TEST_F(MsixVectorGroupTest, DisableTurnsIrqfdsOffBeforeHostVectors) {
   ASSERT_THAT(group_->Disable(), IsOk());
   EXPECT_THAT(log_, ElementsAre("irqfd off 24", "irqfd off 25", "set off"));
   EXPECT_EQ(State(0), VectorState::kOff);
-  EXPECT_EQ(controller_.irqfds(), 0u);
-  EXPECT_FALSE(host_->enabled());
+  EXPECT_EQ(rig_->irqfds(), 0u);
+  EXPECT_FALSE(rig_->enabled());
 }
 
 TEST_F(MsixVectorGroupTest, DisableLeavesNoStaleInterrupt) {
@@ -556,7 +558,7 @@ TEST_F(MsixVectorGroupTest, DisableWhenOffMakesNoCall) {
 }
 
 TEST_F(MsixVectorGroupTest, DisableAfterAFailedEnableMakesNoCall) {
-  host_->FailSet(1, EBUSY);
+  rig_->FailSet(1, EBUSY);
   EXPECT_THAT(group_->Enable(kVectors, true), Not(IsOk()));
   log_.clear();
   EXPECT_THAT(group_->Disable(), IsOk());
@@ -568,10 +570,10 @@ TEST_F(MsixVectorGroupTest, ShutdownLeavesNothing) {
   Activate(0, 0x30);
   Set(1, 0x31, /*masked=*/false);
   group_->Shutdown();
-  EXPECT_EQ(controller_.irqfds(), 0u);
-  EXPECT_EQ(controller_.table().size(), 40u);
+  EXPECT_EQ(rig_->irqfds(), 0u);
+  EXPECT_EQ(rig_->table().size(), 40u);
   EXPECT_EQ(router_->stats().routes, 0u);
-  EXPECT_FALSE(host_->enabled());
+  EXPECT_FALSE(rig_->enabled());
   EXPECT_THAT(group_->Enable(kVectors, false),
               StatusIs(absl::StatusCode::kFailedPrecondition));
   group_->Shutdown();
@@ -586,7 +588,7 @@ TEST_F(MsixVectorGroupTest, ShutdownThatNeverHadARouteMakesNoRoutingCall) {
 TEST_F(MsixVectorGroupTest, AnIrqfdThatStaysIsDeassignedAtTheNextOccasion) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Activate(0, 0x30);
-  controller_.FailDeassign(1, ENOMEM);
+  rig_->FailDeassign(1, ENOMEM);
   Set(0, 0x30, /*masked=*/true);
   EXPECT_EQ(group_->stats().failed_calls, 1u);
   log_.clear();
@@ -599,7 +601,7 @@ TEST_F(MsixVectorGroupTest, AnIrqfdThatStaysIsDeassignedAtTheNextOccasion) {
 TEST_F(MsixVectorGroupTest, TheGsiOfAnIrqfdThatStaysIsNotGivenAway) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Activate(0, 0x30);
-  controller_.FailDeassign(1, ENOMEM);
+  rig_->FailDeassign(1, ENOMEM);
   ASSERT_THAT(group_->Disable(), IsOk());
   EXPECT_EQ(router_->stats().routes, 1u);
   group_->Shutdown();
@@ -611,7 +613,7 @@ TEST_F(MsixVectorGroupTest, TheGsiOfAnIrqfdThatStaysIsNotGivenAway) {
 TEST_F(MsixVectorGroupTest, AMessageChangesAlsoUnderAnIrqfdThatStays) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Activate(0, 0x30);
-  controller_.FailDeassign(1, ENOMEM);
+  rig_->FailDeassign(1, ENOMEM);
   Set(0, 0x44, /*masked=*/false);
   EXPECT_EQ(router_->stats().uncommitted, 0u);
   Fire(0);
@@ -626,7 +628,7 @@ TEST_F(MsixVectorGroupTest, AMessageChangesAlsoUnderAnIrqfdThatStays) {
 TEST_F(MsixVectorGroupTest, AVectorUnmasksWithANewMessageUnderAStuckIrqfd) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Activate(0, 0x30);
-  controller_.FailDeassign(2, ENOMEM);
+  rig_->FailDeassign(2, ENOMEM);
   Set(0, 0x30, /*masked=*/true);
   Set(0, 0x44, /*masked=*/false);
   Fire(0);
@@ -636,8 +638,8 @@ TEST_F(MsixVectorGroupTest, AVectorUnmasksWithANewMessageUnderAStuckIrqfd) {
 TEST_F(MsixVectorGroupTest, ACommitThatFailsUnderAnIrqfdThatStaysIsRetried) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
   Activate(0, 0x30);
-  controller_.FailDeassign(1, ENOMEM);
-  controller_.FailRouting(1, ENOMEM);
+  rig_->FailDeassign(1, ENOMEM);
+  rig_->FailRouting(1, ENOMEM);
   Set(0, 0x44, /*masked=*/false);
   EXPECT_THAT(failures_.Recent(),
               Contains(::testing::HasSubstr("with an earlier message")));
@@ -678,7 +680,7 @@ TEST_F(MsixVectorGroupTest, AVectorIsTakenFromTheBudgetWhenItIsArmed) {
 }
 
 TEST_F(MsixVectorGroupTest, UnmaskingAllStopsAtTheFirstShortage) {
-  host_->LimitVectors(3);
+  rig_->LimitVectors(3);
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/true), IsOk());
   for (uint16_t i = 0; i < kVectors; ++i) Set(i, 0x30 + i, /*masked=*/false);
   log_.clear();
@@ -688,7 +690,7 @@ TEST_F(MsixVectorGroupTest, UnmaskingAllStopsAtTheFirstShortage) {
   EXPECT_EQ(State(2), VectorState::kWatched);
   EXPECT_TRUE(group_->Describe()[3].unarmed);
   EXPECT_TRUE(group_->Describe()[7].unarmed);
-  host_->LimitVectors(kVectors);
+  rig_->LimitVectors(kVectors);
   group_->RetryUnarmed();
   for (uint16_t i = 0; i < kVectors; ++i) {
     EXPECT_EQ(State(i), VectorState::kWatched);
@@ -697,7 +699,7 @@ TEST_F(MsixVectorGroupTest, UnmaskingAllStopsAtTheFirstShortage) {
 }
 
 TEST_F(MsixVectorGroupTest, UnmaskingAllEnablesAHostOnlyOnce) {
-  host_->FailSet(3, EBUSY);
+  rig_->FailSet(3, EBUSY);
   EXPECT_EQ(kernel::ErrnoOf(group_->Enable(kVectors, true)), EBUSY);
   for (uint16_t i = 0; i < kVectors; ++i) Set(i, 0x30 + i, /*masked=*/false);
   log_.clear();
@@ -716,10 +718,11 @@ TEST_F(MsixVectorGroupTest, UnmaskingAllEnablesAHostOnlyOnce) {
 
 TEST_F(MsixVectorGroupTest, AfterShutdownTheHostIsNotCalled) {
   ASSERT_THAT(group_->Enable(kVectors, false), IsOk());
-  host_->FailDisable(1, EIO);
+  rig_->FailDisable(1, EIO);
   group_->Shutdown();
-  host_.reset();
+  const int calls = rig_->host_calls();
   EXPECT_THAT(group_->Disable(), IsOk());
+  EXPECT_EQ(rig_->host_calls(), calls);
 }
 
 // --- MSI.
@@ -729,7 +732,7 @@ TEST_F(MsixVectorGroupTest, MsiArmsAllItsVectorsWithOneCall) {
   for (uint16_t i = 0; i < 4; ++i) Set(i, 0x40 + i, /*masked=*/false);
   ASSERT_THAT(group_->Enable(4, /*function_masked=*/false), IsOk());
   EXPECT_THAT(log_, ElementsAre("set 0+4"));
-  EXPECT_EQ(host_->allocated(), 4u);
+  EXPECT_EQ(rig_->allocated(), 4u);
   for (uint16_t i = 0; i < 4; ++i) Fire(i);
   EXPECT_THAT(Delivered(),
               ElementsAre(VectorMessage(0x40), VectorMessage(0x41),
@@ -740,7 +743,7 @@ TEST_F(MsixVectorGroupTest, MsiArmsAllItsVectorsWithOneCall) {
 TEST_F(MsixVectorGroupTest, MsiThatIsEnabledLateEnablesAllItsVectors) {
   Create(Kind::kMsi, /*dynamic=*/false);
   for (uint16_t i = 0; i < 4; ++i) Set(i, 0x40 + i, /*masked=*/false);
-  host_->FailSet(2, EBUSY);  // The guest's enable, and its four vectors.
+  rig_->FailSet(2, EBUSY);  // The guest's enable, and its four vectors.
   EXPECT_EQ(kernel::ErrnoOf(group_->Enable(4, false)), EBUSY);
   for (uint16_t i = 0; i < 4; ++i) Set(i, 0x50 + i, /*masked=*/false);
   for (uint16_t i = 0; i < 4; ++i) Fire(i);
@@ -754,9 +757,9 @@ TEST_F(MsixVectorGroupTest, MsiThatIsEnabledLateEnablesAllItsVectors) {
 TEST_F(MsixVectorGroupTest, ADisableThatFailedIsTriedAgainWhenEnabled) {
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
   Set(0, 0x30, /*masked=*/false);
-  host_->FailDisable(2, EIO);
+  rig_->FailDisable(2, EIO);
   EXPECT_EQ(kernel::ErrnoOf(group_->Disable()), EIO);
-  ASSERT_TRUE(host_->Fire(0));  // The guest sees MSI-X off.
+  ASSERT_TRUE(rig_->Fire(0));  // The guest sees MSI-X off.
   RunLoop();
   EXPECT_THAT(Delivered(), IsEmpty());
   // Disabling fails once more, and then the unmasked vector retries it.
@@ -771,10 +774,10 @@ TEST_F(MsixVectorGroupTest, ADisableThatFailedIsTriedAgainWhenEnabled) {
 
 TEST_F(MsixVectorGroupTest, ADisableThatFailedIsTriedAgainWhenDisabled) {
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
-  host_->FailDisable(1, EIO);
+  rig_->FailDisable(1, EIO);
   EXPECT_EQ(kernel::ErrnoOf(group_->Disable()), EIO);
   EXPECT_THAT(group_->Disable(), IsOk());
-  EXPECT_FALSE(host_->enabled());
+  EXPECT_FALSE(rig_->enabled());
 }
 
 TEST_F(MsixVectorGroupTest, MsiVectorsBeyondTheEnabledCountStayOff) {
@@ -787,7 +790,7 @@ TEST_F(MsixVectorGroupTest, MsiVectorsBeyondTheEnabledCountStayOff) {
 
 TEST_F(MsixVectorGroupTest, MsiTakesWhatTheHostHas) {
   Create(Kind::kMsi, /*dynamic=*/false);
-  host_->LimitVectors(1);
+  rig_->LimitVectors(1);
   for (uint16_t i = 0; i < 4; ++i) Set(i, 0x40 + i, /*masked=*/false);
   EXPECT_THAT(group_->Enable(4, /*function_masked=*/false), IsOk());
   EXPECT_EQ(State(0), VectorState::kWatched);

@@ -13,13 +13,12 @@
 
 #include "absl/log/check.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
-#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::interrupts {
 namespace {
@@ -38,15 +37,17 @@ pci::MsiMessage Message(uint16_t vector, uint32_t cpu) {
 class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
  protected:
   MsixVectorStormTest()
-      : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
+      : rig_({.vectors = kVectors,
+              .dynamic = GetParam(),
+              .check_invariants = false}),
+        loop_(*kernel::EpollEventLoop::Create(rig_.syscalls())),
         router_(*GsiRouter::Create(
-            {.table = &controller_, .base_routes = DefaultIrqchipRoutes()})),
-        host_(&controller_, kVectors, /*dynamic=*/GetParam()),
+            {.table = &rig_, .base_routes = DefaultIrqchipRoutes()})),
         group_(MsixVectorGroup::Options{.vectors = kVectors,
-                                        .syscalls = &syscalls_,
-                                        .host = &host_,
+                                        .syscalls = rig_.syscalls(),
+                                        .host = &rig_,
                                         .router = router_.get(),
-                                        .controller = &controller_,
+                                        .controller = &rig_,
                                         .loop = loop_.get(),
                                         .failures = &failures_,
                                         .name = "storm"}) {}
@@ -54,7 +55,7 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
   uint64_t DeliveredTo(uint16_t vector) const {
     uint64_t count = 0;
     for (uint32_t cpu = 0; cpu < kCpus; ++cpu) {
-      count += controller_.delivered_with(Message(vector, cpu).data);
+      count += rig_.delivered_with(Message(vector, cpu).data);
     }
     return count;
   }
@@ -63,7 +64,7 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
   // No two interrupts can coalesce, so each must arrive exactly once.
   void RunDevice(uint16_t vector) {
     for (uint64_t fired = 1; fired <= kInterruptsPerVector; ++fired) {
-      CHECK(host_.Fire(vector));
+      CHECK(rig_.Fire(vector));
       while (DeliveredTo(vector) < fired) std::this_thread::yield();
     }
     --devices_running_;
@@ -100,12 +101,10 @@ class MsixVectorStormTest : public ::testing::TestWithParam<bool> {
     group_.SetVector(pci::VectorIndex(vector), Message(vector, cpu), masked);
   }
 
-  kernel::LinuxSyscalls syscalls_;
   kernel::FailureLog failures_{"device"};
-  FakeInterruptController controller_;
+  fake::InterruptRig rig_;
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<GsiRouter> router_;
-  FakeHostVectors host_;
   MsixVectorGroup group_;
   std::atomic<int> devices_running_ = kVectors;
 };
@@ -135,8 +134,8 @@ TEST_P(MsixVectorStormTest, NoInterruptIsLostOrDoubled) {
   for (uint16_t i = 0; i < kVectors; ++i) {
     EXPECT_EQ(DeliveredTo(i), kInterruptsPerVector) << "vector " << i;
   }
-  EXPECT_EQ(controller_.lost(), 0u);
-  EXPECT_EQ(controller_.irqfds(), 0u);
+  EXPECT_EQ(rig_.lost(), 0u);
+  EXPECT_EQ(rig_.irqfds(), 0u);
 }
 
 TEST_P(MsixVectorStormTest, DisableAndEnableInBetweenLoseNothingButThePast) {
@@ -147,24 +146,24 @@ TEST_P(MsixVectorStormTest, DisableAndEnableInBetweenLoseNothingButThePast) {
   std::thread device([&] {
     // Interrupts have no effect while the group is disabled.
     while (!stop) {
-      host_.Fire(0);
+      rig_.Fire(0);
       ++raised;
     }
   });
   for (int round = 0; round < 200; ++round) {
     ASSERT_TRUE(group_.Enable(kVectors, /*function_masked=*/false).ok());
-    const uint64_t before = controller_.delivered();
-    while (controller_.delivered() == before) std::this_thread::yield();
+    const uint64_t before = rig_.delivered();
+    while (rig_.delivered() == before) std::this_thread::yield();
     ASSERT_TRUE(group_.Disable().ok());
-    const uint64_t after = controller_.delivered();
+    const uint64_t after = rig_.delivered();
     const uint64_t until = raised + 10;
     while (raised < until) std::this_thread::yield();
-    ASSERT_EQ(controller_.delivered(), after);
+    ASSERT_EQ(rig_.delivered(), after);
   }
   stop = true;
   device.join();
   group_.Shutdown();
-  EXPECT_EQ(controller_.lost(), 0u);
+  EXPECT_EQ(rig_.lost(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Hosts, MsixVectorStormTest, ::testing::Bool(),

@@ -8,13 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/failure_log.h"
-#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
@@ -25,7 +24,7 @@ using ::testing::IsEmpty;
 
 class LoggingIntxHost final : public IntxHost {
  public:
-  explicit LoggingIntxHost(interrupts::CallLog* log) : log_(log) {}
+  explicit LoggingIntxHost(fake::CallLog* log) : log_(log) {}
   absl::Status SetTrigger(int) override { return Note("INTx on"); }
   absl::Status SetUnmask(int) override { return absl::OkStatus(); }
   absl::Status Disable() override { return Note("INTx off"); }
@@ -37,17 +36,16 @@ class LoggingIntxHost final : public IntxHost {
     log_->push_back(what);
     return fail ? kernel::ErrnoError(EIO, what) : absl::OkStatus();
   }
-  interrupts::CallLog* const log_;
+  fake::CallLog* const log_;
 };
 
 class InterruptModeTest : public ::testing::Test {
  protected:
   InterruptModeTest()
-      : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
+      : loop_(*kernel::EpollEventLoop::Create(rig_.syscalls())),
         router_(*interrupts::GsiRouter::Create(
-            {.table = &controller_,
+            {.table = &rig_,
              .base_routes = interrupts::DefaultIrqchipRoutes()})),
-        host_(&controller_, 4, /*dynamic=*/true, &log_),
         msi_(Group(MsixVectorGroup::Kind::kMsi)),
         msix_(Group(MsixVectorGroup::Kind::kMsix)),
         mode_({.failures = &failures_,
@@ -62,29 +60,27 @@ class InterruptModeTest : public ::testing::Test {
   MsixVectorGroup::Options Group(MsixVectorGroup::Kind kind) {
     return {.kind = kind,
             .vectors = 4,
-            .syscalls = &syscalls_,
-            .host = &host_,
+            .syscalls = rig_.syscalls(),
+            .host = &rig_,
             .router = router_.get(),
-            .controller = &controller_,
+            .controller = &rig_,
             .loop = loop_.get(),
             .failures = &failures_,
             .name = "group"};
   }
 
-  kernel::LinuxSyscalls syscalls_;
   kernel::FailureLog failures_{"test"};
-  interrupts::CallLog log_;
-  interrupts::FakeInterruptController controller_;
+  fake::CallLog log_;
+  fake::InterruptRig rig_{{.vectors = 4, .log = &log_}};
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<interrupts::GsiRouter> router_;
-  interrupts::FakeHostVectors host_;
   MsixVectorGroup msi_;
   MsixVectorGroup msix_;
   LoggingIntxHost intx_host_{&log_};
   IntxLine intx_{{.name = "INTx",
-                  .syscalls = &syscalls_,
+                  .syscalls = rig_.syscalls(),
                   .host = &intx_host_,
-                  .controller = &controller_,
+                  .controller = &rig_,
                   .gsi = allocator::Gsi(16)}};
   InterruptMode mode_;
 };
@@ -92,17 +88,19 @@ class InterruptModeTest : public ::testing::Test {
 TEST_F(InterruptModeTest, IntxIsWhatThereIsAtFirst) {
   mode_.Apply({});
   EXPECT_EQ(mode_.kind(), InterruptKind::kIntx);
-  EXPECT_THAT(log_, ElementsAre("INTx on"));
+  EXPECT_THAT(log_, ElementsAre("irqfd on 16", "INTx on"));
 }
 
 TEST_F(InterruptModeTest, MsixOnAndOff) {
   mode_.Apply({});
   log_.clear();
   mode_.Apply({.msix = true});
-  EXPECT_THAT(log_, ElementsAre("INTx off", "set 0+1", "MSI-X bit on"));
+  EXPECT_THAT(
+      log_, ElementsAre("INTx off", "irqfd off 16", "set 0+1", "MSI-X bit on"));
   log_.clear();
   mode_.Apply({});
-  EXPECT_THAT(log_, ElementsAre("MSI-X bit off", "set off", "INTx on"));
+  EXPECT_THAT(
+      log_, ElementsAre("MSI-X bit off", "set off", "irqfd on 16", "INTx on"));
 }
 
 TEST_F(InterruptModeTest, MsiToMsixGoesThroughOff) {
@@ -117,7 +115,7 @@ TEST_F(InterruptModeTest, MsiToMsixGoesThroughOff) {
 TEST_F(InterruptModeTest, WhatWasNotDisabledIsTriedAgainWithTheNextMode) {
   mode_.Apply({.msi = true, .msi_vectors = 2});
   log_.clear();
-  host_.FailDisable(1, EIO);
+  rig_.FailDisable(1, EIO);
   mode_.Apply({.msix = true});
   EXPECT_THAT(log_, ElementsAre("MSI bit off", "set off", "set off", "set 0+1",
                                 "MSI-X bit on"));
@@ -160,11 +158,11 @@ TEST_F(InterruptModeTest, SilentIsNoneOfThem) {
   mode_.Apply({.msix = true});
   mode_.Apply({.intx = false});
   EXPECT_EQ(mode_.kind(), InterruptKind::kNone);
-  EXPECT_FALSE(host_.enabled());
+  EXPECT_FALSE(rig_.enabled());
 }
 
 TEST_F(InterruptModeTest, AFailureIsCountedAndTheModeChangesAllTheSame) {
-  host_.FailSet(1, EINVAL);
+  rig_.FailSet(1, EINVAL);
   mode_.Apply({.msix = true});
   EXPECT_EQ(mode_.kind(), InterruptKind::kMsix);
   EXPECT_EQ(failures_.count(), 1u);

@@ -11,13 +11,12 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
-#include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/pci/little_endian.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
@@ -41,16 +40,16 @@ pci::MsixCapability DeviceMsix() {
 class MsixTableTrapTest : public ::testing::Test {
  protected:
   MsixTableTrapTest()
-      : loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
+      : rig_({.vectors = kShown}),
+        loop_(*kernel::EpollEventLoop::Create(rig_.syscalls())),
         router_(*interrupts::GsiRouter::Create(
-            {.table = &controller_,
+            {.table = &rig_,
              .base_routes = interrupts::DefaultIrqchipRoutes()})),
-        host_(&controller_, kShown, /*dynamic=*/true),
         group_(interrupts::MsixVectorGroup::Options{.vectors = kShown,
-                                                    .syscalls = &syscalls_,
-                                                    .host = &host_,
+                                                    .syscalls = rig_.syscalls(),
+                                                    .host = &rig_,
                                                     .router = router_.get(),
-                                                    .controller = &controller_,
+                                                    .controller = &rig_,
                                                     .loop = loop_.get(),
                                                     .failures = &failures_,
                                                     .name = "trap"}),
@@ -78,15 +77,13 @@ class MsixTableTrapTest : public ::testing::Test {
     Write(vector * 16u, 8, 0xfee00000);
     Write(vector * 16u + 8, 8, 0x40);
     Write(vector * 16u + 12, 4, 1);
-    CHECK(host_.Fire(vector));
+    CHECK(rig_.Fire(vector));
   }
 
-  kernel::LinuxSyscalls syscalls_;
   kernel::FailureLog failures_{"device"};
-  interrupts::FakeInterruptController controller_;
+  fake::InterruptRig rig_;
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<interrupts::GsiRouter> router_;
-  interrupts::FakeHostVectors host_;
   interrupts::MsixVectorGroup group_;
   MsixTableTrap trap_;
 };

@@ -235,11 +235,12 @@ std::vector<FakeKvmIrqfds::Assigned> FakeKvm::Irqfds() const {
   return vm->irqfds().All();
 }
 
-std::vector<guest::GuestInterrupt> FakeKvm::Messages() const {
+std::vector<guest::GuestInterrupt> FakeKvm::Messages(size_t skip) const {
   const absl::MutexLock lock(&core_->mutex);
   const auto vm = NewestVm();
-  if (vm == nullptr) return {};
-  return vm->messages();
+  if (vm == nullptr || vm->messages().size() < skip) return {};
+  return {vm->messages().begin() + static_cast<ptrdiff_t>(skip),
+          vm->messages().end()};
 }
 
 size_t FakeKvm::LostInterrupts() const {

@@ -76,9 +76,9 @@ class FakeKvm final : public Subsystem {
       ABSL_LOCKS_EXCLUDED(core_->mutex);
   std::vector<FakeKvmIrqfds::Assigned> Irqfds() const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
-  // Returns every MSI that was sent to the VM's local APICs, in order, whether
-  // or not a vCPU took it.
-  std::vector<guest::GuestInterrupt> Messages() const
+  // Returns the MSIs that were sent to the VM's local APICs, in order and
+  // without the first `skip`, whether or not a vCPU took them.
+  std::vector<guest::GuestInterrupt> Messages(size_t skip = 0) const
       ABSL_LOCKS_EXCLUDED(core_->mutex);
   // Returns how many irqfd interrupts arrived for a GSI without a route.
   size_t LostInterrupts() const ABSL_LOCKS_EXCLUDED(core_->mutex);

@@ -174,11 +174,12 @@ void PassthroughRig::RunLoop() {
 }
 
 std::vector<uint32_t> PassthroughRig::TakeMessages() {
-  const std::vector<guest::GuestInterrupt> all = kernel().kvm().Messages();
   std::vector<uint32_t> data;
-  for (; messages_taken_ < all.size(); ++messages_taken_) {
-    data.push_back(all[messages_taken_].data);
+  for (const guest::GuestInterrupt& message :
+       kernel().kvm().Messages(messages_taken_)) {
+    data.push_back(message.data);
   }
+  messages_taken_ += data.size();
   return data;
 }
 

@@ -367,6 +367,20 @@ absl::Status FakeVfio::WithHardware(
   return absl::OkStatus();
 }
 
+bool FakeVfio::IsArmed(const pci::Bdf& bdf, uint32_t vector) const {
+  absl::MutexLock lock(&core_->mutex);
+  const FakeVfioDevice* const device = Find(bdf);
+  return device != nullptr && device->IsArmed(vector);
+}
+
+absl::Status FakeVfio::SetVectorsAvailable(const pci::Bdf& bdf, uint32_t msi,
+                                           uint32_t msix) {
+  absl::MutexLock lock(&core_->mutex);
+  PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));
+  device->SetVectorsAvailable(msi, msix);
+  return absl::OkStatus();
+}
+
 absl::Status FakeVfio::RequestRelease(const pci::Bdf& bdf) {
   absl::MutexLock lock(&core_->mutex);
   PASSTHRU_ASSIGN_OR_RETURN(FakeVfioDevice * device, FindOrError(bdf));

@@ -92,6 +92,8 @@ class FakeVfio final : public Subsystem {
 
   // Returns the state of the device.
   absl::StatusOr<FakeVfioDevice::Snapshot> Snapshot(const pci::Bdf& bdf) const;
+  // Returns whether a vector of the device's MSI or MSI-X has an eventfd.
+  bool IsArmed(const pci::Bdf& bdf, uint32_t vector) const;
   // Returns the DMA mappings that the device can reach, or none without a
   // container.
   std::vector<DmaMapping> DmaMappings(const pci::Bdf& bdf) const;
@@ -113,6 +115,9 @@ class FakeVfio final : public Subsystem {
   absl::Status WithHardware(
       const pci::Bdf& bdf,
       const std::function<void(models::DevicePlatform&)>& action);
+  // Changes DeviceOptions::msi_vectors_available and msix_vectors_available.
+  absl::Status SetVectorsAvailable(const pci::Bdf& bdf, uint32_t msi,
+                                   uint32_t msix);
   // Signal that the host asks the user to release the device
   // (VFIO_PCI_REQ_IRQ_INDEX), or that an uncorrectable error occurred
   // (VFIO_PCI_ERR_IRQ_INDEX).

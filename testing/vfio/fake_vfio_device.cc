@@ -98,8 +98,10 @@ absl::StatusOr<std::shared_ptr<FakeVfioDevice>> FakeVfioDevice::Create(
   return device;
 }
 
-FakeVfioDevice::FakeVfioDevice(Options options)
-    : options_(std::move(options)) {}
+FakeVfioDevice::FakeVfioDevice(Options options) : options_(std::move(options)) {
+  SetVectorsAvailable(options_.msi_vectors_available,
+                      options_.msix_vectors_available);
+}
 
 FakeVfioDevice::~FakeVfioDevice() = default;
 
@@ -158,11 +160,7 @@ void FakeVfioDevice::Enable() {
       .dynamic_msix = options_.rules.dynamic_msix &&
                       options_.interrupt_remapping &&
                       hardware.capabilities().msix.has_value(),
-      // Without remapping, each message needs a CPU vector.
-      .msi_vectors_available =
-          options_.interrupt_remapping
-              ? options_.msi_vectors_available
-              : std::min(1u, options_.msi_vectors_available),
+      .msi_vectors_available = options_.msi_vectors_available,
       .msix_vectors_available = options_.msix_vectors_available,
   });
   FakeConfig::Options config{
@@ -327,6 +325,16 @@ void FakeVfioDevice::SetIntx(bool asserted) {
 
 uint32_t FakeVfioDevice::ReadConfig(uint16_t offset, unsigned width) {
   return hardware_->ReadConfig(offset, width);
+}
+
+// Without interrupt remapping, each message of MSI would need a CPU vector of
+// its own, so there is only one.
+void FakeVfioDevice::SetVectorsAvailable(uint32_t msi, uint32_t msix) {
+  options_.msi_vectors_available =
+      options_.interrupt_remapping ? msi : std::min(1u, msi);
+  options_.msix_vectors_available = msix;
+  if (irqs_ == nullptr) return;
+  irqs_->SetVectorsAvailable(options_.msi_vectors_available, msix);
 }
 
 void FakeVfioDevice::RequestRelease() {

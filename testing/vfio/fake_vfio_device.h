@@ -130,6 +130,14 @@ class FakeVfioDevice final
   void SetIntx(bool asserted) override;
   uint32_t ReadConfig(uint16_t offset, unsigned width) override;
 
+  // Sets how many vectors the host can spare (see DeviceOptions).
+  void SetVectorsAvailable(uint32_t msi, uint32_t msix);
+
+  // Returns whether a vector of MSI or MSI-X has an eventfd.
+  bool IsArmed(uint32_t vector) const {
+    return irqs_ != nullptr && irqs_->is_armed(vector);
+  }
+
   // Signal the eventfds for a release request and an uncorrectable error.
   void RequestRelease();
   void ReportError();

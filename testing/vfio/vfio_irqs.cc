@@ -20,7 +20,10 @@ constexpr uint32_t kActionMask = VFIO_IRQ_SET_ACTION_TYPE_MASK;
 
 }  // namespace
 
-VfioIrqs::VfioIrqs(Options options) : options_(options) {}
+VfioIrqs::VfioIrqs(Options options)
+    : options_(options),
+      msi_vectors_available_(options.msi_vectors_available),
+      msix_vectors_available_(options.msix_vectors_available) {}
 
 VfioIrqs::~VfioIrqs() { DisableAll(); }
 
@@ -185,6 +188,7 @@ VfioIrqs::Snapshot VfioIrqs::GetSnapshot() const {
       .type = type_,
       .intx_masked = intx_masked_,
       .has_unmask_eventfd = unmask_eventfd_ != nullptr,
+      .allocated = vectors_allocated_ + vectors_added_.size(),
       .delivered = delivered_,
       .dropped = dropped_,
   };

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "absl/types/span.h"
@@ -40,8 +41,7 @@ class VfioIrqs {
     // Whether the user may add MSI-X vectors while MSI-X is on, which takes
     // rules.dynamic_msix and interrupt remapping.
     bool dynamic_msix = false;
-    // How many vectors the host can spare. If the user wants more, SET_IRQS
-    // returns this number and enables nothing.
+    // See SetVectorsAvailable().
     uint32_t msi_vectors_available = 32;
     uint32_t msix_vectors_available = 2048;
   };
@@ -78,9 +78,19 @@ class VfioIrqs {
   void OnMsix(uint16_t vector);
   void OnIntx(bool asserted);
 
+  // Sets how many vectors the host can spare from now on. If the user wants
+  // more when he enables MSI or MSI-X, SET_IRQS returns this number and enables
+  // nothing. A vector that he adds to MSI-X later is refused with ENOSPC.
+  void SetVectorsAvailable(uint32_t msi, uint32_t msix) {
+    msi_vectors_available_ = msi;
+    msix_vectors_available_ = msix;
+  }
+
   // Sets COMMAND.InterruptDisable as the user sees it.
   void SetVirtualIntxDisable(bool disabled);
   bool msi_is_on() const { return type_ == Type::kMsi; }
+  // Returns whether a message vector has an eventfd.
+  bool is_armed(uint32_t vector) const { return triggers_.contains(vector); }
   // Returns log2 of the number of vectors with which MSI was last enabled.
   unsigned msi_queue_max() const { return msi_queue_max_; }
 
@@ -103,6 +113,7 @@ class VfioIrqs {
     bool has_unmask_eventfd = false;
     // The eventfd of each vector that has one. INTx is vector 0.
     std::map<uint32_t, std::string> triggers;
+    size_t allocated = 0;    // Host vectors of MSI or MSI-X.
     uint64_t delivered = 0;  // Interrupts that reached an eventfd.
     uint64_t dropped = 0;    // Raised, but not deliverable.
   };
@@ -171,7 +182,12 @@ class VfioIrqs {
   Trigger unmask_eventfd_;
   std::unique_ptr<UnmaskWaiter> unmask_waiter_;
   // MSI and MSI-X.
+  uint32_t msi_vectors_available_;
+  uint32_t msix_vectors_available_;
   uint32_t vectors_allocated_ = 0;  // Contiguous from 0, at enable.
+  // The vectors beyond these that were allocated one by one. They stay so until
+  // MSI-X is disabled (vfio_msi_alloc_irq()).
+  std::set<uint32_t> vectors_added_;
   std::map<uint32_t, Trigger> triggers_;
   unsigned msi_queue_max_ = 0;
   // ERR and REQ.

@@ -65,9 +65,8 @@ SyscallResult<int> VfioIrqs::SetMessages(const Request& request,
 }
 
 int VfioIrqs::EnableMessages(uint32_t vectors, Type type) {
-  const uint32_t available = type == Type::kMsix
-                                 ? options_.msix_vectors_available
-                                 : options_.msi_vectors_available;
+  const uint32_t available =
+      type == Type::kMsix ? msix_vectors_available_ : msi_vectors_available_;
   if (available < vectors) return static_cast<int>(available);
   type_ = type;
   vectors_allocated_ = vectors;
@@ -100,6 +99,7 @@ void VfioIrqs::DisableMessages() {
   }
   if (type_ == Type::kMsix) WriteMsixEnable(false);
   vectors_allocated_ = 0;
+  vectors_added_.clear();
   type_ = Type::kNone;
 }
 
@@ -130,9 +130,12 @@ int VfioIrqs::SetVector(uint32_t vector, int fd) {
     }
   }
   if (fd < 0) return 0;
-  if (vector >= vectors_allocated_) {
+  if (vector >= vectors_allocated_ && !vectors_added_.contains(vector)) {
     if (!msix || !options_.dynamic_msix) return EINVAL;
-    if (vector >= options_.msix_vectors_available) return ENOSPC;
+    if (vectors_allocated_ + vectors_added_.size() >= msix_vectors_available_) {
+      return ENOSPC;
+    }
+    vectors_added_.insert(vector);
   }
   auto eventfd = options_.eventfds->Lookup(fd);
   if (!eventfd.ok()) return eventfd.error;
