@@ -367,6 +367,22 @@ TEST_F(MsixTest, FewerVectorsThanAskedIsANumber) {
   EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 8, {second_}), -ENOSPC);
 }
 
+// vfio_msi_alloc_irq() takes a host vector for each vector that is added, and
+// keeps it until MSI-X is disabled.
+TEST_F(MsixTest, TheHostCountsVectorsAndDoesNotNumberThem) {
+  StartNvme({});
+  ASSERT_EQ(user().SetEventfds(kMsix, kTrigger, 0, {first_}), 0);
+  ASSERT_THAT(host().vfio().SetVectorsAvailable(bdf(), 1, 2), IsOk());
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 40, {second_}), 0);
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 1, {second_}), -ENOSPC);
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 40, {-1}), 0);
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 1, {second_}), -ENOSPC);
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 40, {second_}), 0);
+  EXPECT_EQ(Snapshot().irqs.allocated, 2u);
+  ASSERT_EQ(user().SetNone(kMsix, kTrigger, 0, 0), 0);
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 0, {first_, second_}), 0);
+}
+
 TEST_F(MsixTest, LastCloseTurnsInterruptsOff) {
   ASSERT_EQ(user().SetEventfds(kMsix, kTrigger, 0, {first_}), 0);
   user().CloseDevice();
