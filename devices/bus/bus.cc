@@ -29,6 +29,10 @@ namespace {
 // A guest can cause these messages as often as it likes.
 constexpr double kSecondsBetweenMessages = 5;
 
+bool Overlap(const FlatView::Range& a, const FlatView::Range& b) {
+  return a.first <= b.last && b.first <= a.last;
+}
+
 void Increment(std::atomic<uint64_t>& counter) {
   counter.fetch_add(1, std::memory_order_relaxed);
 }
@@ -46,6 +50,10 @@ struct Bus::Range {
 
   const RangeHandle handle;
   const FlatView::Range span;
+  // Who has the pages [held.first, held.last], or null. Guarded by the bus's
+  // mutex.
+  PageHolder* holder = nullptr;
+  FlatView::Range held;
   // Read only inside the gate. Reset when no thread is or will be inside.
   std::shared_ptr<BusDevice> device;
   CallGate gate;
@@ -79,15 +87,58 @@ absl::StatusOr<RangeHandle> Bus::Add(uint64_t base, uint64_t size,
         absl::StrFormat("%s: range [0x%x, +0x%x) of %s ends beyond 2^64", name_,
                         base, size, device->name()));
   }
+  const FlatView::Range span = {
+      .first = base, .last = base + (size - 1), .priority = priority};
+  for (;;) {
+    PageHolder* holder = nullptr;
+    RangeHandle own;
+    {
+      absl::MutexLock lock(&mutex_);
+      Range* const held = FindHeld(span);
+      if (held == nullptr) {
+        const RangeHandle handle(next_id_++);
+        ranges_.push_back(
+            std::make_shared<Range>(handle, span, std::move(device)));
+        RebuildView();
+        return handle;
+      }
+      holder = std::exchange(held->holder, nullptr);
+      own = held->handle;
+    }
+    holder->LeavePages(own);
+  }
+}
+
+Bus::Range* Bus::FindHeld(const FlatView::Range& span) {
+  for (const std::shared_ptr<Range>& range : ranges_) {
+    if (range->holder != nullptr && Overlap(range->held, span)) {
+      return range.get();
+    }
+  }
+  return nullptr;
+}
+
+bool Bus::HoldPages(RangeHandle own, uint64_t base, uint64_t size,
+                    PageHolder* holder) {
+  if (size == 0 || size - 1 > kLastAddress - base) return false;
+  const FlatView::Range pages = {.first = base, .last = base + (size - 1)};
   absl::MutexLock lock(&mutex_);
-  const RangeHandle handle(next_id_++);
-  ranges_.push_back(std::make_shared<Range>(
-      handle,
-      FlatView::Range{
-          .first = base, .last = base + (size - 1), .priority = priority},
-      std::move(device)));
-  RebuildView();
-  return handle;
+  Range* found = nullptr;
+  for (const std::shared_ptr<Range>& range : ranges_) {
+    if (range->handle == own) {
+      found = range.get();
+    } else if (Overlap(range->span, pages) ||
+               (range->holder != nullptr && Overlap(range->held, pages))) {
+      return false;
+    }
+  }
+  if (found == nullptr || found->span.first < pages.first ||
+      found->span.last > pages.last) {
+    return false;
+  }
+  found->holder = holder;
+  found->held = pages;
+  return true;
 }
 
 void Bus::Remove(RangeHandle handle) {

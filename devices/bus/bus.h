@@ -65,6 +65,8 @@ class Bus final : public AddressSpace {
                                   std::shared_ptr<BusDevice> device,
                                   int priority) override;
   void Remove(RangeHandle handle) override;
+  bool HoldPages(RangeHandle own, uint64_t base, uint64_t size,
+                 PageHolder* holder) override;
 
   const std::string& name() const { return name_; }
   BusStats stats() const;
@@ -84,6 +86,9 @@ class Bus final : public AddressSpace {
   void Failed(std::string_view access, const Range& range, uint64_t address,
               size_t length, const absl::Status& status);
   void RebuildView() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Returns a range whose holder has pages that `span` reaches into, or null.
+  Range* FindHeld(const FlatView::Range& span)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string name_;
 

@@ -31,6 +31,7 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
 
@@ -300,6 +301,88 @@ TEST_F(BusTest, ADeviceMayMoveItself) {
   Write(0x1000, {1});
   Write(0x3001, {2});
   EXPECT_THAT(device->log, ElementsAre("write 0x0 01", "write 0x1 02"));
+}
+
+// Has the page around a range, until another range comes there.
+class RecordingHolder final : public PageHolder {
+ public:
+  void LeavePages(RangeHandle own) override {
+    left.push_back(own);
+    if (on_leave) on_leave();
+  }
+
+  std::vector<RangeHandle> left;
+  std::function<void()> on_leave;
+};
+
+TEST_F(BusTest, APageWithOneRangeIsGivenToItsHolder) {
+  RecordingHolder holder;
+  AddDevice(0x1000, 0x100, 0);
+  EXPECT_TRUE(bus_.HoldPages(handle_, 0x1000, 0x1000, &holder));
+  EXPECT_TRUE(bus_.HoldPages(handle_, 0x1000, 0x1000, &holder)) << "again";
+  AddDevice(0x2000, 0x1000, 0);
+  AddDevice(0xfff, 1, 0);
+  EXPECT_THAT(holder.left, IsEmpty()) << "they are in the pages beside it";
+}
+
+TEST_F(BusTest, AHolderLeavesBeforeAnotherRangeAnswersInItsPage) {
+  RecordingHolder holder;
+  AddDevice(0x1000, 0x100, 0);
+  const RangeHandle own = handle_;
+  ASSERT_TRUE(bus_.HoldPages(own, 0x1000, 0x1000, &holder));
+  holder.on_leave = [this] { EXPECT_THAT(Read(0x1fff, 1), Each(0xff)); };
+  const auto neighbour = AddDevice(0x1fff, 1, 0x40);
+  EXPECT_THAT(holder.left, ElementsAre(own));
+  EXPECT_THAT(Read(0x1fff, 1), ElementsAre(0x40));
+  AddDevice(0x1800, 1, 0);
+  EXPECT_THAT(holder.left, ElementsAre(own)) << "it has left already";
+  EXPECT_FALSE(bus_.HoldPages(own, 0x1000, 0x1000, &holder));
+}
+
+TEST_F(BusTest, AHolderMayComeBackWhenItsNeighboursHaveGone) {
+  RecordingHolder holder;
+  AddDevice(0x1000, 0x100, 0);
+  const RangeHandle own = handle_;
+  AddDevice(0x1100, 0x100, 0);
+  EXPECT_FALSE(bus_.HoldPages(own, 0x1000, 0x1000, &holder));
+  bus_.Remove(handle_);
+  EXPECT_TRUE(bus_.HoldPages(own, 0x1000, 0x1000, &holder));
+}
+
+TEST_F(BusTest, ARangeThatGoesEndsWhatItsHolderHas) {
+  RecordingHolder holder;
+  AddDevice(0x1000, 0x100, 0);
+  ASSERT_TRUE(bus_.HoldPages(handle_, 0x1000, 0x1000, &holder));
+  bus_.Remove(handle_);
+  AddDevice(0x1800, 1, 0);
+  EXPECT_THAT(holder.left, IsEmpty());
+}
+
+TEST_F(BusTest, AllHoldersInTheWayLeave) {
+  RecordingHolder first;
+  RecordingHolder second;
+  AddDevice(0x1000, 0x10, 0);
+  ASSERT_TRUE(bus_.HoldPages(handle_, 0x1000, 0x1000, &first));
+  AddDevice(0x2000, 0x10, 0);
+  ASSERT_TRUE(bus_.HoldPages(handle_, 0x2000, 0x1000, &second));
+  AddDevice(0x0, 0x10000, 0);
+  EXPECT_THAT(first.left, SizeIs(1));
+  EXPECT_THAT(second.left, SizeIs(1));
+}
+
+TEST_F(BusTest, PagesThatCannotBeHeldAreNot) {
+  RecordingHolder holder;
+  AddDevice(0x1000, 0x100, 0);
+  EXPECT_FALSE(bus_.HoldPages(RangeHandle(77), 0x1000, 0x1000, &holder));
+  EXPECT_FALSE(bus_.HoldPages(handle_, 0x1000, 0, &holder));
+  EXPECT_FALSE(bus_.HoldPages(handle_, 0x1080, 0x1000, &holder));
+  EXPECT_FALSE(bus_.HoldPages(handle_, 0x1000, 0x80, &holder));
+  EXPECT_FALSE(bus_.HoldPages(handle_, 0x1000, kMax, &holder));
+  // The pages of two holders do not overlap either.
+  ASSERT_TRUE(bus_.HoldPages(handle_, 0x1000, 0x2000, &holder));
+  AddDevice(0x3000, 0x100, 0);
+  EXPECT_FALSE(bus_.HoldPages(handle_, 0x2000, 0x2000, &holder));
+  EXPECT_TRUE(bus_.HoldPages(handle_, 0x3000, 0x1000, &holder));
 }
 
 }  // namespace
