@@ -7,6 +7,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/page_size.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/memory/iova.h"
 #include "passthru/vmm/guest_layout.h"
@@ -60,17 +61,18 @@ std::vector<allocator::AddressAllocator*> BarWindows::For(
 
 absl::StatusOr<allocator::AddressAllocation> BarWindows::Place(
     const pci::Bar& bar, const std::optional<vfio::IommuInfo>& iommu) {
+  const uint64_t size =
+      bar.is_io() ? bar.size : std::max(bar.size, kernel::PageSize());
   std::optional<allocator::AddressAllocation> out_of_reach;
   absl::Status refusal;
   for (allocator::AddressAllocator* const window : For(bar)) {
-    absl::StatusOr<allocator::AddressAllocation> place =
-        window->Allocate(bar.size);
+    absl::StatusOr<allocator::AddressAllocation> place = window->Allocate(size);
     if (!place.ok()) {
       refusal.Update(place.status());
       continue;
     }
     if (bar.is_io() || !iommu.has_value() ||
-        iommu->Allows(memory::Iova(place->address()), bar.size)) {
+        iommu->Allows(memory::Iova(place->address()), size)) {
       return place;
     }
     if (!out_of_reach.has_value()) out_of_reach = *std::move(place);

@@ -34,9 +34,10 @@ class BarWindows {
   BarWindows(const BarWindows&) = delete;
   BarWindows& operator=(const BarWindows&) = delete;
 
-  // Finds a naturally aligned place for `bar`. With `iommu`, a place where
-  // other devices reach the BAR comes before one where they do not. Returns
-  // kResourceExhausted if the BAR fits nowhere.
+  // Finds a naturally aligned place for `bar`. A memory BAR gets whole pages,
+  // because it is mapped only if it is alone in its page. With `iommu`, a place
+  // where other devices reach the BAR comes before one where they do not.
+  // Returns kResourceExhausted if the BAR fits nowhere.
   absl::StatusOr<allocator::AddressAllocation> Place(
       const pci::Bar& bar, const std::optional<vfio::IommuInfo>& iommu);
 

@@ -74,6 +74,19 @@ TEST_F(BarWindowsTest, ACpuOf36BitsHas60GiB) {
   EXPECT_EQ(PlaceOne(WideBar(16 * kOneGiB)), 16 * kOneGiB);
 }
 
+TEST_F(BarWindowsTest, SmallMemoryBarsHavePagesOfTheirOwn) {
+  CreateWindows(39);
+  const pci::Bar memory = {.index = pci::BarIndex(0),
+                           .type = pci::BarType::kMemory32,
+                           .size = 0x100};
+  EXPECT_EQ(PlaceOne(memory), 0xc0000000u);
+  EXPECT_EQ(PlaceOne(memory), 0xc0001000u);
+  const pci::Bar ports = {
+      .index = pci::BarIndex(0), .type = pci::BarType::kIo, .size = 0x20};
+  EXPECT_EQ(PlaceOne(ports), 0x1000u);
+  EXPECT_EQ(PlaceOne(ports), 0x1020u);
+}
+
 TEST_F(BarWindowsTest, ASmallWideBarFallsBackBelowFourGiB) {
   CreateWindows(32);
   EXPECT_EQ(PlaceOne(WideBar(kOneGiB / 2)), 0xc0000000u);

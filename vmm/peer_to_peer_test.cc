@@ -172,14 +172,18 @@ TEST_F(PeerToPeerTest, TheMappingMovesWithTheBar) {
 TEST_F(PeerToPeerTest, TheMappingGoesBeforeTheDeviceStopsToAnswer) {
   Start(true);
   SetCommand(*peer_, 0x0);
-  EXPECT_THAT(SlotAndDmaCalls(), ElementsAre("VFIO_IOMMU_UNMAP_DMA",
-                                             "slot deleted", "device written"));
+  EXPECT_THAT(
+      SlotAndDmaCalls(),
+      ElementsAre("VFIO_IOMMU_UNMAP_DMA", "slot deleted",
+                  "VFIO_IOMMU_UNMAP_DMA", "slot deleted", "device written"))
+      << "of its registers and of its memory";
   Copy(SharedMemory(), SharedMemory() + 0x1000);
   EXPECT_EQ(Faults(), 2u);
   host_->kernel().journal().Clear();
   SetCommand(*peer_, 0x2);
   EXPECT_THAT(SlotAndDmaCalls(),
-              ElementsAre("device written", "slot set", "VFIO_IOMMU_MAP_DMA"));
+              ElementsAre("device written", "slot set", "VFIO_IOMMU_MAP_DMA",
+                          "slot set", "VFIO_IOMMU_MAP_DMA"));
   Copy(SharedMemory(), SharedMemory() + 0x1000);
   EXPECT_EQ(Faults(), 2u) << "no more";
 }
@@ -190,7 +194,8 @@ TEST_F(PeerToPeerTest, ADeviceThatGoesTakesItsMappingAlong) {
   const size_t mappings = host_->vfio().DmaMappings(kEduHost).size();
   peer_.reset();
   ASSERT_THAT(manager_->Detach(manager_->Devices().back()), IsOk());
-  EXPECT_THAT(host_->vfio().DmaMappings(kEduHost), SizeIs(mappings - 1));
+  EXPECT_THAT(host_->vfio().DmaMappings(kEduHost), SizeIs(mappings - 2))
+      << "of its registers and of its memory";
   Copy(shared, shared + 0x1000);
   EXPECT_EQ(Faults(), 2u);
 }

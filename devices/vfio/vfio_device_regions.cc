@@ -152,9 +152,10 @@ absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
     return absl::PermissionDeniedError(
         absl::StrCat(what, ": the region cannot be mapped there"));
   }
+  const uint64_t page = kernel::PageSize();
   return kernel::MappedRegion::Map(
       syscalls_,
-      {.length = size,
+      {.length = (size + page - 1) & ~(page - 1),
        .protection = PROT_READ | (region.writable() ? PROT_WRITE : PROT_NONE),
        .flags = MAP_SHARED,
        .fd = fd(),

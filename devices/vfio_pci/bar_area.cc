@@ -76,9 +76,11 @@ std::vector<BarArea> PlanBarAreas(
     return std::vector<BarArea>{{0, bar.size, kind}};
   };
   if (bar.is_io()) return whole(BarAreaKind::kIoPorts);
-  if (bar.size < page_size) return whole(BarAreaKind::kSubPage);
   const std::vector<vfio::RegionArea> mappable = region.MapAreas();
-  if (mappable.empty()) return whole(BarAreaKind::kNotMappable);
+  if (mappable.empty()) {
+    return whole(bar.size < page_size ? BarAreaKind::kSubPage
+                                      : BarAreaKind::kNotMappable);
+  }
 
   std::vector<BarArea> areas =
       whole(region.sparse_areas.has_value() ? BarAreaKind::kOutsideSparse
@@ -88,7 +90,9 @@ std::vector<BarArea> PlanBarAreas(
     const uint64_t size = std::min(area.size, bar.size - area.offset);
     // Round inwards to whole pages, to map only what the kernel offered.
     const uint64_t from = AlignDown(area.offset + page_size - 1, page_size);
-    const uint64_t to = AlignDown(area.offset + size, page_size);
+    const uint64_t to = bar.size < page_size && size == bar.size
+                            ? bar.size
+                            : AlignDown(area.offset + size, page_size);
     if (from < to) Carve(areas, from, to, BarAreaKind::kMapped);
   }
   // Round outwards to the pages that hold a part of the table or the PBA.

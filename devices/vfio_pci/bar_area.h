@@ -17,7 +17,7 @@ namespace passthru::vfio_pci {
 enum class BarAreaKind : uint8_t {
   kMapped,         // the guest accesses the device without an exit
   kIoPorts,        // ports cannot be mapped
-  kSubPage,        // the BAR is smaller than a host page
+  kSubPage,        // the BAR is smaller than a host page, which others share
   kNotMappable,    // the kernel does not offer it to mmap
   kOutsideSparse,  // the kernel offers only other parts of the region
   kMsixTable,      // holds the MSI-X table, which is emulated
@@ -26,7 +26,9 @@ enum class BarAreaKind : uint8_t {
 };
 std::string_view Explain(BarAreaKind kind);
 
-// Bytes [offset, offset + size) of a BAR, all treated alike. A plain value.
+// Bytes [offset, offset + size) of a BAR, all treated alike. A plain value. A
+// mapped area is whole pages, or a BAR that is smaller than a page. The kernel
+// maps that one with all of its page.
 struct BarArea {
   uint64_t offset = 0;
   uint64_t size = 0;

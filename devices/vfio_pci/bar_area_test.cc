@@ -34,6 +34,12 @@ vfio::VfioRegionInfo Mappable(uint64_t size) {
           .size = size};
 }
 
+vfio::VfioRegionInfo NotMappable(uint64_t size) {
+  vfio::VfioRegionInfo region = Mappable(size);
+  region.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+  return region;
+}
+
 pci::MsixCapability Msix(uint16_t vectors, uint32_t table, uint32_t pba) {
   std::vector<uint8_t> config(256);
   config[0x40] = 0x11;
@@ -58,20 +64,35 @@ TEST(PlanBarAreasTest, PortsAreTrapped) {
               ElementsAre(BarArea{0, 0x20, Kind::kIoPorts}));
 }
 
+// The rest of the page belongs to others.
 TEST(PlanBarAreasTest, LessThanAPageIsTrapped) {
-  EXPECT_THAT(PlanBarAreas(Memory(0x800), Mappable(0x800), {}, kPage),
+  EXPECT_THAT(PlanBarAreas(Memory(0x800), NotMappable(0x800), {}, kPage),
               ElementsAre(BarArea{0, 0x800, Kind::kSubPage}));
 }
 
+TEST(PlanBarAreasTest, LessThanAPageIsMappedIfTheKernelOffersIt) {
+  EXPECT_THAT(PlanBarAreas(Memory(0x800), Mappable(0x800), {}, kPage),
+              ElementsAre(BarArea{0, 0x800, Kind::kMapped}));
+}
+
 TEST(PlanBarAreasTest, WithLargePagesMoreIsLessThanAPage) {
-  EXPECT_THAT(PlanBarAreas(Memory(0x4000), Mappable(0x4000), {}, 0x10000),
+  EXPECT_THAT(PlanBarAreas(Memory(0x4000), NotMappable(0x4000), {}, 0x10000),
               ElementsAre(BarArea{0, 0x4000, Kind::kSubPage}));
+  EXPECT_THAT(PlanBarAreas(Memory(0x4000), Mappable(0x4000), {}, 0x10000),
+              ElementsAre(BarArea{0, 0x4000, Kind::kMapped}));
+}
+
+TEST(PlanBarAreasTest, LessThanAPageWithAnMsixStructureIsTrapped) {
+  EXPECT_THAT(PlanBarAreas(Memory(0x800), Mappable(0x800),
+                           Msix(2, 0x100, 0x200 | 1), kPage),
+              ElementsAre(BarArea{0, 0x800, Kind::kMsixTable}));
+  EXPECT_THAT(
+      PlanBarAreas(Memory(0x100), Mappable(0x100), Msix(17, 0x2001, 0), kPage),
+      ElementsAre(BarArea{0, 0x100, Kind::kMsixPba}));
 }
 
 TEST(PlanBarAreasTest, WhatTheKernelDoesNotOfferIsTrapped) {
-  vfio::VfioRegionInfo region = Mappable(0x4000);
-  region.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-  EXPECT_THAT(PlanBarAreas(Memory(0x4000), region, {}, kPage),
+  EXPECT_THAT(PlanBarAreas(Memory(0x4000), NotMappable(0x4000), {}, kPage),
               ElementsAre(BarArea{0, 0x4000, Kind::kNotMappable}));
 }
 
@@ -127,11 +148,12 @@ TEST(PlanBarAreasTest, ATableBeyondTheBarHoldsNothing) {
 }
 
 // Whatever the device and the kernel report, the areas cover the BAR. The
-// mapped ones were offered, are whole pages, and hold no part of table or PBA.
+// mapped ones were offered, are whole pages or a BAR smaller than a page, and
+// hold no part of table or PBA.
 TEST(PlanBarAreasTest, PropertiesHoldForAnyLayout) {
   std::minstd_rand random(7);
   for (int i = 0; i < 5000; ++i) {
-    const uint64_t size = kPage << random() % 8;
+    const uint64_t size = uint64_t{16} << random() % 16;
     vfio::VfioRegionInfo region = Mappable(size);
     if (random() % 2 == 0) {
       region.sparse_areas.emplace();
@@ -153,7 +175,7 @@ TEST(PlanBarAreasTest, PropertiesHoldForAnyLayout) {
       next += area.size;
       if (!area.mapped()) continue;
       ASSERT_EQ(area.offset % kPage, 0u);
-      ASSERT_EQ(area.size % kPage, 0u);
+      ASSERT_TRUE(area.size % kPage == 0 || area.size == size);
       const uint64_t end = area.offset + area.size;
       ASSERT_TRUE(end <= msix.table_offset() ||
                   area.offset >= msix.table_offset() + msix.table_bytes());

@@ -12,9 +12,13 @@
 #include "absl/log/check.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_format.h"
+#include "passthru/devices/kernel/page_size.h"
 
 namespace passthru::vfio_pci {
 namespace {
+
+constexpr char kNotAlone[] =
+    "smaller than a page, and not alone in its page of the guest";
 
 // Returns OK if the guest's CPUs reach the whole BAR at `address`.
 absl::Status CheckReach(const pci::Bar& bar, uint64_t address, unsigned bits) {
@@ -84,7 +88,8 @@ bool BarMapper::Stays(const Entry& entry, const BarAddresses& desired) {
   }
   return std::none_of(
       entry.areas.begin(), entry.areas.end(), [&entry](const Area& area) {
-        return area.slot.has_value() && area.slot_address != *entry.address;
+        return area.slot.has_value() &&
+               (area.in_the_way || area.slot_address != *entry.address);
       });
 }
 
@@ -94,20 +99,8 @@ absl::Status BarMapper::RetractEntry(Entry& entry) {
   absl::Status result;
   for (Area& area : entry.areas) {
     if (area.area.mapped()) area.refused.clear();
-    if (!area.slot.has_value()) continue;
-    if (absl::Status status = options_.memory->Remove(*area.slot);
-        !status.ok()) {
-      ++failures_;
-      area.refused =
-          absl::StrFormat("its slot for the BAR at %#x cannot be deleted: %s",
-                          area.slot_address, status.message());
-      options_.failures->Add(
-          absl::StrFormat("%v stays in guest memory", entry.bar.index), status);
-      result.Update(status);
-      continue;
-    }
-    area.slot.reset();
-    freed_ = true;
+    area.shares_page.clear();
+    if (area.slot.has_value()) result.Update(RemoveSlot(entry, area));
   }
   if (!entry.address.has_value()) return result;
   bus::AddressSpace* const space =
@@ -118,14 +111,48 @@ absl::Status BarMapper::RetractEntry(Entry& entry) {
   return result;
 }
 
+absl::Status BarMapper::RemoveSlot(const Entry& entry, Area& area) {
+  if (absl::Status status = options_.memory->Remove(*area.slot); !status.ok()) {
+    ++failures_;
+    area.refused =
+        absl::StrFormat("its slot for the BAR at %#x cannot be deleted: %s",
+                        area.slot_address, status.message());
+    options_.failures->Add(
+        absl::StrFormat("%v stays in guest memory", entry.bar.index), status);
+    return status;
+  }
+  area.slot.reset();
+  area.in_the_way = false;
+  freed_ = true;
+  return absl::OkStatus();
+}
+
+// Makes all ranges before the slots, because a range takes the page of a BAR
+// that is smaller than one.
 void BarMapper::Place(const BarAddresses& desired) {
   for (Entry& entry : entries_) {
     const std::optional<uint64_t>& address = desired[entry.bar.index.value()];
-    if (!address.has_value()) continue;
-    if (entry.address != address) PlaceRange(entry, *address);
-    if (entry.address == address) PlaceAreas(entry);
+    if (address.has_value() && entry.address != address) {
+      PlaceRange(entry, *address);
+    }
+  }
+  for (Entry& entry : entries_) {
+    const std::optional<uint64_t>& address = desired[entry.bar.index.value()];
+    if (address.has_value() && entry.address == address) PlaceAreas(entry);
   }
   TellOthers();
+}
+
+void BarMapper::LeavePages(bus::RangeHandle own) {
+  for (Entry& entry : entries_) {
+    if (!entry.address.has_value() || entry.range != own) continue;
+    for (Area& area : entry.areas) {
+      if (!area.slot.has_value()) continue;
+      area.in_the_way = true;
+      area.shares_page = kNotAlone;
+      RemoveSlot(entry, area).IgnoreError();  // Logged, and tried again.
+    }
+  }
 }
 
 void BarMapper::TellOthers() {
@@ -172,39 +199,61 @@ void BarMapper::PlaceRange(Entry& entry, uint64_t address) {
 }
 
 void BarMapper::PlaceAreas(Entry& entry) {
-  const uint64_t address = *entry.address;
   for (Area& area : entry.areas) {
-    if (area.mapping == nullptr) continue;
-    if (area.slot.has_value()) {
-      // This slot could not be deleted earlier. If the BAR is back at the
-      // slot's address, the slot is valid again.
-      if (area.slot_address == address) area.refused.clear();
-      continue;
-    }
-    const absl::StatusOr<memory::AreaId> slot = options_.memory->Add(
-        {.guest = memory::GuestAddress(address + area.area.offset),
-         .size = area.area.size,
-         .host = area.mapping->data(),
-         .backing = area.mapping,
-         .read_only = entry.read_only,
-         .kind = memory::MemoryArea::Kind::kDeviceBar,
-         .name = absl::StrFormat("%s %v+0x%x", options_.name, entry.bar.index,
-                                 area.area.offset)});
-    if (!slot.ok()) {
-      // Retries that fail for the same reason are no news.
-      if (area.refused == slot.status().message()) continue;
-      if (area.refused.empty()) ++refused_;
-      area.refused = std::string(slot.status().message());
-      options_.failures->Add(
-          absl::StrFormat("%v is trapped where it could be mapped",
-                          entry.bar.index),
-          slot.status());
-      continue;
-    }
-    area.refused.clear();
-    area.slot = *slot;
-    area.slot_address = address;
+    if (area.mapping != nullptr) PlaceArea(entry, area);
   }
+}
+
+bool BarMapper::HasItsPages(const Entry& entry, Area& area) {
+  if (!area.smaller_than_page()) return true;
+  area.shares_page.clear();
+  if (!kernel::IsPageAligned(*entry.address)) {
+    area.shares_page =
+        "smaller than a page, and not where a page of the guest begins";
+  } else if (!options_.mmio->HoldPages(entry.range, *entry.address,
+                                       area.mapping->size(), this)) {
+    area.shares_page = kNotAlone;
+  }
+  return area.shares_page.empty();
+}
+
+void BarMapper::PlaceArea(const Entry& entry, Area& area) {
+  const uint64_t address = *entry.address;
+  // This slot could not be deleted earlier.
+  if (area.slot.has_value() && area.slot_address != address) return;
+  if (!HasItsPages(entry, area)) {
+    if (!area.slot.has_value()) area.refused.clear();
+    return;
+  }
+  if (area.slot.has_value()) {
+    // If the BAR is back at the slot's address, the slot is valid again.
+    area.refused.clear();
+    area.in_the_way = false;
+    return;
+  }
+  const absl::StatusOr<memory::AreaId> slot = options_.memory->Add(
+      {.guest = memory::GuestAddress(address + area.area.offset),
+       .size = area.mapping->size(),
+       .host = area.mapping->data(),
+       .backing = area.mapping,
+       .read_only = entry.read_only,
+       .kind = memory::MemoryArea::Kind::kDeviceBar,
+       .name = absl::StrFormat("%s %v+0x%x", options_.name, entry.bar.index,
+                               area.area.offset)});
+  if (!slot.ok()) {
+    // Retries that fail for the same reason are no news.
+    if (area.refused == slot.status().message()) return;
+    if (area.refused.empty()) ++refused_;
+    area.refused = std::string(slot.status().message());
+    options_.failures->Add(
+        absl::StrFormat("%v is trapped where it could be mapped",
+                        entry.bar.index),
+        slot.status());
+    return;
+  }
+  area.refused.clear();
+  area.slot = *slot;
+  area.slot_address = address;
 }
 
 absl::Status BarMapper::Unmap() {
@@ -239,11 +288,13 @@ std::vector<BarReport> BarMapper::Describe(
     report.problem = entry.problem;
     for (const Area& area : entry.areas) {
       const bool has_slot = area.slot.has_value();
-      const bool in_place = entry.address == area.slot_address;
+      const bool in_place =
+          entry.address == area.slot_address && !area.in_the_way;
       report.areas.push_back({.area = area.area,
                               .in_guest = has_slot && in_place,
                               .refused = area.refused,
-                              .stale_slot = has_slot && !in_place});
+                              .stale_slot = has_slot && !in_place,
+                              .shares_page = area.shares_page});
     }
   }
   return reports;

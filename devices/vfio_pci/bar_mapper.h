@@ -30,9 +30,13 @@ struct BarAreaReport {
   // The kernel's refusal to map the area, or to make or delete its slot. Empty
   // if there was none.
   std::string refused;
-  // Whether a slot at an earlier address of the BAR could not be deleted. The
-  // guest still reaches the device there.
+  // Whether a slot that should have gone could not be deleted. The guest still
+  // reaches the device at an earlier address of the BAR, or instead of what
+  // else is in the page.
   bool stale_slot = false;
+  // Why this mapped area, which is smaller than a page, has no slot. This is no
+  // failure. Empty if it has one, and while the BAR is not placed.
+  std::string shares_page;
 };
 
 struct BarReport {
@@ -53,6 +57,11 @@ using BarAddresses = std::array<std::optional<uint64_t>, 6>;
 // reaches the range. If a slot is refused, its area traps and everything else
 // works as before.
 //
+// A mapped BAR smaller than a page has a slot of one page, which would hide
+// what else the guest has there. So it has one only while it is alone in a page
+// of the guest (bus::AddressSpace::HoldPages()). QEMU does the same
+// (vfio_sub_page_bar_update_mapping()).
+//
 // The constructor makes the host mappings, which stay until Unmap(). VFIO
 // allows mapping while the device does not decode, and a mapping that is
 // touched only while decode is on never faults.
@@ -64,7 +73,7 @@ using BarAddresses = std::array<std::optional<uint64_t>, 6>;
 // Thread-compatible. Callers hold the VM's layout lock. Retract(), Place()
 // and Unmap() call the address spaces and the guest memory, so their callers
 // must not hold a device lock.
-class BarMapper final : private BarRetries::Waiter {
+class BarMapper final : private BarRetries::Waiter, private bus::PageHolder {
  public:
   struct Options {
     std::string name;  // prefix of the memory areas' names
@@ -128,6 +137,13 @@ class BarMapper final : private BarRetries::Waiter {
     std::optional<memory::AreaId> slot;
     uint64_t slot_address = 0;  // the BAR's when the slot was made
     std::string refused;
+    // Whether the slot had to make way for another range and could not be
+    // deleted.
+    bool in_the_way = false;
+    std::string shares_page;
+
+    // Whether the mapping has more of the page than the BAR.
+    bool smaller_than_page() const { return area.size < mapping->size(); }
   };
   struct Entry {
     pci::Bar bar;
@@ -146,9 +162,15 @@ class BarMapper final : private BarRetries::Waiter {
   static bool Stays(const Entry& entry, const BarAddresses& desired);
   void MapAreas(Entry& entry);
   absl::Status RetractEntry(Entry& entry);
+  absl::Status RemoveSlot(const Entry& entry, Area& area);
   void PlaceRange(Entry& entry, uint64_t address);
   void PlaceAreas(Entry& entry);
+  void PlaceArea(const Entry& entry, Area& area);
+  // Returns whether the area may have a slot of whole pages at the BAR's
+  // address.
+  bool HasItsPages(const Entry& entry, Area& area);
   void RetryRefused() override;
+  void LeavePages(bus::RangeHandle own) override;
   // Lets the other devices try again if this one has freed a place.
   void TellOthers();
 

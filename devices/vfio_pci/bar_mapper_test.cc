@@ -92,6 +92,33 @@ class BarMapperTest : public ::testing::Test {
              read_only},
             {io_bar, {{0, 0x20, BarAreaKind::kIoPorts}}, trap(2)}});
   }
+  // Creates a memory BAR of 256 bytes, which the kernel lets be mapped.
+  void CreateSmall(bus::AddressSpace* mmio = nullptr) {
+    mapper_ = std::make_unique<BarMapper>(
+        BarMapper::Options{.name = "test",
+                           .failures = &failures_,
+                           .regions = &regions_,
+                           .mmio = mmio == nullptr ? &mmio_ : mmio,
+                           .pio = &pio_,
+                           .memory = &memory_,
+                           .retries = &retries_},
+        std::vector<BarMapper::Bar>{
+            {{.index = pci::BarIndex(0),
+              .type = pci::BarType::kMemory32,
+              .size = 0x100},
+             {{0, 0x100, BarAreaKind::kMapped}},
+             std::make_shared<BarTrap>("trap", pci::BarIndex(0), &regions_,
+                                       &failures_, nullptr)}});
+  }
+  // Adds what else the guest may have in the page of a BAR.
+  bus::RangeHandle AddNeighbour(uint64_t address) {
+    return *mmio_.Add(address, 0x100,
+                      std::make_shared<BarTrap>("other", pci::BarIndex(1),
+                                                &regions_, &failures_, nullptr),
+                      bus::AddressSpace::kBarPriority);
+  }
+  BarAreaReport SmallArea() { return mapper_->Describe({})[0].areas[0]; }
+
   absl::Status Move(BarAddresses desired) {
     absl::Status status = mapper_->Retract(desired);
     mapper_->Place(desired);
@@ -315,6 +342,159 @@ TEST_F(BarMapperTest, UnmapTakesEverythingAway) {
   EXPECT_THAT(memory_.areas, IsEmpty());
   EXPECT_FALSE(Answers(mmio_, kAddress));
   EXPECT_FALSE(Answers(pio_, 0xc000));
+}
+
+TEST_F(BarMapperTest, ASmallBarAloneInItsPageHasASlotOfThePage) {
+  CreateSmall();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  ASSERT_THAT(memory_.areas, SizeIs(1));
+  EXPECT_EQ(memory_.areas[1].guest.value(), kAddress);
+  EXPECT_EQ(memory_.areas[1].size, 0x1000u);
+  EXPECT_TRUE(SmallArea().in_guest);
+  EXPECT_EQ(SmallArea().shares_page, "");
+  EXPECT_FALSE(Answers(mmio_, kAddress + 0x100)) << "no more is trapped";
+}
+
+TEST_F(BarMapperTest, ASmallBarAtNoPageIsTrappedWithoutComplaint) {
+  CreateSmall();
+  ASSERT_THAT(Move(At(kAddress + 0x100)), IsOk());
+  EXPECT_THAT(memory_.log, IsEmpty());
+  EXPECT_TRUE(Answers(mmio_, kAddress + 0x100));
+  EXPECT_THAT(SmallArea().shares_page, HasSubstr("not where a page"));
+  EXPECT_EQ(SmallArea().refused, "");
+  EXPECT_EQ(failures_.count(), 0u);
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_TRUE(SmallArea().in_guest);
+  ASSERT_THAT(Move(At({})), IsOk());
+  EXPECT_EQ(SmallArea().shares_page, "");
+}
+
+TEST_F(BarMapperTest, ASmallBarMakesWayForWhatComesIntoItsPage) {
+  CreateSmall();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.log.clear();
+  const bus::RangeHandle other = AddNeighbour(kAddress + 0xf00);
+  EXPECT_THAT(memory_.log, ElementsAre("remove e0000000"));
+  EXPECT_THAT(SmallArea().shares_page, HasSubstr("not alone"));
+  EXPECT_FALSE(SmallArea().in_guest);
+  EXPECT_TRUE(Answers(mmio_, kAddress)) << "it is trapped";
+  retries_.Retry(nullptr);
+  EXPECT_THAT(memory_.areas, IsEmpty());
+  // The other one goes, and then a device of the VM tells.
+  mmio_.Remove(other);
+  retries_.Retry(nullptr);
+  EXPECT_TRUE(SmallArea().in_guest);
+  EXPECT_EQ(SmallArea().shares_page, "");
+  EXPECT_EQ(failures_.count(), 0u);
+  EXPECT_EQ(mapper_->refused(), 0u);
+}
+
+TEST_F(BarMapperTest, ASmallBarThatComesIntoATakenPageIsTrapped) {
+  CreateSmall();
+  AddNeighbour(kAddress + 0x800);
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_THAT(memory_.log, IsEmpty());
+  EXPECT_THAT(SmallArea().shares_page, HasSubstr("not alone"));
+}
+
+// It must not tell from its own ranges alone that the page is free.
+TEST_F(BarMapperTest, AnAddressSpaceThatDoesNotKnowGetsTraps) {
+  struct PlainSpace final : bus::AddressSpace {
+    absl::StatusOr<bus::RangeHandle> Add(uint64_t base, uint64_t size,
+                                         std::shared_ptr<bus::BusDevice> device,
+                                         int priority) override {
+      return bus->Add(base, size, std::move(device), priority);
+    }
+    void Remove(bus::RangeHandle handle) override { bus->Remove(handle); }
+    bus::Bus* bus = nullptr;
+  };
+  PlainSpace space;
+  space.bus = &mmio_;
+  CreateSmall(&space);
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_THAT(memory_.log, IsEmpty());
+  EXPECT_TRUE(Answers(mmio_, kAddress));
+  mapper_.reset();
+}
+
+TEST_F(BarMapperTest, ASmallBarWhoseSlotIsRefusedIsTrapped) {
+  CreateSmall();
+  memory_.refuse = true;
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_EQ(SmallArea().refused, "overlaps ram");
+  EXPECT_EQ(mapper_->refused(), 1u);
+  // What stands in its way now is no failure.
+  const bus::RangeHandle other = AddNeighbour(kAddress + 0x100);
+  retries_.Retry(nullptr);
+  EXPECT_EQ(SmallArea().refused, "");
+  memory_.refuse = false;
+  mmio_.Remove(other);
+  retries_.Retry(nullptr);
+  EXPECT_TRUE(SmallArea().in_guest);
+}
+
+TEST_F(BarMapperTest, ASlotThatCannotMakeWayIsToldAndTriedAgain) {
+  CreateSmall();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.stuck = true;
+  AddNeighbour(kAddress + 0x100);
+  EXPECT_FALSE(SmallArea().in_guest);
+  EXPECT_TRUE(SmallArea().stale_slot);
+  EXPECT_THAT(SmallArea().refused, HasSubstr("stuck"));
+  EXPECT_EQ(failures_.count(), 1u);
+  memory_.stuck = false;
+  // The next change of the device, whatever it is.
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  EXPECT_THAT(memory_.areas, IsEmpty());
+  EXPECT_FALSE(SmallArea().stale_slot);
+  EXPECT_THAT(SmallArea().shares_page, HasSubstr("not alone"));
+  EXPECT_TRUE(Answers(mmio_, kAddress));
+}
+
+TEST_F(BarMapperTest, ASlotThatCouldNotMakeWayIsGoodWhenThePageIsFree) {
+  CreateSmall();
+  ASSERT_THAT(Move(At(kAddress)), IsOk());
+  memory_.stuck = true;
+  const bus::RangeHandle other = AddNeighbour(kAddress + 0x100);
+  mmio_.Remove(other);
+  retries_.Retry(nullptr);
+  EXPECT_TRUE(SmallArea().in_guest);
+  EXPECT_EQ(SmallArea().refused, "");
+  memory_.stuck = false;
+}
+
+// Both are placed by one write, and the first does not take the page first.
+TEST_F(BarMapperTest, SmallBarsOfOneDeviceInOnePageMakeNoSlots) {
+  std::vector<BarMapper::Bar> bars;
+  for (const uint8_t index : {0, 1}) {
+    bars.push_back({{.index = pci::BarIndex(index),
+                     .type = pci::BarType::kMemory32,
+                     .size = 0x100},
+                    {{0, 0x100, BarAreaKind::kMapped}},
+                    std::make_shared<BarTrap>("trap", pci::BarIndex(index),
+                                              &regions_, &failures_, nullptr)});
+  }
+  mapper_ =
+      std::make_unique<BarMapper>(BarMapper::Options{.name = "test",
+                                                     .failures = &failures_,
+                                                     .regions = &regions_,
+                                                     .mmio = &mmio_,
+                                                     .pio = &pio_,
+                                                     .memory = &memory_},
+                                  std::move(bars));
+  BarAddresses addresses;
+  addresses[0] = kAddress;
+  addresses[1] = kAddress + 0x100;
+  ASSERT_THAT(Move(addresses), IsOk());
+  EXPECT_THAT(memory_.log, IsEmpty());
+  // The second one moves to a page of its own, and the first gets its page.
+  addresses[1] = kAddress + 0x1000;
+  ASSERT_THAT(Move(addresses), IsOk());
+  EXPECT_THAT(memory_.log, ElementsAre("add e0000000", "add e0001000"));
+  memory_.log.clear();
+  addresses[1] = kAddress + 0x200;
+  ASSERT_THAT(Move(addresses), IsOk());
+  EXPECT_THAT(memory_.log, ElementsAre("remove e0001000", "remove e0000000"));
 }
 
 }  // namespace

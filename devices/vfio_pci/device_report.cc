@@ -185,13 +185,17 @@ std::vector<std::string> ToLines(const BarReport& report) {
       why = absl::StrCat("no slot: ", area.refused);
     } else if (!area.refused.empty()) {
       absl::StrAppend(&why, ": ", area.refused);
+    } else if (!area.shares_page.empty()) {
+      why = area.shares_page;
     } else if (area.area.mapped()) {
       why = area.in_guest ? "the guest reaches it without an exit"
                           : "no slot while it does not decode";
     }
     lines.push_back(absl::StrFormat(
         "  +0x%08x  %#10x  %-7s  %s", area.area.offset, area.area.size,
-        area.area.mapped() && area.refused.empty() ? "mapped" : "trapped",
+        area.area.mapped() && area.refused.empty() && area.shares_page.empty()
+            ? "mapped"
+            : "trapped",
         why));
   }
   return lines;

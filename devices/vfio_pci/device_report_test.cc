@@ -44,10 +44,16 @@ TEST(DeviceReportTest, AreasSayWhetherAndWhy) {
                 .refused = "overlaps ram"},
                {.area = {0x2000, 0x1000, BarAreaKind::kMsixTable}}};
   report.bars.push_back(bar);
+  bar.areas = {
+      {.area = {0, 0x100, BarAreaKind::kMapped}, .shares_page = "not alone"}};
+  report.bars.push_back(bar);
   EXPECT_THAT(Text(report),
               AllOf(HasSubstr("mapped   the guest reaches it without an exit"),
                     HasSubstr("trapped  no slot: overlaps ram"),
-                    HasSubstr("trapped  pages of the MSI-X table")));
+                    HasSubstr("trapped  pages of the MSI-X table"),
+                    HasSubstr("trapped  not alone")));
+  AddDegradations(report);
+  EXPECT_EQ(report.degraded.size(), 1u) << "the slot that was refused";
 }
 
 TEST(DeviceReportTest, VectorsInUseAreListedTheOthersCounted) {

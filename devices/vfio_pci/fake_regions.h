@@ -11,6 +11,7 @@
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/mapped_region.h"
+#include "passthru/devices/kernel/page_size.h"
 #include "passthru/devices/vfio_pci/device_regions.h"
 
 namespace passthru::vfio_pci {
@@ -44,7 +45,9 @@ class FakeRegions final : public DeviceRegions {
                                               uint64_t size) override {
     Note("map", bar, offset, size);
     if (fail) return kernel::ErrnoError(ENOMEM, "mmap");
-    return kernel::MappedRegion::Allocate(&syscalls_, size, "BAR");
+    const uint64_t page = kernel::PageSize();
+    return kernel::MappedRegion::Allocate(
+        &syscalls_, (size + page - 1) / page * page, "BAR");
   }
 
   std::vector<std::string> log;

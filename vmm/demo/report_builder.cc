@@ -138,9 +138,10 @@ void AddBar(const vfio_pci::BarReport& from,
     report->set_offset(area.area.offset);
     report->set_size(area.area.size);
     report->set_mapped(area.in_guest);
-    report->set_reason(area.refused.empty()
-                           ? std::string(vfio_pci::Explain(area.area.kind))
-                           : area.refused);
+    report->set_reason(!area.refused.empty() ? area.refused
+                       : !area.shares_page.empty()
+                           ? area.shares_page
+                           : std::string(vfio_pci::Explain(area.area.kind)));
   }
 }
 
