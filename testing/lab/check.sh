@@ -135,6 +135,29 @@ demo_killed() {
     /lab/demo --device=0000:00:04.0 --allow_writes
 }
 
+# Lets guests use BARs that are peers of one another, small and large. Since
+# 6.12 the kernel maps the large one with entries of 2 MiB. 6.1 maps all of it
+# at the first fault, with small ones.
+# shellcheck disable=SC2054  # The commas are QEMU's.
+bars() {
+  local faults=32 pages="0 small and 31 large pages"
+  [[ $kernel != 6.1 ]] || faults=1 pages="31 small and 0 large pages"
+  local said
+  said=$("$lab" --kernel="$kernel" \
+    --device=edu,dma_mask=0xffffffffffff,addr=4 --bind=0000:00:04.0 \
+    --object=memory-backend-ram,id=shared,size=4M \
+    --device=ivshmem-plain,memdev=shared,addr=5 --bind=0000:00:05.0 \
+    --device=pvpanic-pci,addr=6 --bind=0000:00:06.0 \
+    --device=pci-testdev,membar=64M,addr=7 --bind=0000:00:07.0 \
+    "$here/vmm/bar_checks/bar_checks_static" \
+    0000:00:04.0 0000:00:05.0 0000:00:06.0 0000:00:07.0)
+  local status=$?
+  grep '^  ' <<<"$said"
+  [[ $status == 0 &&
+    $said == *"65536 KiB, each page touched: $faults faults; "*"$pages"* ]] ||
+    { echo "$said"; return 1; }
+}
+
 # Two functions below one root port, which only a reset of their bus reaches.
 # Each has an IOMMU group of its own, or both have one, as the kernel decides.
 # shellcheck disable=SC2054  # The commas are QEMU's.
@@ -181,6 +204,7 @@ for kernel in "$@"; do
   run "demo of a group that is not viable" demo_of_half_a_group
   run "demo of a virtual function" demo_of_a_virtual_function
   run "demo that is killed" demo_killed
+  run "BARs" bars
   run "reset of a bus" reset_of_a_bus
   run "reset of half a bus" reset_of_half_a_bus
 done
