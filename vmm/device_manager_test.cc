@@ -9,8 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
@@ -149,6 +151,53 @@ TEST_F(DeviceManagerTest, DevicesMayShareASlotOfTheGuest) {
   EXPECT_EQ(header_type(second), 0x80);
   EXPECT_THAT(manager_->Detach(second), IsOk());
   EXPECT_EQ(header_type(first), 0x00);
+}
+
+// A conventional card of two functions, which its group holds together, for
+// they have the same requester id behind their bridge.
+TEST_F(DeviceManagerTest, BothFunctionsOfAConventionalCardArePassed) {
+  const auto add = [this](const char* name) {
+    const auto bdf = host().AddFixture(
+        absl::StrCat("testing/fixtures/modelled/", name, ".textproto"));
+    CHECK_OK(bdf);
+    return *bdf;
+  };
+  const pci::Bdf serial = add("serial_ox16pci954");
+  const pci::Bdf bridge = add("bridge_ox16pci954");
+  const pci::Bdf first(0, 0, 9, 0);
+  const pci::Bdf second(0, 0, 9, 1);
+  host().kernel().journal().Clear();
+  ASSERT_THAT(manager_->Attach({.host = serial, .guest = first}), IsOk());
+  ASSERT_THAT(manager_->Attach({.host = bridge, .guest = second}), IsOk());
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_GROUP_SET_CONTAINER"), 1u);
+  for (const pci::Bdf guest : {first, second}) {
+    const auto device = manager_->Find(guest);
+    device->ConfigWrite(0x04, std::vector<uint8_t>{0x3, 0x0});
+    const auto bars = device->Describe().bars;
+    ASSERT_EQ(bars.size(), 4u);
+    for (const auto& bar : bars) {
+      EXPECT_TRUE(bar.placed);
+      EXPECT_EQ(bar.areas.at(0).in_guest, !bar.bar.is_io());
+      // Each function answers at its own ports.
+      if (!bar.bar.is_io()) continue;
+      const uint64_t port = bar.bar.address + 4;
+      std::vector<uint8_t> byte = {static_cast<uint8_t>(port >> 5)};
+      machine_->pio().Write(port, byte);
+    }
+  }
+  for (const pci::Bdf guest : {first, second}) {
+    for (const auto& bar : manager_->Find(guest)->Describe().bars) {
+      if (!bar.bar.is_io()) continue;
+      const uint64_t port = bar.bar.address + 4;
+      std::vector<uint8_t> byte(1);
+      machine_->pio().Read(port, absl::MakeSpan(byte));
+      EXPECT_EQ(byte[0], static_cast<uint8_t>(port >> 5));
+    }
+  }
+  ASSERT_THAT(manager_->Detach(first), IsOk());
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 0u);
+  ASSERT_THAT(manager_->Detach(second), IsOk());
+  EXPECT_EQ(host().kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
 }
 
 TEST_F(DeviceManagerTest, APlaceThatTheMachineDoesNotHaveIsRefused) {
