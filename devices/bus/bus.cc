@@ -67,7 +67,15 @@ struct Bus::Piece {
   CallGate::Call call;
 };
 
-Bus::Bus(std::string name) : name_(std::move(name)) {}
+// The ranges and the flat view of them. Its range indexes are positions in
+// `ranges`.
+struct Bus::View {
+  std::vector<std::shared_ptr<Range>> ranges;
+  FlatView flat;
+};
+
+Bus::Bus(std::string name)
+    : name_(std::move(name)), view_(std::make_unique<const View>()) {}
 
 Bus::~Bus() = default;
 
@@ -166,24 +174,28 @@ void Bus::RebuildView() {
   spans.reserve(ranges_.size());
   for (const std::shared_ptr<Range>& range : ranges_)
     spans.push_back(range->span);
-  view_ = FlatView::Build(spans);
+  view_.Replace(std::make_unique<const View>(
+      View{.ranges = ranges_, .flat = FlatView::Build(spans)}));
 }
 
 void Bus::Enter(uint64_t address, size_t length, Piece& piece) {
-  absl::ReaderMutexLock lock(&mutex_);
   piece.length = length;
-  const FlatView::Segment* segment = view_.Find(address);
-  if (segment == nullptr) return;
-  if (segment->first > address) {
-    piece.length = static_cast<size_t>(
-        std::min<uint64_t>(length, segment->first - address));
-    return;
-  }
-  // Compares last addresses, because a segment's size may be 2^64.
-  if (segment->last - address < length - 1)
-    piece.length = static_cast<size_t>(segment->last - address + 1);
-  piece.range = ranges_[segment->range];
-  piece.call.Enter(piece.range->gate);
+  view_.Read([address, length, &piece](const View& view) {
+    const FlatView::Segment* segment = view.flat.Find(address);
+    if (segment == nullptr) return;
+    if (segment->first > address) {
+      piece.length = static_cast<size_t>(
+          std::min<uint64_t>(length, segment->first - address));
+      return;
+    }
+    // Compares last addresses, because a segment's size may be 2^64.
+    if (segment->last - address < length - 1)
+      piece.length = static_cast<size_t>(segment->last - address + 1);
+    piece.range = view.ranges[segment->range];
+    // A range that is removed now waits for this call, because the view that
+    // leads to it stays until the gate was entered.
+    piece.call.Enter(piece.range->gate);
+  });
 }
 
 template <typename Visitor>

@@ -19,6 +19,7 @@
 #include "passthru/devices/bus/address_space.h"
 #include "passthru/devices/bus/bus_device.h"
 #include "passthru/devices/bus/flat_view.h"
+#include "passthru/devices/bus/published.h"
 
 namespace passthru::bus {
 
@@ -43,7 +44,8 @@ struct BusStats {
 // a guest can cause them at will.
 //
 // Thread-safe. The bus holds no lock while it calls a device, so several
-// threads may be in one device at once.
+// threads may be in one device at once. An access takes no lock either, and
+// never waits for Add() or Remove().
 class Bus final : public AddressSpace {
  public:
   // `name` appears in log and error messages.
@@ -74,6 +76,7 @@ class Bus final : public AddressSpace {
  private:
   struct Range;
   struct Piece;
+  struct View;
 
   // Fills `piece` with the first part of an access at `address` that belongs to
   // one range, or to none. Enters the gate of the range, if there is one.
@@ -96,8 +99,8 @@ class Bus final : public AddressSpace {
   uint64_t next_id_ ABSL_GUARDED_BY(mutex_) = 1;
   // Sorted by handle.
   std::vector<std::shared_ptr<Range>> ranges_ ABSL_GUARDED_BY(mutex_);
-  // The flat view of ranges_. Its range indexes are positions in ranges_.
-  FlatView view_ ABSL_GUARDED_BY(mutex_);
+  // What accesses see of ranges_. Replaced under mutex_.
+  Published<View> view_;
 
   std::atomic<uint64_t> reads_ = 0;
   std::atomic<uint64_t> writes_ = 0;

@@ -3,10 +3,7 @@
 #ifndef PASSTHRU_DEVICES_BUS_CALL_GATE_H_
 #define PASSTHRU_DEVICES_BUS_CALL_GATE_H_
 
-#include <atomic>
-#include <cstdint>
-
-#include "absl/synchronization/mutex.h"
+#include "passthru/devices/bus/call_counter.h"
 
 namespace passthru::bus {
 
@@ -16,7 +13,8 @@ namespace passthru::bus {
 // A table of devices uses it as follows. To call a device, look up its entry
 // and Enter() the entry's gate under the table's lock, then call without the
 // lock. To remove a device, take its entry out of the table under the lock,
-// then WaitForOthers() without the lock.
+// then WaitForOthers() without the lock. Instead of a lock, the table may be
+// Published.
 //
 // Thread-safe.
 class CallGate {
@@ -51,11 +49,7 @@ class CallGate {
   int WaitForOthers();
 
  private:
-  void Leave();
-
-  std::atomic<int> calls_ = 0;
-  std::atomic<bool> waiting_ = false;
-  absl::Mutex mutex_;
+  CallCounter calls_;
 };
 
 }  // namespace passthru::bus
