@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -62,6 +63,11 @@ class FakeConfig {
   // Returns the interrupt pin that the user sees.
   uint8_t interrupt_pin() const;
 
+  // Changes the power state like vfio_pci_set_power_state(). On the way out of
+  // D3hot, the state that the function had on its way in comes back, if it
+  // loses it there. What the user wrote meanwhile is lost.
+  void SetPowerState(unsigned state);
+
  private:
   // A part of an access that is 1, 2 or 4 bytes long, aligned, and in one
   // structure.
@@ -101,6 +107,9 @@ class FakeConfig {
   Options options_;
   ConfigLayout layout_;
   std::array<uint32_t, 7> real_bars_ = {};  // As at open. Element 6 is the ROM.
+  // The hardware's state at the last change to D3hot
+  // (vfio_pci_core_device.pm_save). Empty unless a soft reset would lose it.
+  std::optional<std::vector<uint8_t>> saved_at_d3_;
 };
 
 }  // namespace passthru::fake

@@ -27,11 +27,15 @@ constexpr uint16_t At(uint16_t start, unsigned offset) {
 void FakeConfig::WritePowerManagement(const Piece& piece, uint32_t value) {
   WriteMasked(piece, value);
   if (piece.offset != PCI_PM_CTRL) return;
-  const unsigned state = value & PCI_PM_CTRL_STATE_MASK;
-  const unsigned old = options_.hardware->power_state();
+  SetPowerState(value & PCI_PM_CTRL_STATE_MASK);
+}
+
+void FakeConfig::SetPowerState(unsigned state) {
+  HardwareFunction& hardware = *options_.hardware;
+  const unsigned old = hardware.power_state();
   if (state == old) return;
-  const uint32_t pmc =
-      options_.hardware->ReadConfig(At(piece.byte->start, PCI_PM_PMC), 2);
+  const uint32_t pmc = hardware.ReadConfig(
+      At(*hardware.capabilities().power_management, PCI_PM_PMC), 2);
   // pci_set_power_state() refuses a state that the function does not support.
   // It also leaves a deeper state only for D0.
   if ((state == 1 && (pmc & PCI_PM_CAP_D1) == 0) ||
@@ -39,12 +43,17 @@ void FakeConfig::WritePowerManagement(const Piece& piece, uint32_t value) {
       (state != 0 && old > state)) {
     return;
   }
-  const std::vector<uint8_t> saved = options_.hardware->SaveState();
-  options_.hardware->SetPowerState(state);
-  // Like vfio_pci_set_power_state(), restores what a soft reset on the way to
-  // D0 cleared.
-  if (old == 3 && state == 0) {
-    options_.hardware->RestoreState(saved);
+  if (state == 3 && hardware.soft_resets()) {
+    saved_at_d3_ = hardware.SaveState();
+  }
+  if (state == 0) {
+    hardware.ReturnToD0();
+  } else {
+    hardware.SetPowerState(state);
+  }
+  if (old == 3 && state == 0 && saved_at_d3_.has_value()) {
+    hardware.RestoreState(*saved_at_d3_);
+    saved_at_d3_.reset();
     options_.irqs->RestoreAfterReset();
   }
 }

@@ -424,6 +424,84 @@ TEST_F(FakeConfigTest, SoftResetOnTheWayToD0IsRestored) {
   EXPECT_EQ(Physical(PCI_BASE_ADDRESS_0, 4), 0xfe800000u);
 }
 
+TEST_F(FakeConfigTest, WriteInD3IsLostWithASoftReset) {
+  Start(LoadDevice("e1000e"));
+  user().WriteConfig(PCI_COMMAND, 2, 0x107);
+  user().WriteConfig(0xcc, 2, 3);
+  user().WriteConfig(PCI_COMMAND, 2, 0);
+  user().WriteConfig(0xcc, 2, 0);
+  EXPECT_EQ(user().ReadConfig(PCI_COMMAND, 2), 0x107u);
+  CloseUser();
+  Start(LoadDevice("nvme"));  // No_Soft_Reset is set.
+  user().WriteConfig(PCI_COMMAND, 2, 0x107);
+  user().WriteConfig(0x64, 2, 3);
+  user().WriteConfig(PCI_COMMAND, 2, 0);
+  user().WriteConfig(0x64, 2, 0);
+  EXPECT_EQ(user().ReadConfig(PCI_COMMAND, 2), 0u);
+}
+
+TEST_F(FakeConfigTest, ResetInD3RestoresCommand) {
+  Start(LoadDevice("e1000e"));
+  user().WriteConfig(PCI_COMMAND, 2, 0x103);
+  user().WriteConfig(0xcc, 2, 3);
+  ASSERT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_RESET), 0);
+  EXPECT_EQ(user().ReadConfig(0xcc, 2) & 3, 0u);
+  EXPECT_EQ(user().ReadConfig(PCI_COMMAND, 2), 0x103u);
+  EXPECT_EQ(Physical(PCI_BASE_ADDRESS_0, 4), 0xfe800000u);
+}
+
+// The kernel's PCI core goes to D0 by itself, without VFIO's saved state.
+TEST_F(FakeConfigTest, ResetByDeviceControlInD3LosesCommand) {
+  fixture::PciDevice device = LoadDevice("nvme");
+  SetConfigBytes(device, 0x64, {0});  // No_Soft_Reset is clear.
+  Start(device);
+  const uint32_t bar = Physical(PCI_BASE_ADDRESS_0, 4);
+  user().WriteConfig(PCI_COMMAND, 2, 0x106);
+  user().WriteConfig(0x64, 2, 3);
+  user().WriteConfig(0x80 + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+  EXPECT_EQ(user().ReadConfig(0x64, 2) & 3, 0u);
+  EXPECT_EQ(Physical(PCI_COMMAND, 2), 0u);
+  EXPECT_EQ(Physical(PCI_BASE_ADDRESS_0, 4), bar);
+}
+
+TEST_F(FakeConfigTest, RefusedHotResetGoesToD0AllTheSame) {
+  Start(LoadDevice("qemu10_nvme"));  // Its slot and bus have no reset.
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  user().WriteConfig(0x64, 2, 3);
+  const uint32_t request[] = {16, 0, 1, static_cast<uint32_t>(user().group())};
+  EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_PCI_HOT_RESET,
+                         const_cast<uint32_t*>(request)),
+            -ENOTTY);
+  EXPECT_EQ(user().ReadConfig(0x64, 2) & 3, 0u);
+  uint64_t value = 0;
+  EXPECT_EQ(user().ReadBar(0, 0, 4, &value), 4);
+}
+
+TEST_F(FakeConfigTest, RegistersOfNoStructureSurviveAReset) {
+  Start(LoadDevice("qemu10_nvme"));
+  user().WriteConfig(0x50, 4, 0x12345678);
+  user().WriteConfig(PCI_CACHE_LINE_SIZE, 1, 0x10);
+  ASSERT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_RESET), 0);
+  EXPECT_EQ(user().ReadConfig(0x50, 4), 0x12345678u);
+  CloseUser();
+  OpenUser();
+  EXPECT_EQ(user().ReadConfig(0x50, 4), 0x12345678u);
+}
+
+// Features of migration, which the device lacks, are looked up before the
+// operation is.
+TEST_F(FakeConfigTest, FeatureWithoutAnOperation) {
+  Start(LoadDevice("nvme"));
+  vfio_device_feature feature = {};
+  feature.argsz = sizeof(feature);
+  feature.flags = VFIO_DEVICE_FEATURE_DMA_LOGGING_START;
+  EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_FEATURE, &feature),
+            -ENOTTY);
+  feature.flags = VFIO_DEVICE_FEATURE_LOW_POWER_EXIT;
+  EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_FEATURE, &feature),
+            -EINVAL);
+}
+
 TEST_F(FakeConfigTest, BackdoorResetIsNoticedWhenDecodingIsEnabledAgain) {
   Start(LoadDevice("nvme"));
   user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);

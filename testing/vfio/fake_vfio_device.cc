@@ -216,7 +216,11 @@ models::ResetKind FakeVfioDevice::KindOf(fixture::Reset::Method method) {
   }
 }
 
+// As in pci_dev_save_and_disable(), the function goes to D0 first. If that
+// resets it, nothing restores what it lost, except by
+// vfio_pci_set_power_state() before.
 void FakeVfioDevice::ResetFunction(models::ResetKind kind) {
+  hardware_->ReturnToD0();
   const std::vector<uint8_t> saved = hardware_->SaveState();
   hardware_->Reset(kind);
   hardware_->RestoreState(saved);
@@ -224,8 +228,13 @@ void FakeVfioDevice::ResetFunction(models::ResetKind kind) {
   ++resets_;
 }
 
+void FakeVfioDevice::GoToD0() {
+  if (config_ == nullptr) return;
+  config_->SetPowerState(0);
+  UpdateMappings();
+}
+
 void FakeVfioDevice::BusReset() {
-  hardware_->SetPowerState(0);
   ResetFunction(models::ResetKind::kBus);
   UpdateMappings();
 }

@@ -142,6 +142,8 @@ class FakeVfioDevice final
   void RequestRelease();
   void ReportError();
 
+  // Goes to D0 like vfio_pci_set_power_state(), if it is open.
+  void GoToD0();
   // Resets the function by a secondary bus reset, as part of a hot reset.
   void BusReset();
 

@@ -104,7 +104,9 @@ bool FakeVfioDevice::rom_is_readable() const {
 uint64_t FakeVfioDevice::RegionSize(uint32_t index) const {
   if (index == VFIO_PCI_CONFIG_REGION_INDEX) return hardware_->config_size();
   if (index == VFIO_PCI_ROM_REGION_INDEX) {
-    return rom_is_readable() ? rom_.size() : 0;
+    // The kernel enables memory decode and looks for an image, of which a
+    // function shows nothing unless it is in D0.
+    return rom_is_readable() && hardware_->power_state() == 0 ? rom_.size() : 0;
   }
   const fixture::Region* region = FindRegion(index);
   return region == nullptr ? 0 : region->size();
@@ -205,8 +207,7 @@ int FakeVfioDevice::Feature(const void* arg) {
   if (const int error = CopyHeader(arg, sizeof(header), &header)) return error;
   const uint32_t operation = header.flags & kOperations;
   if ((header.flags & ~(uint32_t{VFIO_DEVICE_FEATURE_MASK} | kOperations)) !=
-          0 ||
-      operation == 0) {
+      0) {
     return EINVAL;
   }
   constexpr uint32_t kGetAndSet =
@@ -231,7 +232,9 @@ int FakeVfioDevice::FeatureOperation(uint32_t feature, uint32_t operation,
     return EINVAL;
   }
   if (options_.rules.features_11_and_12 && feature == kDmaBuf) {
-    if ((operation & VFIO_DEVICE_FEATURE_SET) != 0) return EINVAL;
+    if ((operation & VFIO_DEVICE_FEATURE_SET) != 0 || operation == 0) {
+      return EINVAL;
+    }
     return probe ? 0 : ENOTTY;
   }
   if (feature != VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY &&
@@ -240,7 +243,9 @@ int FakeVfioDevice::FeatureOperation(uint32_t feature, uint32_t operation,
     return ENOTTY;
   }
   // The three features can only be set.
-  if ((operation & VFIO_DEVICE_FEATURE_GET) != 0) return EINVAL;
+  if ((operation & VFIO_DEVICE_FEATURE_GET) != 0 || operation == 0) {
+    return EINVAL;
+  }
   if (probe) return 0;
   switch (feature) {
     case VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:

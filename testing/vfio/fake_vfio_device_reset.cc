@@ -47,11 +47,11 @@ bool IsOnBus(const pci::Bdf& function, const pci::Bdf& other) {
 int FakeVfioDevice::Reset() {
   if (!reset_at_open_.has_value()) return EINVAL;
   const std::vector<fixture::Reset::Method> methods = ResetMethods();
-  if (methods.empty()) return ENOTTY;
-  hardware_->SetPowerState(0);
-  ResetFunction(KindOf(methods.front()));
+  // The power state changes even if the reset then fails.
+  config_->SetPowerState(0);
+  if (!methods.empty()) ResetFunction(KindOf(methods.front()));
   UpdateMappings();
-  return 0;
+  return methods.empty() ? ENOTTY : 0;
 }
 
 // A reset of the bus is one of this function alone only if no other function is
@@ -161,6 +161,8 @@ int FakeVfioDevice::HotReset(const void* arg) {
                    groups.end();
       });
   if (!owns_all) return EINVAL;
+  // vfio_pci_dev_set_hot_reset() does this whether or not the reset then works.
+  for (const HostFunction& function : set) function.device->GoToD0();
   if (const uint32_t error = options_.fixture.reset().hot_reset_errno()) {
     return static_cast<int>(error);
   }

@@ -257,6 +257,31 @@ TEST_F(RomTest, ReadWithMemoryOffIsNoMemory) {
   EXPECT_EQ(user().ReadBar(6, 0, 4, &value), -ENOMEM);
 }
 
+TEST_F(RomTest, RegionIsEmptyWhileTheFunctionIsNotInD0) {
+  fixture::PciDevice device = WithRom();
+  // Power management, with D3hot only.
+  SetConfigBytes(device, PCI_STATUS, {PCI_STATUS_CAP_LIST});
+  SetConfigBytes(device, PCI_CAPABILITY_LIST, {0x40});
+  SetConfigBytes(device, 0x40, {PCI_CAP_ID_PM, 0, 3, 0, 0, 0, 0, 0});
+  Start(device);
+  const auto size = [&] {
+    vfio_region_info info = {.argsz = sizeof(info),
+                             .flags = 0,
+                             .index = VFIO_PCI_ROM_REGION_INDEX,
+                             .cap_offset = 0,
+                             .size = 0,
+                             .offset = 0};
+    EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_GET_REGION_INFO, &info),
+              0);
+    return info.size;
+  };
+  EXPECT_EQ(size(), 0x40000u);
+  user().WriteConfig(0x44, 2, 3);
+  EXPECT_EQ(size(), 0u);
+  user().WriteConfig(0x44, 2, 0);
+  EXPECT_EQ(size(), 0x40000u);
+}
+
 TEST_F(RomTest, RegisterIsSizedWithItsEnableBit) {
   Start(WithRom());
   EXPECT_EQ(user().ReadConfig(PCI_ROM_ADDRESS, 4), 0xfde00000u);

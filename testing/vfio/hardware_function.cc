@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/testing/vfio/config_permissions.h"
 
 namespace passthru::fake {
 namespace {
@@ -80,6 +81,9 @@ HardwareFunction::HardwareFunction(const fixture::PciDevice& device,
       .advanced_features = find(PCI_CAP_ID_AF),
   };
   FillUnknownMasks();
+  for (const ConfigByte& byte : MakeConfigLayout(image_.bytes, {}).bytes) {
+    undefined_.push_back(byte.access == ConfigByteAccess::kRaw);
+  }
   can_disable_intx_ = (fixture::ReadLe16(image_.writable, PCI_COMMAND) &
                        PCI_COMMAND_INTX_DISABLE) != 0;
   if (capabilities_.msix.has_value()) {
@@ -265,12 +269,8 @@ void HardwareFunction::WriteConfig(uint16_t offset, unsigned width,
       offset + width > msi_mask_offset()) {
     SendPendingMsi();
   }
-  if (old_state == 3 && power_state() == 0) {
-    const uint16_t pmcsr = fixture::ReadLe16(
-        config_, *capabilities_.power_management + PCI_PM_CTRL);
-    if ((pmcsr & PCI_PM_CTRL_NO_SOFT_RESET) == 0) {
-      Reset(models::ResetKind::kPowerState);
-    }
+  if (old_state == 3 && power_state() == 0 && soft_resets()) {
+    Reset(models::ResetKind::kPowerState);
   }
 }
 
@@ -320,9 +320,28 @@ void HardwareFunction::SetPowerState(unsigned state) {
   WriteConfig(at, 2, (pmcsr & ~uint32_t{PCI_PM_CTRL_STATE_MASK}) | state);
 }
 
+bool HardwareFunction::soft_resets() const {
+  return capabilities_.power_management.has_value() &&
+         (fixture::ReadLe16(config_,
+                            *capabilities_.power_management + PCI_PM_CTRL) &
+          PCI_PM_CTRL_NO_SOFT_RESET) == 0;
+}
+
+void HardwareFunction::ReturnToD0() {
+  if (power_state() == 0) return;
+  const std::vector<uint8_t> saved = SaveState();
+  SetPowerState(0);
+  for (unsigned bar = 0; bar < kBars; ++bar) {
+    const uint16_t at = static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar);
+    WriteConfig(at, 4, fixture::ReadLe32(saved, at));
+  }
+}
+
 void HardwareFunction::Reset(models::ResetKind kind) {
   dead_ = dead_ || dies_at_reset_;
-  config_ = image_.bytes;
+  for (size_t i = 0; i < config_.size(); ++i) {
+    if (!undefined_[i]) config_[i] = image_.bytes[i];
+  }
   // The image comes from a function that a host was using.
   const auto clear = [this](size_t offset, size_t size) {
     for (size_t i = 0; i < size && offset + i < config_.size(); ++i) {

@@ -73,13 +73,19 @@ class HardwareFunction {
   // Writes the power state field. D3hot to D0 resets the function unless
   // No_Soft_Reset is set (PCI PM 1.2, 5.4.1).
   void SetPowerState(unsigned state);
+  // Returns whether going from D3hot to D0 resets the function.
+  bool soft_resets() const;
+  // Goes to D0 and restores the BARs if a soft reset cleared them, as
+  // pci_set_power_state() does.
+  void ReturnToD0();
 
   // Makes the function stop answering at its next reset, as a device does whose
   // firmware does not come up again.
   void DieAtNextReset() { dies_at_reset_ = true; }
 
   // Resets configuration and memory to their state at power-on, with decoding,
-  // bus mastering and interrupts off.
+  // bus mastering and interrupts off. Registers that belong to no structure
+  // keep their value, as those of QEMU's devices do.
   void Reset(models::ResetKind kind);
   // Save the state, and restore from it the standard header and the control
   // registers of MSI, MSI-X and PCI Express, like pci_save_state() and
@@ -151,6 +157,7 @@ class HardwareFunction {
   fixture::ConfigImage image_;  // Masks, and the bytes at power-on.
   fixture::BarRegisters assigned_bars_;
   std::vector<uint8_t> config_;
+  std::vector<bool> undefined_;  // The bytes that belong to no structure.
   Capabilities capabilities_;
   bool dies_at_reset_ = false;
   bool dead_ = false;

@@ -159,6 +159,9 @@ class VfioIrqs {
   int SetVector(uint32_t vector, int fd);
   void WriteMsiEnable(bool enable, uint32_t vectors);
   void WriteMsixEnable(bool enable);
+  // Returns whether unmasking releases a pending message, which the caller
+  // sends.
+  bool SetMsixMasked(uint16_t vector, bool masked);
 
   void MaskIntx();
   void UnmaskIntxAndSignal();

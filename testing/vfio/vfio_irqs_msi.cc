@@ -36,8 +36,12 @@ SyscallResult<int> VfioIrqs::SetMessages(const Request& request,
     }
     const uint32_t vectors = request.start + request.count;
     // pci_alloc_irq_vectors() answers ERANGE for at least 1 and at most 0
-    // vectors.
+    // vectors, and both kinds want D0. __pci_enable_msix_range() checks the
+    // number first, and __pci_enable_msi_range() last.
+    const bool in_d0 = options_.hardware->power_state() == 0;
+    if (type == Type::kMsi && !in_d0) return FromErrno(EINVAL);
     if (vectors == 0) return FromErrno(ERANGE);
+    if (!in_d0) return FromErrno(EINVAL);
     // msix_map_region() finds no BAR to map.
     if (type == Type::kMsix && !options_.hardware->msix_table_has_bar()) {
       return FromErrno(ENOMEM);
@@ -78,15 +82,27 @@ int VfioIrqs::EnableMessages(uint32_t vectors, Type type) {
     }
     WriteMsiEnable(true, vectors);
   } else {
+    // msix_capability_init() masks all vectors, too.
+    for (uint16_t vector = 0; vector < options_.hardware->msix_vectors();
+         ++vector) {
+      SetMsixMasked(vector, true);
+    }
     WriteMsixEnable(true);
   }
   return 0;
 }
 
+// The mask bits are in a BAR, which a function decodes only in D0. The kernel
+// enables memory decode meanwhile (vfio_pci_memory_lock_and_enable()).
+bool VfioIrqs::SetMsixMasked(uint16_t vector, bool masked) {
+  return options_.hardware->power_state() == 0 &&
+         options_.hardware->SetMsixMasked(vector, masked);
+}
+
 void VfioIrqs::DisableMessages() {
   for (const auto& [vector, trigger] : triggers_) {
     if (type_ == Type::kMsix) {
-      options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector), true);
+      SetMsixMasked(static_cast<uint16_t>(vector), true);
     }
   }
   triggers_.clear();
@@ -124,7 +140,7 @@ int VfioIrqs::SetVector(uint32_t vector, int fd) {
   const bool msix = type_ == Type::kMsix;
   if (triggers_.erase(vector) != 0) {
     if (msix) {
-      options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector), true);
+      SetMsixMasked(static_cast<uint16_t>(vector), true);
     } else {
       options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), true);
     }
@@ -143,8 +159,7 @@ int VfioIrqs::SetVector(uint32_t vector, int fd) {
   // request_irq() unmasks the vector, which sends a pending message.
   if (!msix) {
     options_.hardware->SetMsiMasked(static_cast<uint16_t>(vector), false);
-  } else if (options_.hardware->SetMsixMasked(static_cast<uint16_t>(vector),
-                                              false)) {
+  } else if (SetMsixMasked(static_cast<uint16_t>(vector), false)) {
     OnMsix(static_cast<uint16_t>(vector));
   }
   return 0;

@@ -25,6 +25,7 @@ constexpr uint32_t kMsi = VFIO_PCI_MSI_IRQ_INDEX;
 constexpr uint32_t kMsix = VFIO_PCI_MSIX_IRQ_INDEX;
 constexpr uint16_t kMsiCapability = 0x40;  // Of edu.
 constexpr uint64_t kPendingBits = 0x3000;  // Of nvme.
+constexpr uint16_t kPowerControl = 0x64;   // Of nvme.
 constexpr uint32_t kDecodeAndMaster =
     PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
 
@@ -346,6 +347,36 @@ TEST_F(MsixTest, ControlWordIsTheHardwaresAndNotWritable) {
   EXPECT_EQ(user().ReadConfig(0x42, 2), 0x8040u);
   ASSERT_EQ(user().SetNone(kMsix, kTrigger, 0, 0), 0);
   EXPECT_EQ(user().ReadConfig(0x42, 2), 0x0040u);
+}
+
+TEST_F(MsixTest, EnablingNeedsD0) {
+  user().WriteConfig(kPowerControl, 2, 3);
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 0, {first_}), -EINVAL);
+  EXPECT_EQ(Snapshot().irqs.type, VfioIrqs::Type::kNone);
+  // The number of vectors is checked first.
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 0, {}), -ERANGE);
+  user().WriteConfig(kPowerControl, 2, 0);
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 0, {first_}), 0);
+  // What is on stays on, and more vectors can come.
+  user().WriteConfig(kPowerControl, 2, 3);
+  EXPECT_EQ(user().SetNone(kMsix, kTrigger, 0, 1), 0);
+  EXPECT_EQ(user().Count(first_), 1u);
+  EXPECT_EQ(user().SetEventfds(kMsix, kTrigger, 1, {second_}), 0);
+  EXPECT_EQ(user().SetNone(kMsix, kTrigger, 0, 0), 0);
+}
+
+TEST_F(MsixTest, VectorAddedInD3StaysMasked) {
+  ASSERT_EQ(user().SetEventfds(kMsix, kTrigger, 0, {first_}), 0);
+  user().WriteConfig(kPowerControl, 2, 3);
+  ASSERT_EQ(user().SetEventfds(kMsix, kTrigger, 1, {second_}), 0);
+  user().WriteConfig(kPowerControl, 2, 0);
+  RaiseMsix(1);
+  EXPECT_EQ(user().Count(second_), 0u);
+  EXPECT_EQ(PendingBits(), 1u << 1);
+  // A reset programs the vectors again.
+  ASSERT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_RESET), 0);
+  RaiseMsix(1);
+  EXPECT_EQ(user().Count(second_), 1u);
 }
 
 TEST_F(MsixTest, InterruptsSurviveAReset) {
