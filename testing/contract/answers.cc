@@ -60,6 +60,7 @@ constexpr Minimum kMinimums[] = {
     {"reset", 18},
     {"hot reset", 27},
     {"power", 51},
+    {"states", 503},
     {"VFIO_DEVICE_IOEVENTFD", 134},
     {"interrupts", 24},
     {"dma", 20},

@@ -40,6 +40,7 @@ std::vector<Observation> ObserveVfio(kernel::Syscalls* syscalls,
   observer.AskConfigMasks();
   observer.AskReset();
   observer.AskPower();
+  observer.AskStates();
   observer.AskIoEventFds();
   observer.AskKvm();
   observer.AskInterrupts();

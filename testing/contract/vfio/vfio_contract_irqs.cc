@@ -17,9 +17,6 @@ namespace {
 using kernel::SyscallResult;
 
 constexpr uint32_t kBool = VFIO_IRQ_SET_DATA_BOOL;
-constexpr uint32_t kEventfd = VFIO_IRQ_SET_DATA_EVENTFD;
-constexpr uint32_t kTrigger = VFIO_IRQ_SET_ACTION_TRIGGER;
-constexpr uint32_t kMsix = VFIO_PCI_MSIX_IRQ_INDEX;
 constexpr size_t kShown = 4;
 
 std::string Index(uint32_t index) {

@@ -25,10 +25,13 @@ inline constexpr unsigned long kUnknownIoctl = _IO(VFIO_TYPE, VFIO_BASE + 90);
 inline constexpr uint32_t kReadWrite =
     VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 inline constexpr uint32_t kNone = VFIO_IRQ_SET_DATA_NONE;
+inline constexpr uint32_t kEventfd = VFIO_IRQ_SET_DATA_EVENTFD;
+inline constexpr uint32_t kTrigger = VFIO_IRQ_SET_ACTION_TRIGGER;
 inline constexpr uint32_t kMask = VFIO_IRQ_SET_ACTION_MASK;
 inline constexpr uint32_t kUnmask = VFIO_IRQ_SET_ACTION_UNMASK;
 inline constexpr uint32_t kIntx = VFIO_PCI_INTX_IRQ_INDEX;
 inline constexpr uint32_t kMsi = VFIO_PCI_MSI_IRQ_INDEX;
+inline constexpr uint32_t kMsix = VFIO_PCI_MSIX_IRQ_INDEX;
 
 // Asks the questions of ObserveVfio(), one section per method, and writes the
 // answers down. Thread-compatible.
@@ -50,6 +53,7 @@ class VfioQuestions {
   void AskAccess();
   void AskReset();
   void AskPower();
+  void AskStates();
   void AskIoEventFds();
   void AskKvm();
   // These ask only edu, whose registers cause interrupts and DMA.
@@ -137,6 +141,16 @@ class VfioQuestions {
 
   // For the section "reset".
   void AskHotReset();
+
+  // For the section "states".
+  enum class State { kOn, kDecodeOff, kD3 };
+  enum class Way { kIoctl, kDeviceControl };  // To reset.
+  void SetState(State state);
+  void Reset(Way way);
+  void DetailState();
+  void AskCallsIn(State state, std::string_view name);
+  void AskInterruptsIn(State state, std::string_view name);
+  void AskResetsIn(State state, std::string_view name);
 
   // For the sections "in KVM", "interrupts" and "dma".
   kernel::SyscallResult<int> SetIrq(uint32_t index, uint32_t flags,
