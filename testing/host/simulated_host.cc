@@ -18,6 +18,8 @@
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/fixture/fixture_bytes.h"
 #include "passthru/testing/models/edu_model.h"
+#include "passthru/testing/models/nvme/block_store.h"
+#include "passthru/testing/models/nvme/nvme_cmb.h"
 #include "passthru/testing/models/nvme/nvme_model.h"
 
 namespace passthru::fake {
@@ -86,6 +88,43 @@ std::string WhyNoNvmeModel(const fixture::PciDevice& device) {
   return "";
 }
 
+// Returns the size of the controller memory buffer, which QEMU's controller has
+// in BAR 2, or 0.
+uint64_t NvmeBufferSize(const fixture::PciDevice& device) {
+  constexpr uint32_t kRedHat = 0x1b36;
+  constexpr uint64_t kUnit = models::nvme::ControllerMemory::kUnit;
+  constexpr unsigned kBar = models::nvme::ControllerMemory::kBar.value();
+  const std::vector<uint8_t> config = fixture::ExpandConfig(device).bytes;
+  const uint64_t size = BarSize(device, kBar);
+  const auto msix = fixture::FindCapability(config, PCI_CAP_ID_MSIX);
+  const bool has_msix =
+      msix.has_value() && (fixture::ReadLe32(config, *msix + PCI_MSIX_TABLE) &
+                           PCI_MSIX_TABLE_BIR) == kBar;
+  return device.identity().vendor_id() == kRedHat && !has_msix &&
+                 size % kUnit == 0
+             ? size
+             : 0;
+}
+
+absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeNvmeModel(
+    const fixture::PciDevice& device, const ModelOptions& options) {
+  models::nvme::NvmeModel::Options nvme;
+  nvme.vectors = MessageVectors(device);
+  nvme.cmb_bytes = NvmeBufferSize(device);
+  nvme.disk_file = options.disk_file;
+  if (options.disk_bytes % models::nvme::BlockStore::kBlockSize != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "fixture ", device.name(), ": a disk of ", options.disk_bytes,
+        " bytes, which is no multiple of 512"));
+  }
+  if (options.disk_bytes != 0) {
+    nvme.blocks = options.disk_bytes / models::nvme::BlockStore::kBlockSize;
+  }
+  PASSTHRU_ASSIGN_OR_RETURN(auto model,
+                            models::nvme::NvmeModel::Create(std::move(nvme)));
+  return model;
+}
+
 FakeVfio::Options VfioOptions(SimulatedHost::Options options) {
   options.vfio.mapped_registers |= options.kernel.passthrough_kvm;
   return std::move(options.vfio);
@@ -112,7 +151,8 @@ SimulatedHost::~SimulatedHost() {
 }
 
 absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
-                                                   DeviceOptions options) {
+                                                   DeviceOptions options,
+                                                   const ModelOptions& model) {
   PASSTHRU_ASSIGN_OR_RETURN(const auto fixture, fixture::LoadFixture(path));
   pci::Bdf bdf;
   if (options.bdf.has_value()) {
@@ -123,7 +163,7 @@ absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
     bdf = captured;
   }
   if (options.model == nullptr) {
-    PASSTHRU_ASSIGN_OR_RETURN(options.model, MakeModel(fixture));
+    PASSTHRU_ASSIGN_OR_RETURN(options.model, MakeModel(fixture, model));
     if (options.model == nullptr)
       without_model_[bdf] = fake::WhyNoModel(fixture);
   }
@@ -142,19 +182,20 @@ std::string WhyNoModel(const fixture::PciDevice& device) {
 }
 
 absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
-    const fixture::PciDevice& device) {
+    const fixture::PciDevice& device, const ModelOptions& options) {
   std::string model = device.model();
   if (model.empty() && WhyNoModel(device).empty()) {
     model = ModelOfClass(device);
   }
+  if (model == "nvme") return MakeNvmeModel(device, options);
+  if (options.disk_bytes != 0 || !options.disk_file.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("fixture ", device.name(),
+                     ": it has no model with a disk; give the disk to an NVMe "
+                     "controller"));
+  }
   if (model.empty()) return nullptr;
   if (model == "edu") return std::make_unique<models::EduModel>();
-  if (model == "nvme") {
-    PASSTHRU_ASSIGN_OR_RETURN(
-        auto nvme,
-        models::nvme::NvmeModel::Create({.vectors = MessageVectors(device)}));
-    return nvme;
-  }
   return absl::InvalidArgumentError(
       absl::StrCat("fixture ", device.name(), ": no device model '",
                    device.model(), "'; there are: nvme, edu"));

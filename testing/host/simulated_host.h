@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_TESTING_HOST_SIMULATED_HOST_H_
 #define PASSTHRU_TESTING_HOST_SIMULATED_HOST_H_
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -16,6 +17,15 @@
 #include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::fake {
+
+// What a model of a storage device gets that no fixture says. A device whose
+// model has no disk takes none of it.
+struct ModelOptions {
+  // The size of a disk in memory, a multiple of 512, or 0 for the model's own.
+  uint64_t disk_bytes = 0;
+  // A disk image instead, or empty.
+  std::string disk_file;
+};
 
 // A host with devices. It has the simulated kernel, its VFIO, the hardware of
 // fixtures with the models that they name, and the invariants of passing
@@ -43,7 +53,8 @@ class SimulatedHost {
   // its class has (see MakeModel()), and returns its address. A model in
   // `options` takes precedence.
   absl::StatusOr<pci::Bdf> AddFixture(const std::string& path,
-                                      DeviceOptions options = {});
+                                      DeviceOptions options = {},
+                                      const ModelOptions& model = {});
 
   // Returns why a device of a fixture has no model, although there is one for
   // its class. Empty if it has one, or if there is none for the class.
@@ -64,9 +75,10 @@ class SimulatedHost {
 
 // Makes the model that the fixture names (PciDevice.model), or that of its
 // class if the fixture names none and WhyNoModel() has nothing against it, or
-// null. kInvalidArgument for an unknown name, with the list of known ones.
+// null. kInvalidArgument for an unknown name, with the list of known ones, for
+// a disk image that cannot be used, and for a disk of a device that has none.
 absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
-    const fixture::PciDevice& device);
+    const fixture::PciDevice& device, const ModelOptions& options = {});
 
 // Returns why the model of the class of a function cannot be the function's.
 // Empty if it can, or if there is no model for the class.

@@ -3,6 +3,7 @@
 
 #include <linux/pci_regs.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace passthru::models {
@@ -35,6 +36,11 @@ InterruptMode DevicePlatform::ReadInterruptMode() {
     offset = (header >> 8) & 0xfc;
   }
   return msi_enabled ? InterruptMode::kMsi : InterruptMode::kIntx;
+}
+
+void DevicePlatform::ReadBarMemory(pci::BarIndex, uint64_t,
+                                   absl::Span<uint8_t> data) {
+  std::fill(data.begin(), data.end(), uint8_t{0xff});
 }
 
 absl::Status UnconnectedHost::DmaRead(uint64_t, absl::Span<uint8_t>) {

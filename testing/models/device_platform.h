@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "passthru/pci/bar_index.h"
 
 namespace passthru::models {
 
@@ -51,6 +52,14 @@ class DevicePlatform {
   // Reads the function's physical configuration space and not VFIO's view of
   // it. `width` is 1, 2 or 4. Reads outside the space return all ones.
   virtual uint32_t ReadConfig(uint16_t offset, unsigned width) = 0;
+
+  // Access the memory behind a part of a BAR that the model does not handle, as
+  // the function itself does, whatever its decode. Outside of it, reads return
+  // all ones and writes are dropped.
+  virtual void ReadBarMemory(pci::BarIndex bar, uint64_t offset,
+                             absl::Span<uint8_t> data);
+  virtual void WriteBarMemory(pci::BarIndex, uint64_t,
+                              absl::Span<const uint8_t>) {}
 
   // Returns the mechanism that the MSI-X and MSI enable bits select. While
   // either is set the function must not use its pin (PCI Local Bus 3.0, 6.8).

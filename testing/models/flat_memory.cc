@@ -90,4 +90,19 @@ uint32_t FlatMemory::ReadConfig(uint16_t offset, unsigned width) {
   return width >= 4 ? value : value & ((uint32_t{1} << (8 * width)) - 1);
 }
 
+void FlatMemory::ReadBarMemory(pci::BarIndex, uint64_t offset,
+                               absl::Span<uint8_t> data) {
+  for (size_t i = 0; i < data.size(); ++i) {
+    data[i] = offset + i < bar_memory_.size() ? bar_memory_[offset + i]
+                                              : uint8_t{0xff};
+  }
+}
+
+void FlatMemory::WriteBarMemory(pci::BarIndex, uint64_t offset,
+                                absl::Span<const uint8_t> data) {
+  for (size_t i = 0; i < data.size() && offset + i < bar_memory_.size(); ++i) {
+    bar_memory_[offset + i] = data[i];
+  }
+}
+
 }  // namespace passthru::models

@@ -40,6 +40,10 @@ class FlatMemory final : public DevicePlatform {
   // Allows `count` more accesses and refuses all later ones.
   void FailDmaAfter(int count) { dma_budget_ = count; }
 
+  // Gives the function's BARs, all of which are the same, `size` zero bytes.
+  void SetBarMemory(uint64_t size) { bar_memory_.assign(size, 0); }
+  absl::Span<uint8_t> bar_memory() { return absl::MakeSpan(bar_memory_); }
+
   // Puts one capability with its enable bit into the configuration space.
   void SetInterruptMode(InterruptMode mode);
 
@@ -49,6 +53,10 @@ class FlatMemory final : public DevicePlatform {
   void RaiseMsi(uint16_t vector) override { msi_.push_back(vector); }
   void SetIntx(bool asserted) override { intx_ = asserted; }
   uint32_t ReadConfig(uint16_t offset, unsigned width) override;
+  void ReadBarMemory(pci::BarIndex bar, uint64_t offset,
+                     absl::Span<uint8_t> data) override;
+  void WriteBarMemory(pci::BarIndex bar, uint64_t offset,
+                      absl::Span<const uint8_t> data) override;
 
   // The raised vectors, in order.
   const std::vector<uint16_t>& msix() const { return msix_; }
@@ -70,6 +78,7 @@ class FlatMemory final : public DevicePlatform {
   int dma_reads_ = 0;
   int dma_writes_ = 0;
   std::vector<uint8_t> config_;
+  std::vector<uint8_t> bar_memory_;
   std::vector<uint16_t> msix_;
   std::vector<uint16_t> msi_;
   bool intx_ = false;

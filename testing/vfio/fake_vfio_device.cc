@@ -346,6 +346,21 @@ void FakeVfioDevice::SetVectorsAvailable(uint32_t msi, uint32_t msix) {
   irqs_->SetVectorsAvailable(options_.msi_vectors_available, msix);
 }
 
+void FakeVfioDevice::ReadBarMemory(pci::BarIndex bar, uint64_t offset,
+                                   absl::Span<uint8_t> data) {
+  if (hardware_->bar_size(bar.value()) == 0) {
+    DevicePlatform::ReadBarMemory(bar, offset, data);
+    return;
+  }
+  hardware_->bar_memory(bar.value())->Read(offset, data);
+}
+
+void FakeVfioDevice::WriteBarMemory(pci::BarIndex bar, uint64_t offset,
+                                    absl::Span<const uint8_t> data) {
+  if (hardware_->bar_size(bar.value()) == 0) return;
+  hardware_->bar_memory(bar.value())->Write(offset, data);
+}
+
 void FakeVfioDevice::RequestRelease() {
   if (irqs_ != nullptr) irqs_->SignalRequest();
 }

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
+#include "passthru/pci/bar_index.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/fixture/device.pb.h"
 #include "passthru/testing/kernel/fake_file.h"
@@ -129,6 +130,10 @@ class FakeVfioDevice final
   void RaiseMsi(uint16_t vector) override;
   void SetIntx(bool asserted) override;
   uint32_t ReadConfig(uint16_t offset, unsigned width) override;
+  void ReadBarMemory(pci::BarIndex bar, uint64_t offset,
+                     absl::Span<uint8_t> data) override;
+  void WriteBarMemory(pci::BarIndex bar, uint64_t offset,
+                      absl::Span<const uint8_t> data) override;
 
   // Sets how many vectors the host can spare (see DeviceOptions).
   void SetVectorsAvailable(uint32_t msi, uint32_t msix);

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "absl/types/span.h"
@@ -37,6 +38,31 @@ const std::map<uint8_t, uint32_t>& FeatureDefaults() {
   return *defaults;
 }
 
+// Fills the log of supported commands and their effects (5.14.1.5), which has
+// four bytes for each admin opcode and then for each I/O opcode.
+void FillCommandEffects(absl::Span<uint8_t> page) {
+  constexpr uint8_t kSupported = 1u << 0;
+  constexpr uint8_t kChangesBlocks = 1u << 1;
+  constexpr size_t kIoCommands = 1024;
+  for (const AdminOpcode opcode :
+       {AdminOpcode::kDeleteIoSubmissionQueue,
+        AdminOpcode::kCreateIoSubmissionQueue, AdminOpcode::kGetLogPage,
+        AdminOpcode::kDeleteIoCompletionQueue,
+        AdminOpcode::kCreateIoCompletionQueue, AdminOpcode::kIdentify,
+        AdminOpcode::kAbort, AdminOpcode::kSetFeatures,
+        AdminOpcode::kGetFeatures, AdminOpcode::kAsyncEventRequest}) {
+    page[4 * static_cast<size_t>(opcode)] = kSupported;
+  }
+  for (const IoOpcode opcode : {IoOpcode::kFlush, IoOpcode::kRead}) {
+    page[kIoCommands + 4 * static_cast<size_t>(opcode)] = kSupported;
+  }
+  for (const IoOpcode opcode : {IoOpcode::kWrite, IoOpcode::kWriteZeroes,
+                                IoOpcode::kDatasetManagement}) {
+    page[kIoCommands + 4 * static_cast<size_t>(opcode)] =
+        kSupported | kChangesBlocks;
+  }
+}
+
 }  // namespace
 
 AdminCommands::AdminCommands(Identity identity, uint16_t max_io_queues,
@@ -48,6 +74,7 @@ AdminCommands::AdminCommands(Identity identity, uint16_t max_io_queues,
 
 void AdminCommands::Reset() {
   features_ = FeatureDefaults();
+  uncoalesced_.clear();
   event_requests_ = 0;
 }
 
@@ -129,13 +156,18 @@ Outcome AdminCommands::Identify(const CommandContext& context,
 // a page.
 Outcome AdminCommands::GetLogPage(const CommandContext& context,
                                   const Command& command) {
-  std::array<uint8_t, 512> page{};
+  std::array<uint8_t, 4096> page{};
   uint64_t size = 0;
   switch (command.dword(10) & 0xff) {
     case kLogError:
       size = 64;
       break;
     case kLogSmart:
+      // Of the controller, or of the namespace.
+      if (command.namespace_id() > 1 &&
+          command.namespace_id() != kBroadcastNamespace) {
+        return {kInvalidNamespace.Dnr()};
+      }
       size = 512;
       pci::StoreLittleEndian<uint16_t>(absl::MakeSpan(page), 1,
                                        323);  // Kelvin.
@@ -147,6 +179,10 @@ Outcome AdminCommands::GetLogPage(const CommandContext& context,
       std::copy_n(identity_.firmware_revision.begin(),
                   std::min<size_t>(identity_.firmware_revision.size(), 8),
                   page.begin() + 8);
+      break;
+    case kLogCommandEffects:
+      size = 4096;
+      FillCommandEffects(absl::MakeSpan(page));
       break;
     default:
       return {kInvalidLogPage.Dnr()};
@@ -168,6 +204,9 @@ Outcome AdminCommands::SetFeatures(const Command& command) {
   if (feature == kFeatureNumberOfQueues) {
     return SetNumberOfQueues(command.dword(11));
   }
+  if (feature == kFeatureInterruptVector) {
+    return InterruptVector(command.dword(11), command.dword(11));
+  }
   const auto it = features_.find(feature);
   if (it == features_.end()) return {kInvalidField.Dnr()};
   it->second = command.dword(11);
@@ -185,6 +224,23 @@ Outcome AdminCommands::SetNumberOfQueues(uint32_t requested) {
           uint32_t{max_io_queues_ - 1u} << 16 | (max_io_queues_ - 1u)};
 }
 
+// Carries out both directions of Interrupt Vector Configuration (5.21.1.9). The
+// result has the vector and whether coalescing is off for it, which has no
+// effect here.
+Outcome AdminCommands::InterruptVector(uint32_t selected,
+                                       std::optional<uint32_t> written) {
+  constexpr uint32_t kCoalescingDisable = 1u << 16;
+  const uint16_t vector = selected & 0xffff;
+  if (vector >= queues_->vectors()) return {kInvalidField.Dnr()};
+  if (written.has_value()) {
+    uncoalesced_.erase(vector);
+    if ((*written & kCoalescingDisable) != 0) uncoalesced_.insert(vector);
+    return {kSuccess};
+  }
+  return {kSuccess,
+          vector | (uncoalesced_.contains(vector) ? kCoalescingDisable : 0u)};
+}
+
 Outcome AdminCommands::GetFeatures(const Command& command) {
   const uint8_t feature = command.dword(10) & 0xff;
   const uint8_t select = (command.dword(10) >> 8) & 0x7;
@@ -196,6 +252,11 @@ Outcome AdminCommands::GetFeatures(const Command& command) {
     if (select == kCapabilities) return {kSuccess, kChangeable};
     const uint32_t last = max_io_queues_ - 1u;
     return {kSuccess, last << 16 | last};
+  }
+  if (feature == kFeatureInterruptVector) {
+    if (select == kCapabilities) return {kSuccess, kChangeable};
+    if (select == kCurrent) return InterruptVector(command.dword(11), {});
+    return {kSuccess, command.dword(11) & 0xffff};
   }
   const auto current = features_.find(feature);
   if (current == features_.end()) return {kInvalidField.Dnr()};

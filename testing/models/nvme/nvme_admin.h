@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 
 #include "passthru/testing/models/nvme/nvme_command_outcome.h"
 #include "passthru/testing/models/nvme/nvme_identify.h"
@@ -35,6 +37,7 @@ class AdminCommands {
   Outcome SetFeatures(const Command& command);
   Outcome GetFeatures(const Command& command);
   Outcome SetNumberOfQueues(uint32_t requested);
+  Outcome InterruptVector(uint32_t selected, std::optional<uint32_t> written);
   Outcome Abort(const Command& command);
   Outcome AsyncEventRequest();
 
@@ -42,6 +45,7 @@ class AdminCommands {
   const uint16_t max_io_queues_;
   QueueTable* const queues_;
   std::map<uint8_t, uint32_t> features_;
+  std::set<uint16_t> uncoalesced_;  // Vectors.
   unsigned event_requests_ = 0;
 };
 

@@ -56,6 +56,8 @@ TEST_F(NvmeAdminCommandTest, IdentifyController) {
   EXPECT_EQ(host_.Bytes(kData + 512, 1)[0], 0x66);
   EXPECT_EQ(host_.Bytes(kData + 513, 1)[0], 0x44);
   EXPECT_EQ(host_.Load<uint32_t>(kData + 516), 1u);
+  EXPECT_EQ(host_.Load<uint16_t>(kData + 520), 0x000c);
+  EXPECT_EQ(host_.Bytes(kData + 261, 1)[0], 7);
   EXPECT_EQ(Text(768, 34),
             std::string("nqn.2019-08.org.qemu:PASSTHRU0001\0", 34));
 }
@@ -79,7 +81,10 @@ TEST_F(NvmeAdminCommandTest, IdentifyActiveNamespaces) {
 TEST_F(NvmeAdminCommandTest, IdentifyNamespaceDescriptors) {
   ASSERT_TRUE(Identify(3, 1).status.ok());
   EXPECT_EQ(host_.Load<uint16_t>(kData), 0x0801);
-  EXPECT_EQ(host_.Load<uint32_t>(kData + 12), 0u);
+  // The command set, without which Linux makes no disk.
+  EXPECT_EQ(host_.Load<uint32_t>(kData + 12), 0x00000104u);
+  EXPECT_EQ(host_.Load<uint32_t>(kData + 16), 0u);
+  EXPECT_EQ(host_.Load<uint32_t>(kData + 20), 0u);
 }
 
 TEST_F(NvmeAdminCommandTest, IdentifyByCommandSet) {
@@ -190,6 +195,43 @@ TEST_F(NvmeAdminCommandTest, LogPagesAreReturnedAsFarAsTheyGo) {
   part.set_qword(12, 8);
   ASSERT_TRUE(RunAdmin(part).status.ok());
   EXPECT_EQ(host_.Load<uint32_t>(kData), 0x00302e31u);  // "1.0"
+}
+
+TEST_F(NvmeAdminCommandTest, CommandEffectsNameTheCommands) {
+  Command log = Admin(0x02, 0x03ff0005);
+  log.set_prp1(kData);
+  ASSERT_TRUE(RunAdmin(log).status.ok());
+  const auto effect = [&](uint64_t group, uint64_t opcode) {
+    return host_.Load<uint32_t>(kData + 1024 * group + 4 * opcode);
+  };
+  EXPECT_EQ(effect(0, 0x06), 1u);
+  EXPECT_EQ(effect(0, 0x80), 0u);
+  EXPECT_EQ(effect(1, 0x02), 1u);
+  EXPECT_EQ(effect(1, 0x01), 3u);
+  EXPECT_EQ(effect(1, 0x08), 3u);
+  EXPECT_EQ(effect(1, 0x09), 3u);
+  EXPECT_EQ(effect(1, 0x05), 0u);
+}
+
+TEST_F(NvmeAdminCommandTest, HealthLogIsOfTheControllerOrTheNamespace) {
+  Command smart = Admin(0x02, 0x007f0002);
+  smart.set_prp1(kData);
+  for (const uint32_t nsid : {0u, 1u, 0xffffffffu}) {
+    smart.set_namespace_id(nsid);
+    EXPECT_TRUE(RunAdmin(smart).status.ok()) << nsid;
+  }
+  smart.set_namespace_id(2);
+  EXPECT_EQ(RunAdmin(smart).status, kInvalidNamespace.Dnr());
+}
+
+TEST_F(NvmeAdminCommandTest, InterruptVectorsAreConfiguredOneByOne) {
+  EXPECT_TRUE(RunAdmin(Admin(0x09, 0x09, 0x00010003)).status.ok());
+  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x09, 3)).result, 0x00010003u);
+  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x09, 2)).result, 2u);
+  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x109, 3)).result, 3u);  // Default.
+  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x09, 65)).status, kInvalidField.Dnr());
+  EXPECT_TRUE(RunAdmin(Admin(0x09, 0x09, 0x00000003)).status.ok());
+  EXPECT_EQ(RunAdmin(Admin(0x0a, 0x09, 3)).result, 3u);
 }
 
 TEST_F(NvmeAdminCommandTest, LogPageOffsetIsChecked) {
@@ -311,11 +353,49 @@ TEST_F(NvmeIoCommandTest, FlushOfOneOrAllNamespaces) {
 }
 
 TEST_F(NvmeIoCommandTest, UnknownOpcodesFail) {
-  for (int opcode : {0x04, 0x05, 0x08, 0x09, 0x0d, 0x80, 0xff}) {
+  for (int opcode : {0x04, 0x05, 0x0c, 0x0d, 0x19, 0x80, 0xff}) {
     EXPECT_EQ(RunIo(1, Io(static_cast<uint8_t>(opcode), 0, 1)).status,
               kInvalidOpcode.Dnr())
         << opcode;
   }
+}
+
+TEST_F(NvmeIoCommandTest, WriteZeroesMakesBlocksZero) {
+  std::ranges::fill(nvme_->store().Blocks(0, 40), uint8_t{0x55});
+  ASSERT_TRUE(RunIo(1, Io(0x08, 3, 30)).status.ok());
+  EXPECT_THAT(nvme_->store().Blocks(0, 3), Each(0x55));
+  EXPECT_THAT(nvme_->store().Blocks(3, 30), Each(0));
+  EXPECT_THAT(nvme_->store().Blocks(33, 7), Each(0x55));
+  EXPECT_EQ(nvme_->io_counters().blocks_zeroed, 30u);
+  EXPECT_EQ(RunIo(1, Io(0x08, 2047, 2)).status, kLbaOutOfRange.Dnr());
+  EXPECT_EQ(RunIo(1, Io(0x08, 0, 1, 2)).status, kInvalidNamespace.Dnr());
+}
+
+TEST_F(NvmeIoCommandTest, DeallocatedBlocksReadAsZero) {
+  std::ranges::fill(nvme_->store().Blocks(0, 100), uint8_t{0x55});
+  host_.Store<uint32_t>(kData + 4, 8);
+  host_.Store<uint64_t>(kData + 8, 16);
+  host_.Store<uint32_t>(kData + 16 + 4, 1);
+  host_.Store<uint64_t>(kData + 16 + 8, 99);
+  Command command = Io(0x09, 0, 1);
+  command.set_dword(10, 1);  // Two ranges.
+  // Only with the attribute Deallocate.
+  command.set_dword(11, 0);
+  ASSERT_TRUE(RunIo(1, command).status.ok());
+  EXPECT_THAT(nvme_->store().Blocks(0, 100), Each(0x55));
+  command.set_dword(11, 4);
+  ASSERT_TRUE(RunIo(1, command).status.ok());
+  EXPECT_THAT(nvme_->store().Blocks(0, 16), Each(0x55));
+  EXPECT_THAT(nvme_->store().Blocks(16, 8), Each(0));
+  EXPECT_THAT(nvme_->store().Blocks(24, 75), Each(0x55));
+  EXPECT_THAT(nvme_->store().Blocks(99, 1), Each(0));
+  // One bad range leaves all alone.
+  host_.Store<uint64_t>(kData + 8, 0);
+  host_.Store<uint64_t>(kData + 16 + 8, 2048);
+  EXPECT_EQ(RunIo(1, command).status, kLbaOutOfRange.Dnr());
+  EXPECT_THAT(nvme_->store().Blocks(0, 16), Each(0x55));
+  command.set_prp1(kNowhere);
+  EXPECT_EQ(RunIo(1, command).status, kDataTransferError);
 }
 
 TEST_F(NvmeIoCommandTest, FusedOperationsAreNotSupported) {

@@ -47,13 +47,18 @@ IdentifyPage IdentifyController(const Identity& identity) {
   page[111] = 1;                          // CNTRLTYPE, an I/O controller.
   page[258] = identity.abort_limit;
   page[259] = identity.async_event_limit;
-  page[260] = 0x03;                 // FRMW, one slot, read-only.
+  page[260] = 0x03;  // FRMW, one slot, read-only.
+  // LPA: the health log of a namespace, the log of commands and their effects,
+  // and parts of logs.
+  page[261] = 0x07;
   Store<uint16_t>(page, 266, 343);  // WCTEMP, kelvin.
   Store<uint16_t>(page, 268, 373);  // CCTEMP.
   page[512] = Command::kSizeShift << 4 | Command::kSizeShift;
   page[513] = Completion::kSizeShift << 4 | Completion::kSizeShift;
   Store<uint32_t>(page, 516, 1);  // NN.
-  page[525] = 0x01;               // VWC present, so that flushes are sent.
+  // ONCS: Dataset Management and Write Zeroes.
+  Store<uint16_t>(page, 520, 0x000c);
+  page[525] = 0x01;  // VWC present, so that flushes are sent.
   const std::string nqn = "nqn.2019-08.org.qemu:" + identity.serial_number;
   // SUBNQN is UTF-8, null-terminated, with at most 223 bytes.
   std::copy_n(nqn.begin(), std::min<size_t>(nqn.size(), 223),
@@ -68,6 +73,8 @@ IdentifyPage IdentifyNamespace(const Identity& identity) {
   Store<uint64_t>(page, 0, identity.namespace_blocks);   // NSZE.
   Store<uint64_t>(page, 8, identity.namespace_blocks);   // NCAP.
   Store<uint64_t>(page, 16, identity.namespace_blocks);  // NUSE.
+  // DLFEAT: deallocated blocks read as zero, and Write Zeroes may deallocate.
+  page[33] = 0x09;
   page[130] = 9;  // LBAF0, 2^9 bytes per block, no metadata.
   return page;
 }
@@ -78,7 +85,9 @@ IdentifyPage IdentifyActiveNamespaces(uint32_t after) {
   return page;
 }
 
-// A Namespace Identification Descriptor (figure 246) with an EUI-64.
+// Returns Namespace Identification Descriptors (figure 246) with an EUI-64 and
+// the I/O command set, without which Linux refuses the namespace of a
+// controller with CAP.CSS bit 6 (TP 4056).
 IdentifyPage IdentifyNamespaceDescriptors() {
   IdentifyPage page{};
   page[0] = 1;  // NIDT, EUI-64.
@@ -86,6 +95,9 @@ IdentifyPage IdentifyNamespaceDescriptors() {
   const std::array<uint8_t, 8> eui64 = {0x52, 0x54, 0x00, 0xff,
                                         0xfe, 0x00, 0x00, 0x01};
   std::copy(eui64.begin(), eui64.end(), page.begin() + 4);
+  page[12] = 4;  // NIDT, Command Set Identifier.
+  page[13] = 1;  // NIDL.
+  page[16] = 0;  // The NVM command set.
   return page;
 }
 

@@ -10,8 +10,8 @@
 
 namespace passthru::models::nvme {
 
-// The NVM command set (NVMe 1.4, 6) over one namespace, with Flush, Write and
-// Read.
+// The NVM command set (NVMe 1.4, 6) over one namespace, with Flush, Write,
+// Read, Write Zeroes and Dataset Management, of which Deallocate has an effect.
 //
 // Thread-compatible. Does not own the store.
 class IoCommands {
@@ -20,6 +20,7 @@ class IoCommands {
     uint64_t flushes = 0;
     uint64_t blocks_written = 0;
     uint64_t blocks_read = 0;
+    uint64_t blocks_zeroed = 0;  // By Write Zeroes or Deallocate.
   };
 
   IoCommands(BlockStore* store, uint64_t max_transfer)
@@ -32,6 +33,8 @@ class IoCommands {
  private:
   Status Transfer(const CommandContext& context, const Command& command,
                   IoOpcode opcode);
+  Status WriteZeroes(const Command& command);
+  Status ManageDataset(const CommandContext& context, const Command& command);
 
   BlockStore* const store_;
   const uint64_t max_transfer_;

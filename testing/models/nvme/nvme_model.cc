@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/models/device_platform.h"
 #include "passthru/testing/models/nvme/nvme_identify.h"
 
@@ -39,10 +40,10 @@ void SetHalf(uint64_t& value, bool high, uint32_t half) {
   value = kept | (high ? uint64_t{half} << 32 : uint64_t{half});
 }
 
-Identity MakeIdentity(const NvmeModel::Options& options) {
+Identity MakeIdentity(const NvmeModel::Options& options, uint64_t blocks) {
   Identity identity;
   identity.serial_number = options.serial_number;
-  identity.namespace_blocks = options.blocks;
+  identity.namespace_blocks = blocks;
   identity.max_transfer_shift = options.max_transfer_shift;
   identity.abort_limit = 3;
   identity.async_event_limit = 3;
@@ -59,13 +60,15 @@ absl::Status CheckRange(const char* name, uint64_t value, uint64_t min,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<NvmeModel>> NvmeModel::Create(Options options) {
-  // More blocks than this are a mistake of the test.
-  constexpr uint64_t kMaxBlocks = (uint64_t{1} << 30) / BlockStore::kBlockSize;
+  // CMBSZ.SZ has 20 bits.
+  constexpr uint64_t kMaxBuffer = ControllerMemory::kUnit * 0xfffff;
   // There are two doorbells of four bytes for each queue pair and the admin
   // queue.
   constexpr uint64_t kMaxQueues = (kRegisterBytes - kRegDoorbells) / 8 - 1;
   for (const absl::Status& status :
-       {CheckRange("blocks", options.blocks, 1, kMaxBlocks),
+       {CheckRange("cmb_bytes", options.cmb_bytes, 0, kMaxBuffer),
+        CheckRange("cmb_bytes modulo 1 MiB",
+                   options.cmb_bytes % ControllerMemory::kUnit, 0, 0),
         CheckRange("max_io_queues", options.max_io_queues, 1, kMaxQueues),
         CheckRange("vectors", options.vectors, 1, 2048),
         CheckRange("max_transfer_shift", options.max_transfer_shift, 1, 10),
@@ -73,17 +76,23 @@ absl::StatusOr<std::unique_ptr<NvmeModel>> NvmeModel::Create(Options options) {
                    20)}) {
     if (!status.ok()) return status;
   }
-  return absl::WrapUnique(new NvmeModel(std::move(options)));
+  PASSTHRU_ASSIGN_OR_RETURN(auto store,
+                            options.disk_file.empty()
+                                ? BlockStore::InMemory(options.blocks)
+                                : BlockStore::InFile(options.disk_file));
+  return absl::WrapUnique(new NvmeModel(std::move(options), std::move(store)));
 }
 
-NvmeModel::NvmeModel(Options options)
+NvmeModel::NvmeModel(Options options, std::unique_ptr<BlockStore> store)
     : options_(std::move(options)),
-      store_(options_.blocks),
+      store_(std::move(store)),
+      memory_buffer_(options_.cmb_bytes),
       queues_({.io_queues = options_.max_io_queues,
                .max_entries = kMaxQueueEntries,
                .vectors = options_.vectors}),
-      admin_(MakeIdentity(options_), options_.max_io_queues, &queues_),
-      io_(&store_, kMinimumPageSize << options_.max_transfer_shift) {}
+      admin_(MakeIdentity(options_, store_->blocks()), options_.max_io_queues,
+             &queues_),
+      io_(store_.get(), kMinimumPageSize << options_.max_transfer_shift) {}
 
 bool NvmeModel::HandlesBar(pci::BarIndex bar, uint64_t offset) const {
   return bar == kRegisterBar && offset < kRegisterBytes;
@@ -129,7 +138,8 @@ uint32_t NvmeModel::ReadDword(uint64_t offset) {
   switch (offset) {
     case kRegCap:
     case kRegCap + 4:
-      return Half(kCapabilities, offset != kRegCap);
+      return Half(kCapabilities | (memory_buffer_.exists() ? kCapCmbs : 0),
+                  offset != kRegCap);
     case kRegVs:
       return kVersion;
     case kRegIntms:
@@ -150,6 +160,12 @@ uint32_t NvmeModel::ReadDword(uint64_t offset) {
     case kRegAcq:
     case kRegAcq + 4:
       return Half(admin_completion_base_, offset != kRegAcq);
+    case kRegCmbloc:
+    case kRegCmbsz:
+    case kRegCmbmsc:
+    case kRegCmbmsc + 4:
+    case kRegCmbsts:
+      return memory_buffer_.Read(offset);
     default:
       return 0;  // Reserved, absent or a doorbell.
   }
@@ -185,6 +201,10 @@ void NvmeModel::WriteDword(uint64_t offset, uint32_t value) {
     case kRegAcq + 4:
       SetHalf(admin_completion_base_, offset != kRegAcq,
               offset == kRegAcq ? value & 0xfffff000 : value);
+      break;
+    case kRegCmbmsc:
+    case kRegCmbmsc + 4:
+      memory_buffer_.Write(offset, value);
       break;
     default:
       break;  // Read-only, reserved, or NSSR, as CAP.NSSRS is 0.
@@ -258,6 +278,7 @@ void NvmeModel::Reset(ResetKind) {
   admin_queue_attributes_ = 0;
   admin_submission_base_ = 0;
   admin_completion_base_ = 0;
+  memory_buffer_.Reset();
   pin_ = false;
   host().SetIntx(false);
 }
@@ -311,8 +332,9 @@ bool NvmeModel::Step() {
 }
 
 void NvmeModel::ExecuteNext(SubmissionQueue& queue) {
+  CmbPlatform platform(host(), memory_buffer_);
   Command command;
-  if (!host().DmaRead(queue.HeadAddress(), command.mutable_bytes()).ok()) {
+  if (!platform.DmaRead(queue.HeadAddress(), command.mutable_bytes()).ok()) {
     Fail();
     return;
   }
@@ -323,7 +345,7 @@ void NvmeModel::ExecuteNext(SubmissionQueue& queue) {
   completion.command_id = command.command_id();
 
   const CommandContext context = {
-      host(), PageSize(), host().ReadInterruptMode() != InterruptMode::kIntx};
+      platform, PageSize(), host().ReadInterruptMode() != InterruptMode::kIntx};
   Outcome outcome;
   if (queue.id() == 0) {
     ++counters_.admin_commands;
@@ -344,7 +366,8 @@ void NvmeModel::ExecuteNext(SubmissionQueue& queue) {
 void NvmeModel::Complete(CompletionQueue& queue, const Completion& completion) {
   Completion posted = completion;
   posted.phase = queue.phase();
-  if (!host().DmaWrite(queue.TailAddress(), posted.Encode()).ok()) {
+  CmbPlatform platform(host(), memory_buffer_);
+  if (!platform.DmaWrite(queue.TailAddress(), posted.Encode()).ok()) {
     Fail();
     return;
   }

@@ -13,6 +13,7 @@
 #include "passthru/testing/models/device_model.h"
 #include "passthru/testing/models/nvme/block_store.h"
 #include "passthru/testing/models/nvme/nvme_admin.h"
+#include "passthru/testing/models/nvme/nvme_cmb.h"
 #include "passthru/testing/models/nvme/nvme_command_outcome.h"
 #include "passthru/testing/models/nvme/nvme_io.h"
 #include "passthru/testing/models/nvme/nvme_queue.h"
@@ -39,7 +40,8 @@ namespace passthru::models::nvme {
 // doorbells with impossible values.
 //
 // Disabling the controller (CC.EN) keeps AQA, ASQ and ACQ. Every ResetKind
-// clears all registers. The medium survives all resets.
+// clears all registers. The medium survives all resets, and that of a disk
+// image also the process.
 //
 // Thread-compatible, as DeviceModel says.
 class NvmeModel final : public DeviceModel {
@@ -53,7 +55,13 @@ class NvmeModel final : public DeviceModel {
   static constexpr uint64_t kRegisterBytes = 0x2000;
 
   struct Options {
-    uint64_t blocks = 2048;          // Of 512 bytes. At least 1.
+    uint64_t blocks = 2048;  // Of 512 bytes. At least 1.
+    // A disk image, which takes the place of memory and decides the size. Empty
+    // for none.
+    std::string disk_file;
+    // The size of a controller memory buffer in BAR 2, a multiple of 1 MiB, or
+    // 0 for none.
+    uint64_t cmb_bytes = 0;
     uint16_t max_io_queues = 64;     // Pairs, 1 to 511 (as many doorbells).
     uint16_t vectors = 65;           // Size of the MSI-X table, 1 to 2048.
     uint8_t max_transfer_shift = 7;  // MDTS, 2^n pages of 4 KiB, 1 to 10.
@@ -81,12 +89,12 @@ class NvmeModel final : public DeviceModel {
   bool Step() override;
   void Reset(ResetKind kind) override;
 
-  BlockStore& store() { return store_; }
+  BlockStore& store() { return *store_; }
   const Counters& counters() const { return counters_; }
   const IoCommands::Counters& io_counters() const { return io_.counters(); }
 
  private:
-  explicit NvmeModel(Options options);
+  NvmeModel(Options options, std::unique_ptr<BlockStore> store);
 
   uint32_t ReadDword(uint64_t offset);
   void WriteDword(uint64_t offset, uint32_t value);
@@ -107,7 +115,8 @@ class NvmeModel final : public DeviceModel {
   uint64_t PageSize() const;
 
   const Options options_;
-  BlockStore store_;
+  const std::unique_ptr<BlockStore> store_;
+  ControllerMemory memory_buffer_;
   QueueTable queues_;
   AdminCommands admin_;
   IoCommands io_;

@@ -100,6 +100,8 @@ class QueueTable {
 
   explicit QueueTable(Limits limits) : limits_(limits) {}
 
+  uint16_t vectors() const { return limits_.vectors; }
+
   void Clear();
   void CreateAdminQueues(uint64_t submission_base, uint32_t submission_entries,
                          uint64_t completion_base, uint32_t completion_entries);

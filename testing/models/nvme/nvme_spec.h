@@ -25,7 +25,17 @@ inline constexpr uint64_t kRegNssr = 0x20;
 inline constexpr uint64_t kRegAqa = 0x24;
 inline constexpr uint64_t kRegAsq = 0x28;  // 64 bits.
 inline constexpr uint64_t kRegAcq = 0x30;  // 64 bits.
+// The controller memory buffer, 3.1.11, 3.1.12, 3.1.16 and 3.1.17.
+inline constexpr uint64_t kRegCmbloc = 0x38;
+inline constexpr uint64_t kRegCmbsz = 0x3c;
+inline constexpr uint64_t kRegCmbmsc = 0x50;  // 64 bits.
+inline constexpr uint64_t kRegCmbsts = 0x58;
 inline constexpr uint64_t kRegDoorbells = 0x1000;
+
+// CAP.CMBS, CMBMSC.CRE and CMBMSC.CMSE.
+inline constexpr uint64_t kCapCmbs = uint64_t{1} << 57;
+inline constexpr uint64_t kCmbmscRegistersEnabled = 1u << 0;
+inline constexpr uint64_t kCmbmscSpaceEnabled = 1u << 1;
 
 // CC, 3.1.5.
 inline constexpr uint32_t kCcEnable = 1u << 0;
@@ -62,7 +72,13 @@ enum class AdminOpcode : uint8_t {
   kGetFeatures = 0x0a,
   kAsyncEventRequest = 0x0c,
 };
-enum class IoOpcode : uint8_t { kFlush = 0x00, kWrite = 0x01, kRead = 0x02 };
+enum class IoOpcode : uint8_t {
+  kFlush = 0x00,
+  kWrite = 0x01,
+  kRead = 0x02,
+  kWriteZeroes = 0x08,
+  kDatasetManagement = 0x09,
+};
 
 // Identify CNS values of figure 244. 05h to 07h and 1Ch are those of TP 4056,
 // which a controller with CAP.CSS bit 6 has.
@@ -78,11 +94,13 @@ inline constexpr uint8_t kCnsCommandSets = 0x1c;
 // Feature identifiers, 5.21.1.
 inline constexpr uint8_t kFeatureVolatileWriteCache = 0x06;
 inline constexpr uint8_t kFeatureNumberOfQueues = 0x07;
+inline constexpr uint8_t kFeatureInterruptVector = 0x09;
 
 // Log page identifiers, 5.14.1.
 inline constexpr uint8_t kLogError = 0x01;
 inline constexpr uint8_t kLogSmart = 0x02;
 inline constexpr uint8_t kLogFirmwareSlot = 0x03;
+inline constexpr uint8_t kLogCommandEffects = 0x05;
 
 inline constexpr uint32_t kBroadcastNamespace = 0xffffffff;
 
@@ -126,6 +144,8 @@ inline constexpr Status kInvalidInterruptVector(0x108);
 inline constexpr Status kInvalidLogPage(0x109);
 inline constexpr Status kInvalidQueueDeletion(0x10c);
 inline constexpr Status kFeatureNotSaveable(0x10d);
+inline constexpr Status kWriteFault(0x280);
+inline constexpr Status kUnrecoveredReadError(0x281);
 
 // A submission queue entry, 4.2.
 class Command {

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passthru/testing/host/simulated_host.h"
+
+#include <linux/pci_regs.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "passthru/testing/rig/vfio_user.h"
+
+namespace passthru::fake {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+constexpr uint32_t kGroup = 5;
+
+std::string Fixture(const std::string& name) {
+  return "testing/fixtures/" + name + ".textproto";
+}
+
+TEST(SimulatedHostTest, ControllerMemoryBufferIsThatOfTheFixture) {
+  for (const auto& [name, size] :
+       {std::pair("nvme_cmb", 0x421du), std::pair("qemu10_nvme", 0u)}) {
+    SimulatedHost host;
+    const auto bdf = host.AddFixture(Fixture(name), {.group = kGroup});
+    ASSERT_THAT(bdf, IsOk());
+    VfioUser user(&host, *bdf, kGroup);
+    user.WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    uint64_t value = 0;
+    ASSERT_EQ(user.ReadBar(0, 0, 8, &value), 8);
+    EXPECT_EQ(value >> 57 & 1, size == 0 ? 0u : 1u) << name;
+    user.WriteBar(0, 0x50, 4, 1);
+    ASSERT_EQ(user.ReadBar(0, 0x3c, 4, &value), 4);
+    EXPECT_EQ(value, size) << name;
+  }
+}
+
+TEST(SimulatedHostTest, DiskImageIsForADiskOnly) {
+  const std::string image = ::testing::TempDir() + "/host.img";
+  std::ofstream(image, std::ios::binary).put('\0');
+  std::filesystem::resize_file(image, 1 << 20);
+  SimulatedHost host;
+  EXPECT_THAT(host.AddFixture(Fixture("nvme"), {},
+                              {.disk_bytes = 0, .disk_file = image}),
+              IsOk());
+  EXPECT_THAT(host.AddFixture(Fixture("edu"), {},
+                              {.disk_bytes = 0, .disk_file = image}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("give the disk to an NVMe controller")));
+  EXPECT_THAT(host.AddFixture(Fixture("qemu10_nvme"), {.group = kGroup},
+                              {.disk_bytes = 1000, .disk_file = ""}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("no multiple of 512")));
+  EXPECT_THAT(host.AddFixture(Fixture("nvme_msix1"), {},
+                              {.disk_bytes = 0, .disk_file = "/nowhere"}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("disk image /nowhere")));
+}
+
+}  // namespace
+}  // namespace passthru::fake
