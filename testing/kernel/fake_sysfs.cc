@@ -34,6 +34,9 @@ using kernel::SyscallResult;
 // Linux calls it MAXSYMLINKS.
 constexpr int kMaxLinks = 40;
 
+// The most that one write hands to an attribute (PAGE_SIZE).
+constexpr size_t kAttributeBytes = 4096;
+
 // An open text attribute or directory.
 class TextFile final : public PositionedFile {
  public:
@@ -60,6 +63,48 @@ class TextFile final : public PositionedFile {
  private:
   const std::string path_;
   const std::string contents_;
+};
+
+// An open attribute that is made on each read (struct device_attribute).
+class AttributeFile final : public PositionedFile {
+ public:
+  AttributeFile(std::string path, SysfsAttribute attribute)
+      : path_(std::move(path)), attribute_(std::move(attribute)) {}
+
+  std::string Describe() const override { return path_; }
+
+  // Like kernfs_seq_show(), asks for the text when a read begins at its start.
+  SyscallResult<size_t> Pread(void* buffer, size_t count,
+                              uint64_t offset) override {
+    if (attribute_.show == nullptr) return {.error = EBADF};
+    if (offset == 0) text_ = attribute_.show();
+    if (offset >= text_.size()) return {.value = 0};
+    const size_t length = std::min<size_t>(count, text_.size() - offset);
+    if (!journal::CopyToUser(buffer, text_.data() + offset, length)) {
+      return {.error = EFAULT};
+    }
+    return {.value = length};
+  }
+
+  // Like kernfs_fop_write_iter(), hands over each write by itself, wherever the
+  // file's position is.
+  SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
+                               uint64_t) override {
+    if (attribute_.store == nullptr) return {.error = EBADF};
+    std::string text(std::min(count, kAttributeBytes), '\0');
+    if (!journal::CopyFromUser(text.data(), buffer, text.size())) {
+      return {.error = EFAULT};
+    }
+    if (const int error = attribute_.store(text); error != 0) {
+      return {.error = error};
+    }
+    return {.value = text.size()};
+  }
+
+ private:
+  const std::string path_;
+  const SysfsAttribute attribute_;
+  std::string text_;
 };
 
 // An open binary attribute, which answers like sysfs_kf_bin_read() and
@@ -103,22 +148,50 @@ std::deque<std::string> Components(std::string_view path) {
   return absl::StrSplit(path, '/', absl::SkipEmpty());
 }
 
-std::string DevicesPath(std::string_view bdf) {
+// Returns the text by which a driver's module is found (pci_uevent()).
+std::string ModuleAlias(const SysfsPciDevice& device) {
+  return absl::StrFormat(
+      "pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X", device.vendor,
+      device.device, device.subsystem_vendor, device.subsystem_device,
+      device.class_code >> 16 & 0xff, device.class_code >> 8 & 0xff,
+      device.class_code & 0xff);
+}
+
+std::string UeventOf(const SysfsPciDevice& device) {
+  return absl::StrCat(
+      device.driver.empty() ? "" : absl::StrCat("DRIVER=", device.driver, "\n"),
+      absl::StrFormat("PCI_CLASS=%04X\nPCI_ID=%04X:%04X\n"
+                      "PCI_SUBSYS_ID=%04X:%04X\nPCI_SLOT_NAME=%s\n",
+                      device.class_code, device.vendor, device.device,
+                      device.subsystem_vendor, device.subsystem_device,
+                      device.bdf),
+      "MODALIAS=", ModuleAlias(device), "\n");
+}
+
+}  // namespace
+
+std::string FakeSysfs::DevicePath(std::string_view bdf) {
   // Here "0000:01:00.0" is directly below a root bus "pci0000:01", because
   // FakeSysfs shows no bridges.
   return absl::StrCat("/sys/devices/pci", bdf.substr(0, bdf.rfind(':')), "/",
                       bdf);
 }
 
-}  // namespace
-
 struct FakeSysfs::Node {
-  enum class Type { kDirectory, kLink, kText, kBinary, kCharacterDevice };
+  enum class Type {
+    kDirectory,
+    kLink,
+    kText,
+    kAttribute,
+    kBinary,
+    kCharacterDevice,
+  };
   Type type = Type::kDirectory;
   std::string path;  // Absolute and without links.
   Node* parent = nullptr;
   std::map<std::string, std::unique_ptr<Node>, std::less<>> children;
   std::string text;  // The target, if it is a link.
+  SysfsAttribute made;
   std::shared_ptr<BinaryAttribute> attribute;
   Opener opener;
   int open_error = 0;
@@ -136,17 +209,17 @@ FakeSysfs::FakeSysfs() : root_(std::make_unique<Node>()) {
 FakeSysfs::~FakeSysfs() = default;
 
 bool FakeSysfs::Owns(std::string_view path) {
-  static constexpr std::array<std::string_view, 6> kPrefixes = {
-      "/dev/vfio",
-      "/dev/kvm",
-      "/dev/iommu",
-      "/sys/bus/pci",
-      "/sys/kernel/iommu_groups",
-      "/sys/devices/pci"};
+  // These are beginnings of names, as in "pci0000:00" and "vfio_pci".
+  for (const std::string_view begin :
+       {"/sys/devices/pci", "/sys/module/vfio"}) {
+    if (absl::StartsWith(path, begin)) return true;
+  }
+  static constexpr std::array<std::string_view, 5> kPrefixes = {
+      "/dev/vfio", "/dev/kvm", "/dev/iommu", "/sys/bus/pci",
+      "/sys/kernel/iommu_groups"};
   return std::any_of(
       kPrefixes.begin(), kPrefixes.end(), [path](std::string_view prefix) {
         if (!absl::StartsWith(path, prefix)) return false;
-        if (prefix == "/sys/devices/pci") return true;  // As in "pci0000:00".
         return path.size() == prefix.size() || path[prefix.size()] == '/';
       });
 }
@@ -180,6 +253,12 @@ void FakeSysfs::AddBinaryFile(std::string_view path,
   Node* const node = MakeNode(path);
   node->type = Node::Type::kBinary;
   node->attribute = std::move(attribute);
+}
+
+void FakeSysfs::AddAttribute(std::string_view path, SysfsAttribute attribute) {
+  Node* const node = MakeNode(path);
+  node->type = Node::Type::kAttribute;
+  node->made = std::move(attribute);
 }
 
 void FakeSysfs::AddLink(std::string_view path, std::string target) {
@@ -259,6 +338,15 @@ SyscallResult<std::shared_ptr<FakeFile>> FakeSysfs::Open(std::string_view path,
     case Node::Type::kText:
       if (writes) return {.error = EACCES};
       return {.value = std::make_shared<TextFile>(node->path, node->text)};
+    case Node::Type::kAttribute: {
+      const bool reads = (flags & O_ACCMODE) != O_WRONLY;
+      // Even root may not (KERNFS_ROOT_EXTRA_OPEN_PERM_CHECK).
+      if ((writes && node->made.store == nullptr) ||
+          (reads && node->made.show == nullptr)) {
+        return {.error = EACCES};
+      }
+      return {.value = std::make_shared<AttributeFile>(node->path, node->made)};
+    }
     case Node::Type::kBinary:
       return {.value =
                   std::make_shared<BinaryFile>(node->path, node->attribute)};
@@ -291,7 +379,7 @@ SyscallResult<std::vector<std::string>> FakeSysfs::ReadDirectory(
 
 void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
   RemovePciDevice(device.bdf);
-  const std::string base = DevicesPath(device.bdf);
+  const std::string base = DevicePath(device.bdf);
   AddDirectory(base);
   const auto hex = [&](std::string_view name, uint32_t value, int digits) {
     AddFile(absl::StrCat(base, "/", name),
@@ -302,6 +390,38 @@ void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
   hex("subsystem_vendor", device.subsystem_vendor, 4);
   hex("subsystem_device", device.subsystem_device, 4);
   hex("class", device.class_code, 6);
+  hex("revision", device.revision, 2);
+  const auto text = [&](std::string_view name, std::string contents) {
+    AddFile(absl::StrCat(base, "/", name), std::move(contents));
+  };
+  text("irq", absl::StrCat(device.irq, "\n"));
+  text("modalias", absl::StrCat(ModuleAlias(device), "\n"));
+  text("numa_node", "-1\n");
+  text("local_cpulist", "0\n");
+  text("local_cpus", "1\n");
+  text("dma_mask_bits", "32\n");
+  text("consistent_dma_mask_bits", "32\n");
+  text("ari_enabled", "0\n");
+  AddAttribute(absl::StrCat(base, "/uevent"),
+               {.show =
+                    [this, bdf = device.bdf] {
+                      const auto found = pci_devices_.find(bdf);
+                      return found == pci_devices_.end()
+                                 ? std::string()
+                                 : UeventOf(found->second);
+                    },
+                .store = [](std::string_view) { return 0; }});
+  if (device.sriov.has_value()) {
+    const auto number = [&](std::string_view name, uint32_t value) {
+      text(name, absl::StrCat(value, "\n"));
+    };
+    number("sriov_totalvfs", device.sriov->total_vfs);
+    number("sriov_offset", device.sriov->offset);
+    number("sriov_stride", device.sriov->stride);
+    number("sriov_drivers_autoprobe", 1);
+    number("sriov_vf_total_msix", 0);
+    text("sriov_vf_device", absl::StrFormat("%x\n", device.sriov->vf_device));
+  }
   AddFile(absl::StrCat(base, "/resource"), device.resource);
   AddFile(absl::StrCat(base, "/reset_method"), device.reset_method);
   if (device.config != nullptr) {
@@ -317,6 +437,9 @@ void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
         absl::StrCat("/kernel/iommu_groups/", *device.iommu_group);
     AddLink(absl::StrCat(base, "/iommu_group"),
             absl::StrCat("../../..", group));
+    AddFile(absl::StrCat("/sys", group, "/type"), "DMA-FQ\n");
+    AddFile(absl::StrCat("/sys", group, "/reserved_regions"),
+            "0x00000000fee00000 0x00000000feefffff msi\n");
     AddLink(absl::StrCat("/sys", group, "/devices/", device.bdf),
             absl::StrCat("../../../..", base.substr(std::strlen("/sys"))));
   }
@@ -327,7 +450,7 @@ void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
 void FakeSysfs::SetDriver(std::string_view bdf, const std::string& driver) {
   const auto device = pci_devices_.find(bdf);
   if (device == pci_devices_.end()) return;
-  const std::string link = absl::StrCat(DevicesPath(bdf), "/driver");
+  const std::string link = absl::StrCat(DevicePath(bdf), "/driver");
   Remove(link);
   const std::string old = std::exchange(device->second.driver, driver);
   if (!old.empty()) {
@@ -335,9 +458,14 @@ void FakeSysfs::SetDriver(std::string_view bdf, const std::string& driver) {
   }
   if (driver.empty()) return;
   AddLink(link, absl::StrCat("../../../bus/pci/drivers/", driver));
-  AddLink(absl::StrCat("/sys/bus/pci/drivers/", driver, "/", bdf),
-          absl::StrCat("../../../..",
-                       DevicesPath(bdf).substr(std::strlen("/sys"))));
+  AddLink(
+      absl::StrCat("/sys/bus/pci/drivers/", driver, "/", bdf),
+      absl::StrCat("../../../..", DevicePath(bdf).substr(std::strlen("/sys"))));
+}
+
+std::string FakeSysfs::DriverOf(std::string_view bdf) const {
+  const auto device = pci_devices_.find(bdf);
+  return device == pci_devices_.end() ? "" : device->second.driver;
 }
 
 void FakeSysfs::RemovePciDevice(std::string_view bdf) {
@@ -352,7 +480,7 @@ void FakeSysfs::RemovePciDevice(std::string_view bdf) {
     if (left.ok() && left.value.empty()) Remove(group);
   }
   Remove(absl::StrCat("/sys/bus/pci/devices/", bdf));
-  Remove(DevicesPath(bdf));
+  Remove(DevicePath(bdf));
   pci_devices_.erase(device);
 }
 

@@ -27,6 +27,23 @@ class BinaryAttribute {
   virtual void Write(uint64_t offset, absl::Span<const uint8_t> data) = 0;
 };
 
+// A text attribute that the kernel makes on each read, and that may do
+// something when it is written. Called with the fake kernel's mutex held.
+struct SysfsAttribute {
+  // Returns the text, or null for an attribute that can only be written.
+  std::function<std::string()> show;
+  // Returns an errno, or 0 on success. Null for a read-only attribute.
+  std::function<int(std::string_view)> store;
+};
+
+// What an SR-IOV capability says (SR-IOV 1.1, 3.3).
+struct SysfsSriov {
+  uint16_t total_vfs = 0;
+  uint16_t offset = 0;
+  uint16_t stride = 0;
+  uint16_t vf_device = 0;
+};
+
 // A PCI function as sysfs shows it.
 struct SysfsPciDevice {
   std::string bdf;  // Such as "0000:01:00.0".
@@ -34,7 +51,10 @@ struct SysfsPciDevice {
   uint16_t device = 0;
   uint16_t subsystem_vendor = 0;
   uint16_t subsystem_device = 0;
-  uint32_t class_code = 0;              // 24 bits.
+  uint32_t class_code = 0;  // 24 bits.
+  uint8_t revision = 0;
+  uint32_t irq = 0;                     // Of the pin, or 0 if there is none.
+  std::optional<SysfsSriov> sriov;      // Of a physical function.
   std::optional<uint32_t> iommu_group;  // Empty if there is no IOMMU.
   std::string driver;                   // Empty if none is bound.
   std::string resource;                 // Contents of the attribute.
@@ -69,6 +89,7 @@ class FakeSysfs {
   void AddFile(std::string_view path, std::string contents);
   void AddBinaryFile(std::string_view path,
                      std::shared_ptr<BinaryAttribute> attribute);
+  void AddAttribute(std::string_view path, SysfsAttribute attribute);
   void AddLink(std::string_view path, std::string target);
   void AddCharacterDevice(std::string_view path, Opener opener);
   void Remove(std::string_view path);  // Also removes everything below it.
@@ -78,9 +99,13 @@ class FakeSysfs {
   // /sys/kernel/iommu_groups/<n>/devices/<bdf>. Does not add /dev/vfio/<n>.
   void AddPciDevice(const SysfsPciDevice& device);
   // Changes the links as unbinding and binding a driver would. An empty
-  // `driver` only unbinds.
+  // `driver` only unbinds. Returns the driver of a function, or an empty
+  // string.
   void SetDriver(std::string_view bdf, const std::string& driver);
+  std::string DriverOf(std::string_view bdf) const;
   void RemovePciDevice(std::string_view bdf);
+  // Returns the folder of a function, /sys/devices/pci.../<bdf>.
+  static std::string DevicePath(std::string_view bdf);
 
   // Makes every later open(2) of the node fail with `error`, such as EACCES for
   // a device node that the user may not open. 0 ends that.

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -158,6 +159,73 @@ TEST_F(FakeSysfsTest, NodeThatMayNotBeOpened) {
   EXPECT_EQ(sysfs_.Open("/dev/vfio/6", O_RDWR).error, EACCES);
   sysfs_.SetOpenError("/dev/vfio/6", 0);
   EXPECT_EQ(sysfs_.Open("/dev/vfio/6", O_RDWR).error, 0);
+}
+
+TEST_F(FakeSysfsTest, OwnsTheModulesOfVfio) {
+  for (const char* path : {"/sys/module/vfio", "/sys/module/vfio_pci/refcnt"}) {
+    EXPECT_TRUE(FakeSysfs::Owns(path)) << path;
+  }
+  EXPECT_FALSE(FakeSysfs::Owns("/sys/module/kvm"));
+}
+
+TEST_F(FakeSysfsTest, IdentityIsInSeveralForms) {
+  EXPECT_EQ(Contents(std::string(kDevice) + "/modalias"),
+            "pci:v00001B36d00000010sv00000000sd00000000bc01sc08i02\n");
+  EXPECT_EQ(Contents(std::string(kDevice) + "/revision"), "0x00\n");
+  EXPECT_EQ(Contents(std::string(kDevice) + "/numa_node"), "-1\n");
+  EXPECT_EQ(Contents(std::string(kDevice) + "/irq"), "0\n");
+  auto uevent = sysfs_.Open(std::string(kDevice) + "/uevent", O_RDONLY);
+  ASSERT_TRUE(uevent.ok());
+  std::string text(512, '\0');
+  text.resize(uevent.value->Read(text.data(), text.size()).value);
+  EXPECT_EQ(text,
+            "DRIVER=vfio-pci\nPCI_CLASS=10802\nPCI_ID=1B36:0010\n"
+            "PCI_SUBSYS_ID=0000:0000\nPCI_SLOT_NAME=0000:01:00.0\n"
+            "MODALIAS=pci:v00001B36d00000010sv00000000sd00000000bc01sc08i02\n");
+}
+
+TEST_F(FakeSysfsTest, PhysicalFunctionTellsOfItsVirtualOnes) {
+  EXPECT_EQ(
+      sysfs_.Open(std::string(kDevice) + "/sriov_totalvfs", O_RDONLY).error,
+      ENOENT);
+  sysfs_.AddPciDevice(
+      {.bdf = "0000:02:00.0",
+       .sriov = SysfsSriov{
+           .total_vfs = 8, .offset = 0x80, .stride = 2, .vf_device = 0x10ca}});
+  const std::string device = "/sys/bus/pci/devices/0000:02:00.0/";
+  EXPECT_EQ(Contents(device + "sriov_totalvfs"), "8\n");
+  EXPECT_EQ(Contents(device + "sriov_offset"), "128\n");
+  EXPECT_EQ(Contents(device + "sriov_vf_device"), "10ca\n");
+}
+
+TEST_F(FakeSysfsTest, AttributeIsMadeWhenItIsRead) {
+  int value = 1;
+  std::string written;
+  sysfs_.AddAttribute("/sys/bus/pci/made",
+                      {.show = [&] { return std::to_string(value) + "\n"; },
+                       .store =
+                           [&](std::string_view text) {
+                             written = text;
+                             return text == "bad" ? EINVAL : 0;
+                           }});
+  auto file = sysfs_.Open("/sys/bus/pci/made", O_RDWR | O_CREAT | O_TRUNC);
+  ASSERT_TRUE(file.ok());
+  value = 2;
+  char text[8] = {};
+  EXPECT_EQ(file.value->Pread(text, sizeof(text), 0).value, 2u);
+  EXPECT_STREQ(text, "2\n");
+  EXPECT_EQ(file.value->Write("on\n", 3).value, 3u);
+  EXPECT_EQ(written, "on\n");
+  EXPECT_EQ(file.value->Write("bad", 3).error, EINVAL);
+}
+
+TEST_F(FakeSysfsTest, AttributeWithOneDirectionIsOpenedForThatOnly) {
+  sysfs_.AddAttribute(
+      "/sys/bus/pci/written",
+      {.show = nullptr, .store = [](std::string_view) { return 0; }});
+  EXPECT_EQ(sysfs_.Open("/sys/bus/pci/written", O_RDONLY).error, EACCES);
+  EXPECT_EQ(sysfs_.Open("/sys/bus/pci/written", O_RDWR).error, EACCES);
+  EXPECT_EQ(sysfs_.Open("/sys/bus/pci/written", O_WRONLY).error, 0);
 }
 
 TEST_F(FakeSysfsTest, AttributesAreNotWritable) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/testing/vfio/fake_vfio.h"
 
+#include <linux/pci_regs.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -11,6 +13,7 @@
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
 #include "passthru/testing/kernel/fake_sysfs.h"
 #include "passthru/testing/kernel/mapping_table.h"
 
@@ -52,6 +55,28 @@ class ConfigAttribute final : public BinaryAttribute {
  private:
   std::weak_ptr<FakeVfioDevice> device_;
 };
+
+// Fills in what only the registers tell.
+void FillFromConfig(const fixture::PciDevice& fixture, SysfsPciDevice& entry) {
+  constexpr size_t kExtendedStart = 256;
+  const std::vector<uint8_t> config = fixture::ExpandConfig(fixture).bytes;
+  entry.revision = static_cast<uint8_t>(fixture.identity().revision_id());
+  if (config[PCI_INTERRUPT_PIN] != 0) entry.irq = config[PCI_INTERRUPT_LINE];
+  size_t at = kExtendedStart;
+  size_t walked = 0;
+  while (at >= kExtendedStart && at + 64 <= config.size() &&
+         walked++ < config.size() / 4) {
+    const uint32_t header = fixture::ReadLe32(config, at);
+    if (PCI_EXT_CAP_ID(header) == PCI_EXT_CAP_ID_SRIOV) {
+      entry.sriov = SysfsSriov{
+          .total_vfs = fixture::ReadLe16(config, at + PCI_SRIOV_TOTAL_VF),
+          .offset = fixture::ReadLe16(config, at + PCI_SRIOV_VF_OFFSET),
+          .stride = fixture::ReadLe16(config, at + PCI_SRIOV_VF_STRIDE),
+          .vf_device = fixture::ReadLe16(config, at + PCI_SRIOV_VF_DID)};
+    }
+    at = PCI_EXT_CAP_NEXT(header);
+  }
+}
 
 // Returns the text of resource_show(), with at least the six BARs and the ROM.
 std::string ResourceAttribute(const fixture::PciDevice& fixture) {
@@ -103,6 +128,9 @@ FakeVfio::FakeVfio(KernelCore* core, Options options)
       options_(std::move(options)),
       rules_(RulesOf(core->version)) {
   absl::MutexLock lock(&core_->mutex);
+  files_ = std::make_unique<PciBusFiles>(&core_->paths, core_->version,
+                                         options_.iommu.allow_unsafe_interrupts,
+                                         MachineForFiles());
   core_->paths.AddCharacterDevice(
       kContainerPath,
       [this](int) -> kernel::SyscallResult<std::shared_ptr<FakeFile>> {
@@ -118,6 +146,7 @@ FakeVfio::FakeVfio(KernelCore* core, Options options)
 
 FakeVfio::~FakeVfio() {
   absl::MutexLock lock(&core_->mutex);
+  files_.reset();
   core_->paths.Remove(kContainerPath);
   for (const auto& [number, group] : groups_) {
     core_->paths.Remove(GroupPath(number));
@@ -153,10 +182,12 @@ absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
       .reset_method = ResetMethodAttribute(fixture),
       .is_virtual_function = fixture.is_virtual_function(),
   };
+  FillFromConfig(fixture, entry);
   const auto config = std::make_shared<ConfigAttribute>();
   entry.config = config;
   if (options.has_iommu) entry.iommu_group = number;
-  core_->paths.AddPciDevice(entry);
+  const bool can_reset = !fixture.reset().methods().empty();
+  files_->AddDevice(entry, can_reset);
   // Without an IOMMU, VFIO cannot reach the device.
   if (!options.has_iommu) {
     without_iommu_.insert(bdf);
@@ -200,9 +231,10 @@ absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
                      .device = *std::move(device)});
   for (const fixture::Sibling& sibling : fixture.iommu_group().siblings()) {
     const pci::Bdf other = *pci::Bdf::Parse(sibling.bdf());
-    core_->paths.AddPciDevice({.bdf = other.ToString(),
-                               .iommu_group = number,
-                               .driver = sibling.driver()});
+    files_->AddDevice({.bdf = other.ToString(),
+                       .iommu_group = number,
+                       .driver = sibling.driver()},
+                      /*can_reset=*/false);
     AddToGroup(group,
                {.bdf = other, .driver = sibling.driver(), .device = nullptr});
   }
@@ -240,15 +272,7 @@ void FakeVfio::UpdateNode(const FakeGroup& group) {
 
 absl::Status FakeVfio::SetDriver(const pci::Bdf& bdf, std::string driver) {
   absl::MutexLock lock(&core_->mutex);
-  for (const auto& [number, group] : groups_) {
-    for (FakeGroup::Member& member : group->members()) {
-      if (member.bdf != bdf) continue;
-      core_->paths.SetDriver(bdf.ToString(), driver);
-      member.driver = std::move(driver);
-      UpdateNode(*group);
-      return absl::OkStatus();
-    }
-  }
+  if (ApplyDriver(bdf, driver)) return absl::OkStatus();
   return absl::NotFoundError(
       absl::StrCat(bdf.ToString(), ": no such device in the fake machine"));
 }

@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -23,6 +24,7 @@
 #include "passthru/testing/vfio/fake_container.h"
 #include "passthru/testing/vfio/fake_group.h"
 #include "passthru/testing/vfio/fake_vfio_device.h"
+#include "passthru/testing/vfio/pci_bus_files.h"
 #include "passthru/testing/vfio/type1_iommu.h"
 #include "passthru/testing/vfio/vfio_rules.h"
 
@@ -136,6 +138,18 @@ class FakeVfio final : public Subsystem {
   // Adds or removes /dev/vfio/NUMBER.
   void UpdateNode(const FakeGroup& group);
   std::vector<HostFunction> HostFunctions() const;
+
+  // What the files of sysfs do. See PciBusFiles::Machine.
+  PciBusFiles::Machine MachineForFiles();
+  // Returns the group's member, or null. Sets `group` if it is not null.
+  FakeGroup::Member* FindMember(const pci::Bdf& bdf,
+                                std::shared_ptr<FakeGroup>* group);
+  int BindFromFile(const std::string& address, const std::string& driver);
+  int ResetFromFile(const std::string& address);
+  void RemoveFromFile(const std::string& address);
+  void RestoreFromFile(const std::string& address);
+  // Changes the driver without checks.
+  bool ApplyDriver(const pci::Bdf& bdf, const std::string& driver);
   FakeVfioDevice* Find(const pci::Bdf& bdf) const;
   absl::StatusOr<FakeVfioDevice*> FindOrError(const pci::Bdf& bdf) const;
 
@@ -147,7 +161,10 @@ class FakeVfio final : public Subsystem {
   std::map<uint32_t, std::shared_ptr<FakeGroup>> groups_;
   std::map<pci::Bdf, std::shared_ptr<FakeVfioDevice>> devices_;
   std::set<pci::Bdf> without_iommu_;  // The devices that only sysfs knows.
+  // The functions that were removed by their file, with their groups.
+  std::map<pci::Bdf, std::pair<uint32_t, FakeGroup::Member>> removed_;
   std::vector<DmaFault> dma_faults_;
+  std::unique_ptr<PciBusFiles> files_;
 };
 
 }  // namespace passthru::fake

@@ -152,6 +152,10 @@ class FakeVfioDevice final
   // Resets the function by a secondary bus reset, as part of a hot reset.
   void BusReset();
 
+  // Resets the function like pci_reset_function(), whoever has it. Returns an
+  // errno, or 0.
+  int ResetFromFile();
+
   // Returns whether a mapping of a BAR shows the device now.
   bool MemoryIsReachable() const;
   // Returns whether any of these bytes is in a page that holds a part of the

@@ -54,6 +54,14 @@ int FakeVfioDevice::Reset() {
   return methods.empty() ? ENOTTY : 0;
 }
 
+int FakeVfioDevice::ResetFromFile() {
+  const std::vector<fixture::Reset::Method> methods = ResetMethods();
+  if (methods.empty()) return ENOTTY;
+  ResetFunction(KindOf(methods.front()));
+  UpdateMappings();
+  return 0;
+}
+
 // A reset of the bus is one of this function alone only if no other function is
 // on the bus (pci_parent_bus_reset(), pci_dev_reset_slot_function()).
 std::vector<fixture::Reset::Method> FakeVfioDevice::ResetMethods() const {
