@@ -42,6 +42,7 @@ FakeKernel::FakeKernel(Options options)
       return StepLocked();
     });
   }
+  core_.journal.set_keep_entries(options_.journal);
   AddSubsystem(kvm_.get());
   const absl::MutexLock lock(&core_.mutex);
   if (options_.has_kvm && !options_.passthrough_kvm) kvm_->Register();

@@ -61,6 +61,9 @@ class FakeKernel final : public kernel::Syscalls {
     // fake's groups. The fake does not see what these guests do to a mapped
     // BAR, so a device thread must run that looks for it (StartDeviceThread()).
     bool passthrough_kvm = false;
+    // Whether journal() keeps an entry for each call. If false, it only counts
+    // them, so that millions of calls take no memory.
+    bool journal = true;
     // Whether a guest's loads and waits step the devices.
     bool guest_steps_devices = true;
     // RLIMIT_NOFILE, by default that of a shell. It is what getrlimit(2)

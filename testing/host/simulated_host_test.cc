@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/testing/host/simulated_host.h"
 
+#include <fcntl.h>
 #include <linux/pci_regs.h>
 
 #include <cstdint>
@@ -21,6 +22,7 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr uint32_t kGroup = 5;
 
@@ -65,6 +67,17 @@ TEST(SimulatedHostTest, DiskImageIsForADiskOnly) {
                               {.disk_bytes = 0, .disk_file = "/nowhere"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("disk image /nowhere")));
+}
+
+TEST(SimulatedHostTest, WithoutAJournalCallsAreOnlyCounted) {
+  SimulatedHost host({.kernel = {.journal = false}});
+  for (int i = 0; i < 100; ++i) {
+    const auto opened = host.kernel().Open("/dev/vfio/vfio", O_RDWR);
+    ASSERT_TRUE(opened.ok());
+    host.kernel().Close(opened.value);
+  }
+  EXPECT_THAT(host.kernel().journal().Entries(), IsEmpty());
+  EXPECT_EQ(host.kernel().journal().Count("open"), 100u);
 }
 
 }  // namespace
