@@ -123,6 +123,7 @@ void Journal::RecordEvent(Call event) {
 
 void Journal::Record(JournalEntry entry) {
   entry.sequence = next_sequence_++;
+  if (sink_ != nullptr) sink_(entry);
   if (keep_entries_) entries_.push_back(std::move(entry));
 }
 
@@ -185,6 +186,11 @@ void Journal::Clear() {
 void Journal::set_keep_entries(bool keep) {
   const absl::MutexLock lock(&mutex_);
   keep_entries_ = keep;
+}
+
+void Journal::set_sink(std::function<void(const JournalEntry&)> sink) {
+  const absl::MutexLock lock(&mutex_);
+  sink_ = std::move(sink);
 }
 
 std::string Journal::NormalizedText() const {

@@ -108,6 +108,10 @@ class Journal {
   // suits tests with millions of calls.
   void set_keep_entries(bool keep);
 
+  // Sets a function that is called with every later entry, or null for none. It
+  // must not call the journal.
+  void set_sink(std::function<void(const JournalEntry&)> sink);
+
   // Returns every entry as a line of JournalText.
   std::string NormalizedText() const;
 
@@ -120,6 +124,7 @@ class Journal {
   std::map<std::string, size_t> event_counts_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   bool keep_entries_ ABSL_GUARDED_BY(mutex_) = true;
+  std::function<void(const JournalEntry&)> sink_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace passthru::journal

@@ -2,6 +2,8 @@
 #ifndef PASSTHRU_TESTING_JOURNAL_USER_MEMORY_H_
 #define PASSTHRU_TESTING_JOURNAL_USER_MEMORY_H_
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -9,13 +11,18 @@
 
 namespace passthru::journal {
 
-// Access this process's memory at any address, like the kernel's
+// Access the memory of the current task (task.h) at any address, which is this
+// process's own without one, like the kernel's
 // copy_from_user() and copy_to_user(). They return false where the kernel would
 // answer EFAULT: the range is unmapped, not permitted, or beyond the end of the
 // file behind the mapping (where a plain load raises SIGBUS). Part of a refused
 // range may have been copied. Thread-safe.
 bool CopyFromUser(void* destination, const void* user, size_t size);
 bool CopyToUser(void* user, const void* source, size_t size);
+// Do the same with the memory of a process, or of this one if it is 0.
+bool CopyFromProcess(pid_t process, void* destination, const void* user,
+                     size_t size);
+bool CopyToProcess(pid_t process, void* user, const void* source, size_t size);
 
 // Returns the struct that an ioctl's argument points to, or nullopt for EFAULT.
 template <typename T>
