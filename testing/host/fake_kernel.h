@@ -19,6 +19,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/testing/journal/call.h"
@@ -113,6 +114,26 @@ class FakeKernel final : public kernel::Syscalls {
   // open, while the subsystems exist. The destructor does this first.
   void Shutdown();
 
+  // Serve programs in other processes (testing/journal/task.h). These carry out
+  // what the current task does without a call of kernel::Syscalls.
+  //
+  // Load() and Store() are accesses of its processor to a mapping that traps.
+  // kFault if there is no such mapping, or if the device does not answer.
+  MappedAccess Load(uint64_t address, absl::Span<uint8_t> data);
+  MappedAccess Store(uint64_t address, absl::Span<const uint8_t> data);
+  kernel::SyscallResult<uint64_t> Seek(int fd, int64_t offset, int whence);
+  // Returns the open file, for a look at it with core().mutex held. Null if the
+  // descriptor is not the fake's.
+  FileRef File(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  // A task forked, or lost its memory and perhaps its descriptors by execve(2)
+  // or its end.
+  void OnFork(pid_t parent, pid_t child);
+  void OnGone(pid_t process);
+  // Makes the epoll(7) instance ready when Service() has something to do:
+  // tasks closed files or signalled eventfds past the seam.
+  void WatchWith(int epoll_fd);
+  void Service();
+
   // kernel::Syscalls.
   kernel::SyscallResult<int> Open(const char* path, int flags) override;
   kernel::SyscallResult<int> Close(int fd) override;
@@ -178,6 +199,12 @@ class FakeKernel final : public kernel::Syscalls {
   // a group of the fake.
   bool NamesFakeGroup(unsigned long request, const void* arg)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  // Calls `access` for the part of each page of the current task's mapping.
+  // Records what it did as an event.
+  template <typename Byte>
+  MappedAccess Access(uint64_t address, absl::Span<Byte> data,
+                      MappedAccess (FakeFile::*access)(uint64_t,
+                                                       absl::Span<Byte>));
   bool StepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   void RunDeviceThread();
 

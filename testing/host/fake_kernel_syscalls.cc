@@ -29,6 +29,7 @@
 #include "passthru/testing/journal/decode_kvm.h"
 #include "passthru/testing/journal/decode_syscall.h"
 #include "passthru/testing/journal/fault_injector.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/kernel/eventfd_table.h"
 #include "passthru/testing/kernel/fake_file.h"
@@ -141,6 +142,12 @@ SyscallResult<int> FakeKernel::Close(int fd) {
 }
 
 SyscallResult<int> FakeKernel::CloseLocked(int fd) {
+  if (journal::CurrentTask() != nullptr) {
+    // The task itself closed it.
+    core_.files.Sweep();
+    core_.eventfds.Sweep();
+    return {};
+  }
   if (core_.files.Lookup(fd) != nullptr) return core_.files.Close(fd);
   std::string eventfd;
   if (core_.eventfds.has_waiters()) eventfd = EventfdTable::IdentityOf(fd);
@@ -323,7 +330,10 @@ SyscallResult<int> FakeKernel::Munmap(void* address, size_t length) {
     if (const int error = Fault(call); error != 0) {
       return Finish<int>(std::move(call), {.error = error});
     }
-    result = real_.Munmap(address, length);
+    // A task itself unmaps it.
+    if (journal::CurrentTask() == nullptr) {
+      result = real_.Munmap(address, length);
+    }
     if (result.ok()) {
       core_.mappings.Remove(reinterpret_cast<uintptr_t>(address),
                             WholePages(length));

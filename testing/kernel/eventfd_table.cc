@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,16 +24,20 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/task.h"
 
 namespace passthru::fake {
 namespace {
 
 using kernel::SyscallResult;
 
-// Returns /proc/self/fdinfo/<fd>. The error is ENOENT if `fd` is not open, and
-// EMFILE if there is no descriptor left for the file.
-SyscallResult<std::string> FdInfo(int fd) {
-  const std::string path = absl::StrCat("/proc/self/fdinfo/", fd);
+// Returns the fdinfo of a descriptor of a process, or of this one if it is 0.
+// The error is ENOENT if `fd` is not open, and EMFILE if there is no descriptor
+// left for the file.
+SyscallResult<std::string> FdInfo(pid_t process, int fd) {
+  const std::string path =
+      process == 0 ? absl::StrCat("/proc/self/fdinfo/", fd)
+                   : absl::StrCat("/proc/", process, "/fdinfo/", fd);
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) return {.error = errno};
   char text[512];
@@ -52,17 +58,37 @@ std::string IdentityIn(std::string_view info, int fd) {
   return absl::StrCat("eventfd at fd ", fd);  // Kernels before 5.2.
 }
 
-// Returns whether a descriptor other than `own_fd` refers to the eventfd.
-bool IsOpenElsewhere(const std::string& identity, int own_fd) {
-  DIR* const directory = ::opendir("/proc/self/fd");
-  if (directory == nullptr) return true;
+// Returns the numbers of a process's descriptors, or nullopt if they cannot be
+// read. 0 stands for this process.
+std::optional<std::vector<int>> DescriptorsOf(pid_t process) {
+  const std::string path =
+      process == 0 ? "/proc/self/fd" : absl::StrCat("/proc/", process, "/fd");
+  DIR* const directory = ::opendir(path.c_str());
+  if (directory == nullptr) return std::nullopt;
   std::vector<int> numbers;
   while (const dirent* const entry = ::readdir(directory)) {
     if (entry->d_name[0] != '.') numbers.push_back(std::atoi(entry->d_name));
   }
   ::closedir(directory);
-  return std::any_of(numbers.begin(), numbers.end(), [&](int fd) {
-    return fd != own_fd && EventfdTable::IdentityOf(fd) == identity;
+  return numbers;
+}
+
+// Returns whether a descriptor other than `own_fd` of this process refers to
+// the eventfd, or one of a task.
+bool IsOpenElsewhere(const std::string& identity, int own_fd) {
+  const auto has = [&](pid_t process, const std::vector<int>& numbers) {
+    return std::any_of(numbers.begin(), numbers.end(), [&](int fd) {
+      return (process != 0 || fd != own_fd) &&
+             IdentityIn(FdInfo(process, fd).value, fd) == identity;
+    });
+  };
+  const auto own = DescriptorsOf(0);
+  if (!own.has_value() || has(0, *own)) return true;
+  const std::vector<pid_t> tasks = journal::TaskProcesses();
+  return std::any_of(tasks.begin(), tasks.end(), [&](pid_t process) {
+    // A process that has died has none.
+    const auto numbers = DescriptorsOf(process);
+    return numbers.has_value() && has(process, *numbers);
   });
 }
 
@@ -71,13 +97,15 @@ bool IsOpenElsewhere(const std::string& identity, int own_fd) {
 FakeEventfd::~FakeEventfd() { ::close(own_fd_); }
 
 std::string EventfdTable::IdentityOf(int fd) {
-  return IdentityIn(FdInfo(fd).value, fd);
+  const journal::LocalFd local(fd);
+  return IdentityIn(FdInfo(0, local.get()).value, fd);
 }
 
 SyscallResult<std::shared_ptr<FakeEventfd>> EventfdTable::Lookup(int fd) {
-  if (::fcntl(fd, F_GETFD) < 0) return {.error = EBADF};
+  const journal::LocalFd local(fd);
+  if (local.get() < 0) return {.error = local.error()};
   // A want of the simulation must not look like a mistake of its user.
-  const SyscallResult<std::string> info = FdInfo(fd);
+  const SyscallResult<std::string> info = FdInfo(0, local.get());
   if (info.error == EMFILE || info.error == ENFILE) {
     return {.error = info.error};
   }
@@ -85,7 +113,7 @@ SyscallResult<std::shared_ptr<FakeEventfd>> EventfdTable::Lookup(int fd) {
   if (identity.empty()) return {.error = EINVAL};
   if (auto known = Find(identity)) return {.value = std::move(known)};
 
-  const int own_fd = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  const int own_fd = ::fcntl(local.get(), F_DUPFD_CLOEXEC, 0);
   if (own_fd < 0) return {.error = errno};
   auto eventfd = std::make_shared<FakeEventfd>(own_fd, identity);
   eventfds_[identity] = eventfd;
@@ -108,6 +136,10 @@ void EventfdTable::Signal(FakeEventfd& eventfd, uint64_t count) {
 void EventfdTable::Attach(FakeEventfd& eventfd, EventfdWaiter* waiter) {
   // The newest waiter comes first, as with __add_wait_queue().
   eventfd.waiters_.insert(eventfd.waiters_.begin(), waiter);
+  if (epoll_fd_ >= 0 && eventfd.waiters_.size() == 1) {
+    epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = 0}};
+    ::epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, eventfd.own_fd_, &event);
+  }
   ++waiters_;
 }
 
@@ -116,6 +148,11 @@ void EventfdTable::Detach(FakeEventfd& eventfd, EventfdWaiter* waiter) {
       std::find(eventfd.waiters_.begin(), eventfd.waiters_.end(), waiter);
   if (found == eventfd.waiters_.end()) return;
   eventfd.waiters_.erase(found);
+  // The program may keep the eventfd open, so the close of the duplicate does
+  // not do this.
+  if (epoll_fd_ >= 0 && eventfd.waiters_.empty()) {
+    ::epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, eventfd.own_fd_, nullptr);
+  }
   --waiters_;
   Drain(eventfd);
 }
@@ -145,12 +182,38 @@ bool EventfdTable::SignalFromUser(int fd, uint64_t count) {
 
 void EventfdTable::OnClosed(const std::string& identity) {
   const std::shared_ptr<FakeEventfd> eventfd = Find(identity);
-  if (eventfd == nullptr || eventfd->waiters_.empty()) return;
-  if (IsOpenElsewhere(identity, eventfd->own_fd_)) return;
-  const std::vector<EventfdWaiter*> waiters = eventfd->waiters_;
+  if (eventfd != nullptr) HangUpIfClosed(*eventfd);
+}
+
+void EventfdTable::HangUpIfClosed(FakeEventfd& eventfd) {
+  if (eventfd.waiters_.empty()) return;
+  if (IsOpenElsewhere(eventfd.identity(), eventfd.own_fd_)) return;
+  const std::vector<EventfdWaiter*> waiters = eventfd.waiters_;
   for (EventfdWaiter* const waiter : waiters) {
-    Detach(*eventfd, waiter);
+    Detach(eventfd, waiter);
     waiter->OnHangup();
+  }
+}
+
+std::vector<std::shared_ptr<FakeEventfd>> EventfdTable::WithWaiters() const {
+  std::vector<std::shared_ptr<FakeEventfd>> found;
+  if (!has_waiters()) return found;
+  for (const auto& [identity, weak] : eventfds_) {
+    const std::shared_ptr<FakeEventfd> eventfd = weak.lock();
+    if (eventfd != nullptr && HasWaiter(*eventfd)) found.push_back(eventfd);
+  }
+  return found;
+}
+
+void EventfdTable::Sweep() {
+  for (const auto& eventfd : WithWaiters()) HangUpIfClosed(*eventfd);
+}
+
+void EventfdTable::Service() {
+  for (const auto& eventfd : WithWaiters()) {
+    // An earlier waiter may have detached this one.
+    if (!HasWaiter(*eventfd) || Drain(*eventfd) == 0) continue;
+    eventfd->waiters_.front()->OnSignal();
   }
 }
 

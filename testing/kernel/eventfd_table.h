@@ -51,6 +51,8 @@ class FakeEventfd {
 // identity of the object, not a descriptor's number. The count stays in the
 // real eventfd, where the real poll and epoll see it.
 //
+// The descriptors are those of the current task (testing/journal/task.h).
+//
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class EventfdTable {
  public:
@@ -82,6 +84,14 @@ class EventfdTable {
   // Takes and returns the count, which is 0 if nothing is pending.
   static uint64_t Drain(FakeEventfd& eventfd);
 
+  // Tells an epoll(7) instance when to call Service(), because a program may
+  // signal an eventfd past the seam. It must live as long as the table.
+  void set_epoll(int epoll_fd) { epoll_fd_ = epoll_fd; }
+  // Wakes the waiters of the eventfds that are signalled now.
+  void Service();
+  // Hangs up the waiters of every eventfd that no process has open any more.
+  void Sweep();
+
   // Wakes the waiter of the eventfd behind `fd`, for a write(2) by user space.
   // Returns false if the eventfd has no waiter. The caller then passes the
   // write to the real kernel.
@@ -105,6 +115,10 @@ class EventfdTable {
 
  private:
   std::shared_ptr<FakeEventfd> Find(const std::string& identity) const;
+  void HangUpIfClosed(FakeEventfd& eventfd);
+  std::vector<std::shared_ptr<FakeEventfd>> WithWaiters() const;
+
+  int epoll_fd_ = -1;
 
   std::map<std::string, std::weak_ptr<FakeEventfd>> eventfds_;
   size_t waiters_ = 0;

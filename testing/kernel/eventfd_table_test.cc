@@ -209,5 +209,31 @@ TEST_F(EventfdTableTest, CountsWhatTheKernelHolds) {
   EXPECT_EQ(table_.live(), 0u);
 }
 
+TEST_F(EventfdTableTest, ServiceSeesWhatBypassedTheTable) {
+  const auto eventfd = Get(fd_);
+  CountingWaiter waiter;
+  table_.Attach(*eventfd, &waiter);
+  ASSERT_EQ(::eventfd_write(fd_, 1), 0);
+  EXPECT_EQ(waiter.signals, 0);
+  table_.Service();
+  EXPECT_EQ(waiter.signals, 1);
+  EXPECT_EQ(Read(fd_), 0u);
+  table_.Service();
+  EXPECT_EQ(waiter.signals, 1);
+  table_.Detach(*eventfd, &waiter);
+}
+
+TEST_F(EventfdTableTest, SweepHangsUpWhatNoProcessHasOpen) {
+  const int event = ::eventfd(0, EFD_CLOEXEC);
+  const auto eventfd = Get(event);
+  CountingWaiter waiter;
+  table_.Attach(*eventfd, &waiter);
+  table_.Sweep();
+  EXPECT_EQ(waiter.hangups, 0);
+  ::close(event);
+  table_.Sweep();
+  EXPECT_EQ(waiter.hangups, 1);
+}
+
 }  // namespace
 }  // namespace passthru::fake

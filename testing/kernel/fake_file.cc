@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/testing/kernel/fake_file.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -44,6 +47,11 @@ SyscallResult<size_t> FakeFile::Pwrite(const void*, size_t, uint64_t) {
   return {.error = EINVAL};
 }
 
+// Answers like ksys_lseek() for a file without FMODE_LSEEK.
+SyscallResult<uint64_t> FakeFile::Seek(int64_t, int) {
+  return {.error = ESPIPE};
+}
+
 // Answers like do_mmap() for a file without an mmap operation.
 SyscallResult<void*> FakeFile::Mmap(void*, size_t, int, int, uint64_t) {
   return {.error = ENODEV};
@@ -65,6 +73,26 @@ SyscallResult<size_t> PositionedFile::Read(void* buffer, size_t count) {
 
 SyscallResult<size_t> PositionedFile::Write(const void* buffer, size_t count) {
   return MoveOn(Pwrite(buffer, count, position_));
+}
+
+// Answers like generic_file_llseek().
+SyscallResult<uint64_t> PositionedFile::Seek(int64_t offset, int whence) {
+  const std::optional<uint64_t> end = size();
+  if (!end.has_value()) return {.error = ESPIPE};
+  int64_t from = 0;
+  if (whence == SEEK_CUR) {
+    from = static_cast<int64_t>(position_);
+  } else if (whence == SEEK_END) {
+    from = static_cast<int64_t>(*end);
+  } else if (whence != SEEK_SET) {
+    return {.error = EINVAL};
+  }
+  int64_t position = 0;
+  if (__builtin_add_overflow(from, offset, &position) || position < 0) {
+    return {.error = EINVAL};
+  }
+  position_ = static_cast<uint64_t>(position);
+  return {.value = position_};
 }
 
 SyscallResult<size_t> PositionedFile::MoveOn(

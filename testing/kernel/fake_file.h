@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/types/span.h"
@@ -57,7 +58,18 @@ class FakeFile {
   virtual kernel::SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
                                                uint64_t offset);
 
-  // Makes a real mapping of this process. FakeKernel enters the result in the
+  // Returns the size that fstat(2) shows of a file with contents, which can
+  // then be sought in.
+  virtual std::optional<uint64_t> size() const { return std::nullopt; }
+  // Sets the position, like lseek(2).
+  virtual kernel::SyscallResult<uint64_t> Seek(int64_t offset, int whence);
+
+  // Returns whether a write(2) that bypasses the seam reaches Write(), later
+  // and without an answer, because programs such as a shell's `echo` write so.
+  virtual bool takes_plain_writes() const { return false; }
+
+  // Makes a real mapping of this process, or leaves what a task must map in
+  // the task (testing/journal/task.h). FakeKernel enters the result in the
   // MappingTable, where the file finds it again (MappingTable::Of()). The entry
   // keeps the file open until the memory is unmapped, as on Linux.
   virtual kernel::SyscallResult<void*> Mmap(void* address, size_t length,
@@ -86,6 +98,7 @@ class PositionedFile : public FakeFile {
  public:
   kernel::SyscallResult<size_t> Read(void* buffer, size_t count) final;
   kernel::SyscallResult<size_t> Write(const void* buffer, size_t count) final;
+  kernel::SyscallResult<uint64_t> Seek(int64_t offset, int whence) final;
 
  private:
   kernel::SyscallResult<size_t> MoveOn(

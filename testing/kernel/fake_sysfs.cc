@@ -12,6 +12,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,6 +46,8 @@ class TextFile final : public PositionedFile {
 
   std::string Describe() const override { return path_; }
 
+  std::optional<uint64_t> size() const override { return contents_.size(); }
+
   SyscallResult<size_t> Pread(void* buffer, size_t count,
                               uint64_t offset) override {
     if (offset >= contents_.size()) return {.value = 0};
@@ -68,10 +71,17 @@ class TextFile final : public PositionedFile {
 // An open attribute that is made on each read (struct device_attribute).
 class AttributeFile final : public PositionedFile {
  public:
-  AttributeFile(std::string path, SysfsAttribute attribute)
-      : path_(std::move(path)), attribute_(std::move(attribute)) {}
+  AttributeFile(std::string path, SysfsAttribute attribute, bool writes)
+      : path_(std::move(path)),
+        attribute_(std::move(attribute)),
+        writes_(writes) {}
 
   std::string Describe() const override { return path_; }
+
+  // The inode does not know the size of the text (sysfs_add_file_mode_ns()).
+  std::optional<uint64_t> size() const override { return kAttributeBytes; }
+
+  bool takes_plain_writes() const override { return writes_; }
 
   // Like kernfs_seq_show(), asks for the text when a read begins at its start.
   SyscallResult<size_t> Pread(void* buffer, size_t count,
@@ -90,7 +100,7 @@ class AttributeFile final : public PositionedFile {
   // file's position is.
   SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
                                uint64_t) override {
-    if (attribute_.store == nullptr) return {.error = EBADF};
+    if (!writes_) return {.error = EBADF};
     std::string text(std::min(count, kAttributeBytes), '\0');
     if (!journal::CopyFromUser(text.data(), buffer, text.size())) {
       return {.error = EFAULT};
@@ -104,6 +114,7 @@ class AttributeFile final : public PositionedFile {
  private:
   const std::string path_;
   const SysfsAttribute attribute_;
+  const bool writes_;
   std::string text_;
 };
 
@@ -115,6 +126,8 @@ class BinaryFile final : public PositionedFile {
       : path_(std::move(path)), attribute_(std::move(attribute)) {}
 
   std::string Describe() const override { return path_; }
+
+  std::optional<uint64_t> size() const override { return attribute_->size(); }
 
   SyscallResult<size_t> Pread(void* buffer, size_t count,
                               uint64_t offset) override {
@@ -178,14 +191,7 @@ std::string FakeSysfs::DevicePath(std::string_view bdf) {
 }
 
 struct FakeSysfs::Node {
-  enum class Type {
-    kDirectory,
-    kLink,
-    kText,
-    kAttribute,
-    kBinary,
-    kCharacterDevice,
-  };
+  using Type = FakeSysfs::Type;
   Type type = Type::kDirectory;
   std::string path;  // Absolute and without links.
   Node* parent = nullptr;
@@ -225,6 +231,7 @@ bool FakeSysfs::Owns(std::string_view path) {
 }
 
 FakeSysfs::Node* FakeSysfs::MakeNode(std::string_view path) {
+  ++changes_;
   Node* node = root_.get();
   for (const std::string& name : Components(path)) {
     std::unique_ptr<Node>& child = node->children[name];
@@ -276,6 +283,7 @@ void FakeSysfs::AddCharacterDevice(std::string_view path, Opener opener) {
 void FakeSysfs::Remove(std::string_view path) {
   const SyscallResult<Node*> found = Resolve(path, /*follow_last=*/false);
   if (!found.ok() || found.value == root_.get()) return;
+  ++changes_;
   Node* const parent = found.value->parent;
   parent->children.erase(
       found.value->path.substr(found.value->path.rfind('/') + 1));
@@ -345,7 +353,8 @@ SyscallResult<std::shared_ptr<FakeFile>> FakeSysfs::Open(std::string_view path,
           (reads && node->made.show == nullptr)) {
         return {.error = EACCES};
       }
-      return {.value = std::make_shared<AttributeFile>(node->path, node->made)};
+      return {.value = std::make_shared<AttributeFile>(node->path, node->made,
+                                                       writes)};
     }
     case Node::Type::kBinary:
       return {.value =
@@ -375,6 +384,28 @@ SyscallResult<std::vector<std::string>> FakeSysfs::ReadDirectory(
     names.push_back(name);
   }
   return {.value = std::move(names)};
+}
+
+std::vector<FakeSysfs::Entry> FakeSysfs::All() const {
+  std::vector<Entry> all;
+  std::vector<const Node*> left = {root_.get()};
+  while (!left.empty()) {
+    const Node* const node = left.back();
+    left.pop_back();
+    for (const auto& [name, child] : node->children) {
+      all.push_back(
+          {.path = child->path,
+           .type = child->type,
+           .text = child->text,
+           .size = child->attribute == nullptr ? 0 : child->attribute->size(),
+           .readable =
+               child->type != Type::kAttribute || child->made.show != nullptr,
+           .writable = child->type == Type::kAttribute &&
+                       child->made.store != nullptr});
+      left.push_back(child.get());
+    }
+  }
+  return all;
 }
 
 void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {

@@ -119,6 +119,28 @@ class FakeSysfs {
   kernel::SyscallResult<std::vector<std::string>> ReadDirectory(
       std::string_view path) const;
 
+  // Returns all nodes, each after the directory that holds it.
+  enum class Type {
+    kDirectory,
+    kLink,
+    kText,
+    kAttribute,
+    kBinary,
+    kCharacterDevice,
+  };
+  struct Entry {
+    std::string path;
+    Type type = Type::kDirectory;
+    std::string text;   // The target of a link, or the contents of a text.
+    uint64_t size = 0;  // Of a binary file.
+    // Of an attribute.
+    bool readable = true;
+    bool writable = false;
+  };
+  std::vector<Entry> All() const;
+  // Returns a number that differs after every change of the nodes.
+  uint64_t changes() const { return changes_; }
+
  private:
   struct Node;
 
@@ -127,6 +149,7 @@ class FakeSysfs {
   Node* MakeNode(std::string_view path);
 
   std::unique_ptr<Node> root_;
+  uint64_t changes_ = 0;
   std::map<std::string, SysfsPciDevice, std::less<>> pci_devices_;
 };
 

@@ -2,9 +2,12 @@
 #include "passthru/testing/kernel/fake_sysfs.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -232,6 +235,34 @@ TEST_F(FakeSysfsTest, AttributesAreNotWritable) {
   EXPECT_EQ(sysfs_.Open(std::string(kDevice) + "/vendor", O_RDWR).error,
             EACCES);
   EXPECT_EQ(sysfs_.Open("/sys/bus/pci/devices", O_RDWR).error, EISDIR);
+}
+
+TEST_F(FakeSysfsTest, ListsAllNodesEachAfterItsFolder) {
+  std::set<std::string> seen = {""};
+  for (const FakeSysfs::Entry& entry : sysfs_.All()) {
+    EXPECT_TRUE(seen.contains(entry.path.substr(0, entry.path.rfind('/'))))
+        << entry.path;
+    EXPECT_TRUE(seen.insert(entry.path).second) << entry.path;
+  }
+  EXPECT_TRUE(seen.contains("/dev/vfio/6"));
+  EXPECT_TRUE(seen.contains("/sys/devices/pci0000:01/0000:01:00.0/vendor"));
+  const uint64_t before = sysfs_.changes();
+  EXPECT_EQ(sysfs_.changes(), before);
+  sysfs_.SetDriver("0000:01:00.0", "");
+  EXPECT_NE(sysfs_.changes(), before);
+}
+
+TEST_F(FakeSysfsTest, TextCanBeSoughtIn) {
+  const auto file = sysfs_.Open(std::string(kDevice) + "/vendor", O_RDONLY);
+  ASSERT_TRUE(file.ok());
+  EXPECT_EQ(file.value->size(), 7u);
+  EXPECT_EQ(file.value->Seek(-5, SEEK_END).value, 2u);
+  char text[8];
+  EXPECT_EQ(file.value->Read(text, 4).value, 4u);
+  EXPECT_EQ(std::string(text, 4), "1b36");
+  EXPECT_EQ(file.value->Seek(0, SEEK_CUR).value, 6u);
+  EXPECT_EQ(file.value->Seek(-1, SEEK_SET).error, EINVAL);
+  EXPECT_EQ(NamedFile().Seek(0, SEEK_SET).error, ESPIPE);
 }
 
 }  // namespace

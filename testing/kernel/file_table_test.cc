@@ -2,6 +2,7 @@
 #include "passthru/testing/kernel/file_table.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +11,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
@@ -112,6 +114,26 @@ TEST_F(FileTableTest, ListsWhatIsOpen) {
   EXPECT_EQ(open[0].fd, fd);
   EXPECT_EQ(open[0].description, "counting");
   EXPECT_EQ(table_.Close(fd).error, 0);
+}
+
+TEST_F(FileTableTest, TaskGetsTheFileAtItsReservedNumber) {
+  journal::Task task(
+      ::getpid(), static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  const journal::ScopedTask current(&task);
+  EXPECT_EQ(table_.Install(file_).error, EMFILE) << "it has reserved none";
+  const int reserved = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  task.reserved_fd = reserved;
+  EXPECT_EQ(table_.Install(file_).value, reserved);
+  ASSERT_GE(task.made_fd, 0);
+  EXPECT_EQ(::fcntl(task.made_fd, F_GETSIG), FileTable::kMark);
+  EXPECT_EQ(::dup2(task.made_fd, reserved), reserved);
+  ::close(task.made_fd);
+  EXPECT_EQ(table_.Lookup(reserved).get(), file_.get());
+  table_.Sweep();
+  EXPECT_EQ(file_->releases, 0);
+  ::close(reserved);
+  table_.Sweep();
+  EXPECT_EQ(file_->releases, 1);
 }
 
 }  // namespace

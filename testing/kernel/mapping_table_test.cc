@@ -9,6 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
@@ -97,6 +98,28 @@ TEST(MappingTableTest, AgreesWithAPageArray) {
       ASSERT_EQ(offset, offset_of_page[page]) << "round " << round;
     }
   }
+}
+
+TEST(MappingTableTest, ProcessesHaveMappingsOfTheirOwn) {
+  constexpr pid_t kParent = 1000;
+  constexpr pid_t kChild = 1001;
+  journal::Task task(kParent, -1);
+  MappingTable table;
+  table.Add({.address = 0x10000, .length = kPage, .offset = 1});
+  {
+    const journal::ScopedTask current(&task);
+    EXPECT_EQ(table.Find(0x10000), nullptr);
+    table.Add({.address = 0x10000, .length = 2 * kPage, .offset = 2});
+    EXPECT_EQ(table.Find(0x11000)->offset, 2u);
+  }
+  EXPECT_EQ(table.Find(0x10000)->offset, 1u);
+  EXPECT_EQ(table.Find(0x11000), nullptr);
+  table.CopyProcess(kParent, kChild);
+  EXPECT_THAT(table.All(), SizeIs(3));
+  table.RemoveProcess(kParent);
+  const journal::ScopedTask current(&task);
+  EXPECT_EQ(table.Find(0x10000), nullptr);
+  EXPECT_THAT(table.All(), SizeIs(2));
 }
 
 }  // namespace

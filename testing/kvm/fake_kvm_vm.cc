@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/kernel/kernel_core.h"
 #include "passthru/testing/kernel/kernel_version.h"
@@ -32,12 +33,18 @@ namespace {
 
 using kernel::SyscallResult;
 
+// Returns the process that makes the call.
+pid_t ThisProcess() {
+  const pid_t task = journal::CurrentProcess();
+  return task == 0 ? ::getpid() : task;
+}
+
 }  // namespace
 
 FakeKvmVm::FakeKvmVm(Options options)
     : options_(std::move(options)),
       core_(options_.core),
-      process_(::getpid()),
+      process_(ThisProcess()),
       slots_(core_->version),
       irqfds_(core_, this),
       ioeventfds_(core_) {}
@@ -98,7 +105,7 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
   return {.error = ENOTTY};
 }
 
-bool FakeKvmVm::IsForeignProcess() const { return ::getpid() != process_; }
+bool FakeKvmVm::IsForeignProcess() const { return ThisProcess() != process_; }
 
 int FakeKvmVm::SetMemoryRegion(const void* arg) {
   const auto region = journal::CopyFromUser<kvm_userspace_memory_region>(arg);

@@ -23,6 +23,7 @@
 #include "absl/synchronization/mutex.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/kernel/kernel_core.h"
 #include "passthru/testing/kvm/fake_kvm_caps.h"
 
@@ -121,6 +122,11 @@ FakeVcpu::~FakeVcpu() {
 SyscallResult<void*> FakeVcpu::MapRun(void* address, size_t length,
                                       int protection, int flags,
                                       uint64_t offset) {
+  if (journal::Task* const task = journal::CurrentTask(); task != nullptr) {
+    task->mapped_fd = run_fd_;
+    task->mapped_offset = offset;
+    return {.value = address};
+  }
   void* const mapped = ::mmap(address, length, protection, flags, run_fd_,
                               static_cast<off_t>(offset));
   if (mapped == MAP_FAILED) return {.error = errno};

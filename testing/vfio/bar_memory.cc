@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/testing/journal/task.h"
 
 namespace passthru::fake {
 namespace {
@@ -82,6 +83,11 @@ void BarMemory::Clear() {
 kernel::SyscallResult<void*> BarMemory::Map(void* address, size_t length,
                                             int protection, int flags,
                                             uint64_t offset, bool alive) const {
+  if (journal::Task* const task = journal::CurrentTask(); task != nullptr) {
+    task->mapped_fd = memory_fd_;
+    task->mapped_offset = offset;
+    return {address, 0};
+  }
   void* mapped =
       mmap(address, length, protection, flags, alive ? memory_fd_ : empty_fd_,
            static_cast<off_t>(offset));

@@ -43,7 +43,8 @@ class BarMemory {
 
   // Maps the memory like mmap(2), or the empty file if `alive` is false.
   // `flags` may contain MAP_FIXED, to change an existing mapping from one to
-  // the other.
+  // the other. For a task (testing/journal/task.h) it leaves the memory in
+  // Task::mapped_fd, and returns `address`.
   kernel::SyscallResult<void*> Map(void* address, size_t length, int protection,
                                    int flags, uint64_t offset,
                                    bool alive) const;

@@ -256,7 +256,8 @@ void FakeVfioDevice::RemapAll(bool alive) {
     for (const Mapping& mapping : options_.core->mappings.Of(file)) {
       const BarMemory* memory =
           hardware_->bar_memory(journal::RegionOf(mapping.offset));
-      if (memory == nullptr) continue;
+      // A task's accesses to registers come here one by one, and are refused.
+      if (memory == nullptr || mapping.process != 0) continue;
       // This cannot fail for lack of address space, because the range is
       // mapped.
       memory->Map(journal::UserPointer(mapping.address), mapping.length,

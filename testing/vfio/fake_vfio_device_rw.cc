@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/journal/vfio_offset.h"
 #include "passthru/testing/vfio/fake_vfio_device.h"
@@ -223,6 +224,10 @@ SyscallResult<void*> FakeVfioDevice::Mmap(void* address, size_t length,
     return extra->second->Map(address, length, protection, flags, position,
                               true);
   }
+  if (journal::Task* const task = journal::CurrentTask(); task != nullptr) {
+    // Registers that are polled are memory for the task, too.
+    task->mapped_is_device = !options_.mapped_registers;
+  }
   // The mapping succeeds even with memory disabled, but then an access faults.
   return hardware_->bar_memory(index)->Map(address, length, protection, flags,
                                            position, mappings_alive_);
@@ -237,7 +242,9 @@ MappedAccess FakeVfioDevice::MappedLoad(uint64_t offset,
   if (IsMsixTable(index, position, data.size())) {
     ++mapped_msix_table_accesses_;
   }
-  if (!hardware_->ModelHandles(index, position)) {
+  // The processor of a task does not reach the memory.
+  if (journal::CurrentTask() == nullptr &&
+      !hardware_->ModelHandles(index, position)) {
     return MappedAccess::kPlainMemory;
   }
   for (size_t done = 0; done < data.size();) {
@@ -257,7 +264,9 @@ MappedAccess FakeVfioDevice::MappedStore(uint64_t offset,
   if (IsMsixTable(index, position, data.size())) {
     ++mapped_msix_table_accesses_;
   }
-  if (!hardware_->ModelHandles(index, position)) {
+  // The processor of a task does not reach the memory.
+  if (journal::CurrentTask() == nullptr &&
+      !hardware_->ModelHandles(index, position)) {
     return MappedAccess::kPlainMemory;
   }
   for (size_t done = 0; done < data.size();) {

@@ -6,10 +6,15 @@
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "absl/log/log.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/journal/user_memory.h"
 
 namespace passthru::fake {
@@ -36,19 +41,31 @@ bool KernelHasPopulate() {
   return kHas;
 }
 
-// Checks the process's own list of mappings, and returns an errno like
+// Returns whether this line of a task's maps is a BAR, which is mapped without
+// any permission, so that each access traps.
+bool IsRegisters(pid_t process, std::string_view permissions,
+                 std::string_view line) {
+  return process != 0 && permissions == "---s" &&
+         absl::StrContains(line, " /memfd:");
+}
+
+// Checks the process's list of mappings, and returns an errno like
 // PinError().
 int ErrorOfMappings(uint64_t vaddr, uint64_t size, bool write) {
   struct Closer {
     void operator()(FILE* file) const { fclose(file); }
   };
-  const std::unique_ptr<FILE, Closer> maps(fopen("/proc/self/maps", "re"));
+  const pid_t process = journal::CurrentProcess();
+  const std::string path = process == 0
+                               ? "/proc/self/maps"
+                               : absl::StrCat("/proc/", process, "/maps");
+  const std::unique_ptr<FILE, Closer> maps(fopen(path.c_str(), "re"));
   if (maps == nullptr) {
     const int error = errno;
     LOG(ERROR) << kernel::ErrnoError(
                       error,
                       "The simulated IOMMU itself needs a descriptor, to look "
-                      "in /proc/self/maps whether memory can be pinned")
+                      "in the process's maps whether memory can be pinned")
                       .message()
                << (error == EMFILE ? ". Allow more with `ulimit -n`." : "");
     return error;
@@ -64,8 +81,12 @@ int ErrorOfMappings(uint64_t vaddr, uint64_t size, bool write) {
       continue;
     }
     if (last <= covered) continue;
-    if (first > covered || permissions[0] != 'r' ||
-        (write && permissions[1] != 'w')) {
+    if (first > covered) return EFAULT;
+    if (IsRegisters(process, permissions, line)) {
+      covered = last;
+      continue;
+    }
+    if (permissions[0] != 'r' || (write && permissions[1] != 'w')) {
       return EFAULT;
     }
     // A mapped page may still have no memory, if the file is too short or a
@@ -82,7 +103,9 @@ int ErrorOfMappings(uint64_t vaddr, uint64_t size, bool write) {
 }  // namespace
 
 int PinError(uint64_t vaddr, uint64_t size, bool write) {
-  if (size <= kPopulateLimit && KernelHasPopulate()) {
+  // madvise(2) cannot populate the memory of another process.
+  if (journal::CurrentTask() == nullptr && size <= kPopulateLimit &&
+      KernelHasPopulate()) {
     int result = 0;
     do {
       result = madvise(journal::UserPointer(vaddr), size,

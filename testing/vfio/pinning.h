@@ -6,11 +6,12 @@
 
 namespace passthru::fake {
 
-// Returns 0 if pin_user_pages() would succeed on this range of this process,
-// with FOLL_WRITE if `write`, and EFAULT if it would not. Every page must be
-// mapped and readable, and writable if `write`. The range must be page aligned
-// and is otherwise arbitrary. The function makes the pages of a small range
-// present, as pinning does, and changes nothing else.
+// Returns 0 if pin_user_pages() would succeed on this range of the current task
+// (testing/journal/task.h), which is this process without one, with FOLL_WRITE
+// if `write`, and EFAULT if it would not. Every page must be mapped and
+// readable, and writable if `write`. The range must be page aligned and is
+// otherwise arbitrary. The function makes the pages of a small range present,
+// as pinning does, and changes nothing else.
 //
 // For a large range it reads the process's list of mappings. If that fails,
 // which is a want of the simulation and not of the program under test, the

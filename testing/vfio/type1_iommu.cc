@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <iterator>
 
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/vfio/pinning.h"
 
@@ -31,8 +32,12 @@ int Type1Iommu::Map(uint32_t flags, uint64_t vaddr, uint64_t iova,
   if (!InRange(iova, iova + size - 1)) return EINVAL;
   if (size > options_.locked_memory_limit - pinned_bytes_) return ENOMEM;
   if (const int error = PinError(vaddr, size, write); error != 0) return error;
-  mappings_[iova] = {
-      .iova = iova, .size = size, .vaddr = vaddr, .read = read, .write = write};
+  mappings_[iova] = {.iova = iova,
+                     .size = size,
+                     .vaddr = vaddr,
+                     .read = read,
+                     .write = write,
+                     .process = journal::CurrentProcess()};
   pinned_bytes_ += size;
   return 0;
 }
@@ -45,6 +50,7 @@ int Type1Iommu::SetVaddr(uint64_t vaddr, uint64_t iova, uint64_t size) {
     return EINVAL;
   }
   mapping.vaddr = vaddr;
+  mapping.process = journal::CurrentProcess();
   mapping.vaddr_invalid = false;
   return 0;
 }
@@ -152,7 +158,9 @@ Type1Iommu::Access Type1Iommu::Translate(uint64_t iova, uint64_t size,
     }
     const uint64_t offset = iova - mapping->first;
     const uint64_t length = std::min(size, mapping->second.size - offset);
-    pieces.push_back({.vaddr = mapping->second.vaddr + offset, .size = length});
+    pieces.push_back({.vaddr = mapping->second.vaddr + offset,
+                      .size = length,
+                      .process = mapping->second.process});
     iova += length;
     size -= length;
     if (iova == 0 && size > 0) return Access::kUnmapped;
@@ -167,8 +175,9 @@ Type1Iommu::Access Type1Iommu::Read(uint64_t iova,
   if (access != Access::kDone) return access;
   size_t done = 0;
   for (const Piece& piece : pieces) {
-    if (!journal::CopyFromUser(data.data() + done,
-                               journal::UserPointer(piece.vaddr), piece.size)) {
+    if (!journal::CopyFromProcess(piece.process, data.data() + done,
+                                  journal::UserPointer(piece.vaddr),
+                                  piece.size)) {
       return Access::kUnpinned;
     }
     done += piece.size;
@@ -183,8 +192,9 @@ Type1Iommu::Access Type1Iommu::Write(uint64_t iova,
   if (access != Access::kDone) return access;
   size_t done = 0;
   for (const Piece& piece : pieces) {
-    if (!journal::CopyToUser(journal::UserPointer(piece.vaddr),
-                             data.data() + done, piece.size)) {
+    if (!journal::CopyToProcess(piece.process,
+                                journal::UserPointer(piece.vaddr),
+                                data.data() + done, piece.size)) {
       return Access::kUnpinned;
     }
     done += piece.size;

@@ -2,6 +2,8 @@
 #ifndef PASSTHRU_TESTING_VFIO_TYPE1_IOMMU_H_
 #define PASSTHRU_TESTING_VFIO_TYPE1_IOMMU_H_
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -28,6 +30,7 @@ struct DmaMapping {
   bool read = false;
   bool write = false;
   bool vaddr_invalid = false;  // Between UNMAP and MAP with the VADDR flag.
+  pid_t process = 0;           // Whose address it is, or 0 for this process.
 
   uint64_t last() const { return iova + size - 1; }
   friend bool operator==(const DmaMapping&, const DmaMapping&) = default;
@@ -115,6 +118,7 @@ class Type1Iommu {
   struct Piece {
     uint64_t vaddr = 0;
     uint64_t size = 0;
+    pid_t process = 0;
   };
   Access Translate(uint64_t iova, uint64_t size, bool write,
                    std::vector<Piece>& pieces) const;
