@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Runs small programs, and programs of the machine, on the simulated kernel.
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace passthru::simulate {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+#else
+constexpr bool kSanitized = false;
+#endif
+
+struct Result {
+  int status = -1;
+  std::string output;  // Both streams.
+};
+
+Result Shell(const std::string& command) {
+  Result result;
+  FILE* const pipe = ::popen(absl::StrCat(command, " 2>&1").c_str(), "r");
+  char buffer[4096];
+  for (size_t got; (got = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) {
+    result.output.append(buffer, got);
+  }
+  const int status = ::pclose(pipe);
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return result;
+}
+
+std::string Client(const std::string& name) {
+  return absl::StrCat("testing/simulate/clients/", name);
+}
+
+// Runs the launcher with these arguments.
+Result Simulate(const std::string& arguments) {
+  return Shell(absl::StrCat("testing/simulate/simulate ", arguments));
+}
+
+bool IsInstalled(const std::string& program) {
+  return Shell(absl::StrCat("command -v ", program)).status == 0;
+}
+
+class SimulateTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (kSanitized) {
+      GTEST_SKIP() << "SKIPPED: a sanitizer's library must be preloaded first";
+    }
+    // `bazel run` sets it, and the launcher would go there.
+    ::unsetenv("BUILD_WORKING_DIRECTORY");
+  }
+
+  static Result Edu(const std::string& name, const std::string& options = "") {
+    return Simulate(absl::StrCat("--fixture=edu.textproto ", options, " -- ",
+                                 Client("edu"), " ", name));
+  }
+};
+
+class EduTest : public SimulateTest,
+                public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(EduTest, DriverSeesWhatLinuxShows) {
+  const Result result = Edu(GetParam());
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_THAT(result.output, Not(HasSubstr("rules that were broken")));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, EduTest,
+                         ::testing::Values("descriptors", "calls", "mapped",
+                                           "interrupts", "over_mapped",
+                                           "forked", "close_all"),
+                         [](const auto& test) {
+                           return std::string(test.param);
+                         });
+
+TEST_F(SimulateTest, InstructionsOnMappedBarAreThoseOnMemory) {
+  const Result result =
+      Simulate(absl::StrCat("--fixture=e1000e.textproto -- ",
+                            Client("instructions"), " 0000:01:00.0 6"));
+  EXPECT_EQ(result.status, 0) << result.output;
+  printf("%s", result.output.c_str());
+}
+
+TEST_F(SimulateTest, PathsLeadToTheSimulatedDevices) {
+  const Result result =
+      Simulate(absl::StrCat("--fixture=edu.textproto "
+                            "--fixture=e1000e.textproto,driver=none -- ",
+                            Client("paths")));
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+TEST_F(SimulateTest, ProgramsThatOneStartsShareTheKernel) {
+  // The first program is killed. The next one finds the group free again.
+  const std::string client = Client("edu");
+  const Result result =
+      Simulate(absl::StrCat("--fixture=edu.textproto -- sh -c '", client,
+                            " hold & kill -9 $!; "
+                            "wait $!; ",
+                            client, " forked && env -i ", client, " mapped'"));
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+TEST_F(SimulateTest, ProgramsOfTheMachineSeeTheDevices) {
+  const std::string sysfs = "/sys/bus/pci/devices";
+  const Result list =
+      Simulate(absl::StrCat("--fixture=edu.textproto -- sh -c 'cd ", sysfs,
+                            " && ls && cat */vendor "
+                            "&& head -c 4 0000:00:02.0/config | od -An -tx1'"));
+  EXPECT_EQ(list.status, 0) << list.output;
+  EXPECT_EQ(list.output, "0000:00:02.0\n0x1234\n 34 12 e8 11\n");
+  if (IsInstalled("/usr/bin/python3")) {
+    const Result python = Simulate(absl::StrCat(
+        "--fixture=edu.textproto -- /usr/bin/python3 -c 'import os; "
+        "print(os.listdir(\"",
+        sysfs, "\"), os.path.realpath(\"", sysfs, "/0000:00:02.0\"), open(\"",
+        sysfs, "/0000:00:02.0/config\",\"rb\").read(4).hex())'"));
+    EXPECT_EQ(python.output,
+              "['0000:00:02.0'] /sys/devices/pci0000:00/0000:00:02.0 "
+              "3412e811\n");
+  }
+  if (IsInstalled("lspci")) {
+    const Result lspci = Simulate("--fixture=edu.textproto -- lspci -n");
+    EXPECT_THAT(lspci.output, HasSubstr("00:02.0 00ff: 1234:11e8 (rev 10)"));
+  }
+}
+
+// As driverctl and a shell do it. A shell's echo may write past the preloaded
+// library.
+TEST_F(SimulateTest, DriversAreBoundBySysfs) {
+  for (const char* const shell : {"/bin/bash", "/bin/dash", "/bin/sh"}) {
+    if (!IsInstalled(shell)) continue;
+    const Result result = Simulate(
+        absl::StrCat("--fixture=e1000e.textproto,driver=e1000e -- ", shell,
+                     " -ec 'device=0000:01:00.0\n"
+                     "cd /sys/bus/pci/devices/$device\n"
+                     "cat driver_override\n"
+                     "echo $device > driver/unbind\n"
+                     "test ! -e driver\n"
+                     "echo vfio-pci > driver_override\n"
+                     "cat driver_override\n"
+                     "echo $device > /sys/bus/pci/drivers_probe\n"
+                     "ls /dev/vfio\n"
+                     "readlink driver\n"
+                     "echo $device > driver/unbind\n"
+                     "echo > driver_override\n"
+                     "echo $device > ../../../bus/pci/drivers/e1000e/bind\n"
+                     "ls /dev/vfio\n"
+                     "readlink driver'"));
+    EXPECT_EQ(result.status, 0) << shell << result.output;
+    EXPECT_EQ(result.output,
+              "(null)\nvfio-pci\n6\nvfio\n../../../bus/pci/drivers/vfio-pci\n"
+              "vfio\n../../../bus/pci/drivers/e1000e\n")
+        << shell;
+  }
+}
+
+TEST_F(SimulateTest, CheckNamesTheCallThatBrokeARule) {
+  const Result freed = Edu("frees_pinned_memory", "--check=fail");
+  EXPECT_EQ(freed.status, 99) << freed.output;
+  EXPECT_THAT(freed.output, HasSubstr("has lost its memory while it is pinned, "
+                                      "after munmap("));
+  const Result gone = Edu("reaches_gone_memory", "--check=fail");
+  EXPECT_EQ(gone.status, 99) << gone.output;
+  EXPECT_THAT(gone.output, HasSubstr("reached memory that is gone"));
+  EXPECT_EQ(Edu("frees_pinned_memory").status, 0);
+  const Result off = Edu("frees_pinned_memory", "--check=off --leaks=off");
+  EXPECT_EQ(off.output, "");
+  const Result open = Edu("leaves_open", "--leaks=fail");
+  EXPECT_EQ(open.status, 99);
+  EXPECT_THAT(open.output, HasSubstr("left open at the end"));
+  EXPECT_THAT(open.output, HasSubstr("vfio-device 0000:00:02.0"));
+  EXPECT_EQ(Edu("leaves_open", "--leaks=off").output, "");
+  EXPECT_EQ(Edu("mapped", "--check=fail --leaks=fail").output, "");
+}
+
+// The order of stores is lost, but a register that the program waits for, and
+// one that it asks for with a call, are the device's.
+TEST_F(SimulateTest, PolledBarsAreMemory) {
+  const Result result = Edu("polled", "--bars=polled");
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+TEST_F(SimulateTest, CallsFailOnDemand) {
+  const Result result =
+      Edu("mapped", "--fail=VFIO_GROUP_GET_DEVICE_FD:1:ENOMEM");
+  EXPECT_EQ(result.status, 1);
+  EXPECT_THAT(result.output, HasSubstr("Cannot allocate memory"));
+}
+
+TEST_F(SimulateTest, JournalHasEveryCall) {
+  const std::string file = absl::StrCat(::testing::TempDir(), "/journal");
+  EXPECT_EQ(Edu("mapped", absl::StrCat("--journal=", file)).status, 0);
+  std::ifstream stream(file);
+  std::stringstream text;
+  text << stream.rdbuf();
+  EXPECT_THAT(text.str(), HasSubstr("open(/dev/vfio/3"));
+  EXPECT_THAT(text.str(), HasSubstr("VFIO_IOMMU_MAP_DMA(vfio-container 1"));
+  EXPECT_THAT(text.str(), HasSubstr("mapped-store(vfio-device 0000:00:02.0, "
+                                    "region=0, offset=0x98, width=8"));
+}
+
+TEST_F(SimulateTest, MistakesGetOneSentence) {
+  EXPECT_EQ(Simulate("--fixture=edu.textproto").status, 125);
+  EXPECT_THAT(Simulate("-- true").output, HasSubstr("No device is given"));
+  EXPECT_THAT(Simulate("--fixture=none.textproto -- true").output,
+              HasSubstr("There is no fixture none.textproto"));
+  EXPECT_THAT(Simulate("--kernel=5.0 -- true").output,
+              HasSubstr("Give 6.1, 6.12, 6.18, 7.2."));
+  EXPECT_THAT(Simulate("--fixture=edu.textproto -- no-such-program").output,
+              HasSubstr("There is no program no-such-program"));
+  EXPECT_EQ(Simulate("--fixture=edu.textproto -- sh -c 'exit 7'").status, 7);
+  EXPECT_EQ(Simulate("--fixture=edu.textproto -- sh -c 'kill -9 $$'").status,
+            137);
+  const std::string program = absl::StrCat(::testing::TempDir(), "/static");
+  ASSERT_EQ(Shell(absl::StrCat("printf '\\177ELF\\2%0100d' 0 > ", program,
+                               " && chmod +x ", program))
+                .status,
+            0);
+  EXPECT_THAT(
+      Simulate(absl::StrCat("--fixture=edu.textproto -- ", program)).output,
+      HasSubstr("is linked statically"));
+  const Result help = Simulate("--help");
+  EXPECT_EQ(help.status, 0);
+  EXPECT_THAT(help.output, HasSubstr("--fixture=FILE"));
+}
+
+}  // namespace
+}  // namespace passthru::simulate
