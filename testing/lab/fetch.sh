@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Fetches QEMU 10 with all its dependencies, and Debian's cloud kernels 6.1 and
-# 6.12, on which the lab runs. It unpacks them into a folder, installs nothing
+# 6.12, on which the lab runs. `tools` are programs for testing/simulate/check.sh
+# (pciutils, qemu-utils). It unpacks them into a folder, installs nothing
 # and needs no root. It reads the system's apt configuration only to find a
 # mirror. It works on Debian 12 or newer.
 #
-#   fetch.sh DIR [qemu | 6.1 | 6.12]...
+#   fetch.sh DIR [qemu | 6.1 | 6.12 | tools]...
 set -euo pipefail
 
 die() { echo "lab: $*" >&2; exit 125; }
 
-[[ $# -ge 1 ]] || die "usage: fetch.sh DIR [qemu | 6.1 | 6.12]..."
+[[ $# -ge 1 ]] || die "usage: fetch.sh DIR [qemu | 6.1 | 6.12 | tools]..."
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 shift
@@ -23,7 +24,7 @@ modules=(irqbypass vfio vfio_virqfd vfio_iommu_type1 vfio-pci-core vfio-pci
 
 # Prints the mark of a complete folder, which lists its modules. A folder with
 # another list is fetched again.
-mark() { [[ $1 == qemu ]] || echo "${modules[*]}"; }
+mark() { [[ $1 == qemu || $1 == tools ]] || echo "${modules[*]}"; }
 
 missing=()
 for what in "$@"; do
@@ -75,6 +76,15 @@ fetch_qemu() {
   for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
 }
 
+fetch_tools() {
+  rm -f "$work"/cache/archives/*.deb
+  apt-get -qq install -y --no-install-recommends --download-only \
+    pciutils qemu-utils qemu-block-extra >/dev/null ||
+    die "cannot download pciutils and qemu-utils"
+  mkdir -p "$1"
+  for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
+}
+
 # fetch_kernel DIR RELEASE
 fetch_kernel() {
   local package
@@ -103,9 +113,10 @@ for what in "${missing[@]}"; do
   rm -rf "${dir:?}/$what" "$dir/$what.partial"
   case $what in
     qemu) fetch_qemu "$dir/$what.partial" ;;
+    tools) fetch_tools "$dir/$what.partial" ;;
     6.1) fetch_kernel "$dir/$what.partial" bookworm ;;
     6.12) fetch_kernel "$dir/$what.partial" bookworm-backports ;;
-    *) die "unknown '$what': qemu, 6.1 or 6.12" ;;
+    *) die "unknown '$what': qemu, 6.1, 6.12 or tools" ;;
   esac
   mark "$what" >"$dir/$what.partial/complete"
   mv "$dir/$what.partial" "$dir/$what"
