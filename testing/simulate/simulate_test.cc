@@ -194,6 +194,26 @@ TEST_F(SimulateTest, CheckNamesTheCallThatBrokeARule) {
   EXPECT_EQ(Edu("mapped", "--check=fail --leaks=fail").output, "");
 }
 
+TEST_F(SimulateTest, SimulatedKvmAnswersAndIsChecked) {
+  const auto kvm = [](const std::string& name) {
+    return Simulate(
+        absl::StrCat("--fixture=nvme.textproto --kvm=simulated "
+                     "--check=fail --leaks=off -- ",
+                     Client("kvm"), " ", name));
+  };
+  const Result calls = kvm("calls");
+  EXPECT_EQ(calls.status, 0) << calls.output;
+  EXPECT_THAT(calls.output, HasSubstr("the simulated KVM executes no guest"));
+  const Result slot = kvm("slot_over_msix_table");
+  EXPECT_EQ(slot.status, 99) << slot.output;
+  EXPECT_THAT(slot.output, HasSubstr("which has a page of the MSI-X table"));
+  EXPECT_THAT(slot.output, HasSubstr("after KVM_SET_USER_MEMORY_REGION("));
+  const Result irqfd = kvm("irqfd_without_route");
+  EXPECT_EQ(irqfd.status, 99) << irqfd.output;
+  EXPECT_THAT(irqfd.output, HasSubstr("GSI 200, which has no route, after "
+                                      "KVM_IRQFD("));
+}
+
 // The order of stores is lost, but a register that the program waits for, and
 // one that it asks for with a call, are the device's.
 TEST_F(SimulateTest, PolledBarsAreMemory) {

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Uses the simulated KVM beside the NVMe controller of the fixture. `kvm CASE`
+// ends with 0 if all is as on Linux, or if it has broken the rule of its name.
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "testing/simulate/clients/client.h"
+
+namespace client {
+namespace {
+
+constexpr char kAddress[] = "0000:02:00.0";
+constexpr int kGroup = 7;
+constexpr uint64_t kMsixTable = 0x2000;  // In BAR 0.
+constexpr size_t kPageBytes = 4096;
+
+struct Machine {
+  int kvm = -1;
+  int vm = -1;
+};
+
+Machine MakeMachine() {
+  Machine machine;
+  machine.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  EXPECT(machine.kvm >= 0);
+  EXPECT(ioctl(machine.kvm, KVM_GET_API_VERSION, 0) == KVM_API_VERSION);
+  machine.vm = ioctl(machine.kvm, KVM_CREATE_VM, 0);
+  EXPECT(machine.vm >= 0);
+  EXPECT(ioctl(machine.vm, KVM_CREATE_IRQCHIP, 0) == 0);
+  return machine;
+}
+
+// Every call is answered, but no guest is executed.
+void Calls() {
+  const Machine machine = MakeMachine();
+  const Device device = Open(kAddress, kGroup);
+  kvm_create_device create = {};
+  create.type = KVM_DEV_TYPE_VFIO;
+  EXPECT(ioctl(machine.vm, KVM_CREATE_DEVICE, &create) == 0);
+  kvm_device_attr attribute = {};
+  attribute.group = KVM_DEV_VFIO_GROUP;
+  attribute.attr = KVM_DEV_VFIO_GROUP_ADD;
+  attribute.addr = reinterpret_cast<uint64_t>(&device.group);
+  EXPECT(ioctl(static_cast<int>(create.fd), KVM_SET_DEVICE_ATTR, &attribute) ==
+         0);
+  const int vcpu = ioctl(machine.vm, KVM_CREATE_VCPU, 0);
+  EXPECT(vcpu >= 0);
+  const int size = ioctl(machine.kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+  EXPECT(size > 0);
+  auto* const run =
+      static_cast<kvm_run*>(mmap(nullptr, static_cast<size_t>(size),
+                                 PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0));
+  EXPECT(run != MAP_FAILED);
+  run->immediate_exit = 1;
+  EXPECT(ioctl(vcpu, KVM_RUN, 0) == -1 && errno == ENOSYS);
+  munmap(run, static_cast<size_t>(size));
+  close(vcpu);
+  close(static_cast<int>(create.fd));
+  Close(device);
+  close(machine.vm);
+  close(machine.kvm);
+}
+
+void SlotOverMsixTable() {
+  const Machine machine = MakeMachine();
+  const Device device = Open(kAddress, kGroup);
+  SetCommand(device, 2);
+  kvm_userspace_memory_region slot = {};
+  slot.guest_phys_addr = 0xc0002000;
+  slot.memory_size = kPageBytes;
+  slot.userspace_addr =
+      reinterpret_cast<uint64_t>(MapBar(device, 0) + kMsixTable);
+  EXPECT(ioctl(machine.vm, KVM_SET_USER_MEMORY_REGION, &slot) == 0);
+}
+
+void IrqfdWithoutRoute() {
+  const Machine machine = MakeMachine();
+  kvm_irqfd irqfd = {};
+  irqfd.fd = static_cast<uint32_t>(eventfd(0, EFD_CLOEXEC));
+  irqfd.gsi = 200;
+  EXPECT(ioctl(machine.vm, KVM_IRQFD, &irqfd) == 0);
+}
+
+}  // namespace
+}  // namespace client
+
+int main(int argc, char** argv) {
+  using Case = void (*)();
+  static const struct {
+    const char* name;
+    Case run;
+  } kCases[] = {
+      {"calls", client::Calls},
+      {"slot_over_msix_table", client::SlotOverMsixTable},
+      {"irqfd_without_route", client::IrqfdWithoutRoute},
+  };
+  for (const auto& entry : kCases) {
+    if (argc == 2 && strcmp(argv[1], entry.name) == 0) {
+      entry.run();
+      return 0;
+    }
+  }
+  fprintf(stderr, "There is no such case.\n");
+  return 2;
+}
