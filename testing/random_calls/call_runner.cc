@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passthru/testing/random_calls/call_runner.h"
+
+#include <fcntl.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace passthru::random_calls {
+namespace {
+
+using kernel::SyscallResult;
+
+constexpr unsigned kRegionShift = 40;
+constexpr int kNoDescriptor = 9999;
+constexpr uintptr_t kUnmappedAddress = 0x1000;
+// No capability chain of a region or container is longer.
+constexpr size_t kInfoBytes = 4096;
+
+std::string ErrorName(int error) {
+  const char* const name = strerrorname_np(error);
+  return name != nullptr ? name : absl::StrCat("errno ", error);
+}
+
+template <typename T>
+std::string Text(const SyscallResult<T>& result) {
+  return result.ok() ? absl::StrCat(result.value) : ErrorName(result.error);
+}
+
+sigjmp_buf on_sigbus;
+
+void HandleSigbus(int) { siglongjmp(on_sigbus, 1); }
+
+// Loads from the address. Returns false if that raised SIGBUS. A function of
+// its own, because the jump may lose values in the frame of sigsetjmp().
+bool Load(const volatile uint8_t* address) {
+  if (sigsetjmp(on_sigbus, 1) != 0) return false;
+  static_cast<void>(*address);
+  return true;
+}
+
+uint64_t RegionOffset(uint64_t region, uint64_t offset) {
+  return (region << kRegionShift) + offset;
+}
+
+}  // namespace
+
+absl::Status CallRunner::Open() {
+  const auto check = [this](std::string_view what, int error) {
+    if (error == 0) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat(bdf_, ": ", what, ": ", ErrorName(error),
+                     "; bind it to vfio-pci and end the programs that use it"));
+  };
+  const auto open = [this](const std::string& path) {
+    return kernel_.Open(path.c_str(), O_RDWR | O_CLOEXEC);
+  };
+  null_ = open("/dev/null").value;
+  const auto container = open("/dev/vfio/vfio");
+  if (!container.ok()) return check("/dev/vfio/vfio", container.error);
+  container_ = container.value;
+  const auto group = open(absl::StrCat("/dev/vfio/", group_number_));
+  if (!group.ok()) return check("open its group", group.error);
+  group_ = group.value;
+  int error =
+      kernel_.Ioctl(group_, VFIO_GROUP_SET_CONTAINER, &container_).error;
+  if (error == 0) {
+    error = kernel_
+                .Ioctl(container_, VFIO_SET_IOMMU,
+                       reinterpret_cast<void*>(uintptr_t{VFIO_TYPE1v2_IOMMU}))
+                .error;
+  }
+  if (error != 0) return check("use its IOMMU", error);
+  const auto device = kernel_.Ioctl(group_, VFIO_GROUP_GET_DEVICE_FD,
+                                    const_cast<char*>(bdf_.c_str()));
+  if (!device.ok()) return check("open it", device.error);
+  device_ = device.value;
+  for (size_t i = 0; i < kEventfds; ++i) {
+    eventfds_.push_back(kernel_.Eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC).value);
+  }
+  const auto memory =
+      kernel_.Mmap(nullptr, kMemoryPages * kPage, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (!memory.ok()) return check("get memory", memory.error);
+  memory_ = static_cast<uint8_t*>(memory.value);
+  return absl::OkStatus();
+}
+
+void CallRunner::Close() {
+  for (size_t slot = 0; slot < kMappings; ++slot) Munmap(slot);
+  for (int* fd : {&device_, &group_, &container_, &null_}) {
+    if (*fd >= 0) kernel_.Close(*fd);
+    *fd = -1;
+  }
+  for (const int fd : eventfds_) kernel_.Close(fd);
+  eventfds_.clear();
+  if (memory_ != nullptr) kernel_.Munmap(memory_, kMemoryPages * kPage);
+  memory_ = nullptr;
+}
+
+absl::StatusOr<Shape> CallRunner::AskShape() {
+  if (const absl::Status status = Open(); !status.ok()) {
+    Close();
+    return status;
+  }
+  Shape shape;
+  for (uint32_t index = 0; index < shape.regions.size(); ++index) {
+    vfio_region_info info = {};
+    info.argsz = sizeof(info);
+    info.index = index;
+    if (!kernel_.Ioctl(device_, VFIO_DEVICE_GET_REGION_INFO, &info).ok()) {
+      continue;
+    }
+    shape.regions[index] = {.size = info.size, .flags = info.flags};
+  }
+  for (uint32_t index = 0; index < shape.irq_counts.size(); ++index) {
+    vfio_irq_info info = {};
+    info.argsz = sizeof(info);
+    info.index = index;
+    if (!kernel_.Ioctl(device_, VFIO_DEVICE_GET_IRQ_INFO, &info).ok()) continue;
+    shape.irq_counts[index] = info.count;
+  }
+  std::vector<uint8_t> config(shape.regions[VFIO_PCI_CONFIG_REGION_INDEX].size);
+  const auto read =
+      kernel_.Pread(device_, config.data(), config.size(),
+                    RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, 0));
+  Close();
+  if (!read.ok() || read.value < PCI_STD_HEADER_SIZEOF) {
+    return absl::InternalError(
+        absl::StrCat(bdf_, ": cannot read its configuration space"));
+  }
+  AddCapabilities(config, shape);
+  return shape;
+}
+
+absl::StatusOr<std::vector<std::string>> CallRunner::Run(
+    const Shape& shape, const Sequence& calls) {
+  std::vector<std::string> answers;
+  absl::Status status = Open();
+  if (status.ok()) {
+    for (const RandomCall& call : calls) {
+      answers.push_back(Answer(shape, call));
+    }
+  }
+  Close();
+  if (!status.ok()) return status;
+  return answers;
+}
+
+std::string CallRunner::Ioctl(int fd, unsigned long request, void* argument) {
+  return Text(kernel_.Ioctl(fd, request, argument));
+}
+
+int CallRunner::FdOf(uint64_t place) const {
+  if (place == kNoFd) return -1;
+  if (place == kNullDevice) return null_;
+  return place < eventfds_.size() ? eventfds_[place] : kNoDescriptor;
+}
+
+std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
+  const auto argument = [&call](size_t i) { return call.arguments[i]; };
+  switch (call.kind) {
+    case CallKind::kReadConfig:
+      return ReadConfig(shape, argument(0), argument(1));
+    case CallKind::kWriteConfig:
+      return WriteConfig(argument(0), argument(1), argument(2));
+    case CallKind::kSetPower:
+      return shape.power_management == 0
+                 ? "none"
+                 : WriteConfig(shape.power_management + PCI_PM_CTRL, 2,
+                               argument(0));
+    case CallKind::kSetCommand:
+      return WriteConfig(PCI_COMMAND, 2, argument(0));
+    case CallKind::kFunctionReset:
+      return FunctionReset(shape);
+    case CallKind::kReset:
+      return Ioctl(device_, VFIO_DEVICE_RESET, nullptr);
+    case CallKind::kHotReset:
+      return HotReset(argument(0), argument(1));
+    case CallKind::kSetIrqs:
+      return SetIrqs(call);
+    case CallKind::kReadEventfd: {
+      uint64_t count = 0;
+      const auto read =
+          kernel_.Read(eventfds_[argument(0)], &count, sizeof(count));
+      return absl::StrCat(Text(read), " ", count);
+    }
+    case CallKind::kWriteEventfd: {
+      const uint64_t one = 1;
+      return Text(kernel_.Write(eventfds_[argument(0)], &one, sizeof(one)));
+    }
+    case CallKind::kMap:
+      return Map(call);
+    case CallKind::kUnmap:
+      return Unmap(call);
+    case CallKind::kReadRegion: {
+      std::vector<uint8_t> data(argument(2) + 1);
+      return Text(kernel_.Pread(device_, data.data(), argument(2),
+                                RegionOffset(argument(0), argument(1))));
+    }
+    case CallKind::kWriteRegion: {
+      const std::vector<uint8_t> data(argument(2) + 1);
+      return Text(kernel_.Pwrite(device_, data.data(), argument(2),
+                                 RegionOffset(argument(0), argument(1))));
+    }
+    case CallKind::kMmap:
+      return Mmap(call);
+    case CallKind::kMunmap:
+      return Munmap(argument(0));
+    case CallKind::kTouch:
+      return Touch(argument(0), argument(1));
+    case CallKind::kInfo:
+      return Info(argument(0), argument(1), argument(2));
+    case CallKind::kFeature:
+      return Feature(argument(0));
+    case CallKind::kLowPower:
+      return LowPower(shape);
+    case CallKind::kIoEventFd:
+      return IoEventFd(call);
+    case CallKind::kContainer:
+      return Container(argument(0));
+  }
+  return "no such call";
+}
+
+std::string CallRunner::ReadConfig(const Shape& shape, uint64_t offset,
+                                   size_t length) {
+  std::vector<uint8_t> data(std::max<size_t>(length, 1));
+  const auto read =
+      kernel_.Pread(device_, data.data(), length,
+                    RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset));
+  std::string text = Text(read);
+  for (size_t i = 0; read.ok() && i < read.value; ++i) {
+    const bool excluded =
+        offset + i < shape.excluded.size() && shape.excluded[offset + i];
+    absl::StrAppend(&text,
+                    excluded ? " --" : absl::StrFormat(" %02x", data[i]));
+  }
+  return text;
+}
+
+std::string CallRunner::WriteConfig(uint64_t offset, size_t length,
+                                    uint64_t value) {
+  return Text(
+      kernel_.Pwrite(device_, &value, std::min(length, sizeof(value)),
+                     RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset)));
+}
+
+std::string CallRunner::FunctionReset(const Shape& shape) {
+  if (shape.express != 0) {
+    uint16_t control = 0;
+    const uint64_t at = shape.express + PCI_EXP_DEVCTL;
+    kernel_.Pread(device_, &control, sizeof(control),
+                  RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, at));
+    return WriteConfig(at, 2, control | PCI_EXP_DEVCTL_BCR_FLR);
+  }
+  if (shape.advanced_features != 0) {
+    return WriteConfig(shape.advanced_features + PCI_AF_CTRL, 1,
+                       PCI_AF_CTRL_FLR);
+  }
+  return "none";
+}
+
+std::string CallRunner::HotReset(uint64_t count, uint64_t fd) {
+  const uint32_t given = static_cast<uint32_t>(count);
+  std::vector<uint32_t> request = {
+      static_cast<uint32_t>(sizeof(vfio_pci_hot_reset)) + 4 * given, 0, given};
+  static_assert(sizeof(vfio_pci_hot_reset) == 12);
+  request.resize(
+      request.size() + given,
+      static_cast<uint32_t>(fd == kClosedFd ? kNoDescriptor : group_));
+  return Ioctl(device_, VFIO_DEVICE_PCI_HOT_RESET, request.data());
+}
+
+std::string CallRunner::SetIrqs(const RandomCall& call) {
+  const uint64_t flags = call.arguments[1];
+  const uint64_t count = call.arguments[3];
+  std::vector<uint8_t> request(sizeof(vfio_irq_set));
+  vfio_irq_set header = {};
+  header.argsz = static_cast<uint32_t>(call.arguments[4]);
+  header.flags = static_cast<uint32_t>(flags);
+  header.index = static_cast<uint32_t>(call.arguments[0]);
+  header.start = static_cast<uint32_t>(call.arguments[2]);
+  header.count = static_cast<uint32_t>(count);
+  std::memcpy(request.data(), &header, sizeof(header));
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t value = call.arguments[5 + i];
+    if ((flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0) {
+      const int32_t fd = FdOf(value);
+      const auto* const bytes = reinterpret_cast<const uint8_t*>(&fd);
+      request.insert(request.end(), bytes, bytes + sizeof(fd));
+    } else {
+      request.push_back(static_cast<uint8_t>(value));
+    }
+  }
+  // So that the kernel reads zeroes beyond the data, whatever argsz says.
+  request.resize(std::max<size_t>(request.size(), kInfoBytes));
+  return Ioctl(device_, VFIO_DEVICE_SET_IRQS, request.data());
+}
+
+std::string CallRunner::Map(const RandomCall& call) {
+  vfio_iommu_type1_dma_map map = {};
+  map.argsz = sizeof(map);
+  map.iova = call.arguments[0];
+  map.size = call.arguments[1];
+  map.vaddr = call.arguments[2] == kNoMemory
+                  ? kUnmappedAddress
+                  : reinterpret_cast<uintptr_t>(memory_) + call.arguments[2];
+  map.flags = static_cast<uint32_t>(call.arguments[3]);
+  return Ioctl(container_, VFIO_IOMMU_MAP_DMA, &map);
+}
+
+std::string CallRunner::Unmap(const RandomCall& call) {
+  vfio_iommu_type1_dma_unmap unmap = {};
+  unmap.argsz = sizeof(unmap);
+  unmap.iova = call.arguments[0];
+  unmap.size = call.arguments[1];
+  unmap.flags = static_cast<uint32_t>(call.arguments[2]);
+  std::string text = Ioctl(container_, VFIO_IOMMU_UNMAP_DMA, &unmap);
+  return text == "0" ? absl::StrFormat("0 size=%#x", unmap.size) : text;
+}
+
+std::string CallRunner::Mmap(const RandomCall& call) {
+  const size_t slot = call.arguments[0];
+  Munmap(slot);
+  const auto mapped =
+      kernel_.Mmap(nullptr, call.arguments[3], PROT_READ | PROT_WRITE,
+                   call.arguments[4] != 0 ? MAP_PRIVATE : MAP_SHARED, device_,
+                   RegionOffset(call.arguments[1], call.arguments[2]));
+  if (!mapped.ok()) return ErrorName(mapped.error);
+  mappings_[slot] = {.address = mapped.value, .length = call.arguments[3]};
+  return "mapped";
+}
+
+std::string CallRunner::Munmap(size_t slot) {
+  Mapping& mapping = mappings_[slot];
+  if (mapping.address == nullptr) return "none";
+  const std::string text =
+      Text(kernel_.Munmap(mapping.address, mapping.length));
+  mapping = {};
+  return text;
+}
+
+std::string CallRunner::Touch(size_t slot, uint64_t page) {
+  const Mapping& mapping = mappings_[slot];
+  if (mapping.address == nullptr) return "none";
+  const uint64_t pages = (mapping.length + kPage - 1) / kPage;
+  struct sigaction action = {};
+  struct sigaction old = {};
+  action.sa_handler = HandleSigbus;
+  sigaction(SIGBUS, &action, &old);
+  const bool loaded = Load(static_cast<const uint8_t*>(mapping.address) +
+                           kPage * (page % pages));
+  sigaction(SIGBUS, &old, nullptr);
+  return loaded ? "loaded" : "SIGBUS";
+}
+
+// Answers with all that the kernel wrote.
+std::string CallRunner::Info(uint64_t which, uint64_t index, uint64_t argsz) {
+  std::vector<uint8_t> bytes(kInfoBytes, 0);
+  const uint32_t size = static_cast<uint32_t>(argsz);
+  const uint32_t number = static_cast<uint32_t>(index);
+  std::memcpy(bytes.data(), &size, sizeof(size));
+  unsigned long request = VFIO_DEVICE_GET_INFO;
+  switch (which) {
+    case 0:
+      break;
+    case 1:
+      request = VFIO_DEVICE_GET_REGION_INFO;
+      std::memcpy(bytes.data() + offsetof(vfio_region_info, index), &number,
+                  sizeof(number));
+      break;
+    case 2:
+      request = VFIO_DEVICE_GET_IRQ_INFO;
+      std::memcpy(bytes.data() + offsetof(vfio_irq_info, index), &number,
+                  sizeof(number));
+      break;
+    default:
+      request = VFIO_DEVICE_GET_PCI_HOT_RESET_INFO;
+      break;
+  }
+  std::string text = Ioctl(device_, request, bytes.data());
+  const auto end = std::find_if(bytes.rbegin(), bytes.rend(), [](uint8_t byte) {
+                     return byte != 0;
+                   }).base();
+  for (auto byte = bytes.begin(); byte != end; ++byte) {
+    absl::StrAppendFormat(&text, " %02x", *byte);
+  }
+  return text;
+}
+
+std::string CallRunner::Feature(uint64_t flags) {
+  vfio_device_feature feature = {};
+  feature.argsz = sizeof(feature);
+  feature.flags = static_cast<uint32_t>(flags);
+  return Ioctl(device_, VFIO_DEVICE_FEATURE, &feature);
+}
+
+// Enters and leaves the state of runtime power management. In between the
+// kernel may suspend the device at any time and resume it in D0, so the device
+// is in D0 before, and nothing else happens there but a touch.
+std::string CallRunner::LowPower(const Shape& shape) {
+  if (shape.power_management != 0) {
+    WriteConfig(shape.power_management + PCI_PM_CTRL, 2, 0);
+  }
+  const std::string entered =
+      Feature(VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY);
+  const std::string touched = Touch(0, 0);
+  return absl::StrCat(
+      entered, " ", touched, " ",
+      Feature(VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_LOW_POWER_EXIT));
+}
+
+std::string CallRunner::IoEventFd(const RandomCall& call) {
+  vfio_device_ioeventfd request = {};
+  request.argsz = sizeof(request);
+  request.offset = RegionOffset(call.arguments[0], call.arguments[1]);
+  request.flags = static_cast<uint32_t>(call.arguments[2]);
+  request.fd = FdOf(call.arguments[3]);
+  return Ioctl(device_, VFIO_DEVICE_IOEVENTFD, &request);
+}
+
+std::string CallRunner::Container(uint64_t which) {
+  switch (which) {
+    case 0:
+      return Ioctl(group_, VFIO_GROUP_UNSET_CONTAINER, nullptr);
+    case 1:
+      return Ioctl(group_, VFIO_GROUP_SET_CONTAINER, &container_);
+    case 2: {
+      vfio_group_status status = {};
+      status.argsz = sizeof(status);
+      const std::string text = Ioctl(group_, VFIO_GROUP_GET_STATUS, &status);
+      return absl::StrFormat("%s flags=%#x", text, status.flags);
+    }
+    case 3: {
+      const auto second = kernel_.Ioctl(group_, VFIO_GROUP_GET_DEVICE_FD,
+                                        const_cast<char*>(bdf_.c_str()));
+      if (!second.ok()) return ErrorName(second.error);
+      kernel_.Close(second.value);
+      return "opened";
+    }
+    case 4:
+      return Ioctl(container_, VFIO_SET_IOMMU,
+                   reinterpret_cast<void*>(uintptr_t{VFIO_TYPE1v2_IOMMU}));
+    case 5:
+      return Ioctl(container_, VFIO_GET_API_VERSION, nullptr);
+    case 6:
+      return Ioctl(device_, VFIO_GROUP_GET_STATUS, nullptr);
+    case 7:
+      return Ioctl(device_, VFIO_DEVICE_GET_INFO, nullptr);
+    default:
+      return Ioctl(container_, VFIO_IOMMU_MAP_DMA, nullptr);
+  }
+}
+
+}  // namespace passthru::random_calls
