@@ -68,6 +68,19 @@ contract() {
     "${save[@]}" <"$work/answers"
 }
 
+# Puts random calls to the kernel and to its simulation, and compares the
+# answers. The seed is always the same, so that a failure can be repeated.
+random_calls() {
+  "$lab" --kernel="$kernel" \
+    --device=pcie-root-port,id=port1,chassis=1,addr=2 \
+    --device=pcie-root-port,id=port2,chassis=2,addr=3 \
+    --device=e1000e,bus=port1,romfile= --bind=0000:01:00.0 \
+    "${disk[@]}" --device=$nvme,bus=port2 --bind=0000:02:00.0 \
+    --device=edu,addr=10 --bind=0000:00:10.0 \
+    "$here/testing/random_calls/random_calls" --seed=1 \
+    --calls=1200 0000:01:00.0 0000:02:00.0 --calls=6000 0000:00:10.0
+}
+
 # Checks that a guest sees the same as on the simulated kernel. The NVMe
 # controller is behind a root port, as it was when the fixture was captured.
 guest() {
@@ -196,6 +209,7 @@ capture() {
 [[ $# -ge 1 ]] || set -- 6.12 6.1
 for kernel in "$@"; do
   run "contract" contract
+  run "random calls" random_calls
   run "capture" capture
   run "guest" guest
   run "demo of an NVMe controller" demo_of nvme "$nvme"
