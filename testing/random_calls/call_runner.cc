@@ -174,6 +174,7 @@ std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
     case CallKind::kReadConfig:
       return ReadConfig(shape, argument(0), argument(1));
     case CallKind::kWriteConfig:
+      if (Resets(shape, call)) LeaveD3(shape);
       return WriteConfig(argument(0), argument(1), argument(2));
     case CallKind::kSetPower:
       return shape.power_management == 0
@@ -257,7 +258,26 @@ std::string CallRunner::WriteConfig(uint64_t offset, size_t length,
                      RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset)));
 }
 
+// On the way to such a reset, the kernel itself goes to D0 and does not restore
+// what is lost there. QEMU's devices say that they lose it, and do not.
+void CallRunner::LeaveD3(const Shape& shape) {
+  if (!shape.soft_resets) return;
+  WriteConfig(shape.power_management + PCI_PM_CTRL, 2, 0);
+}
+
+bool CallRunner::Resets(const Shape& shape, const RandomCall& write) {
+  const auto sets = [&write](uint64_t at, unsigned bit) {
+    const uint64_t offset = write.arguments[0];
+    return at >= offset && at < offset + write.arguments[1] &&
+           (write.arguments[2] >> (8 * (at - offset) + bit) & 1) != 0;
+  };
+  return (shape.express != 0 && sets(shape.express + PCI_EXP_DEVCTL + 1, 7)) ||
+         (shape.advanced_features != 0 &&
+          sets(shape.advanced_features + PCI_AF_CTRL, 0));
+}
+
 std::string CallRunner::FunctionReset(const Shape& shape) {
+  LeaveD3(shape);
   if (shape.express != 0) {
     uint16_t control = 0;
     const uint64_t at = shape.express + PCI_EXP_DEVCTL;

@@ -46,6 +46,10 @@ class CallRunner {
   std::string ReadConfig(const Shape& shape, uint64_t offset, size_t length);
   std::string WriteConfig(uint64_t offset, size_t length, uint64_t value);
   std::string FunctionReset(const Shape& shape);
+  // Goes to D0 if the function loses its state on the way, as it says.
+  void LeaveD3(const Shape& shape);
+  // Returns whether a write of configuration space resets the function.
+  static bool Resets(const Shape& shape, const RandomCall& write);
   std::string HotReset(uint64_t count, uint64_t fd);
   std::string SetIrqs(const RandomCall& call);
   std::string Map(const RandomCall& call);

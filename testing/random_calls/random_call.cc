@@ -281,6 +281,9 @@ void AddCapabilities(const std::vector<uint8_t>& config, Shape& shape) {
     return fixture::FindCapability(config, id).value_or(0);
   };
   shape.power_management = find(PCI_CAP_ID_PM);
+  shape.soft_resets = shape.power_management != 0 &&
+                      (config[shape.power_management + PCI_PM_CTRL] &
+                       PCI_PM_CTRL_NO_SOFT_RESET) == 0;
   shape.express = find(PCI_CAP_ID_EXP);
   shape.advanced_features = find(PCI_CAP_ID_AF);
   if (const uint32_t msix = find(PCI_CAP_ID_MSIX); msix != 0) {

@@ -24,6 +24,8 @@ struct Shape {
   uint32_t power_management = 0;
   uint32_t express = 0;
   uint32_t advanced_features = 0;
+  // Whether the device says that it loses its state from D3hot to D0.
+  bool soft_resets = false;
   // Where the MSI-X table is. The BAR is 6 without one.
   uint32_t msix_bar = 6;
   uint64_t msix_offset = 0;
