@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "passthru/pci/config_reg.h"
 #include "passthru/pci/field.h"
+#include "passthru/pci/pcie_port.h"
 
 // The PCI Express capability (PCIe 6.0 7.5.3).
 
@@ -46,6 +47,7 @@ struct PcieDeviceCapabilities {
   using Raw = uint32_t;
   Raw raw = 0;
   static constexpr Field<PcieDeviceCapabilities, 28> kFunctionLevelReset{};
+  static constexpr Field<PcieDeviceCapabilities, 15> kRoleBasedErrors{};
   static constexpr Field<PcieDeviceCapabilities, 5> kExtendedTag{};
   static constexpr Field<PcieDeviceCapabilities, 2, 0> kMaxPayloadSize{};
   friend constexpr bool operator==(PcieDeviceCapabilities,
@@ -83,6 +85,9 @@ struct PcieDeviceStatus {
 struct PcieLinkCapabilities {
   using Raw = uint32_t;
   Raw raw = 0;
+  static constexpr Field<PcieLinkCapabilities, 31, 24> kPortNumber{};
+  static constexpr Field<PcieLinkCapabilities, 22> kAspmOptionality{};
+  static constexpr Field<PcieLinkCapabilities, 20> kLinkActiveReporting{};
   static constexpr Field<PcieLinkCapabilities, 9, 4> kMaxWidth{};
   static constexpr Field<PcieLinkCapabilities, 3, 0> kMaxSpeed{};
   friend constexpr bool operator==(PcieLinkCapabilities,
@@ -93,6 +98,9 @@ struct PcieLinkCapabilities {
 struct PcieLinkStatus {
   using Raw = uint16_t;
   Raw raw = 0;
+  static constexpr Field<PcieLinkStatus, 13> kLinkActive{};
+  static constexpr Field<PcieLinkStatus, 12> kSlotClock{};
+  static constexpr Field<PcieLinkStatus, 11> kTraining{};
   static constexpr Field<PcieLinkStatus, 9, 4> kWidth{};
   static constexpr Field<PcieLinkStatus, 3, 0> kSpeed{};
   friend constexpr bool operator==(PcieLinkStatus, PcieLinkStatus) = default;
@@ -109,14 +117,14 @@ class PcieCapability {
   static constexpr ConfigReg<PcieDeviceControl> kDeviceControl{0x08};
   static constexpr ConfigReg<PcieDeviceStatus> kDeviceStatus{0x0a};
   static constexpr ConfigReg<PcieLinkCapabilities> kLinkCapabilities{0x0c};
-  static constexpr ConfigReg<uint16_t> kLinkControl{0x10};
+  static constexpr ConfigReg<PcieLinkControl> kLinkControl{0x10};
   static constexpr ConfigReg<PcieLinkStatus> kLinkStatus{0x12};
-  static constexpr ConfigReg<uint32_t> kSlotCapabilities{0x14};
-  static constexpr ConfigReg<uint16_t> kSlotControl{0x18};
-  static constexpr ConfigReg<uint16_t> kSlotStatus{0x1a};
-  static constexpr ConfigReg<uint16_t> kRootControl{0x1c};
+  static constexpr ConfigReg<PcieSlotCapabilities> kSlotCapabilities{0x14};
+  static constexpr ConfigReg<PcieSlotControl> kSlotControl{0x18};
+  static constexpr ConfigReg<PcieSlotStatus> kSlotStatus{0x1a};
+  static constexpr ConfigReg<PcieRootControl> kRootControl{0x1c};
   static constexpr ConfigReg<uint16_t> kRootCapabilities{0x1e};
-  static constexpr ConfigReg<uint32_t> kRootStatus{0x20};
+  static constexpr ConfigReg<PcieRootStatus> kRootStatus{0x20};
   static constexpr ConfigReg<uint32_t> kDeviceCapabilities2{0x24};
   static constexpr ConfigReg<uint16_t> kDeviceControl2{0x28};
   static constexpr ConfigReg<uint16_t> kDeviceStatus2{0x2a};

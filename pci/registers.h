@@ -75,6 +75,20 @@ struct ExpansionRom {
   friend constexpr bool operator==(ExpansionRom, ExpansionRom) = default;
 };
 
+// Bridge Control of a type 1 header, PCI to PCI Bridge 1.2 3.2.5.18 and PCIe
+// 6.0 7.5.1.3.13.
+struct BridgeControl {
+  using Raw = uint16_t;
+  Raw raw = 0;
+  static constexpr Field<BridgeControl, 6> kSecondaryBusReset{};
+  static constexpr Field<BridgeControl, 4> kVga16BitDecode{};
+  static constexpr Field<BridgeControl, 3> kVgaEnable{};
+  static constexpr Field<BridgeControl, 2> kIsaEnable{};
+  static constexpr Field<BridgeControl, 1> kSerrEnable{};
+  static constexpr Field<BridgeControl, 0> kParityErrorResponse{};
+  friend constexpr bool operator==(BridgeControl, BridgeControl) = default;
+};
+
 // Common to every header type.
 inline constexpr ConfigReg<uint16_t> kVendorId{0x00};
 inline constexpr ConfigReg<uint16_t> kDeviceId{0x02};
@@ -128,7 +142,7 @@ inline constexpr ConfigReg<uint32_t> kPrefetchableLimitUpper{0x2c};
 inline constexpr ConfigReg<uint16_t> kIoBaseUpper{0x30};
 inline constexpr ConfigReg<uint16_t> kIoLimitUpper{0x32};
 inline constexpr ConfigReg<ExpansionRom> kBridgeExpansionRom{0x38};
-inline constexpr ConfigReg<uint16_t> kBridgeControl{0x3e};
+inline constexpr ConfigReg<BridgeControl> kBridgeControl{0x3e};
 
 // Type 2 only. A CardBus bridge keeps its capabilities pointer elsewhere (PC
 // Card Standard, Volume 7).

@@ -456,7 +456,7 @@ void ConfigShadow::InventLink(const pci::PcieCapability& pcie) {
   pci::PcieLinkStatus::kWidth.Set(status, 1);
   const auto at = [&](auto reg) { return reg.At(pcie.offset()); };
   Fix(at(Pcie::kLinkCapabilities), capabilities);
-  Fix(at(Pcie::kLinkControl), uint16_t{0});
+  Fix(at(Pcie::kLinkControl), pci::PcieLinkControl());
   Fix(at(Pcie::kLinkStatus), status);
   if (pcie.version() < 2) return;
   Fix(at(Pcie::kLinkCapabilities2), uint32_t{0});
