@@ -41,6 +41,7 @@ absl::Status UseKvm(fake::FakeKernel& kernel) {
                         memory->size(), memory->data(), /*read_only=*/false));
   PASSTHRU_ASSIGN_OR_RETURN(const auto event, kernel::EventFd::Create(&kernel));
   PASSTHRU_RETURN_IF_ERROR(vm->SetGsiRouting({}));
+  PASSTHRU_RETURN_IF_ERROR(vm->SetLine(allocator::Gsi(16), false));
   return vm->AssignIrqfd(event.fd(), allocator::Gsi(24));
 }
 

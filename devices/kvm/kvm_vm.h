@@ -17,6 +17,7 @@
 #include "passthru/allocator/gsi.h"
 #include "passthru/allocator/memory_slot.h"
 #include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/devices/interrupts/interrupt_line.h"
 #include "passthru/devices/interrupts/routing_table.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -31,6 +32,7 @@ namespace passthru::kvm {
 //
 // Thread-safe. Each call is one ioctl (VcpuMmapSize() also opens /dev/kvm).
 class KvmVm final : public interrupts::InterruptController,
+                    public interrupts::LineController,
                     public interrupts::RoutingTable {
  public:
   // Opens /dev/kvm, checks the API version and the capabilities that
@@ -86,7 +88,8 @@ class KvmVm final : public interrupts::InterruptController,
                              void* host, bool read_only);
   absl::Status DeleteMemorySlot(allocator::MemorySlot slot);
 
-  // interrupts::InterruptController and interrupts::RoutingTable.
+  // interrupts::InterruptController, interrupts::LineController (KVM_IRQ_LINE)
+  // and interrupts::RoutingTable.
   absl::Status AssignIrqfd(int event_fd, allocator::Gsi gsi) override;
   absl::Status CheckResampleIrqfd() const override;
   absl::Status AssignResampleIrqfd(int event_fd, int resample_fd,
@@ -95,6 +98,7 @@ class KvmVm final : public interrupts::InterruptController,
   absl::Status SetGsiRouting(
       absl::Span<const kvm_irq_routing_entry> entries) override;
   absl::Status SignalMsi(const pci::MsiMessage& message) override;
+  absl::Status SetLine(allocator::Gsi gsi, bool asserted) override;
 
   // For KvmVcpu and KvmVfioDevice. VcpuMmapSize() returns the size in bytes of
   // a vCPU's shared mapping. It opens /dev/kvm for KVM_GET_VCPU_MMAP_SIZE.

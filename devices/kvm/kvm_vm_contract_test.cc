@@ -229,6 +229,10 @@ class KvmVmInterruptTest : public KvmVmTest {
   }
 };
 
+TEST_F(KvmVmTest, LinesWithoutAnIrqchipAreEnxio) {
+  EXPECT_EQ(ErrnoOf(vm().SetLine(allocator::Gsi(16), true)), ENXIO);
+}
+
 TEST_F(KvmVmTest, InterruptsWithoutAnIrqchipAreEinval) {
   const kernel::EventFd event = MakeEventFd();
   EXPECT_EQ(ErrnoOf(vm().AssignIrqfd(event.fd(), Gsi(24))), EINVAL);
@@ -306,6 +310,11 @@ TEST_F(KvmVmInterruptTest, RouteOfAnUnknownTypeIsEinval) {
   kvm_irq_routing_entry route = MsiRoute(24);
   route.type = 99;
   EXPECT_EQ(ErrnoOf(vm().SetGsiRouting({route})), EINVAL);
+}
+
+TEST_F(KvmVmInterruptTest, LinesGoUpAndDown) {
+  EXPECT_THAT(vm().SetLine(allocator::Gsi(16), true), IsOk());
+  EXPECT_THAT(vm().SetLine(allocator::Gsi(16), false), IsOk());
 }
 
 TEST_F(KvmVmInterruptTest, MsiWithoutACpuToTakeItIsNoError) {

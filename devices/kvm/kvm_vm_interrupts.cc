@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Implements interrupts::InterruptController for KvmVm.
+// Implements interrupts::InterruptController and interrupts::LineController for
+// KvmVm.
 
 #include <linux/kvm.h>
 
@@ -115,6 +116,18 @@ absl::Status KvmVm::SignalMsi(const pci::MsiMessage& message) {
     return ErrnoError(result.error,
                       absl::StrFormat("KVM_SIGNAL_MSI(address=0x%x, data=0x%x)",
                                       message.address, message.data));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status KvmVm::SetLine(allocator::Gsi gsi, bool asserted) {
+  kvm_irq_level line = {};
+  line.irq = gsi.value();
+  line.level = asserted ? 1 : 0;
+  const SyscallResult<int> result = syscalls_->Ioctl(fd(), KVM_IRQ_LINE, &line);
+  if (!result.ok()) {
+    return ErrnoError(result.error, absl::StrFormat("KVM_IRQ_LINE(%d, %d)",
+                                                    line.irq, line.level));
   }
   return absl::OkStatus();
 }
