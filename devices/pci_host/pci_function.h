@@ -27,6 +27,11 @@ class PciFunction {
   // Writes `bytes`, except for those that cannot be written.
   virtual void ConfigWrite(uint16_t offset,
                            absl::Span<const uint8_t> bytes) = 0;
+
+  // Tells a function behind a bridge that the bridge may forward other
+  // addresses than before (Upstream). The function answers by them when this
+  // returns. Called with no lock held.
+  virtual void OnUpstreamChange() {}
 };
 
 }  // namespace passthru::pci_host

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -16,6 +17,7 @@
 #include "absl/types/span.h"
 #include "passthru/devices/bus/call_gate.h"
 #include "passthru/devices/pci_host/config_pieces.h"
+#include "passthru/devices/pci_host/pci_bridge.h"
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/pci/registers.h"
@@ -50,6 +52,8 @@ uint32_t WithMultiFunctionBit(uint32_t value, uint16_t offset, unsigned width,
 struct PciSegment::Entry {
   // Read only inside the gate. Reset when no thread is or will be inside.
   std::shared_ptr<PciFunction> function;
+  // The function, if it is a bridge.
+  PciBridge* bridge = nullptr;
   bus::CallGate gate;
 };
 
@@ -57,6 +61,8 @@ struct PciSegment::Entry {
 // declared last so that it ends before the reference to the entry is dropped.
 struct PciSegment::Access {
   std::shared_ptr<Entry> entry;
+  // Whether the function is behind the bridge that `entry` is.
+  bool behind = false;
   bool multi_function = false;
   bus::CallGate::Call call;
 };
@@ -67,6 +73,18 @@ PciSegment::~PciSegment() = default;
 
 absl::Status PciSegment::Add(pci::Bdf bdf,
                              std::shared_ptr<PciFunction> function) {
+  return Insert(bdf, std::move(function), nullptr);
+}
+
+absl::Status PciSegment::AddBridge(pci::Bdf bdf,
+                                   std::shared_ptr<PciBridge> bridge) {
+  PciBridge* const pointer = bridge.get();
+  return Insert(bdf, std::move(bridge), pointer);
+}
+
+absl::Status PciSegment::Insert(pci::Bdf bdf,
+                                std::shared_ptr<PciFunction> function,
+                                PciBridge* bridge) {
   if (function == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("no PCI function to add at ", bdf));
@@ -77,6 +95,7 @@ absl::Status PciSegment::Add(pci::Bdf bdf,
   }
   auto entry = std::make_shared<Entry>();
   entry->function = std::move(function);
+  entry->bridge = bridge;
   absl::MutexLock lock(&mutex_);
   if (!entries_.insert({bdf, std::move(entry)}).second) {
     return absl::AlreadyExistsError(
@@ -108,11 +127,22 @@ absl::Status PciSegment::Remove(pci::Bdf bdf) {
 
 void PciSegment::Enter(pci::Bdf bdf, Access& access) {
   absl::ReaderMutexLock lock(&mutex_);
-  const auto found = entries_.find(bdf);
-  if (found == entries_.end()) return;
-  access.entry = found->second;
-  access.multi_function = functions_in_slot_.at(SlotOf(bdf)) > 1;
-  access.call.Enter(access.entry->gate);
+  if (const auto found = entries_.find(bdf); found != entries_.end()) {
+    access.entry = found->second;
+    access.multi_function = functions_in_slot_.at(SlotOf(bdf)) > 1;
+  } else {
+    access.entry = FindBridge(bdf.bus());
+    access.behind = true;
+  }
+  if (access.entry != nullptr) access.call.Enter(access.entry->gate);
+}
+
+std::shared_ptr<PciSegment::Entry> PciSegment::FindBridge(uint8_t bus) const {
+  if (bus == 0) return nullptr;
+  for (const auto& [bdf, entry] : entries_) {
+    if (entry->bridge != nullptr && entry->bridge->Forwards(bus)) return entry;
+  }
+  return nullptr;
 }
 
 void PciSegment::ConfigRead(pci::Bdf bdf, uint16_t offset,
@@ -123,6 +153,10 @@ void PciSegment::ConfigRead(pci::Bdf bdf, uint16_t offset,
   Enter(bdf, access);
   if (access.entry == nullptr) return;
   data = data.first(std::min<size_t>(data.size(), kConfigSize - offset));
+  if (access.behind) {
+    access.entry->bridge->ForwardRead(bdf, offset, data);
+    return;
+  }
   ForEachConfigPiece(
       offset, data.size(), [&](uint16_t at, size_t position, unsigned width) {
         const uint32_t value =
@@ -140,6 +174,10 @@ void PciSegment::ConfigWrite(pci::Bdf bdf, uint16_t offset,
   Enter(bdf, access);
   if (access.entry == nullptr) return;
   data = data.first(std::min<size_t>(data.size(), kConfigSize - offset));
+  if (access.behind) {
+    access.entry->bridge->ForwardWrite(bdf, offset, data);
+    return;
+  }
   ForEachConfigPiece(
       offset, data.size(), [&](uint16_t at, size_t position, unsigned width) {
         access.entry->function->ConfigWrite(at, data.subspan(position, width));
@@ -152,6 +190,16 @@ std::vector<pci::Bdf> PciSegment::Functions() const {
   functions.reserve(entries_.size());
   for (const auto& [bdf, entry] : entries_) functions.push_back(bdf);
   return functions;
+}
+
+void PciSegment::ForEach(absl::FunctionRef<void(PciFunction&)> visit) {
+  for (const pci::Bdf bdf : Functions()) {
+    Access access;
+    Enter(bdf, access);
+    if (access.entry != nullptr && !access.behind) {
+      visit(*access.entry->function);
+    }
+  }
 }
 
 }  // namespace passthru::pci_host

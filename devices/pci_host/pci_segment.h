@@ -10,10 +10,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "passthru/devices/pci_host/function_bus.h"
+#include "passthru/devices/pci_host/pci_bridge.h"
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/pci/bdf.h"
 
@@ -26,6 +28,10 @@ namespace passthru::pci_host {
 // slot, and not on the function's place in the host. The segment therefore
 // controls bit 7 of the header type (PCI 3.0, 6.2.1). It sets the bit if a slot
 // holds more than one function and clears it otherwise.
+//
+// Bus 0 is the root bus. An access to a function of another bus that was not
+// added goes to the bridge that forwards this bus. If the guest let several
+// bridges forward it, the one with the lowest address gets the access.
 //
 // Thread-safe. The segment holds no lock while it calls a function.
 class PciSegment final : public FunctionBus {
@@ -50,6 +56,9 @@ class PciSegment final : public FunctionBus {
   absl::Status Add(pci::Bdf bdf,
                    std::shared_ptr<PciFunction> function) override;
 
+  // Adds a bridge in the same way. The functions behind it are its own.
+  absl::Status AddBridge(pci::Bdf bdf, std::shared_ptr<PciBridge> bridge);
+
   // Removes the function at `bdf`. Returns only when no other thread is in a
   // call to it. From inside such a call, Remove() does not wait for that call.
   // Returns kNotFound for a place that is empty.
@@ -66,13 +75,23 @@ class PciSegment final : public FunctionBus {
   // Returns the addresses of all functions, in ascending order.
   std::vector<pci::Bdf> Functions() const;
 
+  // Calls `visit` for each function, in ascending order of the addresses. A
+  // function that another thread removes meanwhile is visited or not. Its
+  // removal waits for the visit.
+  void ForEach(absl::FunctionRef<void(PciFunction&)> visit);
+
  private:
   struct Entry;
   struct Access;
 
-  // Finds the function and enters its gate. `access` stays empty if there is
-  // none.
+  absl::Status Insert(pci::Bdf bdf, std::shared_ptr<PciFunction> function,
+                      PciBridge* bridge);
+
+  // Finds the function, or the bridge that leads to it, and enters its gate.
+  // `access` stays empty if there is none.
   void Enter(pci::Bdf bdf, Access& access);
+  std::shared_ptr<Entry> FindBridge(uint8_t bus) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const uint16_t number_;
 

@@ -5,17 +5,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/pci_host/fake_pci_function.h"
+#include "passthru/devices/pci_host/pci_bridge.h"
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/pci/bdf.h"
 
@@ -207,6 +210,82 @@ TEST_F(PciSegmentTest, ASegmentOtherThanZeroHasItsOwnAddresses) {
   EXPECT_THAT(
       segment.Add(pci::Bdf(0x12, 0, 3, 0), std::make_shared<FakePciFunction>()),
       IsOk());
+}
+
+// A bridge that forwards buses 3 to 5 and logs what it forwards.
+class FakeBridge final : public PciBridge {
+ public:
+  uint32_t ConfigRead(uint16_t, unsigned) override { return 0x42; }
+  void ConfigWrite(uint16_t, absl::Span<const uint8_t>) override {}
+  bool Forwards(uint8_t bus) const override { return bus >= 3 && bus <= 5; }
+  void ForwardRead(pci::Bdf bdf, uint16_t offset,
+                   absl::Span<uint8_t> data) override {
+    EXPECT_THAT(data, Each(0xff));
+    log.push_back(absl::StrCat("read ", bdf, " ", offset, " ", data.size()));
+    data[0] = 0x77;
+  }
+  void ForwardWrite(pci::Bdf bdf, uint16_t offset,
+                    absl::Span<const uint8_t> data) override {
+    log.push_back(absl::StrCat("write ", bdf, " ", offset, " ", data.size()));
+  }
+  std::vector<std::string> log;
+};
+
+class PciSegmentBridgeTest : public PciSegmentTest {
+ protected:
+  PciSegmentBridgeTest() {
+    EXPECT_THAT(segment_.AddBridge(pci::Bdf(0, 0, 4, 0), bridge_), IsOk());
+  }
+  const std::shared_ptr<FakeBridge> bridge_ = std::make_shared<FakeBridge>();
+};
+
+TEST_F(PciSegmentBridgeTest, ABridgeIsAFunctionToo) {
+  EXPECT_THAT(Read(pci::Bdf(0, 0, 4, 0), 0, 1), ElementsAre(0x42));
+  EXPECT_THAT(bridge_->log, IsEmpty());
+}
+
+TEST_F(PciSegmentBridgeTest, ItGetsTheAccessesToItsBuses) {
+  EXPECT_THAT(Read(pci::Bdf(0, 3, 0, 0), 2, 4),
+              ElementsAre(0x77, 0xff, 0xff, 0xff));
+  segment_.ConfigWrite(pci::Bdf(0, 5, 31, 7), 4094, {1, 2, 3, 4});
+  EXPECT_THAT(bridge_->log, ElementsAre("read 0000:03:00.0 2 4",
+                                        "write 0000:05:1f.7 4094 2"));
+}
+
+TEST_F(PciSegmentBridgeTest, OtherBusesAreNotItsBusiness) {
+  for (const uint8_t bus : {0, 1, 2, 6, 255}) {
+    EXPECT_THAT(Read(pci::Bdf(0, bus, 0, 0), 0, 4), Each(0xff));
+  }
+  EXPECT_THAT(bridge_->log, IsEmpty());
+}
+
+TEST_F(PciSegmentBridgeTest, OfTwoThatForwardABusTheLowestGetsTheAccess) {
+  const auto second = std::make_shared<FakeBridge>();
+  ASSERT_THAT(segment_.AddBridge(pci::Bdf(0, 0, 2, 0), second), IsOk());
+  Read(pci::Bdf(0, 3, 0, 0), 0, 1);
+  EXPECT_THAT(bridge_->log, IsEmpty());
+  EXPECT_THAT(second->log, ElementsAre("read 0000:03:00.0 0 1"));
+}
+
+TEST_F(PciSegmentBridgeTest, NoBridgeIsRefused) {
+  EXPECT_THAT(segment_.AddBridge(kNvme, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(PciSegmentBridgeTest, ARemovedBridgeForwardsNothing) {
+  ASSERT_THAT(segment_.Remove(pci::Bdf(0, 0, 4, 0)), IsOk());
+  EXPECT_THAT(Read(pci::Bdf(0, 3, 0, 0), 0, 4), Each(0xff));
+  EXPECT_THAT(bridge_->log, IsEmpty());
+}
+
+TEST_F(PciSegmentTest, EachFunctionIsVisited) {
+  AddFunction(kNvme)->bytes[0] = 1;
+  AddFunction(pci::Bdf(0, 0, 5, 0))->bytes[0] = 2;
+  std::vector<uint32_t> seen;
+  segment_.ForEach([&seen](PciFunction& function) {
+    seen.push_back(function.ConfigRead(0, 1) & 0xff);
+  });
+  EXPECT_THAT(seen, ElementsAre(1, 2));
 }
 
 // `left` is neither atomic nor locked, so a removal that does not wait is a
