@@ -61,6 +61,8 @@ void VfioPciDevice::ConfigWrite(uint16_t offset,
   impl_->ConfigWrite(offset, bytes);
 }
 
+void VfioPciDevice::OnUpstreamChange() { impl_->OnUpstreamChange(); }
+
 absl::Span<const pci::Bar> VfioPciDevice::bars() const { return impl_->bars(); }
 
 std::optional<pci::Bar> VfioPciDevice::rom() const { return impl_->rom(); }

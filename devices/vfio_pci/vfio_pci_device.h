@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/interrupts/interrupt_budget.h"
+#include "passthru/devices/pci_host/pci_bridge.h"
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/devices/vfio/vfio_device.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
@@ -66,6 +67,9 @@ class VfioPciDevice final : public pci_host::PciFunction {
     // function of conventional PCI, whose extended configuration space guests
     // do not read. Below a port it stays what it is.
     bool on_root_bus = true;
+    // The port above, if there is one. BARs and expansion ROM then answer only
+    // while it forwards all of their addresses. It must outlive the device.
+    const pci_host::Upstream* upstream = nullptr;
     // The GSI that INTx is wired to. Without it, and if INTx cannot be turned
     // on or the controller cannot deliver level-triggered interrupts
     // (CheckResampleIrqfd()), the guest sees no interrupt pin.
@@ -102,6 +106,7 @@ class VfioPciDevice final : public pci_host::PciFunction {
 
   uint32_t ConfigRead(uint16_t offset, unsigned width) override;
   void ConfigWrite(uint16_t offset, absl::Span<const uint8_t> bytes) override;
+  void OnUpstreamChange() override;
 
   // The implemented BARs in order of index, as they were at attach, for
   // placement. The addresses are the host's, or 0 for a virtual function, whose

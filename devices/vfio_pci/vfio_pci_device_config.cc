@@ -249,6 +249,21 @@ void VfioPciDevice::Impl::LeavePowerSaving() {
   RefreshPowerState(pci::PowerState::kD0);
 }
 
+// The device decodes as before, so its slots may go after the port's write.
+void VfioPciDevice::Impl::OnUpstreamChange() {
+  const LayoutUse use(this);
+  if (!use) return;
+  memory::LayoutLockHolder layout(layout_lock_);
+  Places decoded;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (detached_) return;
+    decoded = Decoded(*shadow_, power_state_);
+  }
+  Retract(decoded).IgnoreError();  // In the failure log.
+  Place(decoded);
+}
+
 void VfioPciDevice::Impl::ReconcileBars() {
   const LayoutUse use(this);
   if (!use) return;
@@ -287,15 +302,27 @@ VfioPciDevice::Impl::Places VfioPciDevice::Impl::Decoded(
   for (const pci::Bar& bar : shadow.Bars()) {
     const bool decodes =
         bar.is_io() ? pci::Command::kIoSpace.Get(command) : memory;
-    if (decodes && !sizing_.IsSized(bar.index)) {
+    if (decodes && !sizing_.IsSized(bar.index) &&
+        Forwarded(bar.is_io(), bar.address, bar.size)) {
       places.bars[bar.index.value()] = bar.address;
     }
   }
   // The ROM answers while both its own bit and COMMAND's enable it (PCI 3.0
   // 6.2.5.2).
   const std::optional<pci::Bar> rom = shadow.Rom();
-  if (memory && rom.has_value() && rom->rom_enabled) places.rom = rom->address;
+  if (memory && rom.has_value() && rom->rom_enabled &&
+      Forwarded(/*is_io=*/false, rom->address, rom->size)) {
+    places.rom = rom->address;
+  }
   return places;
+}
+
+bool VfioPciDevice::Impl::Forwarded(bool is_io, uint64_t address,
+                                    uint64_t size) const {
+  const pci_host::Upstream* const upstream = options_.upstream;
+  if (upstream == nullptr) return true;
+  return is_io ? upstream->ForwardsIo(address, size)
+               : upstream->ForwardsMemory(address, size);
 }
 
 bool VfioPciDevice::Impl::ReadDevice(uint16_t offset,

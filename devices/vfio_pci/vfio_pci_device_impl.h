@@ -59,6 +59,7 @@ class VfioPciDevice::Impl {
 
   uint32_t ConfigRead(uint16_t offset, unsigned width);
   void ConfigWrite(uint16_t offset, absl::Span<const uint8_t> bytes);
+  void OnUpstreamChange();
   absl::Span<const pci::Bar> bars() const { return bars_; }
   std::optional<pci::Bar> rom() const { return rom_bar_; }
   absl::Status SetBarAddress(pci::BarIndex index, uint64_t address);
@@ -156,6 +157,7 @@ class VfioPciDevice::Impl {
   };
   Places Decoded(const ConfigShadow& shadow, pci::PowerState power) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Forwarded(bool is_io, uint64_t address, uint64_t size) const;
   // Call Retract() and Place() of the BARs and of the ROM.
   absl::Status Retract(const Places& desired)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_) ABSL_LOCKS_EXCLUDED(mutex_);

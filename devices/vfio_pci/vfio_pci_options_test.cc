@@ -18,6 +18,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/pci_host/pci_bridge.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bar_index.h"
@@ -75,6 +76,70 @@ class VfioPciOptionsTest : public ::testing::Test {
 
   std::unique_ptr<PassthroughRig> rig_;
 };
+
+// A port whose windows the test opens and closes.
+class Window final : public pci_host::Upstream {
+ public:
+  bool ForwardsMemory(uint64_t address, uint64_t size) const override {
+    return open && address >= base && address + size <= base + 0x100000;
+  }
+  bool ForwardsIo(uint64_t, uint64_t) const override { return open; }
+  bool open = true;
+  uint64_t base = PassthroughRig::kBarAddress;
+};
+
+TEST_F(VfioPciOptionsTest, BelowAPortBarsAnswerWithinItsWindow) {
+  Window window;
+  ASSERT_THAT(TryAttach("nvme",
+                        [&window](VfioPciDevice::Options& options) {
+                          options.on_root_bus = false;
+                          options.upstream = &window;
+                        }),
+              IsOk());
+  const std::vector<std::string> before = rig_->Slots();
+  rig_->PlaceBar(0, PassthroughRig::kBarAddress);
+  const std::vector<std::string> mapped = rig_->Slots();
+  EXPECT_GT(mapped.size(), before.size());
+  window.open = false;
+  rig_->device().OnUpstreamChange();
+  EXPECT_EQ(rig_->Slots(), before);
+  EXPECT_EQ(rig_->Load(PassthroughRig::kBarAddress + 0x2000, 4), 0xffffffff);
+  window.open = true;
+  rig_->device().OnUpstreamChange();
+  EXPECT_EQ(rig_->Slots(), mapped);
+  EXPECT_NE(rig_->Load(PassthroughRig::kBarAddress + 0x2000, 4), 0xffffffff);
+  // The guest moves the BAR out of the window, and later the window there.
+  rig_->PlaceBar(0, PassthroughRig::kBarAddress + 0x100000);
+  EXPECT_EQ(rig_->Slots(), before);
+  window.base += 0x100000;
+  rig_->device().OnUpstreamChange();
+  EXPECT_EQ(rig_->Slots().size(), mapped.size());
+  // A change of the port is nothing to the device itself.
+  rig_->kernel().journal().Clear();
+  rig_->device().OnUpstreamChange();
+  EXPECT_EQ(rig_->kernel().journal().Count("pread"), 0u);
+  ASSERT_THAT(rig_->device().Detach(), IsOk());
+  rig_->device().OnUpstreamChange();
+}
+
+TEST_F(VfioPciOptionsTest, BelowAPortTheRomAnswersWithinItsWindow) {
+  Window window;
+  window.open = false;
+  ASSERT_THAT(TryAttach("e1000_rom",
+                        [&window](VfioPciDevice::Options& options) {
+                          options.upstream = &window;
+                          options.rom.source = RomOptions::Source::kDevice;
+                        }),
+              IsOk());
+  window.base = kRom;
+  rig_->Write(0x04, 2, 2);
+  rig_->Write(0x30, 4, kRom | 1);
+  EXPECT_EQ(rig_->Load(kRom, 2), 0xffffu);
+  window.open = true;
+  rig_->device().OnUpstreamChange();
+  EXPECT_EQ(rig_->Load(kRom, 2), 0xaa55u);
+  ASSERT_THAT(rig_->device().Detach(), IsOk());
+}
 
 TEST_F(VfioPciOptionsTest, TheGuestSeesTheIdentityThatTheVmmGives) {
   ASSERT_THAT(TryAttach("nvme",
