@@ -95,4 +95,21 @@ absl::StatusOr<allocator::AddressAllocation> BarWindows::PlaceAt(
       absl::StrFormat("0x%x is in no window for this BAR", address));
 }
 
+absl::StatusOr<allocator::AddressAllocation> BarWindows::PlaceWindow(
+    BridgeWindowKind kind, uint64_t size) {
+  switch (kind) {
+    case BridgeWindowKind::kIo:
+      return io_->Allocate(size);
+    case BridgeWindowKind::kMemory:
+      return memory32_->Allocate(size);
+    case BridgeWindowKind::kPrefetchable:
+      break;
+  }
+  for (const auto& window : memory64_) {
+    absl::StatusOr<allocator::AddressAllocation> place = window->Allocate(size);
+    if (place.ok()) return place;
+  }
+  return memory32_->Allocate(size);
+}
+
 }  // namespace passthru::vmm

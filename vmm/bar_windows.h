@@ -47,6 +47,13 @@ class BarWindows {
   absl::StatusOr<allocator::AddressAllocation> PlaceAt(const pci::Bar& bar,
                                                        uint64_t address);
 
+  // Takes a naturally aligned window for a bridge. The memory window is below
+  // 4 GiB, and the prefetchable one above if there is room. Returns
+  // kResourceExhausted if it fits nowhere.
+  enum class BridgeWindowKind { kIo, kMemory, kPrefetchable };
+  absl::StatusOr<allocator::AddressAllocation> PlaceWindow(
+      BridgeWindowKind kind, uint64_t size);
+
  private:
   BarWindows() = default;
 
