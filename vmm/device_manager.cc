@@ -43,13 +43,33 @@ absl::StatusOr<std::unique_ptr<DeviceManager>> DeviceManager::Create(
       new DeviceManager(machine, std::move(options), event_fds));
   PASSTHRU_ASSIGN_OR_RETURN(
       manager->windows_, BarWindows::Create(machine->physical_address_bits()));
+  PASSTHRU_RETURN_IF_ERROR(manager->CreateRootPorts());
   return manager;
+}
+
+absl::Status DeviceManager::CreateRootPorts() {
+  PASSTHRU_ASSIGN_OR_RETURN(
+      root_ports_,
+      RootPorts::Create(
+          {.segment = &machine_->segment(),
+           .windows = windows_.get(),
+           .controller = &machine_->vm(),
+           .lines = options_.intx ? &lines_ : nullptr,
+           .on_removal_permitted =
+               [this](size_t port) {
+                 if (options_.on_unplug_permitted == nullptr) return;
+                 options_.on_unplug_permitted(root_ports_->Behind(port));
+               },
+           .reset_bus = [this](size_t port) { ResetBehind(port); }},
+          options_.root_ports));
+  return absl::OkStatus();
 }
 
 DeviceManager::DeviceManager(Machine* machine, DeviceManagerOptions options,
                              uint32_t event_fds)
     : machine_(machine),
       options_(std::move(options)),
+      lines_(&machine->vm()),
       budget_({.event_fds = event_fds}),
       dma_({.syscalls = machine->syscalls(),
             .memory = &machine->memory(),
@@ -74,52 +94,132 @@ DeviceManager::~DeviceManager() = default;
 
 absl::StatusOr<pci::Bdf> DeviceManager::Attach(AttachOptions options) {
   absl::MutexLock lock(&mutex_);
-  absl::StatusOr<pci::Bdf> guest = FreeSlot();
-  if (options.guest.has_value()) {
-    guest = *options.guest;
-    if (absl::Status status = CheckPlace(*guest); !status.ok()) guest = status;
-  }
+  const absl::StatusOr<pci::Bdf> guest = ChoosePlace(options);
   if (!guest.ok()) {
     return kernel::Annotate(guest.status(),
                             absl::StrCat("attaching ", options.host));
   }
-  const auto tell = [&guest](std::function<void()>& own,
-                             const std::function<void(pci::Bdf)>& whom) {
-    if (own == nullptr && whom != nullptr) {
-      own = [guest = *guest, whom] { whom(guest); };
-    }
-  };
-  tell(options.device.on_unplug_request, options_.on_unplug_request);
-  tell(options.device.on_error, options_.on_error);
+  AddCallbacks(*guest, options.root_port, options.device);
+  pci_host::FunctionBus* bus = nullptr;
+  uint8_t slot = guest->device();
+  if (options.root_port.has_value()) {
+    root_port::RootPort& port = root_ports_->port(*options.root_port);
+    bus = port.bus();
+    slot = root_ports_->place(*options.root_port).device();
+    options.device.on_root_bus = false;
+    options.device.upstream = &port;
+  }
+  // The pin of a device behind a port is the port's pin of the same number,
+  // because its device number is 0 (PCI to PCI Bridge 1.2, 9.1).
   if (options_.intx && !options.device.intx_gsi.has_value()) {
-    options.device.intx_gsi = allocator::Gsi(IntxGsi(guest->device()));
+    options.device.intx_gsi = allocator::Gsi(IntxGsi(slot));
   }
   Places places;
-  PASSTHRU_RETURN_IF_ERROR(
-      devices_
-          .Attach({.host = options.host,
-                   .guest = *guest,
-                   .vf_token = std::move(options.vf_token),
-                   .place_bars =
-                       [&](vfio_pci::VfioPciDevice& created) {
-                         return PlaceBars(created, options.bars, places);
-                       },
-                   .device = std::move(options.device)})
-          .status());
+  passthrough::DeviceSet::AttachOptions attach = {
+      .host = options.host,
+      .guest = *guest,
+      .bus = bus,
+      .vf_token = std::move(options.vf_token),
+      .place_bars =
+          [&](vfio_pci::VfioPciDevice& created) {
+            return options.hot_plug ? ClearBars(created)
+                                    : PlaceBars(created, options, places);
+          },
+      .device = std::move(options.device)};
+  PASSTHRU_RETURN_IF_ERROR(devices_.Attach(std::move(attach)).status());
   places_[*guest] = std::move(places);
+  if (options.root_port.has_value()) {
+    root_ports_->port(*options.root_port).Insert();
+    if (!options.hot_plug) root_ports_->Reset(*options.root_port);
+  }
   return *guest;
+}
+
+void DeviceManager::AddCallbacks(pci::Bdf guest, std::optional<size_t> port,
+                                 vfio_pci::VfioPciDevice::Options& device) {
+  const auto tell = [guest](std::function<void()>& own,
+                            const std::function<void(pci::Bdf)>& whom) {
+    if (own == nullptr && whom != nullptr) {
+      own = [guest, whom] { whom(guest); };
+    }
+  };
+  if (port.has_value() && device.on_unplug_request == nullptr) {
+    device.on_unplug_request = [this, guest, number = *port] {
+      const absl::Status status = root_ports_->port(number).RequestRemoval();
+      // The host repeats its request.
+      if (!status.ok() && !absl::IsAlreadyExists(status)) LOG(ERROR) << status;
+      if (options_.on_unplug_request != nullptr) {
+        options_.on_unplug_request(guest);
+      }
+    };
+  }
+  tell(device.on_unplug_request, options_.on_unplug_request);
+  tell(device.on_error, options_.on_error);
 }
 
 absl::Status DeviceManager::Detach(pci::Bdf guest) {
   absl::MutexLock lock(&mutex_);
-  absl::Status status = devices_.Detach(guest);
-  places_.erase(guest);
-  return status;
+  return DetachLocked(guest);
+}
+
+absl::Status DeviceManager::DetachLocked(pci::Bdf guest) {
+  const std::optional<size_t> number = root_ports_->PortOf(guest);
+  if (!number.has_value() || devices_.Find(guest) == nullptr) {
+    absl::Status status = devices_.Detach(guest);
+    places_.erase(guest);
+    return status;
+  }
+  root_port::RootPort& port = root_ports_->port(*number);
+  port.Remove();
+  absl::Status first;
+  for (const uint8_t function : port.Functions()) {
+    const pci::Bdf behind = root_ports_->Behind(*number, function);
+    kernel::KeepFirst(first, devices_.Detach(behind));
+    places_.erase(behind);
+  }
+  return first;
+}
+
+absl::StatusOr<root_port::RootPort*> DeviceManager::PortWithDevice(
+    pci::Bdf guest) {
+  const std::optional<size_t> number = root_ports_->PortOf(guest);
+  if (!number.has_value() || devices_.Find(guest) == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("no device behind a root port at guest ", guest));
+  }
+  return &root_ports_->port(*number);
+}
+
+absl::Status DeviceManager::RequestUnplug(pci::Bdf guest) {
+  PASSTHRU_ASSIGN_OR_RETURN(root_port::RootPort * port, PortWithDevice(guest));
+  return port->RequestRemoval();
+}
+
+absl::Status DeviceManager::CancelUnplug(pci::Bdf guest) {
+  PASSTHRU_ASSIGN_OR_RETURN(root_port::RootPort * port, PortWithDevice(guest));
+  return port->CancelRemoval();
+}
+
+// Runs on a vCPU, which no thread that attaches or detaches waits for.
+void DeviceManager::ResetBehind(size_t port) {
+  for (const uint8_t function : root_ports_->port(port).Functions()) {
+    const pci::Bdf guest = root_ports_->Behind(port, function);
+    if (absl::Status status = devices_.Reset(guest);
+        !status.ok() && !absl::IsNotFound(status)) {
+      LOG(ERROR) << "a reset behind root port " << port << ": " << status;
+    }
+  }
 }
 
 absl::Status DeviceManager::Reset() {
   absl::MutexLock lock(&mutex_);
-  absl::Status first = devices_.ResetAll();
+  absl::Status first;
+  for (size_t port = 0; port < root_ports_->size(); ++port) {
+    if (!root_ports_->port(port).removal_requested()) continue;
+    kernel::KeepFirst(first, DetachLocked(root_ports_->Behind(port)));
+  }
+  kernel::KeepFirst(first, devices_.ResetAll());
+  root_ports_->ResetAll();
   for (const auto& [guest, places] : places_) {
     const auto device = devices_.Find(guest);
     for (const Place& place : places.taken) {
@@ -136,8 +236,16 @@ void DeviceManager::OnMemoryFault() {
   machine_->memory().RetryRemovals().IgnoreError();  // Logged.
 }
 
+// A card that was just plugged in has no addresses (PCIe 6.0 6.6.1).
+absl::Status DeviceManager::ClearBars(vfio_pci::VfioPciDevice& device) {
+  for (const pci::Bar& bar : device.bars()) {
+    PASSTHRU_RETURN_IF_ERROR(device.SetBarAddress(bar.index, 0));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status DeviceManager::PlaceBars(vfio_pci::VfioPciDevice& device,
-                                      const BarPlacement& placement,
+                                      const AttachOptions& options,
                                       Places& places) {
   std::optional<vfio::IommuInfo> iommu;
   if (options_.peer_to_peer) iommu = dma_.iommu();
@@ -146,7 +254,7 @@ absl::Status DeviceManager::PlaceBars(vfio_pci::VfioPciDevice& device,
     if (bar.index.is_rom()) continue;
     bool required = false;
     absl::StatusOr<allocator::AddressAllocation> place =
-        FindPlace(bar, placement, iommu, &required);
+        FindPlace(bar, options, iommu, &required);
     if (!place.ok()) {
       absl::Status status = kernel::Annotate(
           place.status(), absl::StrCat(device.name(), " ", bar.index));
@@ -163,21 +271,27 @@ absl::Status DeviceManager::PlaceBars(vfio_pci::VfioPciDevice& device,
 }
 
 absl::StatusOr<allocator::AddressAllocation> DeviceManager::FindPlace(
-    const pci::Bar& bar, const BarPlacement& placement,
+    const pci::Bar& bar, const AttachOptions& options,
     const std::optional<vfio::IommuInfo>& iommu, bool* required) {
+  const BarPlacement& placement = options.bars;
   const auto fixed = placement.fixed.find(bar.index);
-  *required =
-      fixed != placement.fixed.end() || (placement.as_on_host && !bar.is_io());
+  std::optional<uint64_t> address;
   if (fixed != placement.fixed.end()) {
-    return windows_->PlaceAt(bar, fixed->second);
+    address = fixed->second;
+  } else if (placement.as_on_host && !bar.is_io()) {
+    address = bar.address;
   }
-  if (!*required) return windows_->Place(bar, iommu);
-  if (bar.address == 0) {
+  *required = address.has_value();
+  if (*required && fixed == placement.fixed.end() && *address == 0) {
     return absl::FailedPreconditionError(
         "cannot be where the host has it, because VFIO does not tell where "
         "that is: give its address");
   }
-  return windows_->PlaceAt(bar, bar.address);
+  if (options.root_port.has_value()) {
+    return root_ports_->PlaceBar(*options.root_port, bar, address);
+  }
+  return address.has_value() ? windows_->PlaceAt(bar, *address)
+                             : windows_->Place(bar, iommu);
 }
 
 std::vector<pci::BarIndex> DeviceManager::UnplacedBars(pci::Bdf guest) const {
@@ -185,6 +299,46 @@ std::vector<pci::BarIndex> DeviceManager::UnplacedBars(pci::Bdf guest) const {
   const auto found = places_.find(guest);
   if (found == places_.end()) return {};
   return found->second.unplaced;
+}
+
+absl::StatusOr<pci::Bdf> DeviceManager::ChoosePlace(
+    const AttachOptions& options) const {
+  if (options.root_port.has_value()) return ChoosePlaceBehind(options);
+  if (options.hot_plug) {
+    return absl::InvalidArgumentError(
+        "a guest that runs finds a device only behind a root port; name one");
+  }
+  if (!options.guest.has_value()) return FreeSlot();
+  PASSTHRU_RETURN_IF_ERROR(CheckPlace(*options.guest));
+  return *options.guest;
+}
+
+absl::StatusOr<pci::Bdf> DeviceManager::ChoosePlaceBehind(
+    const AttachOptions& options) const {
+  const size_t port = *options.root_port;
+  if (port >= root_ports_->size()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("there is no root port %d: the machine has %d", port,
+                        root_ports_->size()));
+  }
+  const pci::Bdf first = root_ports_->Behind(port);
+  const pci::Bdf guest = options.guest.value_or(first);
+  if (root_ports_->PortOf(guest) != port) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "%v is not behind root port %d, whose functions are from %v on", guest,
+        port, first));
+  }
+  if (options.hot_plug && guest != first) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the guest would not find it at ", guest,
+                     ", because only function 0 announces a card"));
+  }
+  if (guest != first && devices_.Find(first) == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the guest would not find it at ", guest,
+        ", because it has no function at ", first, "; attach that one first"));
+  }
+  return guest;
 }
 
 absl::StatusOr<pci::Bdf> DeviceManager::FreeSlot() const {

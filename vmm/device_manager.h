@@ -17,8 +17,10 @@
 #include "absl/synchronization/mutex.h"
 #include "passthru/allocator/address_allocator.h"
 #include "passthru/devices/interrupts/interrupt_budget.h"
+#include "passthru/devices/interrupts/shared_lines.h"
 #include "passthru/devices/passthrough/device_set.h"
 #include "passthru/devices/passthrough/group_dma_space.h"
+#include "passthru/devices/root_port/root_port.h"
 #include "passthru/devices/vfio/iommu_info.h"
 #include "passthru/devices/vfio/vfio_paths.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
@@ -27,6 +29,7 @@
 #include "passthru/pci/bdf.h"
 #include "passthru/vmm/bar_windows.h"
 #include "passthru/vmm/machine.h"
+#include "passthru/vmm/root_ports.h"
 
 namespace passthru::vmm {
 
@@ -36,14 +39,24 @@ struct DeviceManagerOptions {
   // slot. A VMM sets this if its tables (ACPI's _PRT) tell the guest so.
   // Otherwise the guest sees no pins.
   bool intx = false;
+  // The root ports, numbered from 0, behind which devices may sit and be
+  // plugged while the guest runs.
+  std::vector<RootPortOptions> root_ports;
   // Whether the devices may do DMA to the BARs of one another (peer-to-peer).
   bool peer_to_peer = false;
   // Called when the host wants the device at `guest` back. The VMM should
-  // Detach() it, or the host waits until the VM ends.
+  // Detach() it, or the host waits until the VM ends. Of a device behind a root
+  // port, the manager has asked the guest for it (RequestUnplug()), and the VMM
+  // should give the guest some time.
   std::function<void(pci::Bdf guest)> on_unplug_request;
-  // Called when the device at `guest` reported an uncorrectable error. Both
-  // callbacks run in the machine's event loop and must not call the manager, so
-  // they tell another thread.
+  // Called when the guest lets go of the device at `guest`, for which
+  // RequestUnplug() asked it. The VMM should Detach() it. Runs on the thread of
+  // the vCPU, or of RequestUnplug(), and must not call the manager, so it tells
+  // another thread.
+  std::function<void(pci::Bdf guest)> on_unplug_permitted;
+  // Called when the device at `guest` reported an uncorrectable error. This and
+  // on_unplug_request run in the machine's event loop and must not call the
+  // manager, so they tell another thread.
   std::function<void(pci::Bdf guest)> on_error;
 };
 
@@ -61,6 +74,10 @@ struct BarPlacement {
 // The passed-through devices of a machine. It does what firmware does on
 // hardware: it finds a place on the PCI bus for each device, and first
 // addresses for its BARs. passthrough::DeviceSet does the rest.
+//
+// A device behind a root port has the name that firmware gives it, which is
+// function 0 of device 0 on the port's bus, whatever the guest makes of the
+// bus numbers.
 //
 // Thread-safe. Attach() and Detach() serialize.
 class DeviceManager {
@@ -81,6 +98,12 @@ class DeviceManager {
     // because a guest finds them only through it. The functions of a slot share
     // an interrupt pin's GSI.
     std::optional<pci::Bdf> guest;
+    // The root port behind which the device sits. `guest` is then a function on
+    // its bus, by default 0.
+    std::optional<size_t> root_port;
+    // Whether the device is plugged while the guest runs, as function 0 of an
+    // empty root port. The guest then assigns the addresses of its BARs.
+    bool hot_plug = false;
     BarPlacement bars;
     std::string vf_token;  // as in passthrough::DeviceSet::AttachOptions
     // As in passthrough::DeviceSet::AttachOptions. The manager fills in the GSI
@@ -100,13 +123,26 @@ class DeviceManager {
   }
 
   // Takes the device at `guest` away. Continues after a failure and returns the
-  // first one.
+  // first one. Behind a root port this takes the card out, with all of its
+  // functions. If the guest did not permit that, it is a surprise removal.
   absl::Status Detach(pci::Bdf guest);
 
+  // Asks the guest for the device at `guest`, which is behind a root port, or
+  // takes that back (RootPort::RequestRemoval(), CancelRemoval()). The guest's
+  // answer is on_unplug_permitted. A guest need not answer, so that the VMM
+  // should Detach() the device after a time of its choice. Return NotFound if
+  // there is no device behind a port there.
+  absl::Status RequestUnplug(pci::Bdf guest);
+  absl::Status CancelUnplug(pci::Bdf guest);
+
   // Resets all devices for a reset of the machine, and writes the first
-  // addresses into their BARs again, as firmware does. No vCPU may run.
-  // Continues after a failure and returns the first one.
+  // addresses into their BARs again, as firmware does. A device that
+  // RequestUnplug() asked for is detached, because no driver has it any more.
+  // No vCPU may run. Continues after a failure and returns the first one.
   absl::Status Reset();
+
+  // The root ports, of which there may be none.
+  RootPorts& root_ports() { return *root_ports_; }
 
   // Removes the memory slots that should not be there. For
   // VcpuRunner::Options::on_memory_fault.
@@ -142,10 +178,23 @@ class DeviceManager {
   DeviceManager(Machine* machine, DeviceManagerOptions options,
                 uint32_t event_fds);
 
+  absl::Status CreateRootPorts();
+  // Returns where the guest will find the device.
+  absl::StatusOr<pci::Bdf> ChoosePlace(const AttachOptions& options) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<pci::Bdf> ChoosePlaceBehind(const AttachOptions& options) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddCallbacks(pci::Bdf guest, std::optional<size_t> port,
+                    vfio_pci::VfioPciDevice::Options& device);
+  absl::StatusOr<root_port::RootPort*> PortWithDevice(pci::Bdf guest);
+  void ResetBehind(size_t port);
+  absl::Status DetachLocked(pci::Bdf guest)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status ClearBars(vfio_pci::VfioPciDevice& device);
   absl::Status PlaceBars(vfio_pci::VfioPciDevice& device,
-                         const BarPlacement& placement, Places& places);
+                         const AttachOptions& options, Places& places);
   absl::StatusOr<allocator::AddressAllocation> FindPlace(
-      const pci::Bar& bar, const BarPlacement& placement,
+      const pci::Bar& bar, const AttachOptions& options,
       const std::optional<vfio::IommuInfo>& iommu, bool* required);
   absl::StatusOr<pci::Bdf> FreeSlot() const;
   absl::Status CheckPlace(pci::Bdf guest) const;
@@ -153,6 +202,8 @@ class DeviceManager {
   Machine* const machine_;
   const DeviceManagerOptions options_;
   std::unique_ptr<BarWindows> windows_;
+  interrupts::SharedLines lines_;
+  std::unique_ptr<RootPorts> root_ports_;
   interrupts::InterruptBudget budget_;
   passthrough::GroupDmaSpace dma_;
   passthrough::DeviceSet devices_;

@@ -66,7 +66,9 @@ absl::Status DeviceSet::AttachLocked(AttachOptions& options) {
   absl::StatusOr<std::shared_ptr<vfio_pci::VfioPciDevice>> created =
       vfio_pci::VfioPciDevice::Create(std::move(options.device));
   absl::Status status = created.status();
-  Attached attached = {.host = options.host};
+  Attached attached = {
+      .host = options.host,
+      .bus = options.bus != nullptr ? options.bus : options_.bus};
   if (created.ok()) {
     attached.device = *std::move(created);
     status = Show(options, attached);
@@ -90,7 +92,7 @@ absl::Status DeviceSet::Show(AttachOptions& options, Attached& attached) {
   if (options.place_bars != nullptr) {
     PASSTHRU_RETURN_IF_ERROR(options.place_bars(*attached.device));
   }
-  return options_.bus->Add(options.guest, attached.device);
+  return attached.bus->Add(options.guest, attached.device);
 }
 
 absl::Status DeviceSet::Detach(pci::Bdf guest) {
@@ -104,7 +106,7 @@ absl::Status DeviceSet::Detach(pci::Bdf guest) {
 absl::Status DeviceSet::DetachLocked(pci::Bdf guest) {
   auto node = devices_.extract(guest);
   Attached& attached = node.mapped();
-  absl::Status first = options_.bus->Remove(guest);
+  absl::Status first = attached.bus->Remove(guest);
   kernel::KeepFirst(first, attached.device->Detach());
   attached.device.reset();
   kernel::KeepFirst(first, options_.dma->Release(attached.host));

@@ -55,6 +55,9 @@ class DeviceSet {
     // guest looks for functions 1 to 7 of a slot only if it found function 0,
     // whose header type says so if the bus is a PciSegment.
     pci::Bdf guest;
+    // The bus on which it appears, for a device behind a port. Options::bus if
+    // null. Must outlive the set.
+    pci_host::FunctionBus* bus = nullptr;
     // Proves to the kernel that the user of the physical function agrees, for a
     // virtual function whose physical function is bound to vfio-pci
     // (VfioDevice::Open()). Empty for others.
@@ -114,6 +117,7 @@ class DeviceSet {
  private:
   struct Attached {
     pci::Bdf host;
+    pci_host::FunctionBus* bus = nullptr;
     std::shared_ptr<vfio_pci::VfioPciDevice> device;
   };
 

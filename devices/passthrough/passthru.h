@@ -36,6 +36,7 @@
 #include "passthru/devices/interrupts/msi_router.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/interrupts/routing_table.h"
+#include "passthru/devices/interrupts/shared_lines.h"
 
 // The PCI bus of the guest.
 #include "passthru/devices/pci_host/function_bus.h"
@@ -43,6 +44,7 @@
 #include "passthru/devices/pci_host/pci_config_io.h"
 #include "passthru/devices/pci_host/pci_config_mmio.h"
 #include "passthru/devices/pci_host/pci_segment.h"
+#include "passthru/devices/root_port/root_port.h"
 
 // Where DMA goes, and the devices.
 #include "passthru/devices/passthrough/device_set.h"
