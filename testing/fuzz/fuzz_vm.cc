@@ -81,15 +81,17 @@ absl::Status FuzzVm::AddDevice(const fixture::PciDevice& fixture,
   return host_.vfio().AddDevice(fixture, std::move(options));
 }
 
-absl::Status FuzzVm::Start(kernel::Syscalls* syscalls) {
+absl::Status FuzzVm::Start(kernel::Syscalls* syscalls,
+                           vmm::DeviceManagerOptions options) {
   truthful_ = syscalls == nullptr;
   PASSTHRU_ASSIGN_OR_RETURN(
       auto machine,
       vmm::Machine::Create(
           {.syscalls = syscalls != nullptr ? syscalls : &host_.kernel(),
            .ram_size = uint64_t{1} << 20}));
-  PASSTHRU_ASSIGN_OR_RETURN(auto devices,
-                            vmm::DeviceManager::Create(machine.get()));
+  PASSTHRU_ASSIGN_OR_RETURN(
+      auto devices,
+      vmm::DeviceManager::Create(machine.get(), std::move(options)));
   machine_ = std::move(machine);
   devices_ = std::move(devices);
   empty_machine_ = host_.kernel().Resources();

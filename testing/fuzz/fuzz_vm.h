@@ -41,7 +41,8 @@ class FuzzVm {
 
   // Makes the machine. `syscalls` is between it and the simulated kernel until
   // Stop(). If it is null, the machine uses the simulated kernel directly.
-  absl::Status Start(kernel::Syscalls* syscalls = nullptr);
+  absl::Status Start(kernel::Syscalls* syscalls = nullptr,
+                     vmm::DeviceManagerOptions options = {});
 
   // Runs a guest until it returns. The target may call this once.
   absl::Status RunGuest(guest::GuestProgram program);
