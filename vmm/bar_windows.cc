@@ -13,14 +13,9 @@
 #include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
-namespace {
-
-constexpr uint64_t kFourGiB = uint64_t{4} << 30;
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<BarWindows>> BarWindows::Create(
-    unsigned physical_address_bits) {
+    unsigned physical_address_bits, uint64_t high_ram_size) {
   auto windows = absl::WrapUnique(new BarWindows());
   PASSTHRU_ASSIGN_OR_RETURN(windows->io_, allocator::AddressAllocator::Create(
                                               kPioBase, kPioSize, "I/O BARs"));
@@ -32,8 +27,8 @@ absl::StatusOr<std::unique_ptr<BarWindows>> BarWindows::Create(
   PASSTHRU_RETURN_IF_ERROR(
       windows->AddHighWindow(kMmio64Base, std::min(near_end, reach)));
   PASSTHRU_RETURN_IF_ERROR(windows->AddHighWindow(near_end, reach));
-  PASSTHRU_RETURN_IF_ERROR(
-      windows->AddHighWindow(kFourGiB, std::min(kMmio64Base, reach)));
+  PASSTHRU_RETURN_IF_ERROR(windows->AddHighWindow(
+      kHighRamBase + high_ram_size, std::min(kMmio64Base, reach)));
   return windows;
 }
 

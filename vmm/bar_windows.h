@@ -19,7 +19,7 @@ namespace passthru::vmm {
 // guest's CPUs reach, less what the platform and the RAM take:
 //  1. [256 GiB, 512 GiB), which every IOMMU reaches
 //  2. from 512 GiB to the end of the CPUs' addresses
-//  3. [4 GiB, 256 GiB)
+//  3. [4 GiB, 256 GiB), less the RAM at its start
 //  4. the window of the 32-bit BARs
 // The first of these with room takes the BAR. Eight BARs of 256 GiB fit into 42
 // address bits.
@@ -27,9 +27,10 @@ namespace passthru::vmm {
 // Immutable after Create(). Thread-safe.
 class BarWindows {
  public:
-  // `physical_address_bits` are those of the guest's CPUs.
+  // `physical_address_bits` are those of the guest's CPUs. `high_ram_size` is
+  // the RAM from 4 GiB on.
   static absl::StatusOr<std::unique_ptr<BarWindows>> Create(
-      unsigned physical_address_bits);
+      unsigned physical_address_bits, uint64_t high_ram_size = 0);
 
   BarWindows(const BarWindows&) = delete;
   BarWindows& operator=(const BarWindows&) = delete;

@@ -33,8 +33,8 @@ pci::Bar WideBar(uint64_t size) {
 
 class BarWindowsTest : public ::testing::Test {
  protected:
-  void CreateWindows(unsigned bits) {
-    windows_ = *BarWindows::Create(bits);
+  void CreateWindows(unsigned bits, uint64_t high_ram_size = 0) {
+    windows_ = *BarWindows::Create(bits, high_ram_size);
     taken_.clear();
   }
   // Returns the address, or 0 if there is no room.
@@ -65,6 +65,13 @@ TEST_F(BarWindowsTest, EightBarsOf256GiBNeed42Bits) {
   EXPECT_EQ(PlaceOne(WideBar(256 * kOneGiB)), 0u);
   EXPECT_EQ(PlaceOne(WideBar(128 * kOneGiB)), 128 * kOneGiB)
       << "there is room below";
+}
+
+TEST_F(BarWindowsTest, BarsAreNotWhereRamIs) {
+  CreateWindows(36, 8 * kOneGiB);
+  EXPECT_EQ(PlaceOne(WideBar(4 * kOneGiB)), 12 * kOneGiB);
+  EXPECT_THAT(windows_->PlaceAt(WideBar(4 * kOneGiB), 8 * kOneGiB),
+              StatusIs(absl::StatusCode::kOutOfRange));
 }
 
 TEST_F(BarWindowsTest, ACpuOf36BitsHas60GiB) {

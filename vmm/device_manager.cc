@@ -41,8 +41,9 @@ absl::StatusOr<std::unique_ptr<DeviceManager>> DeviceManager::Create(
       interrupts::EventFdLimit(machine->syscalls(), kReservedDescriptors));
   auto manager = absl::WrapUnique(
       new DeviceManager(machine, std::move(options), event_fds));
-  PASSTHRU_ASSIGN_OR_RETURN(
-      manager->windows_, BarWindows::Create(machine->physical_address_bits()));
+  PASSTHRU_ASSIGN_OR_RETURN(manager->windows_,
+                            BarWindows::Create(machine->physical_address_bits(),
+                                               machine->high_ram_size()));
   PASSTHRU_RETURN_IF_ERROR(manager->CreateRootPorts());
   return manager;
 }

@@ -3,6 +3,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -24,9 +26,9 @@ absl::StatusOr<std::unique_ptr<Machine>> Machine::Create(
     const Options& options) {
   auto machine = absl::WrapUnique(new Machine(options.syscalls));
   PASSTHRU_RETURN_IF_ERROR(machine->CreateVm());
-  PASSTHRU_RETURN_IF_ERROR(machine->CreateMemory(options.ram_size));
+  PASSTHRU_RETURN_IF_ERROR(machine->CreateMemory(options));
   PASSTHRU_RETURN_IF_ERROR(machine->CreateVcpus(options.vcpu_count));
-  PASSTHRU_RETURN_IF_ERROR(machine->CreatePciHost());
+  PASSTHRU_RETURN_IF_ERROR(machine->CreatePciHost(options));
   PASSTHRU_ASSIGN_OR_RETURN(machine->loop_,
                             kernel::EpollEventLoop::Create(options.syscalls));
   PASSTHRU_RETURN_IF_ERROR(machine->loop_->Start());
@@ -43,8 +45,8 @@ Machine::Machine(kernel::Syscalls* syscalls)
                 .name = "the interrupt controllers"}}) {}
 
 Machine::~Machine() {
-  if (ram_area_ != memory::AreaId()) {
-    if (absl::Status status = memory_.Remove(ram_area_); !status.ok()) {
+  for (const memory::AreaId area : ram_areas_) {
+    if (absl::Status status = memory_.Remove(area); !status.ok()) {
       LOG(ERROR) << "guest RAM stays mapped in KVM: " << status;
     }
   }
@@ -75,11 +77,29 @@ absl::Status Machine::CreateVm() {
   return absl::OkStatus();
 }
 
-absl::Status Machine::CreateMemory(uint64_t size) {
-  if (size == 0 || size % kernel::PageSize() != 0 || size > kMaxRamSize) {
+absl::Status Machine::CreateMemory(const Options& options) {
+  const uint64_t size = options.ram_size;
+  const uint64_t low_end = options.low_ram_end;
+  if (low_end == 0 || low_end % kernel::PageSize() != 0 ||
+      low_end > kMaxLowRamSize) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("guest RAM below 4 GiB that ends at ", low_end,
+                     ": it must be a positive multiple of ", kernel::PageSize(),
+                     " and at most ", kMaxLowRamSize));
+  }
+  low_ram_size_ = std::min(size, low_end);
+  const uint64_t most = low_ram_size_ + kMaxHighRamSize;
+  if (size == 0 || size % kernel::PageSize() != 0 || size > most) {
     return absl::InvalidArgumentError(absl::StrCat(
         "guest RAM of ", size, " bytes: it must be a positive multiple of ",
-        kernel::PageSize(), " and at most ", kMaxRamSize));
+        kernel::PageSize(), " and at most ", most));
+  }
+  const uint64_t high = size - low_ram_size_;
+  if (high > 0 &&
+      (kHighRamBase + high - 1) >> std::min(physical_address_bits_, 63u) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "guest RAM of ", size, " bytes: the guest's CPUs have only ",
+        physical_address_bits_, " bits of physical address"));
   }
   PASSTHRU_ASSIGN_OR_RETURN(
       slots_, allocator::MemorySlotAllocator::Create(allocator::MemorySlot(0),
@@ -92,17 +112,28 @@ absl::Status Machine::CreateMemory(uint64_t size) {
   auto ram = kernel::MappedRegion::Map(
       syscalls_, {.length = size,
                   .protection = PROT_READ | PROT_WRITE,
-                  .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                  .flags = (options.ram_fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS
+                                               : MAP_SHARED) |
+                           MAP_NORESERVE,
+                  .fd = options.ram_fd,
                   .name = "guest RAM"});
   if (!ram.ok()) return ram.status();
   ram_ = *std::move(ram);
+  PASSTHRU_RETURN_IF_ERROR(AddRam(kRamBase, low_ram_size_, 0, "ram"));
+  if (high == 0) return absl::OkStatus();
+  return AddRam(kHighRamBase, high, low_ram_size_, "high ram");
+}
+
+absl::Status Machine::AddRam(uint64_t base, uint64_t size, uint64_t offset,
+                             const char* name) {
   PASSTHRU_ASSIGN_OR_RETURN(
-      auto area, memory_.Add({.guest = memory::GuestAddress(kRamBase),
-                              .size = size,
-                              .host = ram_.data(),
-                              .kind = memory::MemoryArea::Kind::kRam,
-                              .name = "ram"}));
-  ram_area_ = area;
+      auto area,
+      memory_.Add({.guest = memory::GuestAddress(base),
+                   .size = size,
+                   .host = static_cast<uint8_t*>(ram_.data()) + offset,
+                   .kind = memory::MemoryArea::Kind::kRam,
+                   .name = name}));
+  ram_areas_.push_back(area);
   return absl::OkStatus();
 }
 
@@ -114,15 +145,15 @@ absl::Status Machine::CreateVcpus(unsigned count) {
   return absl::OkStatus();
 }
 
-absl::Status Machine::CreatePciHost() {
+absl::Status Machine::CreatePciHost(const Options& options) {
   segment_ = std::make_shared<pci_host::PciSegment>();
   PASSTHRU_RETURN_IF_ERROR(
       segment_->Add(pci::Bdf(), std::make_shared<pci_host::HostBridge>()));
-  PASSTHRU_RETURN_IF_ERROR(
-      pio_.Add(kPciConfigPort, kPciConfigPortSize,
-               std::make_shared<pci_host::PciConfigIo>(segment_),
-               bus::AddressSpace::kPlatformPriority)
-          .status());
+  PASSTHRU_RETURN_IF_ERROR(pio_.Add(kPciConfigPort, kPciConfigPortSize,
+                                    std::make_shared<pci_host::PciConfigIo>(
+                                        segment_, options.on_reset_control),
+                                    bus::AddressSpace::kPlatformPriority)
+                               .status());
   auto ecam = mmio_.Add(
       kEcamBase, kEcamSize,
       std::make_shared<pci_host::PciConfigMmio>(

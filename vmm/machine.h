@@ -3,6 +3,7 @@
 #define PASSTHRU_VMM_MACHINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "passthru/devices/memory/guest_memory_map.h"
 #include "passthru/devices/memory/layout_lock.h"
 #include "passthru/devices/pci_host/pci_segment.h"
+#include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
 
@@ -39,7 +41,15 @@ class Machine {
   struct Options {
     kernel::Syscalls* syscalls = nullptr;  // Outlives the machine.
     uint64_t ram_size = uint64_t{64} << 20;
+    // Where RAM below 4 GiB ends at most. The rest is from 4 GiB on.
+    uint64_t low_ram_end = kMaxLowRamSize;
+    // A file that is the RAM, such as a memfd of `ram_size` bytes. The caller
+    // may close it after Create(). By default RAM is anonymous memory.
+    int ram_fd = -1;
     unsigned vcpu_count = 1;
+    // Called with each byte that the guest writes to the reset control register
+    // (kResetPort), if it is set.
+    std::function<void(uint8_t)> on_reset_control;
   };
   static absl::StatusOr<std::unique_ptr<Machine>> Create(
       const Options& options);
@@ -60,10 +70,12 @@ class Machine {
   interrupts::GsiRouter& router() { return *router_; }
   kernel::EpollEventLoop& loop() { return *loop_; }
 
-  // Guest RAM, from guest-physical 0 on.
+  // Guest RAM below 4 GiB, from guest-physical 0 on.
   absl::Span<uint8_t> ram() {
-    return {static_cast<uint8_t*>(ram_.data()), ram_.size()};
+    return {static_cast<uint8_t*>(ram_.data()), low_ram_size_};
   }
+  // The RAM from kHighRamBase on, in bytes.
+  uint64_t high_ram_size() const { return ram_.size() - low_ram_size_; }
 
   // How many bits of a physical address the vCPUs have.
   unsigned physical_address_bits() const { return physical_address_bits_; }
@@ -75,9 +87,11 @@ class Machine {
   explicit Machine(kernel::Syscalls* syscalls);
 
   absl::Status CreateVm();
-  absl::Status CreateMemory(uint64_t size);
+  absl::Status CreateMemory(const Options& options);
+  absl::Status AddRam(uint64_t base, uint64_t size, uint64_t offset,
+                      const char* name);
   absl::Status CreateVcpus(unsigned count);
-  absl::Status CreatePciHost();
+  absl::Status CreatePciHost(const Options& options);
 
   kernel::Syscalls* const syscalls_;
   memory::LayoutMutex layout_lock_;
@@ -87,6 +101,7 @@ class Machine {
   // Declared before vm_, and so destroyed after it, because KVM may still use
   // these.
   kernel::MappedRegion ram_;
+  uint64_t low_ram_size_ = 0;
   // Refuses areas over ECAM and the interrupt controllers.
   memory::GuestMemoryMap memory_;
   std::unique_ptr<kvm::KvmVm> vm_;
@@ -96,7 +111,7 @@ class Machine {
   std::unique_ptr<interrupts::GsiRouter> router_;
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::vector<std::unique_ptr<kvm::KvmVcpu>> vcpus_;
-  memory::AreaId ram_area_;
+  std::vector<memory::AreaId> ram_areas_;
   bool listening_ = false;
   unsigned physical_address_bits_ = 0;
 };

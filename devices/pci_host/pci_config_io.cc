@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -31,6 +32,9 @@ struct ConfigAddress {
   static constexpr Raw kWritable = 0x80fffffc;
 };
 
+// The reset control register of Intel's chipsets, from the address port on.
+constexpr uint64_t kResetControl = 1;
+
 // The data ports follow the address port.
 constexpr uint64_t kData = 4;
 
@@ -48,8 +52,10 @@ uint16_t RegisterOf(ConfigAddress address, uint64_t offset) {
 
 }  // namespace
 
-PciConfigIo::PciConfigIo(std::shared_ptr<PciSegment> segment)
-    : segment_(std::move(segment)) {
+PciConfigIo::PciConfigIo(std::shared_ptr<PciSegment> segment,
+                         std::function<void(uint8_t)> on_reset_control)
+    : segment_(std::move(segment)),
+      on_reset_control_(std::move(on_reset_control)) {
   CHECK(segment_ != nullptr);
 }
 
@@ -73,6 +79,10 @@ absl::Status PciConfigIo::Read(uint64_t offset, absl::Span<uint8_t> data) {
 
 absl::Status PciConfigIo::Write(uint64_t offset,
                                 absl::Span<const uint8_t> data) {
+  if (offset == kResetControl && data.size() == 1) {
+    if (on_reset_control_ != nullptr) on_reset_control_(data[0]);
+    return absl::OkStatus();
+  }
   if (offset < kData) {
     const size_t length = std::min<size_t>(data.size(), kData - offset);
     if (length == kData) {

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -22,8 +23,9 @@ namespace passthru::pci_host {
 //
 // CONFIG_ADDRESS answers only full dword accesses. Narrower accesses are
 // ordinary I/O, which this device ignores. They read as all ones and change
-// nothing. (A chipset has other registers there, such as the reset control at
-// 0xCF9. A VMM adds those to its bus with a higher priority.)
+// nothing. One of them is a chipset's reset control register, 0xCF9, for which
+// a VMM may give a function. (It cannot add a range of its own there, because
+// its bus would then cut the dword accesses.)
 //
 // Thread-safe. As on hardware, the guest must make sure that between its
 // accesses to CONFIG_ADDRESS and CONFIG_DATA no other vCPU writes
@@ -33,7 +35,10 @@ class PciConfigIo final : public bus::BusDevice {
   static constexpr uint64_t kPort = 0xcf8;
   static constexpr uint64_t kPortCount = 8;
 
-  explicit PciConfigIo(std::shared_ptr<PciSegment> segment);
+  // Calls `on_reset_control`, if it is set, with each byte that the guest
+  // writes to port 0xCF9 alone. The call comes from the vCPU's thread.
+  explicit PciConfigIo(std::shared_ptr<PciSegment> segment,
+                       std::function<void(uint8_t)> on_reset_control = nullptr);
 
   std::string_view name() const override { return "PCI config ports"; }
   absl::Status Read(uint64_t offset, absl::Span<uint8_t> data) override;
@@ -41,6 +46,7 @@ class PciConfigIo final : public bus::BusDevice {
 
  private:
   const std::shared_ptr<PciSegment> segment_;
+  const std::function<void(uint8_t)> on_reset_control_;
   std::atomic<uint32_t> address_ = 0;
 };
 

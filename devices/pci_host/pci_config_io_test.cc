@@ -64,6 +64,28 @@ class PciConfigIoTest : public testing::Test {
   bus::Bus ports_{"pio"};
 };
 
+TEST_F(PciConfigIoTest, TheResetControlRegisterIsAByteAmongTheAddressPorts) {
+  std::vector<uint8_t> written;
+  bus::Bus ports("pio");
+  ASSERT_THAT(
+      ports.Add(PciConfigIo::kPort, PciConfigIo::kPortCount,
+                std::make_shared<PciConfigIo>(
+                    segment_,
+                    [&written](uint8_t value) { written.push_back(value); }),
+                0),
+      IsOk());
+  const std::vector<uint8_t> address = {0x00, 0x13, 0x01, 0x80};
+  ports.Write(kAddress, address);
+  const std::vector<uint8_t> reset = {0x06};
+  ports.Write(kAddress + 1, reset);
+  const std::vector<uint8_t> two = {0x06, 0x06};
+  ports.Write(kAddress + 1, two);
+  EXPECT_THAT(written, ElementsAre(0x06));
+  std::vector<uint8_t> read(4);
+  ports.Read(kAddress, absl::MakeSpan(read));
+  EXPECT_EQ(read, address) << "the dword is not cut";
+}
+
 // Does what pci_check_type1() in arch/x86/pci/direct.c does. It writes a byte
 // to 0xCFB, which must have no effect, and then the dword 0x80000000, which
 // must read back.
