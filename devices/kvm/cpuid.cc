@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -52,10 +53,8 @@ absl::StatusOr<CpuidList> GetSupportedCpuid(kernel::Syscalls* syscalls) {
   return cpuid;
 }
 
-}  // namespace
-
-absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu) {
-  PASSTHRU_ASSIGN_OR_RETURN(CpuidList cpuid, GetSupportedCpuid(syscalls));
+absl::Status SetCpuidList(kernel::Syscalls* syscalls, KvmVcpu& vcpu,
+                          CpuidList& cpuid) {
   if (const auto set =
           syscalls->Ioctl(vcpu.fd(), KVM_SET_CPUID2, &cpuid.header());
       !set.ok()) {
@@ -63,6 +62,28 @@ absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu) {
         set.error, absl::StrCat("KVM_SET_CPUID2 on vCPU ", vcpu.id()));
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu) {
+  PASSTHRU_ASSIGN_OR_RETURN(CpuidList cpuid, GetSupportedCpuid(syscalls));
+  return SetCpuidList(syscalls, vcpu, cpuid);
+}
+
+absl::StatusOr<std::vector<kvm_cpuid_entry2>> SupportedCpuid(
+    kernel::Syscalls* syscalls) {
+  PASSTHRU_ASSIGN_OR_RETURN(CpuidList cpuid, GetSupportedCpuid(syscalls));
+  const auto entries = cpuid.elements().first(cpuid.header().nent);
+  return std::vector<kvm_cpuid_entry2>(entries.begin(), entries.end());
+}
+
+absl::Status SetCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu,
+                      absl::Span<const kvm_cpuid_entry2> entries) {
+  CpuidList cpuid(entries.size());
+  cpuid.header().nent = static_cast<uint32_t>(entries.size());
+  std::copy(entries.begin(), entries.end(), cpuid.elements().begin());
+  return SetCpuidList(syscalls, vcpu, cpuid);
 }
 
 absl::StatusOr<unsigned> GuestPhysicalAddressBits(kernel::Syscalls* syscalls) {

@@ -2,8 +2,13 @@
 #ifndef PASSTHRU_DEVICES_KVM_CPUID_H_
 #define PASSTHRU_DEVICES_KVM_CPUID_H_
 
+#include <linux/kvm.h>
+
+#include <vector>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/kvm/kvm_vcpu.h"
 
@@ -13,6 +18,13 @@ namespace passthru::kvm {
 // result of KVM_GET_SUPPORTED_CPUID to KVM_SET_CPUID2 unchanged. A vCPU without
 // CPUID has no long mode. Must be called before the vCPU's first Run().
 absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu);
+
+// Return and set CPUID entries, for a VMM that changes some of them, such as
+// the numbers of several vCPUs (cpu_topology.h).
+absl::StatusOr<std::vector<kvm_cpuid_entry2>> SupportedCpuid(
+    kernel::Syscalls* syscalls);
+absl::Status SetCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu,
+                      absl::Span<const kvm_cpuid_entry2> entries);
 
 // Returns how many bits of a physical address the vCPUs have that
 // SetSupportedCpuid() makes on this host (CPUID leaf 0x80000008). It is the

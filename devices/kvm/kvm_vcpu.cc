@@ -4,6 +4,7 @@
 #include <linux/kvm.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
@@ -19,6 +20,7 @@
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/flex_array.h"
 #include "passthru/devices/kernel/mapped_region.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -164,6 +166,23 @@ absl::StatusOr<kvm_sregs> KvmVcpu::GetSregs() const {
 absl::Status KvmVcpu::SetSregs(const kvm_sregs& sregs) {
   kvm_sregs copy = sregs;
   return Call(KVM_SET_SREGS, &copy, "KVM_SET_SREGS");
+}
+
+absl::Status KvmVcpu::SetMsrs(absl::Span<const kvm_msr_entry> msrs) {
+  kernel::FlexArray<kvm_msrs, kvm_msr_entry> list(msrs.size());
+  list.header().nmsrs = static_cast<uint32_t>(msrs.size());
+  std::copy(msrs.begin(), msrs.end(), list.elements().begin());
+  const SyscallResult<int> result =
+      syscalls_->Ioctl(fd(), KVM_SET_MSRS, list.data());
+  if (!result.ok()) {
+    return ErrnoError(result.error, absl::StrCat("KVM_SET_MSRS of vCPU ", id_));
+  }
+  // The kernel stops at the first one that it refuses (__msr_io()).
+  const auto done = static_cast<size_t>(result.value);
+  if (done >= msrs.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "KVM_SET_MSRS of vCPU %d: KVM refuses the value 0x%x of MSR 0x%x", id_,
+      uint64_t{msrs[done].data}, msrs[done].index));
 }
 
 }  // namespace passthru::kvm

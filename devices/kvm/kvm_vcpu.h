@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/mapped_region.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -45,6 +46,9 @@ class KvmVcpu {
   absl::Status SetRegs(const kvm_regs& regs);
   absl::StatusOr<kvm_sregs> GetSregs() const;
   absl::Status SetSregs(const kvm_sregs& sregs);
+  // Sets the registers of `msrs` in order (KVM_SET_MSRS). Names the one that
+  // KVM refuses.
+  absl::Status SetMsrs(absl::Span<const kvm_msr_entry> msrs);
 
   unsigned id() const { return id_; }
   int fd() const { return vcpu_.get(); }
