@@ -33,7 +33,6 @@
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/kernel/eventfd_table.h"
 #include "passthru/testing/kernel/fake_file.h"
-#include "passthru/testing/kernel/fake_sysfs.h"
 #include "passthru/testing/kernel/kernel_core.h"
 #include "passthru/testing/kernel/mapping_table.h"
 
@@ -113,7 +112,7 @@ SyscallResult<int> FakeKernel::Open(const char* path, int flags) {
     return Finish<int>(std::move(call), {.error = error});
   }
   const bool is_real =
-      path == nullptr || !FakeSysfs::Owns(path) ||
+      path == nullptr || !core_.paths.Has(path) ||
       (options_.passthrough_kvm && std::string_view(path) == "/dev/kvm");
   if (is_real) {
     const SyscallResult<int> opened = real_.Open(path, flags);
@@ -433,7 +432,7 @@ SyscallResult<std::string> FakeKernel::Readlink(const char* path) {
     return Finish<std::string>(std::move(call), {.error = error});
   }
   const SyscallResult<std::string> link =
-      FakeSysfs::Owns(path) ? core_.paths.Readlink(path) : real_.Readlink(path);
+      core_.paths.Has(path) ? core_.paths.Readlink(path) : real_.Readlink(path);
   if (link.ok()) call.Text("target", link.value);
   return Finish(std::move(call), link);
 }
@@ -445,7 +444,7 @@ SyscallResult<std::vector<std::string>> FakeKernel::ReadDirectory(
   if (const int error = Fault(call); error != 0) {
     return Finish<std::vector<std::string>>(std::move(call), {.error = error});
   }
-  return Finish(std::move(call), FakeSysfs::Owns(path)
+  return Finish(std::move(call), core_.paths.Has(path)
                                      ? core_.paths.ReadDirectory(path)
                                      : real_.ReadDirectory(path));
 }

@@ -230,6 +230,18 @@ bool FakeSysfs::Owns(std::string_view path) {
       });
 }
 
+void FakeSysfs::Adopt(std::string_view path) { adopted_.emplace_back(path); }
+
+bool FakeSysfs::Has(std::string_view path) const {
+  return Owns(path) ||
+         std::any_of(adopted_.begin(), adopted_.end(),
+                     [path](std::string_view adopted) {
+                       return path == adopted ||
+                              absl::StartsWith(path,
+                                               absl::StrCat(adopted, "/"));
+                     });
+}
+
 FakeSysfs::Node* FakeSysfs::MakeNode(std::string_view path) {
   ++changes_;
   Node* node = root_.get();

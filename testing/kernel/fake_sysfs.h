@@ -83,6 +83,12 @@ class FakeSysfs {
   // Returns whether the path belongs to the fake kernel, even if it does not
   // exist.
   static bool Owns(std::string_view path);
+  // Makes the fake kernel the owner of a path and everything below it, too. A
+  // test adopts the other parts of a host that it wants to choose, such as
+  // "/sys/module" and "/proc/self/limits".
+  void Adopt(std::string_view path);
+  // Returns whether the path is owned, or at or below an adopted one.
+  bool Has(std::string_view path) const;
 
   // Add nodes and their missing parents, and replace nodes that exist.
   void AddDirectory(std::string_view path);
@@ -150,6 +156,7 @@ class FakeSysfs {
 
   std::unique_ptr<Node> root_;
   uint64_t changes_ = 0;
+  std::vector<std::string> adopted_;
   std::map<std::string, SysfsPciDevice, std::less<>> pci_devices_;
 };
 

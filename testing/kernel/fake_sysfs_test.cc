@@ -70,6 +70,15 @@ TEST_F(FakeSysfsTest, OwnsItsPathsOnly) {
   }
 }
 
+TEST_F(FakeSysfsTest, AdoptsOtherPaths) {
+  EXPECT_TRUE(sysfs_.Has("/dev/kvm"));
+  EXPECT_FALSE(sysfs_.Has("/sys/module/vfio"));
+  sysfs_.Adopt("/sys/module");
+  EXPECT_TRUE(sysfs_.Has("/sys/module"));
+  EXPECT_TRUE(sysfs_.Has("/sys/module/vfio"));
+  EXPECT_FALSE(sysfs_.Has("/sys/modules"));
+}
+
 TEST_F(FakeSysfsTest, DeviceLinksToItsGroupAndDriver) {
   EXPECT_EQ(sysfs_.Readlink(std::string(kDevice) + "/iommu_group").value,
             "../../../kernel/iommu_groups/6");
