@@ -39,18 +39,6 @@ SyscallResult<std::string> ReadDeviceLink(kernel::Syscalls* syscalls,
   return target;
 }
 
-// Returns the commands that bind a device to vfio-pci. They set the driver
-// override, unbind the device if it is `bound`, and probe it.
-std::string BindCommands(const std::string& device, bool bound) {
-  return absl::StrCat(
-      "`modprobe vfio-pci; echo vfio-pci > /sys/bus/pci/devices/", device,
-      "/driver_override; ",
-      bound ? absl::StrCat("echo ", device, " > /sys/bus/pci/devices/", device,
-                           "/driver/unbind; ")
-            : "",
-      "echo ", device, " > /sys/bus/pci/drivers_probe` (as root)");
-}
-
 // Returns whether a device that is bound to this driver keeps its group from
 // being viable. A driver that leaves DMA alone says so to the kernel
 // (device_driver.driver_managed_dma).
@@ -60,6 +48,17 @@ bool Blocks(std::string_view driver) {
 }
 
 }  // namespace
+
+// They set the driver override, unbind the device, and probe it.
+std::string BindCommands(std::string_view device, bool bound) {
+  return absl::StrCat(
+      "`modprobe vfio-pci; echo vfio-pci > /sys/bus/pci/devices/", device,
+      "/driver_override; ",
+      bound ? absl::StrCat("echo ", device, " > /sys/bus/pci/devices/", device,
+                           "/driver/unbind; ")
+            : "",
+      "echo ", device, " > /sys/bus/pci/drivers_probe` (as root)");
+}
 
 bool IsVfioDriver(std::string_view driver) {
   return driver == "vfio-pci" || absl::StrContains(driver, "vfio_pci") ||

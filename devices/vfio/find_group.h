@@ -32,6 +32,11 @@ absl::StatusOr<std::string> DriverOf(kernel::Syscalls* syscalls,
                                      std::string_view device,
                                      const VfioPaths& paths);
 
+// Returns the commands that bind `device` to vfio-pci, for messages, as
+// "`modprobe vfio-pci; echo ...` (as root)". `bound` says whether a driver has
+// it now.
+std::string BindCommands(std::string_view device, bool bound);
+
 // Returns whether the driver of this name is vfio-pci or one of its variants
 // (mlx5_vfio_pci, ...), which give their devices to VFIO.
 bool IsVfioDriver(std::string_view driver);
