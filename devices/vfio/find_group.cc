@@ -49,7 +49,7 @@ bool Blocks(std::string_view driver) {
 
 }  // namespace
 
-// They set the driver override, unbind the device, and probe it.
+// The commands set the driver override, unbind the device, and probe it.
 std::string BindCommands(std::string_view device, bool bound) {
   return absl::StrCat(
       "`modprobe vfio-pci; echo vfio-pci > /sys/bus/pci/devices/", device,

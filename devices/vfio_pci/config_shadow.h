@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,6 +33,17 @@ struct CapabilityView {
   CapabilityTreatment treatment = CapabilityTreatment::kPass;
   std::string reason;
   bool by_vmm = false;  // by a rule of the VMM's own
+};
+
+// Bytes of which the guest may read something else than the device answers, and
+// why.
+struct RegisterView {
+  uint16_t offset = 0;
+  uint16_t size = 0;
+  std::string reason;   // a clause, e.g. "the guest places its BARs"
+  bool by_vmm = false;  // by the wish of the VMM
+
+  friend bool operator==(const RegisterView&, const RegisterView&) = default;
 };
 
 // The configuration space of a passed-through function as the guest sees it.
@@ -71,6 +83,8 @@ class ConfigShadow {
     std::optional<pci::Bar> rom;
     IdentityOverride identity;
     bool intx = false;  // show the interrupt pin
+    std::string intx_hidden_reason = "the VMM wires no interrupt pin";
+    std::string rom_hidden_reason = "the VMM shows no ROM";
     // The most vectors to show. 0 hides the capability for the reason below.
     uint16_t msi_vectors = 0;
     uint16_t msix_vectors = 0;
@@ -156,6 +170,9 @@ class ConfigShadow {
   const std::vector<CapabilityView>& capabilities() const {
     return capabilities_;
   }
+  // The virtual bytes, in the order in which they were decided. Of entries for
+  // the same byte, the last one tells why it is what it is.
+  const std::vector<RegisterView>& registers() const { return registers_; }
   // The defects found in the device's lists, which end there for the guest.
   const std::vector<std::string>& malformed() const { return malformed_; }
   absl::Span<const uint8_t> bytes() const { return space_.bytes(); }
@@ -170,8 +187,8 @@ class ConfigShadow {
   void BuildCapabilities();
   void BuildExtendedCapabilities();
   void ProtectUnlisted(absl::Span<const CapabilityView> extended);
-  void BuildMsi(const pci::Capability& capability);
-  void BuildMsix(const pci::Capability& capability);
+  void BuildMsi(const pci::Capability& capability, const CapabilityView& view);
+  void BuildMsix(const pci::Capability& capability, const CapabilityView& view);
   // `room` is the number of bytes to the next capability. Changes the reason in
   // `view` if the function cannot look as it must.
   void BuildPcie(const pci::Capability& capability, uint16_t room,
@@ -182,13 +199,17 @@ class ConfigShadow {
   CapabilityView Decide(const pci::ExtendedCapability& capability) const;
   void Hide(const CapabilityView& view);
 
-  // Makes these bytes virtual, with their current values.
-  void Virtualize(uint32_t offset, uint32_t size);
+  // Makes these bytes virtual, with their current values. `reason` is for
+  // registers().
+  void Virtualize(uint32_t offset, uint32_t size, std::string_view reason,
+                  bool by_vmm = false);
   template <typename T>
-  void Fix(pci::ConfigReg<T> reg, T value) {
+  void Fix(pci::ConfigReg<T> reg, T value, std::string_view reason) {
     space_.Set(reg, value);
-    Virtualize(reg.offset, reg.size());
+    Virtualize(reg.offset, reg.size(), reason);
   }
+  void Explain(uint32_t offset, uint32_t size, std::string_view reason,
+               bool by_vmm = false);
 
   pci::ConfigSpace space_;
   std::vector<uint8_t> virtual_;   // a set bit is stored here
@@ -205,6 +226,7 @@ class ConfigShadow {
   };
   std::vector<ResetTrigger> reset_triggers_;
   std::vector<CapabilityView> capabilities_;
+  std::vector<RegisterView> registers_;
   std::vector<std::string> malformed_;
 };
 

@@ -37,6 +37,33 @@ struct ExtendedHeader {
 };
 constexpr pci::ConfigReg<ExtendedHeader> kExtendedHeader{0};
 
+// Why the guest reads something else than the device answers.
+constexpr std::string_view kConstant = "it never changes, so the VMM keeps it";
+constexpr std::string_view kOwnIdentity =
+    "the VMM gives the device this identity";
+constexpr std::string_view kOwnFunctions =
+    "the guest's bus decides whether there are more functions";
+constexpr std::string_view kOwnLine =
+    "the guest's firmware keeps its own number here";
+constexpr std::string_view kOwnBars =
+    "the guest places its BARs, and they are empty until then";
+constexpr std::string_view kOwnDecode = "the guest turns its own BARs on";
+constexpr std::string_view kOwnRom = "the guest places the ROM";
+constexpr std::string_view kOwnList =
+    "the guest's list has only what it is shown";
+constexpr std::string_view kNoLink = "a function on the root bus has no link";
+constexpr std::string_view kInventedLink =
+    "below the guest's port there is a link, which the VMM invents";
+
+// Returns the reason of a capability of which the guest sees fewer vectors than
+// the device has.
+std::string FewerVectors(std::string_view reason, uint32_t shown,
+                         uint32_t device, std::string_view limit) {
+  if (shown >= device) return std::string(reason);
+  return absl::StrFormat("%s, and shows %u of %u vectors: %s", reason, shown,
+                         device, limit);
+}
+
 // Returns the number of bytes from `offset` to the next of `entries` or `end`.
 template <typename Entries>
 uint16_t RoomOf(const Entries& entries, uint16_t offset, uint16_t end) {
@@ -95,7 +122,17 @@ ConfigShadow::ConfigShadow(pci::ConfigSpace space, Options options)
       topology_(space_.size()),
       options_(std::move(options)) {}
 
-void ConfigShadow::Virtualize(uint32_t offset, uint32_t size) {
+void ConfigShadow::Explain(uint32_t offset, uint32_t size,
+                           std::string_view reason, bool by_vmm) {
+  registers_.push_back({.offset = static_cast<uint16_t>(offset),
+                        .size = static_cast<uint16_t>(size),
+                        .reason = std::string(reason),
+                        .by_vmm = by_vmm});
+}
+
+void ConfigShadow::Virtualize(uint32_t offset, uint32_t size,
+                              std::string_view reason, bool by_vmm) {
+  Explain(offset, size, reason, by_vmm);
   for (uint32_t i = offset; i < offset + size && i < virtual_.size(); ++i) {
     virtual_[i] = 0xff;
   }
@@ -104,30 +141,37 @@ void ConfigShadow::Virtualize(uint32_t offset, uint32_t size) {
 void ConfigShadow::BuildHeader() {
   // Registers that never change keep the values read at attach, unless the VMM
   // wants others.
+  const std::vector<uint8_t> own(bytes().begin(), bytes().end());
   options_.identity.Apply(space_);
-  Virtualize(pci::kVendorId.offset, 4);
-  Virtualize(pci::kRevisionId.offset, 4);  // and the class code
-  Virtualize(pci::kCardbusCisPointer.offset, 4);
-  Virtualize(pci::kSubsystemVendorId.offset, 4);
-  Virtualize(pci::kMinGrant.offset, 2);
+  const auto keep = [&](uint16_t offset, uint16_t size) {
+    const bool by_vmm =
+        !std::equal(own.begin() + offset, own.begin() + offset + size,
+                    bytes().begin() + offset);
+    Virtualize(offset, size, by_vmm ? kOwnIdentity : kConstant, by_vmm);
+  };
+  keep(pci::kVendorId.offset, 4);
+  keep(pci::kRevisionId.offset, 4);  // and the class code
+  keep(pci::kCardbusCisPointer.offset, 4);
+  keep(pci::kSubsystemVendorId.offset, 4);
+  keep(pci::kMinGrant.offset, 2);
 
   // The guest's bus decides whether there are more functions.
   pci::HeaderType header = space_.Get(pci::kHeaderType);
   pci::HeaderType::kMultiFunction.Set(header, false);
-  Fix(pci::kHeaderType, header);
+  Fix(pci::kHeaderType, header, kOwnFunctions);
 
   // The guest's firmware stores the line here for its operating system.
-  Fix(pci::kInterruptLine, uint8_t{0});
+  Fix(pci::kInterruptLine, uint8_t{0}, kOwnLine);
   space_.SetMask(pci::kInterruptLine, 0xff);
   if (!options_.intx) {
-    Fix(pci::kInterruptPin, uint8_t{0});
+    Fix(pci::kInterruptPin, uint8_t{0}, options_.intx_hidden_reason);
   } else {
-    Virtualize(pci::kInterruptPin.offset, pci::kInterruptPin.size());
+    Virtualize(pci::kInterruptPin.offset, pci::kInterruptPin.size(), kConstant);
   }
 }
 
 void ConfigShadow::BuildBars() {
-  Virtualize(pci::kBar0.offset, 4 * pci::kType0BarCount);
+  Virtualize(pci::kBar0.offset, 4 * pci::kType0BarCount, kOwnBars);
   for (unsigned i = 0; i < pci::kType0BarCount; ++i) {
     space_.Set(pci::kBar0.At(static_cast<uint16_t>(4 * i)), uint32_t{0});
   }
@@ -157,13 +201,15 @@ void ConfigShadow::BuildBars() {
   space_.SetMask(pci::kCommand, decode.raw);
   virtual_[pci::kCommand.offset] = static_cast<uint8_t>(
       pci::Command::kIoSpace.Mask() | pci::Command::kMemorySpace.Mask());
+  Explain(pci::kCommand.offset, 1, kOwnDecode);
   topology_[pci::kCommand.offset] = 1;
 }
 
 // The register is like that of a BAR, with a bit that enables the decoder (PCI
 // 3.0 6.2.5.2). Without a ROM it reads 0.
 void ConfigShadow::BuildRom() {
-  Fix(pci::kExpansionRom, pci::ExpansionRom{});
+  Fix(pci::kExpansionRom, pci::ExpansionRom{},
+      options_.rom.has_value() ? kOwnRom : options_.rom_hidden_reason);
   if (!options_.rom.has_value()) return;
   options_.rom->address = 0;
   options_.rom->rom_enabled = false;
@@ -243,7 +289,7 @@ CapabilityView ConfigShadow::Decide(
 
 void ConfigShadow::Hide(const CapabilityView& view) {
   space_.SetBytes(view.offset, std::vector<uint8_t>(view.size, 0));
-  Virtualize(view.offset, view.size);
+  Virtualize(view.offset, view.size, view.reason, view.by_vmm);
 }
 
 void ConfigShadow::BuildCapabilities() {
@@ -268,16 +314,18 @@ void ConfigShadow::BuildCapabilities() {
     if (view.treatment == CapabilityTreatment::kHide) {
       Hide(view);
     } else {
-      Virtualize(it->offset, 2);
+      Virtualize(it->offset, 2, kOwnList);
       space_.Set(kCapabilityNext.At(it->offset), next);
       next = it->offset;
       switch (it->id) {
         case pci::CapabilityId::kMsi:
-          if (view.treatment == CapabilityTreatment::kVirtualize) BuildMsi(*it);
+          if (view.treatment == CapabilityTreatment::kVirtualize) {
+            BuildMsi(*it, view);
+          }
           break;
         case pci::CapabilityId::kMsix:
           if (view.treatment == CapabilityTreatment::kVirtualize) {
-            BuildMsix(*it);
+            BuildMsix(*it, view);
           }
           break;
         case pci::CapabilityId::kPciExpress:
@@ -311,15 +359,17 @@ void ConfigShadow::BuildCapabilities() {
   std::reverse(views.begin(), views.end());
   capabilities_ = std::move(views);
 
-  Fix(pci::kCapabilitiesPointer, next);
+  Fix(pci::kCapabilitiesPointer, next, kOwnList);
   pci::Status status = space_.Get(pci::kStatus);
   pci::Status::kCapabilitiesList.Set(status, next != 0);
   space_.Set(pci::kStatus, status);
   virtual_[pci::kStatus.offset] |=
       static_cast<uint8_t>(pci::Status::kCapabilitiesList.Mask());
+  Explain(pci::kStatus.offset, 1, kOwnList);
 }
 
-void ConfigShadow::BuildMsi(const pci::Capability& capability) {
+void ConfigShadow::BuildMsi(const pci::Capability& capability,
+                            const CapabilityView& view) {
   const auto control_reg = pci::MsiCapability::kControl.At(capability.offset);
   pci::MsiControl control = space_.Get(control_reg);
   const uint32_t device_log2 =
@@ -339,7 +389,11 @@ void ConfigShadow::BuildMsi(const pci::Capability& capability) {
       pci::MsiCapability::Parse(bytes(), capability.offset);
   if (!msi.ok()) return;  // Decide() has parsed it.
   msi_ = *msi;
-  Virtualize(capability.offset, msi->size());
+  // The header is part of the list.
+  Virtualize(capability.offset + 2u, msi->size() - 2u,
+             FewerVectors(view.reason, 1u << std::min(device_log2, shown_log2),
+                          1u << device_log2, options_.msi_hidden_reason),
+             view.by_vmm);
   const auto mask = msi->WriteMask();
   space_.SetMaskBytes(capability.offset,
                       absl::MakeSpan(mask).first(msi->size()));
@@ -349,11 +403,12 @@ void ConfigShadow::BuildMsi(const pci::Capability& capability) {
                   registers);
 }
 
-void ConfigShadow::BuildMsix(const pci::Capability& capability) {
+void ConfigShadow::BuildMsix(const pci::Capability& capability,
+                             const CapabilityView& view) {
   const auto control_reg = pci::MsixCapability::kControl.At(capability.offset);
   pci::MsixControl control = space_.Get(control_reg);
-  const uint16_t shown =
-      std::min(control.vector_count(), options_.msix_vectors);
+  const uint16_t device = control.vector_count();
+  const uint16_t shown = std::min(device, options_.msix_vectors);
   control.raw = 0;
   pci::MsixControl::kTableSize.Set(control, shown - 1u);
   space_.Set(control_reg, control);
@@ -365,7 +420,10 @@ void ConfigShadow::BuildMsix(const pci::Capability& capability) {
       pci::MsixCapability::Parse(bytes(), capability.offset);
   if (!msix.ok()) return;  // Decide() has parsed it.
   msix_ = *msix;
-  Virtualize(capability.offset, pci::MsixCapability::kSize);
+  Virtualize(
+      capability.offset + 2u, pci::MsixCapability::kSize - 2u,
+      FewerVectors(view.reason, shown, device, options_.msix_hidden_reason),
+      view.by_vmm);
   space_.SetMaskBytes(capability.offset, pci::MsixCapability::WriteMask());
 }
 
@@ -378,7 +436,7 @@ void ConfigShadow::BuildPcie(const pci::Capability& capability, uint16_t room,
   const auto at = [&](auto reg) { return reg.At(capability.offset); };
   const auto constant = [&](auto reg) {
     if (reg.offset + reg.size() > pcie->size()) return;
-    Virtualize(at(reg).offset, reg.size());
+    Virtualize(at(reg).offset, reg.size(), view.reason, view.by_vmm);
   };
   constant(Pcie::kFlags);
   constant(Pcie::kDeviceCapabilities);
@@ -433,7 +491,7 @@ void ConfigShadow::RemoveLink(const pci::PcieCapability& pcie) {
   using Pcie = pci::PcieCapability;
   const auto remove = [&](auto reg) {
     if (reg.offset + reg.size() > pcie.size()) return;
-    Fix(reg.At(pcie.offset()), decltype(space_.Get(reg)){});
+    Fix(reg.At(pcie.offset()), decltype(space_.Get(reg)){}, kNoLink);
   };
   remove(Pcie::kLinkCapabilities);
   remove(Pcie::kLinkControl);
@@ -455,13 +513,13 @@ void ConfigShadow::InventLink(const pci::PcieCapability& pcie) {
   pci::PcieLinkStatus::kSpeed.Set(status, 1);
   pci::PcieLinkStatus::kWidth.Set(status, 1);
   const auto at = [&](auto reg) { return reg.At(pcie.offset()); };
-  Fix(at(Pcie::kLinkCapabilities), capabilities);
-  Fix(at(Pcie::kLinkControl), pci::PcieLinkControl());
-  Fix(at(Pcie::kLinkStatus), status);
+  Fix(at(Pcie::kLinkCapabilities), capabilities, kInventedLink);
+  Fix(at(Pcie::kLinkControl), pci::PcieLinkControl(), kInventedLink);
+  Fix(at(Pcie::kLinkStatus), status, kInventedLink);
   if (pcie.version() < 2) return;
-  Fix(at(Pcie::kLinkCapabilities2), uint32_t{0});
-  Fix(at(Pcie::kLinkControl2), uint16_t{0});
-  Fix(at(Pcie::kLinkStatus2), uint16_t{0});
+  Fix(at(Pcie::kLinkCapabilities2), uint32_t{0}, kInventedLink);
+  Fix(at(Pcie::kLinkControl2), uint16_t{0}, kInventedLink);
+  Fix(at(Pcie::kLinkStatus2), uint16_t{0}, kInventedLink);
 }
 
 void ConfigShadow::BuildExtendedCapabilities() {
@@ -487,9 +545,11 @@ void ConfigShadow::BuildExtendedCapabilities() {
       // null capability that links to the next, as in vfio-pci itself.
       header.raw = 0;
       ExtendedHeader::kNext.Set(header, next);
-      if (first) Fix(kExtendedHeader.At(it->offset), header);
+      if (first) {
+        Fix(kExtendedHeader.At(it->offset), header, view.reason);
+      }
     } else {
-      Fix(kExtendedHeader.At(it->offset), header);
+      Fix(kExtendedHeader.At(it->offset), header, kOwnList);
       next = it->offset;
     }
     views.push_back(std::move(view));

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -130,6 +131,42 @@ TEST(ConfigShadowTest, RefusesAnImageOfAnotherSize) {
 TEST(ConfigShadowTest, TheMultifunctionBitIsTheGuestBuss) {
   const ConfigShadow shadow = Create(Image(256).Put<uint8_t>(0x0e, 0x80));
   EXPECT_EQ(Read(shadow, 0x0e, 1, 0x80), 0u);
+}
+
+// Every byte that the guest reads otherwise than the device answers has a
+// reason, and of several the last one tells.
+TEST(ConfigShadowTest, EveryVirtualByteHasAReason) {
+  Image image(4096);
+  image.Capability(0x05, 0x40).Capability(0x03, 0x60).Extended(0x1e, 0x100);
+  image.Put<uint32_t>(0x10, 0xfe000000).Put<uint8_t>(0x3c, 11);
+  ConfigShadow::Options options = {.bars = {Memory32(0, 0x1000)}};
+  options.policy = CapabilityPolicy().With(pci::CapabilityId::kVitalProductData,
+                                           CapabilityTreatment::kHide, "mine");
+  options.identity.device_id = 0x4321;
+  options.intx_hidden_reason = "no line";
+  options.msi_vectors = 1;
+  const ConfigShadow shadow = Create(image, options);
+  const auto reason = [&shadow](size_t offset) -> std::string {
+    for (auto view = shadow.registers().rbegin();
+         view != shadow.registers().rend(); ++view) {
+      if (offset >= view->offset && offset < view->offset + view->size) {
+        return view->by_vmm ? "VMM: " + view->reason : view->reason;
+      }
+    }
+    return "";
+  };
+  for (size_t i = 0; i < image.bytes().size(); ++i) {
+    const auto at = static_cast<uint16_t>(i);
+    if (Read(shadow, at, 1, image.bytes()[i]) != image.bytes()[i]) {
+      EXPECT_NE(reason(i), "") << i;
+    }
+  }
+  EXPECT_THAT(reason(0x02), HasSubstr("VMM: "));
+  EXPECT_EQ(reason(0x3d), "no line");
+  EXPECT_EQ(reason(0x60), "VMM: mine");
+  EXPECT_THAT(reason(0x41), HasSubstr("list"));
+  EXPECT_EQ(reason(0x102), "the link is the host's");
+  EXPECT_EQ(reason(0x80), "");
 }
 
 TEST(ConfigShadowTest, ConstantsNeedNoDevice) {

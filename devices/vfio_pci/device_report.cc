@@ -150,6 +150,16 @@ std::string ResetReport::ToString() const {
   return text;
 }
 
+const RegisterView* FindReason(const DeviceReport& report, uint16_t offset) {
+  for (auto view = report.registers.rbegin(); view != report.registers.rend();
+       ++view) {
+    if (offset >= view->offset && offset - view->offset < view->size) {
+      return &*view;
+    }
+  }
+  return nullptr;
+}
+
 void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report) {
   std::vector<uint64_t> sizes(pci::BarIndex::kCount, 0);
   for (const pci::Bar& bar : shadow.Bars()) {
@@ -159,6 +169,7 @@ void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report) {
     sizes[rom->index.value()] = rom->size;
   }
   report.lines = pci::DescribeDevice(shadow.bytes(), sizes);
+  report.registers = shadow.registers();
   for (const CapabilityView& view : shadow.capabilities()) {
     CapabilityReport capability = {.extended = view.extended,
                                    .id = view.id,

@@ -126,6 +126,8 @@ struct DeviceReport {
   // the VMM's wish.
   std::vector<std::string> overrides;
   std::vector<CapabilityReport> capabilities;
+  // Why the guest reads something else than the device answers.
+  std::vector<RegisterView> registers;
   // The defects of the device's capability lists and BARs.
   std::vector<std::string> malformed;
   std::vector<BarReport> bars;
@@ -147,7 +149,11 @@ struct DeviceReport {
   std::vector<std::string> failures;
 };
 
-// Fills in lines, capabilities and malformed.
+// Returns why the guest reads at `offset` what it reads, or null if it reads
+// what the device answers.
+const RegisterView* FindReason(const DeviceReport& report, uint16_t offset);
+
+// Fills in lines, capabilities, registers and malformed.
 void FillConfigReport(const ConfigShadow& shadow, DeviceReport& report);
 
 // Appends the degraded BARs and vectors of `report` to its `degraded`.

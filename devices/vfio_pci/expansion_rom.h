@@ -21,6 +21,11 @@ namespace passthru::vfio_pci {
 // No function asks for more address space for its ROM (PCI 3.0 6.2.5.2).
 inline constexpr uint64_t kMaxRomSize = uint64_t{16} << 20;
 
+// Why the guest sees no ROM by default.
+inline constexpr std::string_view kRomNotWanted =
+    "the VMM does not ask for it (Options::rom), and it is code for the "
+    "firmware of the host's platform";
+
 // Which expansion ROM the guest sees, if any. A plain value.
 struct RomOptions {
   enum class Source : uint8_t {

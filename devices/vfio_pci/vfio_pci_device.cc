@@ -258,9 +258,7 @@ void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
 RomReport VfioPciDevice::Impl::DescribeRom() const {
   RomReport report = {.readable = rom_readable_};
   if (rom_ == nullptr) {
-    report.hidden_reason =
-        "the VMM does not ask for it (Options::rom), and it is code for the "
-        "firmware of the host's platform";
+    report.hidden_reason = std::string(kRomNotWanted);
     return report;
   }
   report.source = options_.rom.source == RomOptions::Source::kDevice

@@ -416,6 +416,10 @@ absl::Status VfioPciDevice::Impl::CreateShadow() {
     options.msix_pba =
         pci::MsixLocation::At(shown.pba_bar(), shown.pba_offset());
   }
+  if (!intx_hidden_reason_.empty()) {
+    options.intx_hidden_reason = intx_hidden_reason_;
+  }
+  options.rom_hidden_reason = std::string(kRomNotWanted);
   if (!msi_.limited_by.empty()) options.msi_hidden_reason = msi_.limited_by;
   if (!msix_.limited_by.empty()) options.msix_hidden_reason = msix_.limited_by;
   PASSTHRU_ASSIGN_OR_RETURN(ConfigShadow shadow,
