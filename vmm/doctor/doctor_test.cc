@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passthru/vmm/doctor/doctor.h"
+
+#include <cstdint>
+#include <iostream>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
+#include "passthru/vmm/doctor/doctor_report.pb.h"
+#include "passthru/vmm/doctor/wrong_host.h"
+
+namespace passthru::doctor {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+// What the doctor must say of one wrong thing.
+struct Expected {
+  Wrong wrong;
+  bool host;  // whether the finding is about the host
+  std::string_view check;
+  Finding::Verdict verdict;
+  std::string_view what;     // a part of it
+  std::string_view command;  // a part of what to do, if there is something
+  // Things that cannot be seen because of this one. The doctor must say that
+  // it does not know.
+  std::set<Wrong> hides;
+};
+
+const std::set<Wrong> kSeenInGroup = {Wrong::kNoRemapping, Wrong::kNarrowIommu};
+const std::set<Wrong> kSeenByUser = {Wrong::kGroupForbidden, Wrong::kGroupBusy,
+                                     Wrong::kNoRemapping, Wrong::kNarrowIommu};
+
+const std::vector<Expected>& AllExpected() {
+  static const auto* const all = new std::vector<Expected>{
+      {Wrong::kIommuOff,
+       true,
+       "IOMMU",
+       Finding::PROBLEM,
+       "is off",
+       "intel_iommu=on",
+       {Wrong::kSibling, Wrong::kFirmwareMemory, Wrong::kGroupForbidden,
+        Wrong::kGroupBusy, Wrong::kNoRemapping, Wrong::kNarrowIommu}},
+      {Wrong::kNoVfioPci, true, "vfio-pci", Finding::PROBLEM, "is not loaded",
+       "modprobe vfio-pci", kSeenByUser},
+      {Wrong::kNoContainer, true, "/dev/vfio/vfio", Finding::PROBLEM,
+       "there is no /dev/vfio/vfio", "modprobe vfio-pci", kSeenInGroup},
+      {Wrong::kContainerForbidden, true, "/dev/vfio/vfio", Finding::PROBLEM,
+       "no permission to open /dev/vfio/vfio", "chmod 0666 /dev/vfio/vfio",
+       kSeenInGroup},
+      {Wrong::kNoKvm,
+       true,
+       "/dev/kvm",
+       Finding::PROBLEM,
+       "there is no /dev/kvm",
+       "modprobe kvm_intel",
+       {}},
+      {Wrong::kKvmForbidden,
+       true,
+       "/dev/kvm",
+       Finding::PROBLEM,
+       "no permission to open /dev/kvm",
+       "usermod -aG kvm",
+       {}},
+      {Wrong::kUnsafeInterrupts,
+       true,
+       "forged interrupts",
+       Finding::WARNING,
+       "a guest can attack the host",
+       "allow_unsafe_interrupts",
+       {Wrong::kNoRemapping}},
+      {Wrong::kNoRemapping,
+       false,
+       "interrupt remapping",
+       Finding::PROBLEM,
+       "forge interrupts",
+       "allow_unsafe_interrupts",
+       {Wrong::kNarrowIommu}},
+      {Wrong::kNoIommuMode,
+       true,
+       "no-IOMMU mode",
+       Finding::WARNING,
+       "is on",
+       "enable_unsafe_noiommu_mode",
+       {}},
+      {Wrong::kLockedMemory,
+       true,
+       "locked memory",
+       Finding::PROBLEM,
+       "may be 8 MiB, but DMA locks all of a guest of 4 GiB",
+       "--memlock=4294967296",
+       {}},
+      {Wrong::kDescriptors,
+       true,
+       "descriptors",
+       Finding::PROBLEM,
+       "may be 200",
+       "--nofile=65536",
+       {}},
+      {Wrong::kNoHostVectors,
+       true,
+       "host vectors",
+       Finding::PROBLEM,
+       "are all taken",
+       "/proc/interrupts",
+       {}},
+      {Wrong::kFewHostVectors,
+       false,
+       "interrupts",
+       Finding::WARNING,
+       "the host has 3 left",
+       "",
+       {}},
+      {Wrong::kDead,
+       false,
+       "type",
+       Finding::PROBLEM,
+       "it does not answer",
+       "/sys/bus/pci/rescan",
+       {Wrong::kFewHostVectors}},
+      {Wrong::kHostDriver, false, "driver", Finding::PROBLEM,
+       "it is bound to nvme", "driver_override", kSeenByUser},
+      {Wrong::kNoDriver, false, "driver", Finding::PROBLEM,
+       "it is bound to no driver", "drivers_probe", kSeenByUser},
+      {Wrong::kNoReset,
+       false,
+       "reset",
+       Finding::WARNING,
+       "it cannot be reset by itself",
+       "",
+       {}},
+      {Wrong::kUnplacedBar,
+       false,
+       "BARs",
+       Finding::PROBLEM,
+       "no address for BAR0",
+       "pci=realloc",
+       {}},
+      {Wrong::kPowerError,
+       false,
+       "power",
+       Finding::WARNING,
+       "could not change its power state",
+       "disable_idle_d3",
+       {}},
+      {Wrong::kVirtualFunctions,
+       false,
+       "SR-IOV",
+       Finding::WARNING,
+       "it has 4 virtual functions",
+       "sriov_numvfs",
+       {}},
+      {Wrong::kMounted, false, "use at /srv", Finding::WARNING,
+       "/dev/nvme0n1p2 is mounted on /srv", "umount /srv", kSeenByUser},
+      {Wrong::kConsole,
+       false,
+       "use as console",
+       Finding::WARNING,
+       "console is on it",
+       "sysfb_init",
+       {}},
+      {Wrong::kSibling, false, "group members", Finding::PROBLEM,
+       "0000:02:00.1 by e1000e", "0000:02:00.1/driver/unbind", kSeenInGroup},
+      {Wrong::kFirmwareMemory,
+       false,
+       "firmware's memory",
+       Finding::PROBLEM,
+       "0x000000007b800000",
+       "firmware's setup",
+       {}},
+      {Wrong::kGroupForbidden, false, "permission", Finding::PROBLEM,
+       "no permission to open /dev/vfio/14", "chown $USER /dev/vfio/14",
+       kSeenInGroup},
+      {Wrong::kGroupBusy, false, "permission", Finding::PROBLEM,
+       "is in use by another process", "fuser -v /dev/vfio/14", kSeenInGroup},
+      {Wrong::kNarrowIommu,
+       false,
+       "DMA addresses",
+       Finding::PROBLEM,
+       "reaches up to 2 GiB, and not all of a guest of 4 GiB",
+       "less memory",
+       {}},
+  };
+  return *all;
+}
+
+Report ExamineWith(const std::set<Wrong>& wrong) {
+  WrongHost host(wrong);
+  return Examine({.syscalls = host.syscalls(), .devices = {host.device()}});
+}
+
+const Finding* Find(const Report& report, bool host, std::string_view check) {
+  const auto& findings = host ? report.host() : report.devices(0).findings();
+  for (const Finding& finding : findings) {
+    if (finding.check() == check) return &finding;
+  }
+  return nullptr;
+}
+
+std::string Commands(const Finding& finding) {
+  return absl::StrJoin(finding.to_do(), "\n");
+}
+
+void ExpectFound(const Report& report, const Expected& expected,
+                 bool is_hidden) {
+  SCOPED_TRACE(std::string(expected.check));
+  const Finding* const finding = Find(report, expected.host, expected.check);
+  ASSERT_NE(finding, nullptr);
+  if (is_hidden) {
+    EXPECT_EQ(finding->verdict(), Finding::UNKNOWN) << finding->what();
+    EXPECT_FALSE(finding->what().empty());
+    return;
+  }
+  EXPECT_EQ(finding->verdict(), expected.verdict) << finding->what();
+  EXPECT_THAT(finding->what(), HasSubstr(std::string(expected.what)));
+  EXPECT_FALSE(finding->known_by().empty());
+  EXPECT_THAT(Commands(*finding), HasSubstr(std::string(expected.command)));
+}
+
+// Returns the checks that have a problem or a warning.
+std::set<std::string> Bad(const Report& report) {
+  std::set<std::string> bad;
+  const auto add = [&bad](const Finding& finding) {
+    if (finding.verdict() >= Finding::WARNING) bad.insert(finding.check());
+  };
+  for (const Finding& finding : report.host()) add(finding);
+  for (const Finding& finding : report.devices(0).findings()) add(finding);
+  return bad;
+}
+
+TEST(DoctorTest, NothingIsWrong) {
+  const Report report = ExamineWith({});
+  EXPECT_THAT(Bad(report), IsEmpty());
+  EXPECT_TRUE(report.devices(0).ready());
+  EXPECT_EQ(report.devices(0).identity(), "1b36:0010 NVMe controller [010802]");
+  EXPECT_THAT(Find(report, true, "IOMMU")->what(),
+              HasSubstr("Intel VT-d, 1 group, the host's own devices in mode "
+                        "DMA-FQ"));
+}
+
+// Each wrong thing is found, and nothing else but what comes with it.
+TEST(DoctorTest, OneThingIsWrong) {
+  for (const Expected& expected : AllExpected()) {
+    const Report report = ExamineWith({expected.wrong});
+    ExpectFound(report, expected, /*is_hidden=*/false);
+    std::set<std::string> more = Bad(report);
+    more.erase(std::string(expected.check));
+    switch (expected.wrong) {
+      case Wrong::kNoVfioPci:
+      case Wrong::kMounted:
+        EXPECT_EQ(more.erase("driver"), 1u);
+        break;
+      case Wrong::kIommuOff:
+        EXPECT_EQ(more.erase("IOMMU group"), 1u);
+        break;
+      case Wrong::kNoHostVectors:
+        EXPECT_EQ(more.erase("interrupts"), 1u);
+        break;
+      case Wrong::kDescriptors:
+        EXPECT_EQ(more.erase("interrupts"), 1u);
+        break;
+      default:
+        break;
+    }
+    EXPECT_THAT(more, IsEmpty()) << expected.check;
+    EXPECT_EQ(report.devices(0).ready(), expected.verdict != Finding::PROBLEM &&
+                                             expected.wrong != Wrong::kMounted)
+        << expected.check;
+  }
+}
+
+// Returns whether the two change the same thing, so that a host has only one.
+bool Exclude(const Expected& a, const Expected& b) {
+  const std::set<std::set<Wrong>> same = {
+      {Wrong::kNoDriver, Wrong::kHostDriver},
+      {Wrong::kNoDriver, Wrong::kMounted},
+      {Wrong::kNoVfioPci, Wrong::kHostDriver},
+      {Wrong::kNoVfioPci, Wrong::kMounted},
+      {Wrong::kNoHostVectors, Wrong::kFewHostVectors}};
+  return (a.host == b.host && a.check == b.check && a.wrong != b.wrong &&
+          a.check != "driver") ||
+         same.contains({a.wrong, b.wrong});
+}
+
+TEST(DoctorTest, TwoThingsAreWrong) {
+  int pairs = 0;
+  const std::vector<Expected>& all = AllExpected();
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (size_t j = i + 1; j < all.size(); ++j) {
+      const Expected& a = all[i];
+      const Expected& b = all[j];
+      if (Exclude(a, b)) continue;
+      SCOPED_TRACE(absl::StrCat(a.check, " and ", b.check));
+      const Report report = ExamineWith({a.wrong, b.wrong});
+      ExpectFound(report, a, b.hides.contains(a.wrong));
+      ExpectFound(report, b, a.hides.contains(b.wrong));
+      ++pairs;
+    }
+  }
+  EXPECT_GT(pairs, 300);
+  std::cout << "COUNT: " << pairs << " pairs of wrong things found by doctor\n";
+}
+
+TEST(DoctorTest, BridgesOfTheGroupAreNamedApart) {
+  WrongHost host({Wrong::kSibling});
+  host.AddBridgeToGroup();
+  const Report report =
+      Examine({.syscalls = host.syscalls(), .devices = {host.device()}});
+  const Finding& finding = *Find(report, false, "group members");
+  EXPECT_THAT(finding.what(),
+              HasSubstr("(and of 0000:00:1c.0, a bridge, which stays with the "
+                        "host)"));
+  EXPECT_THAT(Commands(finding), Not(HasSubstr("0000:00:1c.0")));
+}
+
+TEST(DoctorTest, BridgeIsNoDeviceForAGuest) {
+  WrongHost host({});
+  host.AddBridgeToGroup();
+  const Report report = Examine(
+      {.syscalls = host.syscalls(), .devices = {pci::Bdf(0, 0, 0x1c, 0)}});
+  ASSERT_EQ(report.devices(0).findings_size(), 1);
+  EXPECT_EQ(report.devices(0).findings(0).verdict(), Finding::PROBLEM);
+  EXPECT_FALSE(report.devices(0).ready());
+}
+
+TEST(DoctorTest, ThereIsNoSuchDevice) {
+  WrongHost host({});
+  const Report report = Examine(
+      {.syscalls = host.syscalls(), .devices = {pci::Bdf(0, 0x7f, 0, 0)}});
+  EXPECT_EQ(Find(report, false, "device")->verdict(), Finding::PROBLEM);
+  EXPECT_FALSE(report.devices(0).ready());
+}
+
+TEST(DoctorTest, WithoutNamesItLooksAtAllDevices) {
+  WrongHost host({Wrong::kSibling});
+  const Report report = Examine({.syscalls = host.syscalls()});
+  ASSERT_EQ(report.devices_size(), 2);
+  EXPECT_EQ(report.devices(0).address(), "0000:02:00.0");
+  EXPECT_EQ(report.devices(1).address(), "0000:02:00.1");
+}
+
+TEST(DoctorTest, SiblingWithoutDriverIsNoProblem) {
+  WrongHost host({Wrong::kSibling});
+  ASSERT_TRUE(host.host().vfio().SetDriver(pci::Bdf(0, 2, 0, 1), "").ok());
+  const Report report =
+      Examine({.syscalls = host.syscalls(), .devices = {host.device()}});
+  EXPECT_EQ(Find(report, false, "group members")->verdict(), Finding::NOTE);
+  EXPECT_TRUE(report.devices(0).ready());
+}
+
+// The limit does not bind a user who has CAP_IPC_LOCK.
+TEST(DoctorTest, PrivilegedUserLocksAllMemory) {
+  WrongHost host({Wrong::kLockedMemory});
+  host.AddFile("/proc/self/status", "CapEff:\t0000000000004000\n");
+  const Report report = Examine({.syscalls = host.syscalls()});
+  EXPECT_EQ(Find(report, true, "locked memory")->verdict(), Finding::OK);
+}
+
+TEST(DoctorTest, SmallGuestFitsWhereALargeOneDoesNot) {
+  WrongHost host({Wrong::kNarrowIommu});
+  const Report report = Examine({.syscalls = host.syscalls(),
+                                 .devices = {host.device()},
+                                 .guest_memory = uint64_t{1} << 30});
+  EXPECT_NE(Find(report, false, "DMA addresses")->verdict(), Finding::PROBLEM);
+}
+
+TEST(DoctorTest, CommandLineThatTurnsTheIommuOffIsNamed) {
+  WrongHost host({Wrong::kIommuOff});
+  host.AddFile("/proc/cmdline", "ro intel_iommu=off\n");
+  const Report report = Examine({.syscalls = host.syscalls()});
+  const Finding& finding = *Find(report, true, "IOMMU");
+  EXPECT_THAT(finding.known_by(),
+              Contains("/proc/cmdline = ro intel_iommu=off"));
+  EXPECT_THAT(Commands(finding), HasSubstr("\\<intel_iommu=off\\>"));
+}
+
+// An ordinary user reads 64 bytes of the configuration space and no debugfs.
+TEST(DoctorTest, WhatTheUserMayNotReadIsUnknown) {
+  WrongHost host({});
+  host.AddDeviceFile(
+      "config", std::string("\x36\x1b\x10\x00", 4) + std::string(60, '\0'));
+  host.host().kernel().SetOpenError("/sys/kernel/debug/irq/domains/VECTOR", 13);
+  const Report report =
+      Examine({.syscalls = host.syscalls(), .devices = {host.device()}});
+  EXPECT_THAT(Bad(report), IsEmpty());
+  const Finding& vectors = *Find(report, true, "host vectors");
+  EXPECT_EQ(vectors.verdict(), Finding::UNKNOWN);
+  EXPECT_THAT(vectors.known_by(),
+              Contains("/sys/kernel/debug/irq/domains/VECTOR: EACCES"));
+  EXPECT_EQ(Find(report, false, "interrupts")->verdict(), Finding::UNKNOWN);
+}
+
+// Nothing is left open, so the device can be used afterwards.
+TEST(DoctorTest, LeavesNothingOpen) {
+  WrongHost host({});
+  const auto before = host.host().kernel().Resources();
+  Examine({.syscalls = host.syscalls(), .devices = {host.device()}});
+  EXPECT_THAT(host.host().kernel().CheckLeaks(before).leaks, IsEmpty());
+}
+
+// A host that answers every call with an error is one that the doctor knows
+// nothing about, and says so.
+TEST(DoctorTest, EveryFileMayBeMissing) {
+  WrongHost host({});
+  host.host().kernel().EditPaths([](fake::FakeSysfs& paths) {
+    for (const char* path : {"/proc", "/sys", "/dev"}) paths.Remove(path);
+  });
+  const Report report =
+      Examine({.syscalls = host.syscalls(), .devices = {host.device()}});
+  EXPECT_FALSE(report.devices(0).ready());
+  for (const Finding& finding : report.host()) {
+    EXPECT_FALSE(finding.what().empty());
+  }
+}
+
+}  // namespace
+}  // namespace passthru::doctor

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passthru/vmm/doctor/host_files.h"
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "passthru/vmm/doctor/parse_size.h"
+#include "passthru/vmm/doctor/wrong_host.h"
+
+namespace passthru::doctor {
+namespace {
+
+using ::absl_testing::IsOkAndHolds;
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+
+TEST(HostFilesTest, SaysHowItKnows) {
+  WrongHost host({});
+  host.AddFile("/sys/class/one", " 1\n");
+  host.AddFile("/sys/class/none", "\n");
+  host.AddFile("/sys/class/lines", "1\n2\n");
+  const HostFiles files(host.syscalls());
+  EXPECT_EQ(files.Text("/sys/class/one").value, "1");
+  EXPECT_EQ(files.Text("/sys/class/one").known_by, "/sys/class/one = 1");
+  EXPECT_EQ(files.Text("/sys/class/none").known_by, "/sys/class/none is empty");
+  EXPECT_EQ(files.Text("/sys/class/lines").known_by, "/sys/class/lines");
+  EXPECT_EQ(files.Text("/sys/class/absent").known_by,
+            "/sys/class/absent: ENOENT");
+  EXPECT_EQ(files.Bytes("/sys/class/lines", 3).value, "1\n2");
+  EXPECT_FALSE(files.Link("/sys/class/one").ok());
+  EXPECT_EQ(files.Folder("/sys/class").value.size(), 4u);
+  EXPECT_EQ(files.Folder("/sys/class/one").known_by, "/sys/class/one: ENOTDIR");
+}
+
+TEST(HostFilesTest, TakesMessagesOfTheLibraryApart) {
+  constexpr char kMessage[] =
+      "no permission to open /dev/x: `chmod 1 /dev/x; ls` (as root), or `id` "
+      "(errno 13 / EACCES)";
+  EXPECT_EQ(WithoutCommands(kMessage), "no permission to open /dev/x");
+  EXPECT_THAT(CommandsIn(kMessage), ElementsAre("chmod 1 /dev/x", "ls", "id"));
+  EXPECT_EQ(WithoutCommands("open of x: bad (errno 5 / EIO)"),
+            "open of x: bad");
+  EXPECT_TRUE(CommandsIn("nothing to do").empty());
+  EXPECT_TRUE(CommandsIn("an open ` quote").empty());
+}
+
+TEST(HostFilesTest, FindsTheLineOfALabel) {
+  EXPECT_EQ(LineAfter("a : 1\nbc\t: 2 3\n", "bc"), "2 3");
+  EXPECT_EQ(LineAfter("a : 1\n", "b"), "");
+}
+
+TEST(HostFilesTest, WritesSizesAsPeopleDo) {
+  EXPECT_EQ(Bytes(0), "0 bytes");
+  EXPECT_EQ(Bytes(uint64_t{8} << 20), "8 MiB");
+  EXPECT_EQ(Bytes(uint64_t{3} << 39), "1.5 TiB");
+}
+
+TEST(ParseSizeTest, ReadsUnits) {
+  EXPECT_THAT(ParseSize("4096"), IsOkAndHolds(4096u));
+  EXPECT_THAT(ParseSize("8G"), IsOkAndHolds(uint64_t{8} << 30));
+  for (const char* wrong : {"", "G", "0", "-1", "8g", "8GB", "99999999T"}) {
+    EXPECT_THAT(ParseSize(wrong), StatusIs(absl::StatusCode::kInvalidArgument))
+        << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace passthru::doctor

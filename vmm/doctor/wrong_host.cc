@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "passthru/vmm/doctor/wrong_host.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/log/check.h"
+#include "absl/strings/str_cat.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/kernel/fake_sysfs.h"
+#include "passthru/testing/vfio/fake_vfio.h"
+
+namespace passthru::doctor {
+namespace {
+
+constexpr char kFixture[] = "testing/fixtures/nvme.textproto";
+constexpr char kOtherFixture[] = "testing/fixtures/e1000e.textproto";
+constexpr uint32_t kGroup = 14;
+
+fake::SimulatedHost::Options HostOptions(const std::set<Wrong>& wrong) {
+  fake::SimulatedHost::Options options;
+  options.kernel.has_kvm = !wrong.contains(Wrong::kNoKvm);
+  if (wrong.contains(Wrong::kDescriptors)) {
+    options.kernel.descriptors.rlim_cur = 200;
+  }
+  options.vfio.iommu.interrupt_remapping = !wrong.contains(Wrong::kNoRemapping);
+  options.vfio.iommu.allow_unsafe_interrupts =
+      wrong.contains(Wrong::kUnsafeInterrupts);
+  if (wrong.contains(Wrong::kNarrowIommu)) {
+    options.vfio.iommu.iova_ranges = {{0, 0x7fff'ffff}};
+  }
+  return options;
+}
+
+std::string DriverOf(const std::set<Wrong>& wrong) {
+  if (wrong.contains(Wrong::kHostDriver) || wrong.contains(Wrong::kMounted)) {
+    return "nvme";
+  }
+  const bool none =
+      wrong.contains(Wrong::kNoDriver) || wrong.contains(Wrong::kNoVfioPci);
+  return none ? "" : "vfio-pci";
+}
+
+// Returns the folder that the link of a device in /sys/bus/pci/devices leads
+// to, whose nodes the simulation makes.
+std::string Folder(const fake::FakeSysfs& paths, pci::Bdf device) {
+  const auto link =
+      paths.Readlink(absl::StrCat("/sys/bus/pci/devices/", device.ToString()));
+  CHECK(link.ok());
+  return absl::StrCat("/sys", link.value.substr(link.value.find("/devices/")));
+}
+
+}  // namespace
+
+WrongHost::WrongHost(const std::set<Wrong>& wrong)
+    : host_(std::make_unique<fake::SimulatedHost>(HostOptions(wrong))) {
+  const bool has_iommu = !wrong.contains(Wrong::kIommuOff);
+  fake::DeviceOptions options;
+  options.group = kGroup;
+  options.has_iommu = has_iommu;
+  options.driver = DriverOf(wrong);
+  const auto added = host_->AddFixture(kFixture, std::move(options));
+  CHECK_OK(added.status());
+  device_ = *added;
+  if (wrong.contains(Wrong::kSibling)) {
+    fake::DeviceOptions sibling;
+    sibling.bdf =
+        pci::Bdf(device_.segment(), device_.bus(), device_.device(), 1);
+    sibling.group = kGroup;
+    sibling.has_iommu = has_iommu;
+    sibling.driver = "e1000e";
+    CHECK_OK(host_->AddFixture(kOtherFixture, std::move(sibling)).status());
+  }
+  AddHostFiles(wrong);
+  AddDeviceFiles(wrong);
+  if (has_iommu) AddGroupFiles(wrong);
+}
+
+void WrongHost::AddFile(const std::string& path, const std::string& text) {
+  host_->kernel().EditPaths(
+      [&](fake::FakeSysfs& paths) { paths.AddFile(path, text); });
+}
+
+void WrongHost::AddDeviceFile(const std::string& name,
+                              const std::string& text) {
+  host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
+    paths.AddFile(absl::StrCat(Folder(paths, device_), "/", name), text);
+  });
+}
+
+void WrongHost::AddBridgeToGroup() {
+  host_->kernel().EditPaths([](fake::FakeSysfs& paths) {
+    paths.AddPciDevice({.bdf = "0000:00:1c.0",
+                        .vendor = 0x8086,
+                        .device = 0xa110,
+                        .class_code = 0x060400,
+                        .iommu_group = kGroup,
+                        .driver = "pcieport"});
+  });
+}
+
+void WrongHost::AddHostFiles(const std::set<Wrong>& wrong) {
+  host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
+    for (const std::string_view path :
+         {"/proc/cpuinfo", "/proc/cmdline", "/proc/mounts", "/proc/self",
+          "/sys/class", "/sys/module", "/sys/kernel/debug"}) {
+      paths.Adopt(path);
+    }
+    paths.AddFile("/proc/cpuinfo",
+                  "processor\t: 0\nvendor_id\t: GenuineIntel\n"
+                  "address sizes\t: 39 bits physical, 48 bits virtual\n");
+    paths.AddFile("/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro quiet\n");
+    paths.AddFile("/proc/mounts", wrong.contains(Wrong::kMounted)
+                                      ? "/dev/nvme0n1p2 /srv ext4 rw 0 0\n"
+                                      : "tmpfs /tmp tmpfs rw 0 0\n");
+    const std::string_view limit =
+        wrong.contains(Wrong::kLockedMemory) ? "8388608" : "unlimited";
+    paths.AddFile("/proc/self/limits",
+                  absl::StrCat("Limit                     Soft Limit\n"
+                               "Max locked memory         ",
+                               limit, "  ", limit, "  bytes\n"));
+    paths.AddFile("/proc/self/status",
+                  "VmLck:\t       0 kB\nCapEff:\t0000000000000000\n");
+    for (const std::string_view fd : {"0", "1", "2"}) {
+      paths.AddFile(absl::StrCat("/proc/self/fd/", fd), "");
+    }
+    if (!wrong.contains(Wrong::kIommuOff)) {
+      paths.AddDirectory("/sys/class/iommu/dmar0");
+    }
+    const auto flag = [&wrong](Wrong one) {
+      return wrong.contains(one) ? "Y\n" : "N\n";
+    };
+    paths.AddFile(
+        "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+        flag(Wrong::kUnsafeInterrupts));
+    paths.AddFile("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode",
+                  flag(Wrong::kNoIommuMode));
+    const int vectors = wrong.contains(Wrong::kNoHostVectors)    ? 0
+                        : wrong.contains(Wrong::kFewHostVectors) ? 3
+                                                                 : 1580;
+    paths.AddFile("/sys/kernel/debug/irq/domains/VECTOR",
+                  absl::StrCat("name:   VECTOR\nOnline bitmaps:        8\n"
+                               "Global available:   ",
+                               vectors, "\nGlobal reserved:     26\n"));
+    if (wrong.contains(Wrong::kNoVfioPci)) {
+      paths.Remove("/sys/bus/pci/drivers/vfio-pci");
+    }
+    if (wrong.contains(Wrong::kNoContainer)) paths.Remove("/dev/vfio/vfio");
+    if (wrong.contains(Wrong::kContainerForbidden)) {
+      paths.SetOpenError("/dev/vfio/vfio", EACCES);
+    }
+    if (wrong.contains(Wrong::kKvmForbidden)) {
+      paths.SetOpenError("/dev/kvm", EACCES);
+    }
+  });
+}
+
+void WrongHost::AddDeviceFiles(const std::set<Wrong>& wrong) {
+  AddDeviceFile("power_state",
+                wrong.contains(Wrong::kPowerError) ? "error\n" : "D0\n");
+  if (wrong.contains(Wrong::kDead)) {
+    AddDeviceFile("config", std::string(4096, '\xff'));
+  } else if (wrong.contains(Wrong::kIommuOff)) {
+    // Without an IOMMU the simulation has no hardware behind the file.
+    const auto fixture = fixture::LoadFixture(kFixture);
+    CHECK_OK(fixture.status());
+    const auto config = fixture::ExpandConfig(*fixture).bytes;
+    AddDeviceFile("config", std::string(config.begin(), config.end()));
+  }
+  if (wrong.contains(Wrong::kNoReset)) AddDeviceFile("reset_method", "");
+  if (wrong.contains(Wrong::kUnplacedBar)) {
+    AddDeviceFile("resource",
+                  "0x0000000000000000 0x0000000000003fff 0x0000000020140204\n");
+  }
+  if (wrong.contains(Wrong::kVirtualFunctions)) {
+    AddDeviceFile("sriov_numvfs", "4\n");
+  }
+  if (wrong.contains(Wrong::kMounted)) {
+    AddDeviceFile("nvme/nvme0/model", "a disk\n");
+  }
+  if (wrong.contains(Wrong::kConsole)) AddDeviceFile("boot_vga", "1\n");
+}
+
+void WrongHost::AddGroupFiles(const std::set<Wrong>& wrong) {
+  const std::string folder = absl::StrCat("/sys/kernel/iommu_groups/", kGroup);
+  AddFile(folder + "/type", "DMA-FQ\n");
+  AddFile(folder + "/reserved_regions",
+          absl::StrCat(wrong.contains(Wrong::kFirmwareMemory)
+                           ? "0x000000007b800000 0x000000007fffffff direct\n"
+                           : "",
+                       "0x00000000fee00000 0x00000000feefffff msi\n"));
+  const std::string path = absl::StrCat("/dev/vfio/", kGroup);
+  if (wrong.contains(Wrong::kGroupForbidden)) {
+    host_->kernel().SetOpenError(path, EACCES);
+  }
+  if (wrong.contains(Wrong::kGroupBusy)) {
+    host_->kernel().SetOpenError(path, EBUSY);
+  }
+}
+
+}  // namespace passthru::doctor

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_VMM_DOCTOR_WRONG_HOST_H_
+#define PASSTHRU_VMM_DOCTOR_WRONG_HOST_H_
+
+#include <memory>
+#include <set>
+#include <string>
+
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/pci/bdf.h"
+#include "passthru/testing/host/simulated_host.h"
+
+namespace passthru::doctor {
+
+// What can be wrong with a host and its device.
+enum class Wrong {
+  kIommuOff,
+  kNoVfioPci,  // The module, so the device has no driver.
+  kNoContainer,
+  kContainerForbidden,
+  kNoKvm,
+  kKvmForbidden,
+  kUnsafeInterrupts,
+  kNoRemapping,
+  kNoIommuMode,
+  kLockedMemory,
+  kDescriptors,
+  kNoHostVectors,
+  kFewHostVectors,
+  kDead,
+  kHostDriver,
+  kNoDriver,
+  kNoReset,
+  kUnplacedBar,
+  kPowerError,
+  kVirtualFunctions,
+  kMounted,  // The device has its host driver.
+  kConsole,
+  kSibling,
+  kFirmwareMemory,
+  kGroupForbidden,
+  kGroupBusy,
+  kNarrowIommu,
+};
+
+// A simulated host with an NVMe controller that can be passed through, but for
+// what is wrong. The test chooses all that the doctor reads of a host.
+class WrongHost {
+ public:
+  explicit WrongHost(const std::set<Wrong>& wrong);
+
+  kernel::Syscalls* syscalls() { return &host_->kernel(); }
+  fake::SimulatedHost& host() { return *host_; }
+  pci::Bdf device() const { return device_; }
+
+  // Adds or replaces a file of the device's folder in sysfs.
+  void AddDeviceFile(const std::string& name, const std::string& text);
+  // Does so anywhere.
+  void AddFile(const std::string& path, const std::string& text);
+  // Adds the root port that leads to the device to the device's group.
+  void AddBridgeToGroup();
+
+ private:
+  void AddHostFiles(const std::set<Wrong>& wrong);
+  void AddDeviceFiles(const std::set<Wrong>& wrong);
+  void AddGroupFiles(const std::set<Wrong>& wrong);
+
+  std::unique_ptr<fake::SimulatedHost> host_;
+  pci::Bdf device_;
+};
+
+}  // namespace passthru::doctor
+
+#endif  // PASSTHRU_VMM_DOCTOR_WRONG_HOST_H_
