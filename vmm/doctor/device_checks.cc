@@ -245,6 +245,11 @@ Finding CheckPower(const HostFiles& host, const DeviceFacts& device) {
     return MakeFinding(kCheck, Finding::UNKNOWN,
                        "its power state cannot be read", {state.known_by});
   }
+  if (state.value == "unknown") {
+    return MakeFinding(kCheck, Finding::UNKNOWN,
+                       "the host has not asked for its power state",
+                       {state.known_by});
+  }
   if (state.value == "error") {
     return MakeFinding(
         kCheck, Finding::WARNING,

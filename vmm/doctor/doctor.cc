@@ -88,6 +88,7 @@ void ExamineDevice(const HostFiles& host, const HostFacts& facts,
     return;
   }
   report.set_identity(device.identity);
+  report.set_stays(device.stays);
   AddAll(CheckDevice(host, facts, device), report.mutable_findings());
   if (device.stays) return;
   AddAll(CheckUses(host, device), report.mutable_findings());

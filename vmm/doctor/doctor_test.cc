@@ -332,6 +332,7 @@ TEST(DoctorTest, BridgeIsNoDeviceForAGuest) {
   ASSERT_EQ(report.devices(0).findings_size(), 1);
   EXPECT_EQ(report.devices(0).findings(0).verdict(), Finding::PROBLEM);
   EXPECT_FALSE(report.devices(0).ready());
+  EXPECT_TRUE(report.devices(0).stays());
 }
 
 TEST(DoctorTest, ThereIsNoSuchDevice) {
@@ -380,9 +381,17 @@ TEST(DoctorTest, CommandLineThatTurnsTheIommuOffIsNamed) {
   host.AddFile("/proc/cmdline", "ro intel_iommu=off\n");
   const Report report = Examine({.syscalls = host.syscalls()});
   const Finding& finding = *Find(report, true, "IOMMU");
-  EXPECT_THAT(finding.known_by(),
-              Contains("/proc/cmdline = ro intel_iommu=off"));
+  EXPECT_THAT(finding.known_by(), Contains("/proc/cmdline: intel_iommu=off"));
   EXPECT_THAT(Commands(finding), HasSubstr("\\<intel_iommu=off\\>"));
+}
+
+TEST(DoctorTest, VirtualMachineNeedsAnIommuOfItsHypervisor) {
+  WrongHost host({Wrong::kIommuOff});
+  host.AddFile("/proc/cpuinfo",
+               "vendor_id\t: GenuineIntel\nflags\t\t: fpu hypervisor\n");
+  const Report report = Examine({.syscalls = host.syscalls()});
+  EXPECT_THAT(Commands(*Find(report, true, "IOMMU")),
+              HasSubstr("its hypervisor must give it an IOMMU"));
 }
 
 // An ordinary user reads 64 bytes of the configuration space and no debugfs.

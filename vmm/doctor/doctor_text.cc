@@ -97,7 +97,12 @@ std::string RenderText(const Report& report, Detail detail) {
   std::string out = "The host\n";
   AppendFindings(out, report.host(),
                  detail == Detail::kBrief ? Detail::kNormal : detail);
+  std::vector<std::string> staying;
   for (const Device& device : report.devices()) {
+    if (device.stays() && detail == Detail::kBrief) {
+      staying.push_back(device.address());
+      continue;
+    }
     absl::StrAppend(&out, "\n", device.address(), "  ", device.identity(),
                     "\n");
     AppendFindings(out, device.findings(), detail);
@@ -110,6 +115,13 @@ std::string RenderText(const Report& report, Detail detail) {
       absl::StrAppend(&out, "  It cannot be passed through, because of: ",
                       absl::StrJoin(problems, ", "), ".\n");
     }
+  }
+  if (!staying.empty()) {
+    absl::StrAppend(&out, "\n");
+    AppendWrapped(out, 0, 0,
+                  absl::StrCat("Bridges and parts of the chipset, which stay "
+                               "with the host: ",
+                               absl::StrJoin(staying, ", ")));
   }
   return out;
 }

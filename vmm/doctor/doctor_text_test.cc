@@ -71,6 +71,15 @@ TEST(DoctorTextTest, BriefShowsOnlyWhatIsInTheWay) {
   EXPECT_THAT(RenderText(report, Detail::kNormal), HasSubstr("BARs"));
 }
 
+TEST(DoctorTextTest, BriefListsWhatStaysInOneLine) {
+  WrongHost host({});
+  host.AddBridgeToGroup();
+  const Report report = Examine({.syscalls = host.syscalls()});
+  const std::string text = RenderText(report, Detail::kBrief);
+  EXPECT_THAT(text, HasSubstr("with the host: 0000:00:1c.0"));
+  EXPECT_THAT(text, Not(HasSubstr("0000:00:1c.0  ")));
+}
+
 TEST(DoctorTextTest, AllShowsHowEverythingIsKnown) {
   const Report report = ExamineNamed({});
   constexpr char kHow[] = "VFIO_SET_IOMMU(VFIO_TYPE1v2_IOMMU) = 0";

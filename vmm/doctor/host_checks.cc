@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -41,29 +42,41 @@ bool IsIntel(std::string_view cpuinfo) {
   return absl::StrContains(cpuinfo, "GenuineIntel");
 }
 
-// Returns how the IOMMU is turned on. x86 of both makers has it on by default
-// where the firmware shows it, except Intel's, which most distributions leave
-// off (CONFIG_INTEL_IOMMU_DEFAULT_ON).
+// Returns the words of the kernel's command line that are about the IOMMU.
+std::vector<std::string> IommuWords(std::string_view command_line) {
+  std::vector<std::string> words;
+  for (const std::string_view word : absl::StrSplit(command_line, ' ')) {
+    if (absl::StrContains(word, "iommu=")) words.emplace_back(word);
+  }
+  return words;
+}
+
+// Returns how the IOMMU is turned on. The kernel uses one that the firmware
+// shows, except Intel's, which most distributions leave off
+// (CONFIG_INTEL_IOMMU_DEFAULT_ON).
 std::vector<std::string> TurnOnIommu(std::string_view cpuinfo,
-                                     std::string_view command_line) {
-  std::vector<std::string> to_do;
+                                     const std::vector<std::string>& words) {
   const bool intel = IsIntel(cpuinfo);
-  to_do.push_back(absl::StrCat("# enable ", intel ? "VT-d" : "AMD-Vi (IOMMU)",
-                               " in the firmware's setup"));
-  for (const std::string_view off :
-       {"intel_iommu=off", "amd_iommu=off", "iommu=off"}) {
-    for (const std::string_view word : absl::StrSplit(command_line, ' ')) {
-      if (word != off) continue;
-      to_do.push_back(
-          absl::StrCat("sed -i 's/\\<", off, "\\>//' /etc/default/grub"));
-    }
+  if (absl::StrContains(LineAfter(cpuinfo, "flags"), " hypervisor")) {
+    return {
+        "# this is a virtual machine, so its hypervisor must give it an IOMMU "
+        "(QEMU: -device intel-iommu,intremap=on)"};
+  }
+  std::vector<std::string> to_do = {
+      absl::StrCat("# enable ", intel ? "VT-d" : "AMD-Vi (IOMMU)",
+                   " in the firmware's setup")};
+  const size_t edits = to_do.size();
+  for (const std::string& word : words) {
+    if (!absl::EndsWith(word, "iommu=off")) continue;
+    to_do.push_back(
+        absl::StrCat("sed -i 's/\\<", word, "\\>//' /etc/default/grub"));
   }
   if (intel) {
     to_do.emplace_back(
         "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&intel_iommu=on /' "
         "/etc/default/grub");
   }
-  to_do.emplace_back("update-grub && reboot");
+  if (to_do.size() > edits) to_do.emplace_back("update-grub && reboot");
   return to_do;
 }
 
@@ -88,10 +101,16 @@ Finding CheckIommu(const HostFiles& host, HostFacts& facts) {
   const auto command_line = host.Text("/proc/cmdline");
   facts.has_iommu = groups.ok() && !groups.value.empty();
   if (!facts.has_iommu) {
-    return MakeFinding("IOMMU", Finding::PROBLEM,
-                       "is off, so no device can be kept to its guest's memory",
-                       {groups.known_by, command_line.known_by},
-                       TurnOnIommu(cpuinfo.value, command_line.value));
+    const std::vector<std::string> words = IommuWords(command_line.value);
+    return MakeFinding(
+        "IOMMU", Finding::PROBLEM,
+        "is off, so no device can be kept to its guest's memory",
+        {groups.known_by,
+         !command_line.ok() ? command_line.known_by
+         : words.empty()
+             ? "/proc/cmdline says nothing about it"
+             : absl::StrCat("/proc/cmdline: ", absl::StrJoin(words, " "))},
+        TurnOnIommu(cpuinfo.value, words));
   }
   const auto units = host.Folder("/sys/class/iommu");
   std::string kind;
