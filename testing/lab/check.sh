@@ -136,6 +136,21 @@ demo_of_half_a_group() {
     $said == *"is not viable: 0000:00:05.0 is bound to nvme"* ]]
 }
 
+# Looks at a device that a guest can have, and at one in a group of which the
+# host uses another device.
+doctor() {
+  local said
+  said=$("$lab" --kernel="$kernel" "${one_group[@]}" --bind=0000:00:05.1 \
+    --device=edu,addr=6 --bind=0000:00:06.0 \
+    "$here/vmm/doctor/doctor_static" --memory=64M 0000:00:06.0 0000:00:05.1)
+  local status=$?
+  sed -n '/^0000:00:06.0/,$p' <<<"$said"
+  [[ $status == 1 && $said == *"interrupt remapping  is on: "*\
+"It can be passed through."*"the host uses others of group"*\
+"> echo 0000:00:05.0 > /sys/bus/pci/devices/0000:00:05.0/driver/unbind"*\
+"It cannot be passed through, because of: group members." ]]
+}
+
 # Kills the demo while it attaches, while the guest brings the device up, at an
 # interrupt in the middle of the work, and while a BAR moves. Then runs it once
 # more to its end.
@@ -216,6 +231,7 @@ for kernel in "$@"; do
   run "demo of edu" demo_of edu edu
   run "demo of a group of two" demo_of_group
   run "demo of a group that is not viable" demo_of_half_a_group
+  run "doctor" doctor
   run "demo of a virtual function" demo_of_a_virtual_function
   run "demo that is killed" demo_killed
   run "BARs" bars
