@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Checks that explain answers wrong arguments with one line that says what to
+# do, and with an exit status that is not 0, and that it prints JSON.
+set -u
+
+explain=vmm/explain/explain
+fixture=testing/fixtures/nvme.textproto
+work=${TEST_TMPDIR:?}
+failures=0
+
+# refuses STATUS TEXT ARGUMENT... checks that explain refuses the arguments
+# with the exit status STATUS and one line that contains TEXT.
+refuses() {
+  local status=$1 text=$2
+  shift 2
+  "$explain" "$@" >"$work/out" 2>"$work/err"
+  local got=$?
+  if [[ $got != "$status" || -s $work/out || $(wc -l <"$work/err") != 1 ]] ||
+    ! grep -qF -- "$text" "$work/err"; then
+    echo "explain $*: not status $status and one line with '$text', but $got:"
+    cat "$work/out" "$work/err"
+    failures=$((failures + 1))
+  fi
+}
+
+refuses 2 "needs a device"
+refuses 2 "takes one device or one capture" $fixture 0000:01:00.0
+refuses 2 "is not the address of a PCI device" nonsense
+refuses 2 "neither text nor json" --output=xml $fixture
+refuses 2 "--kernel=5.4" --kernel=5.4 $fixture
+refuses 2 "not the offset of a capability" --hide=first $fixture
+refuses 2 "no capability at 0xcc" --hide=cc $fixture
+refuses 2 "max_vectors" --max_vectors=5000 $fixture
+refuses 1 "VFIO offers none to read" --rom $fixture
+refuses 1 "absent.textproto" absent.textproto
+
+if ! "$explain" --output=json --show=150 testing/fixtures/igb_vf.textproto \
+  >"$work/json" || ! grep -q '"treatment": "VIRTUALIZED"' "$work/json" ||
+  ! grep -q '"what": "150 Alternative Routing-ID' "$work/json"; then
+  echo "--output=json:"
+  head -n 20 "$work/json"
+  failures=$((failures + 1))
+fi
+
+[[ $failures == 0 ]]
