@@ -47,6 +47,15 @@ printf 'schema_version: 1\nname: "odd"\nconfig_size: 77\n' \
   >"$work/odd.textproto"
 refuses 2 "config_size" --fixture="$work/odd.textproto"
 
+# The README shows a part of what the demo prints.
+"$demo" >"$work/text" 2>"$work/err"
+sed -n '/^Address map$/,/^$/p' "$work/text" | sed '$d' >"$work/printed"
+sed -n '/^Address map$/,/^```$/p' README.md | sed '$d' >"$work/shown"
+if [[ ! -s $work/shown ]] || ! diff "$work/shown" "$work/printed"; then
+  echo "README.md shows another address map than the demo prints"
+  failures=$((failures + 1))
+fi
+
 if ! "$demo" --output=json >"$work/json" 2>"$work/err" ||
   ! grep -q '"guest_bdf": "0000:00:01.0"' "$work/json"; then
   echo "--output=json:"
