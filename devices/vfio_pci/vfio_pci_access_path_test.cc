@@ -11,10 +11,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <memory>
-#include <new>
 #include <thread>
 
 #include "absl/status/status_matchers.h"
@@ -23,62 +21,14 @@
 #include "gtest/gtest.h"
 #include "passthru/devices/kernel/forwarding_syscalls.h"
 #include "passthru/devices/vfio_pci/device_report.h"
+#include "passthru/testing/rig/allocation_counter.h"
 #include "passthru/testing/rig/passthrough_rig.h"
 
 namespace passthru::vfio_pci {
 namespace {
 
-thread_local bool counts_allocations = false;
-thread_local int allocations = 0;
-
-void* CountedAllocate(size_t size, size_t alignment) {
-  if (counts_allocations) ++allocations;
-  const size_t whole =
-      (std::max<size_t>(size, 1) + alignment - 1) / alignment * alignment;
-  void* const memory = std::aligned_alloc(alignment, whole);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-// Returns how often `body` allocates memory on this thread.
-int CountAllocations(const std::function<void()>& body) {
-  allocations = 0;
-  counts_allocations = true;
-  body();
-  counts_allocations = false;
-  return allocations;
-}
-
-}  // namespace
-}  // namespace passthru::vfio_pci
-
-// These replace the program's.
-[[gnu::noinline]] void* operator new(size_t size) {
-  return passthru::vfio_pci::CountedAllocate(size, alignof(std::max_align_t));
-}
-[[gnu::noinline]] void* operator new(size_t size, std::align_val_t alignment) {
-  return passthru::vfio_pci::CountedAllocate(size,
-                                             static_cast<size_t>(alignment));
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory,
-                                       std::align_val_t) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, size_t,
-                                       std::align_val_t) noexcept {
-  std::free(memory);
-}
-
-namespace passthru::vfio_pci {
-namespace {
-
 using ::absl_testing::IsOk;
+using fake::CountAllocations;
 using fake::PassthroughRig;
 
 using fake::kBar;

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "passthru/allocator/address_allocator.h"
+#include "passthru/devices/bus/bus.h"
+#include "passthru/devices/bus/bus_device.h"
+#include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/interrupts/host_vectors.h"
+#include "passthru/devices/interrupts/interrupt_controller.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/interrupts/routing_entries.h"
+#include "passthru/devices/interrupts/routing_table.h"
+#include "passthru/devices/kernel/epoll_event_loop.h"
+#include "passthru/devices/kernel/failure_log.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/pci/msi_message.h"
+#include "passthru/pci/vector_index.h"
+#include "passthru/testing/rig/passthrough_rig.h"
+#include "passthru/vmm/benchmark/measure.h"
+#include "passthru/vmm/benchmark/sections.h"
+
+namespace passthru::benchmark {
+namespace {
+
+using fake::kBar;
+using fake::kNvmePba;
+using fake::kNvmeTable;
+using fake::PassthroughRig;
+
+using Rows = std::vector<std::vector<std::string>>;
+
+// A BAR's page, as an anonymous file. Its pread and pwrite are about the
+// cheapest that Linux has.
+class BarPage {
+ public:
+  BarPage() : fd_(::memfd_create("bar", MFD_CLOEXEC)) {
+    CHECK_GE(fd_, 0);
+    CHECK_EQ(::ftruncate(fd_, 4096), 0);
+  }
+  ~BarPage() { ::close(fd_); }
+  BarPage(const BarPage&) = delete;
+  BarPage& operator=(const BarPage&) = delete;
+
+  kernel::SyscallResult<size_t> Pread(void* buffer, size_t count,
+                                      uint64_t offset) const {
+    const ssize_t got =
+        ::pread(fd_, buffer, count, static_cast<off_t>(offset % 4096));
+    return {.value = static_cast<size_t>(got), .error = got < 0 ? EIO : 0};
+  }
+  kernel::SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
+                                       uint64_t offset) const {
+    const ssize_t put =
+        ::pwrite(fd_, buffer, count, static_cast<off_t>(offset % 4096));
+    return {.value = static_cast<size_t>(put), .error = put < 0 ? EIO : 0};
+  }
+
+ private:
+  const int fd_;
+};
+
+// Once told, carries out the calls of plain accesses on a BarPage, so that they
+// cost what they cost on Linux and not what the simulated kernel costs.
+class PlainAccesses final : public kernel::ForwardingSyscalls {
+ public:
+  PlainAccesses(kernel::Syscalls* target, const BarPage* page)
+      : ForwardingSyscalls(target), page_(*page) {}
+
+  void Begin() { begun_ = true; }
+  void End() { begun_ = false; }
+
+  kernel::SyscallResult<size_t> Pread(int fd, void* buffer, size_t count,
+                                      uint64_t offset) override {
+    return begun_ ? page_.Pread(buffer, count, offset)
+                  : ForwardingSyscalls::Pread(fd, buffer, count, offset);
+  }
+  kernel::SyscallResult<size_t> Pwrite(int fd, const void* buffer, size_t count,
+                                       uint64_t offset) override {
+    return begun_ ? page_.Pwrite(buffer, count, offset)
+                  : ForwardingSyscalls::Pwrite(fd, buffer, count, offset);
+  }
+  kernel::SyscallResult<int> Poll(pollfd* fds, nfds_t count,
+                                  int timeout_ms) override {
+    if (!begun_) return ForwardingSyscalls::Poll(fds, count, timeout_ms);
+    return linux_.Poll(fds, count, timeout_ms);  // Of real eventfds.
+  }
+
+ private:
+  const BarPage& page_;
+  kernel::LinuxSyscalls linux_;
+  bool begun_ = false;
+};
+
+std::vector<std::string> AccessRow(std::string_view what, double nanoseconds,
+                                   double bare,
+                                   absl::FunctionRef<void()> access) {
+  return {std::string(what), absl::StrFormat("%.1f", nanoseconds),
+          bare == 0 ? "" : absl::StrFormat("%.1f", bare),
+          bare == 0
+              ? ""
+              : absl::StrFormat("%.0f %%", 100 * (nanoseconds - bare) / bare),
+          absl::StrFormat("%.0f", AllocationsEach(access))};
+}
+
+void PrintGuestAccesses() {
+  constexpr uint64_t kTrapped = kNvmeTable + 0x800;  // in the table's page
+  const BarPage page;
+  PlainAccesses* calls = nullptr;
+  PassthroughRig rig({.wrap_calls = [&](kernel::Syscalls* kernel) {
+    auto plain = std::make_unique<PlainAccesses>(kernel, &page);
+    calls = plain.get();
+    return plain;
+  }});
+  CHECK_OK(rig.Attach());
+  rig.PlaceBar(0, kBar);
+  rig.SetMsixControl(/*enable=*/true, /*function_mask=*/false);
+  rig.WriteVector(2, 0x32, /*masked=*/false);
+  rig.Store(kNvmeTable + 2 * 16 + 12, 4, 1);
+  rig.RaiseMsix(2);  // is pending
+
+  Rows rows = {{"", "ns", "bare call, ns", "ours beside it", "allocations"}};
+  const auto add = [&rows](std::string_view what, double bare, auto access) {
+    rows.push_back(AccessRow(what, NanosecondsEach(access), bare, access));
+  };
+  calls->Begin();
+  add("configuration read, answered by the shadow", 0,
+      [&rig] { Use(rig.device().ConfigRead(0x10, 4)); });
+  add("MSI-X table read", 0, [&rig] { Use(rig.Load(kNvmeTable + 8, 8)); });
+  add("pending bits read, one vector masked", 0,
+      [&rig] { Use(rig.Load(kNvmePba, 8)); });
+  uint64_t value = 0;
+  const double bare_read =
+      NanosecondsEach([&] { Use(page.Pread(&value, 8, kTrapped)); });
+  const double bare_write =
+      NanosecondsEach([&] { Use(page.Pwrite(&value, 8, kTrapped)); });
+  add("trapped BAR read", bare_read, [&rig] { Use(rig.Load(kTrapped, 8)); });
+  add("trapped BAR write", bare_write, [&rig] { rig.Store(kTrapped, 8, 1); });
+  calls->End();
+  PrintTable("Guest accesses that exit, without the exit itself",
+             "The bare calls are pread and pwrite of 8 bytes of an anonymous "
+             "file, which are cheaper than a device's.",
+             rows);
+}
+
+class NullDevice final : public bus::BusDevice {
+ public:
+  std::string_view name() const override { return "null"; }
+  absl::Status Read(uint64_t, absl::Span<uint8_t>) override {
+    return absl::OkStatus();
+  }
+  absl::Status Write(uint64_t, absl::Span<const uint8_t>) override {
+    return absl::OkStatus();
+  }
+};
+
+void PrintBusLookup() {
+  Rows rows = {{"ranges", "ns", "beside 10"}};
+  double first = 0;
+  for (const uint64_t ranges : {10, 100, 1000, 10'000}) {
+    bus::Bus bus("memory");
+    const auto device = std::make_shared<NullDevice>();
+    for (uint64_t i = 0; i < ranges; ++i) {
+      CHECK_OK(bus.Add(i << 12, 0x800, device, 0).status());
+    }
+    std::array<uint8_t, 4> data = {};
+    uint64_t next = 0;
+    const double took = NanosecondsEach([&] {
+      bus.Read(next << 12, absl::MakeSpan(data));
+      next = (next + 7919) % ranges;
+    });
+    if (first == 0) first = took;
+    rows.push_back({absl::StrCat(ranges), absl::StrFormat("%.0f", took),
+                    absl::StrFormat("%.2f", took / first)});
+  }
+  PrintTable("Bus: a read that finds its device among N ranges",
+             "The ranges are visited in an order that no cache likes.", rows);
+}
+
+void PrintAllocator() {
+  Rows rows = {{"ranges", "ns for release and allocation", "beside 100"}};
+  double first = 0;
+  for (const uint64_t ranges : {100, 10'000, 100'000}) {
+    auto allocator = *allocator::AddressAllocator::Create(
+        0, uint64_t{1} << 40, "the benchmark's window");
+    std::vector<allocator::AddressAllocation> live;
+    for (uint64_t i = 0; i < ranges; ++i) {
+      live.push_back(*allocator->Allocate(uint64_t{4096} << i % 5));
+    }
+    uint64_t next = 0;
+    const double took = NanosecondsEach([&] {
+      const uint64_t size = live[next].size();
+      live[next].Release();
+      live[next] = *allocator->Allocate(size);
+      next = (next + 7919) % ranges;
+    });
+    if (first == 0) first = took;
+    rows.push_back({absl::StrCat(ranges), absl::StrFormat("%.0f", took),
+                    absl::StrFormat("%.2f", took / first)});
+  }
+  PrintTable("Address allocator: one of N live ranges goes and comes again",
+             "Ranges of 4 to 64 KiB, each aligned to its size.", rows);
+}
+
+// A kernel's side of interrupts that counts calls and does nothing.
+class IdleKernel final : public interrupts::InterruptController,
+                         public interrupts::RoutingTable,
+                         public interrupts::HostVectors {
+ public:
+  absl::Status AssignIrqfd(int, allocator::Gsi) override { return Called(); }
+  absl::Status AssignResampleIrqfd(int, int, allocator::Gsi) override {
+    return Called();
+  }
+  absl::Status DeassignIrqfd(int, allocator::Gsi) override { return Called(); }
+  absl::Status SignalMsi(const pci::MsiMessage&) override { return Called(); }
+  absl::Status SetGsiRouting(absl::Span<const kvm_irq_routing_entry>) override {
+    return Called();
+  }
+  uint32_t count() const override { return 64; }
+  bool dynamic() const override { return true; }
+  absl::StatusOr<uint32_t> Set(uint32_t,
+                               absl::Span<const int> event_fds) override {
+    if (!event_fds.empty()) event_fd_ = event_fds.front();
+    ++calls_;
+    return 0;
+  }
+  absl::Status Disable() override { return Called(); }
+
+  uint64_t calls() const { return calls_; }
+  // The eventfd of the vector that was armed last.
+  int event_fd() const { return event_fd_; }
+
+ private:
+  absl::Status Called() {
+    ++calls_;
+    return absl::OkStatus();
+  }
+
+  uint64_t calls_ = 0;
+  int event_fd_ = -1;
+};
+
+void PrintVectorWrites() {
+  const pci::MsiMessage one{.address = 0xfee00000, .data = 0x41};
+  const pci::MsiMessage other{.address = 0xfee00000, .data = 0x42};
+  constexpr pci::VectorIndex kVector(0);
+  IdleKernel kernel;
+  kernel::LinuxSyscalls linux_kernel;
+  kernel::FailureLog failures("device");
+  const auto loop = *kernel::EpollEventLoop::Create(&linux_kernel);
+  const auto router = *interrupts::GsiRouter::Create(
+      {.table = &kernel, .base_routes = interrupts::DefaultIrqchipRoutes()});
+  interrupts::MsixVectorGroup group({.vectors = 64,
+                                     .syscalls = &linux_kernel,
+                                     .host = &kernel,
+                                     .router = router.get(),
+                                     .controller = &kernel,
+                                     .loop = loop.get(),
+                                     .failures = &failures,
+                                     .name = "MSI-X"});
+  CHECK_OK(group.Enable(64, /*function_masked=*/false));
+  group.SetVector(kVector, one, /*masked=*/false);
+  CHECK_OK(router->Commit());
+
+  Rows rows = {{"", "ns", "allocations", "kernel calls"}};
+  const auto add = [&](std::string_view what, auto write) {
+    write();  // The first one may arm the vector.
+    const uint64_t before = kernel.calls();
+    write();
+    const uint64_t calls = kernel.calls() - before;
+    rows.push_back(
+        {std::string(what), absl::StrFormat("%.0f", NanosecondsEach(write)),
+         absl::StrFormat("%.0f", AllocationsEach(write)), absl::StrCat(calls)});
+  };
+  add("written as it is", [&] { group.SetVector(kVector, one, false); });
+  // The route of this message is committed, so an irqfd delivers.
+  add("masked and unmasked", [&] {
+    group.SetVector(kVector, one, true);
+    group.SetVector(kVector, one, false);
+  });
+  group.SetVector(kVector, one, true);
+  bool toggle = false;
+  add("another message, while masked", [&] {
+    toggle = !toggle;
+    group.SetVector(kVector, toggle ? other : one, true);
+  });
+  PrintTable("An entry of the MSI-X table, behind the trap",
+             "The kernel calls are counted and left out of the times.", rows);
+}
+
+}  // namespace
+
+void PrintAccesses() {
+  PrintGuestAccesses();
+  PrintBusLookup();
+  PrintAllocator();
+  PrintVectorWrites();
+}
+
+}  // namespace passthru::benchmark

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Prints what the library costs, as counts, and as times beside other times of
+// the same run.
+
+#include <array>
+#include <iostream>
+#include <string>
+#include <string_view>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/log/globals.h"
+#include "absl/log/initialize.h"
+#include "absl/strings/str_cat.h"
+#include "passthru/vmm/benchmark/sections.h"
+
+ABSL_FLAG(std::string, only, "",
+          "The section to run: interrupts, accesses, devices, simulation or "
+          "kvm. By default all run.");
+
+namespace passthru::benchmark {
+namespace {
+
+struct Section {
+  std::string_view name;
+  void (*print)();
+};
+
+constexpr std::array kSections = {
+    Section{"interrupts", PrintInterruptCosts},
+    Section{"accesses", PrintAccesses},
+    Section{"devices", PrintDeviceCosts},
+    Section{"simulation", PrintSimulatedCalls},
+    Section{"kvm", PrintRealKvm},
+};
+
+int Main(std::string_view only) {
+#ifndef __OPTIMIZE__
+  std::cout << "This was compiled without -c opt, so the times say nothing.\n";
+#endif
+  bool found = false;
+  for (const Section& section : kSections) {
+    if (!only.empty() && only != section.name) continue;
+    found = true;
+    section.print();
+  }
+  if (found) return 0;
+  std::cerr << "benchmark: there is no section '" << only
+            << "'. --help lists them.\n";
+  return 2;
+}
+
+}  // namespace
+}  // namespace passthru::benchmark
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(
+      "Prints what the library costs.\n"
+      "  bazel run -c opt //vmm/benchmark");
+  absl::ParseCommandLine(argc, argv);
+  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
+  absl::InitializeLog();
+  return passthru::benchmark::Main(absl::GetFlag(FLAGS_only));
+}

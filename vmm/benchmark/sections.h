@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef PASSTHRU_VMM_BENCHMARK_SECTIONS_H_
+#define PASSTHRU_VMM_BENCHMARK_SECTIONS_H_
+
+namespace passthru::benchmark {
+
+// The sections of the benchmark. Each measures and prints its table on standard
+// output.
+
+// Counts the calls of an MSI-X bring-up, beside what other VMMs need.
+void PrintInterruptCosts();
+// Times guest accesses that the library answers, the search of a bus and of the
+// address allocator, and writes to an MSI-X entry, and counts allocations.
+void PrintAccesses();
+// Counts the kernel calls of attach and detach by kind, for 1 to 31 devices.
+void PrintDeviceCosts();
+// Times a call into the simulated kernel, and counts its allocations.
+void PrintSimulatedCalls();
+// Times an interrupt's way to a guest, and masking, on this machine's own KVM.
+// Says so if there is none.
+void PrintRealKvm();
+
+}  // namespace passthru::benchmark
+
+#endif  // PASSTHRU_VMM_BENCHMARK_SECTIONS_H_
