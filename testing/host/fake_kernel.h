@@ -182,15 +182,13 @@ class FakeKernel final : public kernel::Syscalls {
   kernel::SyscallResult<T> FinishReal(journal::Call&& call,
                                       const kernel::SyscallResult<T>& result);
 
-  // Starts the description of a call on a descriptor, with its name and
-  // subject.
-  journal::Call FdCall(std::string_view name, int fd)
+  // Returns the journal's subject for a descriptor, of which `file` is the file
+  // if it is one of the fake's.
+  std::string Subject(const FakeFile* file, int fd)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
-  // Returns the journal's subject for a descriptor.
-  std::string DescribeFd(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   void Track(int fd, std::string description)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
-  kernel::SyscallResult<int> CloseLocked(int fd)
+  kernel::SyscallResult<int> CloseReal(int fd)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   kernel::SyscallResult<int> IoctlOnReal(journal::Call call, int fd,
                                          unsigned long request, void* arg)

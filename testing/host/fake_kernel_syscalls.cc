@@ -91,14 +91,10 @@ SyscallResult<T> FakeKernel::FinishReal(journal::Call&& call,
   return result;
 }
 
-std::string FakeKernel::DescribeFd(int fd) {
-  if (const FileRef file = core_.files.Lookup(fd)) return file->Describe();
+std::string FakeKernel::Subject(const FakeFile* file, int fd) {
+  if (file != nullptr) return file->Describe();
   const auto found = real_files_.find(fd);
   return found == real_files_.end() ? std::string() : found->second;
-}
-
-journal::Call FakeKernel::FdCall(std::string_view name, int fd) {
-  return journal::DescribeFdCall(name, DescribeFd(fd), fd);
 }
 
 void FakeKernel::Track(int fd, std::string description) {
@@ -129,9 +125,19 @@ SyscallResult<int> FakeKernel::Close(int fd) {
   SyscallResult<int> result;
   {
     const absl::MutexLock lock(&core_.mutex);
-    journal::Call call = FdCall("close", fd);
+    FileRef file = core_.files.Lookup(fd);
+    const bool is_fake = file != nullptr;
+    journal::Call call =
+        journal::DescribeFdCall("close", Subject(file.get(), fd), fd);
+    file.reset();
     const int error = Fault(call);
-    result = CloseLocked(fd);
+    if (journal::CurrentTask() != nullptr) {
+      // The task itself closed it.
+      core_.files.Sweep();
+      core_.eventfds.Sweep();
+    } else {
+      result = is_fake ? core_.files.Close(fd) : CloseReal(fd);
+    }
     // Linux releases the number even when it reports an error.
     if (error != 0) result = {.error = error};
     Finish(std::move(call), result);
@@ -140,14 +146,7 @@ SyscallResult<int> FakeKernel::Close(int fd) {
   return result;
 }
 
-SyscallResult<int> FakeKernel::CloseLocked(int fd) {
-  if (journal::CurrentTask() != nullptr) {
-    // The task itself closed it.
-    core_.files.Sweep();
-    core_.eventfds.Sweep();
-    return {};
-  }
-  if (core_.files.Lookup(fd) != nullptr) return core_.files.Close(fd);
+SyscallResult<int> FakeKernel::CloseReal(int fd) {
   std::string eventfd;
   if (core_.eventfds.has_waiters()) eventfd = EventfdTable::IdentityOf(fd);
   const SyscallResult<int> closed = real_.Close(fd);
@@ -168,7 +167,7 @@ SyscallResult<int> FakeKernel::Ioctl(int fd, unsigned long request, void* arg) {
            : _IOC_TYPE(request) == KVMIO
                ? journal::DescribeKvmIoctl(request, arg)
                : journal::DescribeUnknownIoctl(request, arg);
-    call.subject = DescribeFd(fd);
+    call.subject = Subject(file.get(), fd);
     if (const int error = Fault(call); error != 0) {
       file.reset();
       return Finish<int>(std::move(call), {.error = error});
@@ -214,17 +213,19 @@ SyscallResult<size_t> FakeKernel::Read(int fd, void* buffer, size_t count) {
   journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = journal::DescribeTransfer("read", DescribeFd(fd), fd, count);
+    const FileRef file = core_.files.Lookup(fd);
+    call =
+        journal::DescribeTransfer("read", Subject(file.get(), fd), fd, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
-    if (const FileRef file = core_.files.Lookup(fd)) {
+    if (file != nullptr) {
       return Finish(std::move(call), file->Read(buffer, count));
     }
   }
   // This may wait, so it runs without the mutex.
   const SyscallResult<size_t> result = real_.Read(fd, buffer, count);
-  if (result.ok()) journal::AddData(call, buffer, result.value);
+  if (result.ok()) journal::AddReadData(call, buffer, result.value);
   return FinishReal(std::move(call), result);
 }
 
@@ -233,12 +234,14 @@ SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
   journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call = journal::DescribeTransfer("write", DescribeFd(fd), fd, count);
+    const FileRef file = core_.files.Lookup(fd);
+    call =
+        journal::DescribeTransfer("write", Subject(file.get(), fd), fd, count);
     journal::AddData(call, buffer, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
-    if (const FileRef file = core_.files.Lookup(fd)) {
+    if (file != nullptr) {
       return Finish(std::move(call), file->Write(buffer, count));
     }
     // Like eventfd_write(), wakes an irqfd in the writer's context. Writes that
@@ -259,14 +262,15 @@ SyscallResult<size_t> FakeKernel::Pread(int fd, void* buffer, size_t count,
   journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call =
-        journal::DescribeTransfer("pread", DescribeFd(fd), fd, count, offset);
+    const FileRef file = core_.files.Lookup(fd);
+    call = journal::DescribeTransfer("pread", Subject(file.get(), fd), fd,
+                                     count, offset);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
-    if (const FileRef file = core_.files.Lookup(fd)) {
+    if (file != nullptr) {
       const SyscallResult<size_t> result = file->Pread(buffer, count, offset);
-      if (result.ok()) journal::AddData(call, buffer, result.value);
+      if (result.ok()) journal::AddReadData(call, buffer, result.value);
       return Finish(std::move(call), result);
     }
   }
@@ -278,13 +282,14 @@ SyscallResult<size_t> FakeKernel::Pwrite(int fd, const void* buffer,
   journal::Call call;
   {
     const absl::MutexLock lock(&core_.mutex);
-    call =
-        journal::DescribeTransfer("pwrite", DescribeFd(fd), fd, count, offset);
+    const FileRef file = core_.files.Lookup(fd);
+    call = journal::DescribeTransfer("pwrite", Subject(file.get(), fd), fd,
+                                     count, offset);
     journal::AddData(call, buffer, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
-    if (const FileRef file = core_.files.Lookup(fd)) {
+    if (file != nullptr) {
       return Finish(std::move(call), file->Pwrite(buffer, count, offset));
     }
   }
@@ -295,13 +300,13 @@ SyscallResult<void*> FakeKernel::Mmap(void* address, size_t length,
                                       int protection, int flags, int fd,
                                       uint64_t offset) {
   const absl::MutexLock lock(&core_.mutex);
-  journal::Call call = journal::DescribeMmap(DescribeFd(fd), fd, length,
-                                             protection, flags, offset);
+  FileRef file = core_.files.Lookup(fd);
+  journal::Call call = journal::DescribeMmap(Subject(file.get(), fd), fd,
+                                             length, protection, flags, offset);
   if (const int error = Fault(call); error != 0) {
     return Finish<void*>(std::move(call), {.error = error});
   }
-  FileRef file;
-  if ((flags & MAP_ANONYMOUS) == 0) file = core_.files.Lookup(fd);
+  if ((flags & MAP_ANONYMOUS) != 0) file.reset();
   SyscallResult<void*> mapped;
   if (file == nullptr) {
     mapped = real_.Mmap(address, length, protection, flags, fd, offset);
@@ -368,13 +373,14 @@ SyscallResult<int> FakeKernel::EpollCreate(int flags) {
 SyscallResult<int> FakeKernel::EpollCtl(int epoll_fd, int operation, int fd,
                                         epoll_event* event) {
   const absl::MutexLock lock(&core_.mutex);
-  journal::Call call =
-      journal::DescribeEpollCtl(DescribeFd(fd), epoll_fd, operation, fd);
+  const FileRef file = core_.files.Lookup(fd);
+  journal::Call call = journal::DescribeEpollCtl(Subject(file.get(), fd),
+                                                 epoll_fd, operation, fd);
   if (const int error = Fault(call); error != 0) {
     return Finish<int>(std::move(call), {.error = error});
   }
   // The fake's files do not support polling (file_can_poll()).
-  if (core_.files.Lookup(fd) != nullptr) {
+  if (file != nullptr) {
     return Finish<int>(std::move(call), {.error = EPERM});
   }
   return Finish(std::move(call),

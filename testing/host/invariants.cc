@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -18,6 +19,7 @@
 #include "passthru/testing/journal/vfio_offset.h"
 #include "passthru/testing/kernel/mapping_table.h"
 #include "passthru/testing/kvm/fake_kvm_slots.h"
+#include "passthru/testing/vfio/fake_container.h"
 #include "passthru/testing/vfio/fake_vfio_device.h"
 #include "passthru/testing/vfio/type1_iommu.h"
 
@@ -92,39 +94,44 @@ void Invariants::Check(When when) {
 }
 
 void Invariants::CheckSlots(const FakeKvm::VmTables& vm) {
-  for (const FakeKvmSlot& slot : vm.slots.All()) {
-    for (const Mapping& mapping : MappedAt(slot)) {
-      const auto* const file =
-          dynamic_cast<const DeviceFile*>(mapping.file.get());
-      if (file == nullptr) continue;
-      const FakeVfioDevice& device = *file->device();
-      const uint64_t offset = journal::OffsetOf(mapping.offset);
-      const std::string what = absl::StrFormat(
-          "%s leads to %s, BAR %u [0x%x, +0x%x)", Describe(vm, slot),
-          device.Describe(), journal::RegionOf(mapping.offset), offset,
-          mapping.length);
-      if (device.IsOnMsixPage(journal::RegionOf(mapping.offset), offset,
-                              mapping.length)) {
-        found_.insert(
-            absl::StrCat(what,
-                         ", which has a page of the MSI-X table or of "
-                         "its pending bits"));
-      }
-      const uint64_t guest =
-          slot.guest_address + (mapping.address - slot.host_address);
-      const uint64_t entry = LargestBarEntry(mapping.length);
-      if ((mapping.address - mapping.offset) % entry != 0 ||
-          (guest - mapping.offset) % entry != 0) {
-        found_.insert(absl::StrFormat(
-            "%s, but guest address 0x%x, host address 0x%x and offset are not "
-            "equal modulo 0x%x",
-            what, guest, mapping.address, entry));
-      }
-      if (!device.MemoryIsReachable() && !stuck_slots_.contains(slot.slot)) {
-        found_.insert(absl::StrCat(
-            what, ", which does not answer: memory decode is off, or not D0"));
-      }
-    }
+  for (const auto& [number, slot] : vm.slots.by_number()) {
+    ForEachPiece(slot, [this, &vm, &slot = slot](const Piece& piece) {
+      mutex_->AssertHeld();
+      CheckPiece(vm, slot, piece);
+    });
+  }
+}
+
+void Invariants::CheckPiece(const FakeKvm::VmTables& vm,
+                            const FakeKvmSlot& slot, const Piece& piece) {
+  const auto* const file = dynamic_cast<const DeviceFile*>(piece.file);
+  if (file == nullptr) return;
+  const FakeVfioDevice& device = *file->device();
+  const uint32_t bar = journal::RegionOf(piece.offset);
+  const uint64_t offset = journal::OffsetOf(piece.offset);
+  const auto what = [&] {
+    return absl::StrFormat("%s leads to %s, BAR %u [0x%x, +0x%x)",
+                           Describe(vm, slot), device.Describe(), bar, offset,
+                           piece.length);
+  };
+  if (device.IsOnMsixPage(bar, offset, piece.length)) {
+    found_.insert(absl::StrCat(
+        what(),
+        ", which has a page of the MSI-X table or of its pending bits"));
+  }
+  const uint64_t guest =
+      slot.guest_address + (piece.address - slot.host_address);
+  const uint64_t entry = LargestBarEntry(piece.length);
+  if ((piece.address - piece.offset) % entry != 0 ||
+      (guest - piece.offset) % entry != 0) {
+    found_.insert(absl::StrFormat(
+        "%s, but guest address 0x%x, host address 0x%x and offset are not "
+        "equal modulo 0x%x",
+        what(), guest, piece.address, entry));
+  }
+  if (!device.MemoryIsReachable() && !stuck_slots_.contains(slot.slot)) {
+    found_.insert(absl::StrCat(
+        what(), ", which does not answer: memory decode is off, or not D0"));
   }
 }
 
@@ -139,26 +146,27 @@ void Invariants::CheckRoutes(const FakeKvm::VmTables& vm) {
 }
 
 // Returns the slots of all VMs, because DMA has no VM. Callers have one VM.
-std::vector<FakeKvmSlot> Invariants::Slots() const {
-  std::vector<FakeKvmSlot> slots;
-  kernel_->kvm().ForEachVm([&slots](const FakeKvm::VmTables& vm) {
-    const std::vector<FakeKvmSlot> own = vm.slots.All();
-    slots.insert(slots.end(), own.begin(), own.end());
+const std::vector<FakeKvmSlot>& Invariants::Slots() {
+  slots_.clear();
+  kernel_->kvm().ForEachVm([this](const FakeKvm::VmTables& vm) {
+    mutex_->AssertHeld();
+    for (const auto& [number, slot] : vm.slots.by_number()) {
+      slots_.push_back(slot);
+    }
   });
-  std::sort(slots.begin(), slots.end(),
+  std::sort(slots_.begin(), slots_.end(),
             [](const FakeKvmSlot& a, const FakeKvmSlot& b) {
               return a.guest_address < b.guest_address;
             });
-  return slots;
+  return slots_;
 }
 
 void Invariants::CheckDma() {
-  const std::vector<FakeKvmSlot> slots = Slots();
+  const std::vector<FakeKvmSlot>& slots = Slots();
   if (slots.empty()) return;
-  vfio_->ForEachContainer([&](const std::string& container,
-                              const std::vector<DmaMapping>& mappings) {
+  vfio_->ForEachContainer([&](const FakeContainer& container) {
     mutex_->AssertHeld();
-    for (const DmaMapping& mapping : mappings) {
+    for (const auto& [iova, mapping] : container.iommu()->by_iova()) {
       if (mapping.vaddr_invalid || stuck_iovas_.contains(mapping.iova)) {
         continue;
       }
@@ -177,7 +185,7 @@ void Invariants::CheckDma() {
       if (covered < mapping.size) {
         found_.insert(absl::StrFormat(
             "%s is not the guest's memory from 0x%x on",
-            Describe(container, mapping), mapping.iova + covered));
+            Describe(container.Describe(), mapping), iova + covered));
       }
     }
   });
@@ -186,18 +194,17 @@ void Invariants::CheckDma() {
 void Invariants::CheckUnmapped(uint64_t address, uint64_t length, When when) {
   kernel_->kvm().ForEachVm([&](const FakeKvm::VmTables& vm) {
     mutex_->AssertHeld();
-    for (const FakeKvmSlot& slot : vm.slots.All()) {
+    for (const auto& [number, slot] : vm.slots.by_number()) {
       if (!Overlaps(slot.host_address, slot.size, address, length)) continue;
       Report(
           absl::StrCat(Describe(vm, slot), " has lost its memory, ", when()));
     }
   });
-  vfio_->ForEachContainer([&](const std::string& container,
-                              const std::vector<DmaMapping>& mappings) {
+  vfio_->ForEachContainer([&](const FakeContainer& container) {
     mutex_->AssertHeld();
-    for (const DmaMapping& mapping : mappings) {
+    for (const auto& [iova, mapping] : container.iommu()->by_iova()) {
       if (!Overlaps(mapping.vaddr, mapping.size, address, length)) continue;
-      Report(absl::StrCat(Describe(container, mapping),
+      Report(absl::StrCat(Describe(container.Describe(), mapping),
                           " has lost its memory while it is pinned, ", when()));
     }
   });
@@ -220,43 +227,39 @@ void Invariants::NoteRefusal(const journal::Call& call, int error) {
   }
 }
 
-std::vector<Mapping> Invariants::MappedAt(const FakeKvmSlot& slot) const {
+void Invariants::ForEachPiece(
+    const FakeKvmSlot& slot,
+    absl::FunctionRef<void(const Piece&)> visit) const {
   kernel_->core().mutex.AssertHeld();
-  std::vector<Mapping> pieces;
   const uint64_t end = slot.host_address + slot.size;
-  for (const Mapping& mapping : kernel_->core().mappings.All()) {
-    if (!Overlaps(mapping.address, mapping.length, slot.host_address,
-                  slot.size)) {
-      continue;
-    }
-    Mapping piece = mapping;
-    piece.address = std::max(mapping.address, slot.host_address);
-    piece.offset += piece.address - mapping.address;
-    piece.length = std::min(mapping.end(), end) - piece.address;
-    pieces.push_back(std::move(piece));
-  }
-  return pieces;
+  kernel_->core().mappings.ForEachIn(
+      slot.host_address, slot.size, [&](const Mapping& mapping) {
+        Piece piece{.address = std::max(mapping.address, slot.host_address),
+                    .file = mapping.file.get()};
+        piece.offset = mapping.offset + (piece.address - mapping.address);
+        piece.length = std::min(mapping.end(), end) - piece.address;
+        visit(piece);
+      });
 }
 
 void Invariants::CheckAtRest() {
   const absl::MutexLock lock(mutex_);
-  vfio_->ForEachContainer([this](const std::string& container,
-                                 const std::vector<DmaMapping>& mappings) {
+  vfio_->ForEachContainer([this](const FakeContainer& container) {
     mutex_->AssertHeld();
     for (const FakeKvmSlot& slot : Slots()) {
-      const std::vector<Mapping> pieces = MappedAt(slot);
-      const bool bar = std::any_of(
-          pieces.begin(), pieces.end(),
-          [](const Mapping& piece) { return piece.file != nullptr; });
+      bool bar = false;
+      ForEachPiece(
+          slot, [&bar](const Piece& piece) { bar |= piece.file != nullptr; });
+      const auto& mappings = container.iommu()->by_iova();
       const bool mapped = std::any_of(
-          mappings.begin(), mappings.end(), [&slot](const DmaMapping& mapping) {
-            return mapping.iova <= slot.guest_address &&
-                   slot.guest_end() - 1 <= mapping.last();
+          mappings.begin(), mappings.end(), [&slot](const auto& entry) {
+            return entry.second.iova <= slot.guest_address &&
+                   slot.guest_end() - 1 <= entry.second.last();
           });
       if (bar || mapped) continue;
       Report(absl::StrFormat(
           "%s: guest RAM [0x%x, +0x%x) is not mapped for DMA, at rest",
-          container, slot.guest_address, slot.size));
+          container.Describe(), slot.guest_address, slot.size));
     }
   });
 }

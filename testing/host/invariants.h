@@ -11,8 +11,8 @@
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/kernel/fake_file.h"
 #include "passthru/testing/kernel/kernel_core.h"
-#include "passthru/testing/kernel/mapping_table.h"
 #include "passthru/testing/kvm/fake_kvm.h"
 #include "passthru/testing/kvm/fake_kvm_slots.h"
 #include "passthru/testing/vfio/fake_vfio.h"
@@ -80,11 +80,21 @@ class Invariants final : public KernelObserver {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   void NoteRefusal(const journal::Call& call, int error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
-  // Returns all slots by guest address.
-  std::vector<FakeKvmSlot> Slots() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
-  // Returns the mappings of this process that the slot shows, cut to its size.
-  std::vector<Mapping> MappedAt(const FakeKvmSlot& slot) const
+  // Returns all slots by guest address. They are valid until the next call.
+  const std::vector<FakeKvmSlot>& Slots()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
+  // The part of a mapping of this process that a slot shows.
+  struct Piece {
+    uint64_t address = 0;
+    uint64_t length = 0;
+    uint64_t offset = 0;             // in the file
+    const FakeFile* file = nullptr;  // null if it is not one of the fake's
+  };
+  void ForEachPiece(const FakeKvmSlot& slot,
+                    absl::FunctionRef<void(const Piece&)> visit) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
+  void CheckPiece(const FakeKvm::VmTables& vm, const FakeKvmSlot& slot,
+                  const Piece& piece) ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   void Report(std::string violation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
 
   FakeKernel* const kernel_;
@@ -96,6 +106,9 @@ class Invariants final : public KernelObserver {
   // those that are only in the current one.
   std::set<std::string> known_ ABSL_GUARDED_BY(*mutex_);
   std::set<std::string> found_ ABSL_GUARDED_BY(*mutex_);
+  // What Slots() returns. It is kept, because the check after every call must
+  // not allocate memory.
+  std::vector<FakeKvmSlot> slots_ ABSL_GUARDED_BY(*mutex_);
   // The slot numbers and IOVAs that the kernel refused to remove.
   std::set<uint64_t> stuck_slots_ ABSL_GUARDED_BY(*mutex_);
   std::set<uint64_t> stuck_iovas_ ABSL_GUARDED_BY(*mutex_);

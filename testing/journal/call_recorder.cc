@@ -122,7 +122,7 @@ SyscallResult<int> CallRecorder::Ioctl(int fd, unsigned long request,
 SyscallResult<size_t> CallRecorder::Read(int fd, void* buffer, size_t count) {
   Call call = DescribeTransfer("read", Subject(fd), fd, count);
   const auto result = ForwardingSyscalls::Read(fd, buffer, count);
-  if (result.ok()) AddData(call, buffer, result.value);
+  if (result.ok()) AddReadData(call, buffer, result.value);
   return Record(call, result);
 }
 
@@ -137,7 +137,7 @@ SyscallResult<size_t> CallRecorder::Pread(int fd, void* buffer, size_t count,
                                           uint64_t offset) {
   Call call = DescribeTransfer("pread", Subject(fd), fd, count, offset);
   const auto result = ForwardingSyscalls::Pread(fd, buffer, count, offset);
-  if (result.ok()) AddData(call, buffer, result.value);
+  if (result.ok()) AddReadData(call, buffer, result.value);
   return Record(call, result);
 }
 

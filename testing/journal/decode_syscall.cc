@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/testing/journal/decode_syscall.h"
 
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -16,24 +19,28 @@ Call DescribePath(std::string_view name, const char* path) {
 Call DescribeOpen(const char* path, int flags) {
   Call call = DescribePath("open", path);
   call.result_kind = CallField::Kind::kFd;
-  return call.Hex("flags", static_cast<uint64_t>(flags));
+  call.Hex("flags", static_cast<uint64_t>(flags));
+  return call;
 }
 
 Call DescribeFdCall(std::string_view name, std::string subject, int fd) {
   Call call{.name = std::string(name), .subject = std::move(subject)};
-  return call.Fd("fd", fd);
+  call.Fd("fd", fd);
+  return call;
 }
 
 Call DescribeTransfer(std::string_view name, std::string subject, int fd,
                       size_t count) {
-  return DescribeFdCall(name, std::move(subject), fd)
-      .Number("count", static_cast<int64_t>(count));
+  Call call = DescribeFdCall(name, std::move(subject), fd);
+  call.Number("count", static_cast<int64_t>(count));
+  return call;
 }
 
 Call DescribeTransfer(std::string_view name, std::string subject, int fd,
                       size_t count, uint64_t offset) {
-  return DescribeTransfer(name, std::move(subject), fd, count)
-      .Hex("offset", offset);
+  Call call = DescribeTransfer(name, std::move(subject), fd, count);
+  call.Hex("offset", offset);
+  return call;
 }
 
 void AddData(Call& call, const void* data, size_t count) {
@@ -42,14 +49,22 @@ void AddData(Call& call, const void* data, size_t count) {
   call.Hex("data", value);
 }
 
+void AddReadData(Call& call, const void* data, size_t count) {
+  uint64_t value = 0;
+  if (count > sizeof(value)) return;
+  if (count != 0) std::memcpy(&value, data, count);
+  call.Hex("data", value);
+}
+
 Call DescribeMmap(std::string subject, int fd, size_t length, int protection,
                   int flags, uint64_t offset) {
   Call call = DescribeFdCall("mmap", std::move(subject), fd);
   call.result_kind = CallField::Kind::kHostAddress;
-  return call.Hex("length", length)
+  call.Hex("length", length)
       .Hex("prot", static_cast<uint64_t>(protection))
       .Hex("flags", static_cast<uint64_t>(flags))
       .Hex("offset", offset);
+  return call;
 }
 
 Call DescribeMunmap(const void* address, size_t length) {
@@ -60,8 +75,8 @@ Call DescribeMunmap(const void* address, size_t length) {
 
 Call DescribeEventfd(unsigned initial, int flags) {
   Call call{.name = "eventfd", .result_kind = CallField::Kind::kFd};
-  return call.Number("initial", initial)
-      .Hex("flags", static_cast<uint64_t>(flags));
+  call.Number("initial", initial).Hex("flags", static_cast<uint64_t>(flags));
+  return call;
 }
 
 Call DescribeGetrlimit(int resource) {
@@ -72,24 +87,28 @@ Call DescribeStartThread() { return Call{.name = "pthread_create"}; }
 
 Call DescribeEpollCreate(int flags) {
   Call call{.name = "epoll_create", .result_kind = CallField::Kind::kFd};
-  return call.Hex("flags", static_cast<uint64_t>(flags));
+  call.Hex("flags", static_cast<uint64_t>(flags));
+  return call;
 }
 
 Call DescribeEpollCtl(std::string subject, int epoll_fd, int operation,
                       int fd) {
   Call call{.name = "epoll_ctl", .subject = std::move(subject)};
-  return call.Fd("epoll_fd", epoll_fd).Number("op", operation).Fd("fd", fd);
+  call.Fd("epoll_fd", epoll_fd).Number("op", operation).Fd("fd", fd);
+  return call;
 }
 
 Call DescribeEpollWait(int epoll_fd, int timeout_ms) {
   Call call{.name = "epoll_wait"};
-  return call.Fd("epoll_fd", epoll_fd).Number("timeout", timeout_ms);
+  call.Fd("epoll_fd", epoll_fd).Number("timeout", timeout_ms);
+  return call;
 }
 
 Call DescribePoll(size_t count, int timeout_ms) {
   Call call{.name = "poll"};
-  return call.Number("count", static_cast<int64_t>(count))
+  call.Number("count", static_cast<int64_t>(count))
       .Number("timeout", timeout_ms);
+  return call;
 }
 
 Call DescribeUnknownIoctl(unsigned long request, const void* arg) {

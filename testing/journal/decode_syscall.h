@@ -25,6 +25,9 @@ Call DescribeTransfer(std::string_view name, std::string subject, int fd,
 // Adds the data of a transfer of at most 8 bytes, such as an access to a
 // register or a doorbell, where the value says more than the length.
 void AddData(Call& call, const void* data, size_t count);
+// Does the same after a read that succeeded, whose buffer is known to be
+// memory.
+void AddReadData(Call& call, const void* data, size_t count);
 Call DescribeMmap(std::string subject, int fd, size_t length, int protection,
                   int flags, uint64_t offset);
 Call DescribeMunmap(const void* address, size_t length);

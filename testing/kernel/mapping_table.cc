@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "passthru/testing/journal/task.h"
 #include "passthru/testing/kernel/fake_file.h"
 
@@ -71,6 +72,21 @@ const Mapping* MappingTable::Find(uint64_t address) const {
   const Mapping& candidate = std::prev(next)->second;
   return candidate.process == process && address < candidate.end() ? &candidate
                                                                    : nullptr;
+}
+
+void MappingTable::ForEachIn(
+    uint64_t address, uint64_t length,
+    absl::FunctionRef<void(const Mapping&)> visit) const {
+  const pid_t process = journal::CurrentProcess();
+  auto next = mappings_.upper_bound({process, address});
+  if (next != mappings_.begin()) {
+    const Mapping& before = std::prev(next)->second;
+    if (before.process == process && before.end() > address) --next;
+  }
+  const Key end = {process, address + length};
+  for (; next != mappings_.end() && next->first < end; ++next) {
+    visit(next->second);
+  }
 }
 
 std::vector<Mapping> MappingTable::Of(const FakeFile* file) const {

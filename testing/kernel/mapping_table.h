@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "passthru/testing/kernel/fake_file.h"
 
 namespace passthru::fake {
@@ -57,6 +58,9 @@ class MappingTable {
   // address.
   std::vector<Mapping> Of(const FakeFile* file) const;
   std::vector<Mapping> All() const;
+  // Visits the mappings that overlap a range, by address.
+  void ForEachIn(uint64_t address, uint64_t length,
+                 absl::FunctionRef<void(const Mapping&)> visit) const;
 
  private:
   // By process and address.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -15,6 +16,7 @@
 namespace passthru::fake {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -52,6 +54,26 @@ TEST(MappingTableTest, MappingOverAnotherReplacesIt) {
   EXPECT_EQ(table.Find(0x10800)->file, nullptr);
   EXPECT_EQ(table.Find(0x11800)->file, file);
   EXPECT_EQ(table.Find(0x12800)->file, nullptr);
+}
+
+TEST(MappingTableTest, VisitsWhatOverlapsARange) {
+  MappingTable table;
+  table.Add({.address = 0x10000, .length = 2 * kPage});
+  table.Add({.address = 0x12000, .length = kPage});
+  table.Add({.address = 0x20000, .length = kPage});
+  const auto in = [&table](uint64_t address, uint64_t length) {
+    std::vector<uint64_t> found;
+    table.ForEachIn(address, length, [&found](const Mapping& mapping) {
+      found.push_back(mapping.address);
+    });
+    return found;
+  };
+  EXPECT_THAT(in(0x0, 0x10000), IsEmpty());
+  EXPECT_THAT(in(0x0, 0x10001), ElementsAre(0x10000u));
+  EXPECT_THAT(in(0x11000, kPage), ElementsAre(0x10000u));
+  EXPECT_THAT(in(0x11fff, 2), ElementsAre(0x10000u, 0x12000u));
+  EXPECT_THAT(in(0x12000, 0x10000), ElementsAre(0x12000u, 0x20000u));
+  EXPECT_THAT(in(0x13000, kPage), IsEmpty());
 }
 
 TEST(MappingTableTest, ListsTheMappingsOfAFile) {

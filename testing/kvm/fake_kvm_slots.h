@@ -40,6 +40,7 @@ class FakeKvmSlots {
   const FakeKvmSlot* Find(uint64_t guest_address) const;
 
   std::vector<FakeKvmSlot> All() const;
+  const std::map<uint32_t, FakeKvmSlot>& by_number() const { return slots_; }
 
  private:
   bool Overlaps(uint32_t slot, uint64_t guest_address, uint64_t size) const;

@@ -284,23 +284,21 @@ bool FakeVfio::Step() {
 }
 
 void FakeVfio::ForEachContainer(
-    absl::FunctionRef<void(const std::string& name,
-                           const std::vector<DmaMapping>& mappings)>
-        visit) const {
+    absl::FunctionRef<void(const FakeContainer& container)> visit) const {
   core_->mutex.AssertHeld();
   for (const std::weak_ptr<FakeContainer>& weak : containers_) {
     const std::shared_ptr<FakeContainer> container = weak.lock();
     if (container == nullptr || !container->has_iommu()) continue;
-    visit(container->Describe(), container->iommu()->Mappings());
+    visit(*container);
   }
 }
 
 void FakeVfio::AppendResources(std::vector<std::string>& resources) const {
-  ForEachContainer([&resources](const std::string& name,
-                                const std::vector<DmaMapping>& mappings) {
-    for (const DmaMapping& mapping : mappings) {
-      resources.push_back(absl::StrFormat("%s: DMA mapping [0x%x, +0x%x)", name,
-                                          mapping.iova, mapping.size));
+  ForEachContainer([&resources](const FakeContainer& container) {
+    for (const auto& [iova, mapping] : container.iommu()->by_iova()) {
+      resources.push_back(absl::StrFormat("%s: DMA mapping [0x%x, +0x%x)",
+                                          container.Describe(), iova,
+                                          mapping.size));
     }
   });
   for (const auto& [number, group] : groups_) {

@@ -108,9 +108,7 @@ class FakeVfio final : public Subsystem {
 
   // Visits every container with an IOMMU.
   void ForEachContainer(
-      absl::FunctionRef<void(const std::string& name,
-                             const std::vector<DmaMapping>& mappings)>
-          visit) const;
+      absl::FunctionRef<void(const FakeContainer& container)> visit) const;
 
   // Calls `action` with the device's platform, so that a test can act as the
   // device without a model. `action` runs with the fake kernel's mutex held.

@@ -7,8 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
+#include "absl/types/span.h"
 #include "passthru/devices/kernel/page_size.h"
 #include "passthru/testing/journal/task.h"
 #include "passthru/testing/journal/user_memory.h"
@@ -53,7 +54,8 @@ SyscallResult<size_t> FakeVfioDevice::Read(void* buffer, size_t count,
     if (position >= size) return {0, EINVAL};
     count = static_cast<size_t>(std::min<uint64_t>(count, size - position));
   }
-  std::vector<uint8_t> data(count);
+  // Most accesses are to a register, and need no memory of the heap.
+  absl::InlinedVector<uint8_t, 64> data(count);
   SyscallResult<size_t> result{0, EINVAL};
   if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
     result = config_->Read(position, absl::MakeSpan(data));
@@ -85,7 +87,7 @@ SyscallResult<size_t> FakeVfioDevice::Write(const void* buffer, size_t count,
     if (position >= size) return {0, EINVAL};
     count = static_cast<size_t>(std::min<uint64_t>(count, size - position));
   }
-  std::vector<uint8_t> data(count);
+  absl::InlinedVector<uint8_t, 64> data(count);
   if (!journal::CopyFromUser(data.data(), buffer, count)) return {0, EFAULT};
   if (index == VFIO_PCI_CONFIG_REGION_INDEX) {
     const SyscallResult<size_t> result = config_->Write(position, data);

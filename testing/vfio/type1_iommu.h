@@ -96,6 +96,7 @@ class Type1Iommu {
   bool dirty_tracking() const { return dirty_tracking_; }
 
   std::vector<DmaMapping> Mappings() const;
+  const std::map<uint64_t, DmaMapping>& by_iova() const { return mappings_; }
 
   // Carry out a device's access. On kUnmapped and kPermission they transfer no
   // data. On kUnpinned they may have transferred a part.
