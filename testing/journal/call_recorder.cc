@@ -5,6 +5,8 @@
 #include <linux/vfio.h>
 #include <sys/ioctl.h>
 
+#include <chrono>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -54,20 +56,32 @@ CallRecorder::Counts CallRecorder::Take() {
   return std::exchange(counts_, {});
 }
 
+CallListener::Time CallRecorder::Now() const {
+  return listener_ == nullptr ? CallListener::Time()
+                              : std::chrono::steady_clock::now();
+}
+
 template <typename T>
 SyscallResult<T> CallRecorder::Record(const Call& call,
+                                      CallListener::Time began,
                                       const SyscallResult<T>& result) {
+  const CallListener::Time ended = Now();
   const absl::MutexLock lock(&mutex_);
   ++counts_[call.name];
-  if (journal_ == nullptr || call.Waits()) return result;
-  const bool at_interrupt =
-      waiting_threads_.contains(std::this_thread::get_id());
-  *journal_ << (at_interrupt ? "  " : "")
-            << text_.Line(
-                   {.call = call,
-                    .result = result.ok() ? ResultNumber(result.value) : 0,
-                    .error = result.error})
-            << std::endl;
+  std::string line = call.name;
+  if ((journal_ != nullptr || listener_ != nullptr) && !call.Waits()) {
+    line = text_.Line({.call = call,
+                       .result = result.ok() ? ResultNumber(result.value) : 0,
+                       .error = result.error});
+  }
+  if (journal_ != nullptr && !call.Waits()) {
+    const bool at_interrupt =
+        waiting_threads_.contains(std::this_thread::get_id());
+    *journal_ << (at_interrupt ? "  " : "") << line << std::endl;
+  }
+  if (listener_ != nullptr) {
+    listener_->OnCall(call, line, result.error, began, ended);
+  }
   return result;
 }
 
@@ -83,12 +97,14 @@ void CallRecorder::Remember(int fd, std::string subject) {
 }
 
 SyscallResult<int> CallRecorder::Open(const char* path, int flags) {
+  const CallListener::Time began = Now();
   const auto result = ForwardingSyscalls::Open(path, flags);
   if (result.ok()) Remember(result.value, path);
-  return Record(DescribeOpen(path, flags), result);
+  return Record(DescribeOpen(path, flags), began, result);
 }
 
 SyscallResult<int> CallRecorder::Close(int fd) {
+  const CallListener::Time began = Now();
   // Looks the subject up now, because another open may get the number after the
   // close.
   Call call = DescribeFdCall("close", Subject(fd), fd);
@@ -96,11 +112,12 @@ SyscallResult<int> CallRecorder::Close(int fd) {
     const absl::MutexLock lock(&mutex_);
     subjects_.erase(fd);
   }
-  return Record(call, ForwardingSyscalls::Close(fd));
+  return Record(call, began, ForwardingSyscalls::Close(fd));
 }
 
 SyscallResult<int> CallRecorder::Ioctl(int fd, unsigned long request,
                                        void* arg) {
+  const CallListener::Time began = Now();
   std::string subject = Subject(fd);
   Call call = _IOC_TYPE(request) == KVMIO ? DescribeKvmIoctl(request, arg)
               : absl::StartsWith(subject, kVfioDevice)
@@ -116,90 +133,103 @@ SyscallResult<int> CallRecorder::Ioctl(int fd, unsigned long request,
     Remember(static_cast<int>(device->fd), "kvm-vfio");
     call.Fd("fd", device->fd);
   }
-  return Record(call, result);
+  return Record(call, began, result);
 }
 
 SyscallResult<size_t> CallRecorder::Read(int fd, void* buffer, size_t count) {
+  const CallListener::Time began = Now();
   Call call = DescribeTransfer("read", Subject(fd), fd, count);
   const auto result = ForwardingSyscalls::Read(fd, buffer, count);
   if (result.ok()) AddReadData(call, buffer, result.value);
-  return Record(call, result);
+  return Record(call, began, result);
 }
 
 SyscallResult<size_t> CallRecorder::Write(int fd, const void* buffer,
                                           size_t count) {
+  const CallListener::Time began = Now();
   Call call = DescribeTransfer("write", Subject(fd), fd, count);
   AddData(call, buffer, count);
-  return Record(call, ForwardingSyscalls::Write(fd, buffer, count));
+  return Record(call, began, ForwardingSyscalls::Write(fd, buffer, count));
 }
 
 SyscallResult<size_t> CallRecorder::Pread(int fd, void* buffer, size_t count,
                                           uint64_t offset) {
+  const CallListener::Time began = Now();
   Call call = DescribeTransfer("pread", Subject(fd), fd, count, offset);
   const auto result = ForwardingSyscalls::Pread(fd, buffer, count, offset);
   if (result.ok()) AddReadData(call, buffer, result.value);
-  return Record(call, result);
+  return Record(call, began, result);
 }
 
 SyscallResult<size_t> CallRecorder::Pwrite(int fd, const void* buffer,
                                            size_t count, uint64_t offset) {
+  const CallListener::Time began = Now();
   Call call = DescribeTransfer("pwrite", Subject(fd), fd, count, offset);
   AddData(call, buffer, count);
-  return Record(call, ForwardingSyscalls::Pwrite(fd, buffer, count, offset));
+  return Record(call, began,
+                ForwardingSyscalls::Pwrite(fd, buffer, count, offset));
 }
 
 SyscallResult<void*> CallRecorder::Mmap(void* address, size_t length,
                                         int protection, int flags, int fd,
                                         uint64_t offset) {
+  const CallListener::Time began = Now();
   return Record(
-      DescribeMmap(Subject(fd), fd, length, protection, flags, offset),
+      DescribeMmap(Subject(fd), fd, length, protection, flags, offset), began,
       ForwardingSyscalls::Mmap(address, length, protection, flags, fd, offset));
 }
 
 SyscallResult<int> CallRecorder::Munmap(void* address, size_t length) {
-  return Record(DescribeMunmap(address, length),
+  const CallListener::Time began = Now();
+  return Record(DescribeMunmap(address, length), began,
                 ForwardingSyscalls::Munmap(address, length));
 }
 
 SyscallResult<int> CallRecorder::Eventfd(unsigned initial, int flags) {
+  const CallListener::Time began = Now();
   const auto result = ForwardingSyscalls::Eventfd(initial, flags);
   if (result.ok()) Remember(result.value, "eventfd");
-  return Record(DescribeEventfd(initial, flags), result);
+  return Record(DescribeEventfd(initial, flags), began, result);
 }
 
 SyscallResult<int> CallRecorder::EpollCreate(int flags) {
+  const CallListener::Time began = Now();
   const auto result = ForwardingSyscalls::EpollCreate(flags);
   if (result.ok()) Remember(result.value, "epoll");
-  return Record(DescribeEpollCreate(flags), result);
+  return Record(DescribeEpollCreate(flags), began, result);
 }
 
 SyscallResult<int> CallRecorder::EpollCtl(int epoll_fd, int operation, int fd,
                                           epoll_event* event) {
-  return Record(DescribeEpollCtl(Subject(fd), epoll_fd, operation, fd),
+  const CallListener::Time began = Now();
+  return Record(DescribeEpollCtl(Subject(fd), epoll_fd, operation, fd), began,
                 ForwardingSyscalls::EpollCtl(epoll_fd, operation, fd, event));
 }
 
 SyscallResult<int> CallRecorder::EpollWait(int epoll_fd, epoll_event* events,
                                            int max_events, int timeout_ms) {
+  const CallListener::Time began = Now();
   {
     const absl::MutexLock lock(&mutex_);
     waiting_threads_.insert(std::this_thread::get_id());
   }
   return Record(
-      DescribeEpollWait(epoll_fd, timeout_ms),
+      DescribeEpollWait(epoll_fd, timeout_ms), began,
       ForwardingSyscalls::EpollWait(epoll_fd, events, max_events, timeout_ms));
 }
 
 SyscallResult<std::string> CallRecorder::Readlink(const char* path) {
+  const CallListener::Time began = Now();
   Call call = DescribePath("readlink", path);
   const auto result = ForwardingSyscalls::Readlink(path);
   if (result.ok()) call.Text("target", result.value);
-  return Record(call, result);
+  return Record(call, began, result);
 }
 
 SyscallResult<std::vector<std::string>> CallRecorder::ReadDirectory(
     const char* path) {
-  return Record(DescribePath("readdir", path),
+  const CallListener::Time began = Now();
+  return Record(DescribePath("readdir", path), began,
                 ForwardingSyscalls::ReadDirectory(path));
 }
 

@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "passthru/devices/kernel/forwarding_syscalls.h"
 #include "passthru/testing/journal/call.h"
+#include "passthru/testing/journal/call_listener.h"
 #include "passthru/testing/journal/journal.h"
 
 namespace passthru::journal {
@@ -34,11 +35,12 @@ class CallRecorder final : public kernel::ForwardingSyscalls {
  public:
   using Counts = std::map<std::string, uint64_t>;
 
-  // `journal` may be null. The recorder flushes it after every line, so that it
-  // also tells how a crashed process ended.
+  // `journal` and `listener` may be null. The recorder flushes the journal
+  // after every line, so that it also tells how a crashed process ended.
   explicit CallRecorder(kernel::Syscalls* target,
-                        std::ostream* journal = nullptr)
-      : ForwardingSyscalls(target), journal_(journal) {}
+                        std::ostream* journal = nullptr,
+                        CallListener* listener = nullptr)
+      : ForwardingSyscalls(target), journal_(journal), listener_(listener) {}
 
   // Returns the counts since the last Take().
   Counts Take();
@@ -70,14 +72,17 @@ class CallRecorder final : public kernel::ForwardingSyscalls {
       const char* path) override;
 
  private:
+  // Returns the time, if there is a listener to tell it to.
+  CallListener::Time Now() const;
   template <typename T>
-  kernel::SyscallResult<T> Record(const Call& call,
+  kernel::SyscallResult<T> Record(const Call& call, CallListener::Time began,
                                   const kernel::SyscallResult<T>& result);
   // Returns what the descriptor refers to, as known from the call that made it.
   std::string Subject(int fd);
   void Remember(int fd, std::string subject);
 
   std::ostream* const journal_;
+  CallListener* const listener_;
   absl::Mutex mutex_;
   Counts counts_ ABSL_GUARDED_BY(mutex_);
   JournalText text_ ABSL_GUARDED_BY(mutex_);

@@ -6,18 +6,24 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <sstream>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/journal/call_listener.h"
 
 namespace passthru::journal {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
@@ -74,6 +80,40 @@ TEST(CallRecorderTest, FailureIsWrittenByItsName) {
   CallRecorder recorder(&kernel, &journal);
   recorder.Open("/dev/kvm", O_RDWR);
   EXPECT_EQ(journal.str(), "open(/dev/kvm, flags=0x2) = ENOENT\n");
+}
+
+// Keeps what it is told.
+class Kept final : public CallListener {
+ public:
+  void OnCall(const Call& call, std::string_view line, int error, Time began,
+              Time ended) override {
+    EXPECT_LE(began, ended);
+    EXPECT_NE(began, Time());
+    lines.push_back(std::string(line));
+    names.push_back(call.name);
+    errors.push_back(error);
+  }
+
+  std::vector<std::string> lines;
+  std::vector<std::string> names;
+  std::vector<int> errors;
+};
+
+TEST(CallRecorderTest, ListenerIsToldOfEachCallWhenItHasReturned) {
+  fake::FakeKernel kernel;
+  Kept kept;
+  CallRecorder recorder(&kernel, /*journal=*/nullptr, &kept);
+  const int epoll = recorder.EpollCreate(EPOLL_CLOEXEC).value;
+  epoll_event unused = {};
+  recorder.EpollWait(epoll, &unused, 1, 0);
+  recorder.Close(-1);
+  recorder.Close(epoll);
+  EXPECT_THAT(kept.names,
+              ElementsAre("epoll_create", "epoll_wait", "close", "close"));
+  EXPECT_THAT(kept.lines,
+              ElementsAre("epoll_create(flags=0x80000) = fd#1", "epoll_wait",
+                          "close(fd=-1) = EBADF", "close(epoll, fd=fd#1) = 0"));
+  EXPECT_THAT(kept.errors, ElementsAre(0, 0, EBADF, 0));
 }
 
 }  // namespace
