@@ -61,6 +61,7 @@ absl::Status VcpuRunner::Run() {
     }
     faulted = false;
     PASSTHRU_ASSIGN_OR_RETURN(auto go_on, Handle(*exit));
+    if (options_.on_handled != nullptr) options_.on_handled(*exit);
     if (!go_on) return absl::OkStatus();
   }
   return absl::OkStatus();

@@ -49,6 +49,9 @@ class VcpuRunner {
     // VMM's doing. The function should make the code that maps BARs remove such
     // slots. Run() fails if this is not set or if the error recurs at once.
     std::function<void()> on_memory_fault;
+    // Run() calls this after it has handled an exit, whose data then include
+    // what a read answered. May be null.
+    std::function<void(const kvm::VcpuExit&)> on_handled;
   };
   explicit VcpuRunner(Options options);
 
