@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,6 +16,7 @@
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/vcpu_exit.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/testing/guest/drivers/guest_driver.h"
@@ -23,8 +25,10 @@
 #include "passthru/vmm/demo/process_resources.h"
 #include "passthru/vmm/demo/report_builder.h"
 #include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/guest/agent_layout.h"
 #include "passthru/vmm/guest/guest_run.h"
 #include "passthru/vmm/machine.h"
+#include "passthru/vmm/report/timeline.h"
 #include "passthru/vmm/vcpu_runner.h"
 
 namespace passthru::vmm {
@@ -38,7 +42,8 @@ class Demo {
   // `simulated` is null if `syscalls` is this machine's kernel.
   Demo(kernel::Syscalls* syscalls, fake::SimulatedHost* simulated,
        const DemoOptions& options)
-      : calls_(syscalls, options.journal),
+      : timeline_(options.timeline),
+        calls_(syscalls, options.journal, options.timeline),
         simulated_(simulated),
         may_write_(simulated != nullptr || options.may_write) {}
 
@@ -90,6 +95,7 @@ class Demo {
         .mmio = &machine_->mmio(),
         .pio = &machine_->pio(),
         .on_memory_fault = [this] { devices_->OnMemoryFault(); },
+        .on_handled = [this](const kvm::VcpuExit& exit) { Record(exit); },
     });
     guest::GuestOptions options;
     options.layout = GuestLayoutOf(*machine_);
@@ -107,7 +113,11 @@ class Demo {
       BeginPhase(guest::Name(phase));
     };
     guest::GuestProgram program = [this, options](guest::GuestCpu& cpu) {
-      return guest::RunGuest(cpu, options, guest_report_);
+      if (timeline_ == nullptr) {
+        return guest::RunGuest(cpu, options, guest_report_);
+      }
+      RecordingCpu recording(&cpu, machine_->ram().size(), timeline_);
+      return guest::RunGuest(recording, options, guest_report_);
     };
     PASSTHRU_ASSIGN_OR_RETURN(
         guest_run_, GuestRun::Create(
@@ -122,6 +132,17 @@ class Demo {
     return absl::OkStatus();
   }
 
+  // Records an exit, unless it is one that the agent makes to be commanded.
+  void Record(const kvm::VcpuExit& exit) {
+    if (timeline_ == nullptr) return;
+    const auto* const io = std::get_if<kvm::IoExit>(&exit);
+    if (io != nullptr && io->port >= kAgentCommandPort &&
+        io->port <= kAgentStopPort) {
+      return;
+    }
+    timeline_->OnExit(exit);
+  }
+
   // Ends the current phase and begins the phase `name`. Phases change on one
   // thread at a time, which is the caller's, then the guest's, then the
   // caller's again.
@@ -129,6 +150,7 @@ class Demo {
     EndPhase();
     phase_ = report_.add_phases();
     phase_->set_name(std::string(name));
+    if (timeline_ != nullptr) timeline_->BeginPhase(name);
   }
 
   // Ends the current phase, if there is one, and adds the counts since its
@@ -156,8 +178,10 @@ class Demo {
     exits_before_ = exits;
     overhead_before_ = overhead;
     phase_ = nullptr;
+    if (timeline_ != nullptr) timeline_->EndPhase();
   }
 
+  Timeline* const timeline_;
   journal::CallRecorder calls_;
   fake::SimulatedHost* const simulated_;
   const bool may_write_;

@@ -10,6 +10,7 @@
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/vmm/demo/demo_report.pb.h"
+#include "passthru/vmm/report/timeline.h"
 
 namespace passthru::vmm {
 
@@ -33,6 +34,8 @@ struct DemoOptions {
   // Receives a line for every kernel call (see journal::CallRecorder). If null,
   // the demo writes no journal.
   std::ostream* journal = nullptr;
+  // Records what happens when. If null, the demo records no timeline.
+  Timeline* timeline = nullptr;
 };
 
 // Passes the devices through to one guest, lets the guest use them together,

@@ -5,7 +5,9 @@
 
 #include "passthru/vmm/demo/demo.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -18,6 +20,7 @@
 #include "absl/status/status_matchers.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
@@ -26,6 +29,7 @@
 #include "passthru/testing/kernel/kernel_version_test_name.h"
 #include "passthru/vmm/demo/demo_report.pb.h"
 #include "passthru/vmm/demo/demo_text.h"
+#include "passthru/vmm/report/timeline.h"
 
 namespace passthru::vmm {
 namespace {
@@ -234,6 +238,66 @@ TEST(DemoTest, TwoOfOneKind) {
     EXPECT_EQ(StepResult(*report, "compare", device),
               "512 blocks as written, 0 different");
   }
+}
+
+// Returns how many events of this kind the timeline has, of this name unless it
+// is empty.
+int64_t EventsOf(const TimelineData& timeline, TimelineKind kind,
+                 std::string_view name = "") {
+  return std::count_if(timeline.events.begin(), timeline.events.end(),
+                       [kind, name](const TimelineEvent& event) {
+                         return event.kind == kind &&
+                                (name.empty() || event.name == name);
+                       });
+}
+
+// Returns the sum over all phases.
+int64_t CallsOf(const DemoReport& report, const std::string& name) {
+  uint64_t sum = 0;
+  for (const Phase& phase : report.phases()) {
+    const auto found = phase.kernel_calls().find(name);
+    if (found != phase.kernel_calls().end()) sum += found->second;
+  }
+  return static_cast<int64_t>(sum);
+}
+
+TEST(DemoTest, TimelineHasWhatTheReportCounts) {
+  Timeline timeline;
+  const auto report = RunDemo({.fixtures = {kNvme}, .timeline = &timeline});
+  ASSERT_THAT(report, IsOk());
+  const TimelineData data = timeline.Data();
+  uint64_t exits = 0;
+  for (const Phase& phase : report->phases()) {
+    for (const auto& [reason, count] : phase.exits()) exits += count;
+  }
+  EXPECT_EQ(EventsOf(data, TimelineKind::kExit) -
+                EventsOf(data, TimelineKind::kExit, "shutdown") -
+                EventsOf(data, TimelineKind::kExit, "interrupted"),
+            static_cast<int64_t>(exits));
+  for (const Vector& vector : report->devices(0).vectors()) {
+    if (vector.taken() == 0) continue;
+    const std::string message = absl::StrFormat(
+        "took 0x%x data 0x%x", vector.message_address(), vector.message_data());
+    const auto taken = std::count_if(data.events.begin(), data.events.end(),
+                                     [&message](const TimelineEvent& event) {
+                                       return event.detail == message;
+                                     });
+    EXPECT_EQ(taken, static_cast<int64_t>(vector.taken())) << message;
+  }
+  EXPECT_GT(EventsOf(data, TimelineKind::kInterrupt), 0);
+  for (const char* const call :
+       {"KVM_SET_GSI_ROUTING", "KVM_IRQFD", "VFIO_DEVICE_SET_IRQS",
+        "VFIO_GROUP_GET_DEVICE_FD"}) {
+    EXPECT_EQ(EventsOf(data, TimelineKind::kCall, call), CallsOf(*report, call))
+        << call;
+  }
+  ASSERT_EQ(data.phases.size(), static_cast<size_t>(report->phases_size()));
+  for (int i = 0; i < report->phases_size(); ++i) {
+    EXPECT_EQ(data.phases[static_cast<size_t>(i)].name,
+              report->phases(i).name());
+  }
+  // The guest works without exits, and the timeline shows its doorbells.
+  EXPECT_GT(EventsOf(data, TimelineKind::kAccess, "store"), 0);
 }
 
 TEST(DemoTest, BrokenFixtureIsNamed) {

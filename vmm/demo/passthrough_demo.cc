@@ -32,6 +32,9 @@
 #include "passthru/vmm/demo/demo.h"
 #include "passthru/vmm/demo/demo_report.pb.h"
 #include "passthru/vmm/demo/demo_text.h"
+#include "passthru/vmm/report/html_page.h"
+#include "passthru/vmm/report/timeline.h"
+#include "passthru/vmm/report/trace_events.h"
 
 namespace {
 
@@ -72,8 +75,11 @@ ABSL_FLAG(std::string, journal, "",
           "defect.");
 ABSL_FLAG(std::string, kernel, "6.12",
           "The version of the simulated kernel: 6.1, 6.12, 6.18 or 7.2.");
-ABSL_FLAG(std::string, output, "text",
-          "The format of the report: text, or json for programs.");
+ABSL_FLAG(
+    std::string, output, "text",
+    "The format of the report: text, json for programs, html for a page "
+    "with pictures and a timeline, or trace for the timeline alone, which "
+    "trace viewers such as Perfetto open.");
 ABSL_FLAG(bool, allow_writes, false,
           "Lets the guest write to the medium of a real device. This DESTROYS "
           "what is on a disk. Without the flag the guest only reads.");
@@ -148,9 +154,19 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
   return options;
 }
 
-absl::Status Print(const DemoReport& report, std::string_view output) {
+// Whether the report in this format has a timeline.
+bool HasTimeline(std::string_view output) {
+  return output == "html" || output == "trace";
+}
+
+absl::Status Print(const DemoReport& report, const TimelineData& timeline,
+                   std::string_view output) {
   if (output == "text") {
     std::cout << RenderText(report);
+    return absl::OkStatus();
+  }
+  if (output == "trace") {
+    std::cout << TraceEventsJson(timeline);
     return absl::OkStatus();
   }
   google::protobuf::util::JsonPrintOptions json_options;
@@ -164,7 +180,7 @@ absl::Status Print(const DemoReport& report, std::string_view output) {
     return absl::InternalError(
         absl::StrCat("cannot convert the report to JSON: ", status.ToString()));
   }
-  std::cout << json;
+  std::cout << (output == "html" ? HtmlPage(json, timeline) : json);
   return absl::OkStatus();
 }
 
@@ -174,9 +190,9 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
         "'", arguments[1], "' is not a flag. --help lists the flags."));
   }
   const std::string output = absl::GetFlag(FLAGS_output);
-  if (output != "text" && output != "json") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--output=", output, " is neither text nor json."));
+  if (output != "text" && output != "json" && !HasTimeline(output)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--output=", output, " is none of text, json, html and trace."));
   }
   PASSTHRU_ASSIGN_OR_RETURN(auto options, OptionsFromFlags(program));
   std::ofstream journal;
@@ -188,8 +204,10 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
     }
     options.journal = &journal;
   }
+  Timeline timeline;
+  if (HasTimeline(output)) options.timeline = &timeline;
   PASSTHRU_ASSIGN_OR_RETURN(const auto report, RunDemo(options));
-  PASSTHRU_RETURN_IF_ERROR(Print(report, output));
+  PASSTHRU_RETURN_IF_ERROR(Print(report, timeline.Data(), output));
   if (!report.teardown().leftovers().empty()) {
     return absl::InternalError(
         "the run left the kernel resources behind that the report lists.");

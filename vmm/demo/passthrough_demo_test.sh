@@ -32,7 +32,7 @@ refuses() {
 }
 
 refuses 2 "'nonsense' is not a flag" nonsense
-refuses 2 "neither text nor json" --output=xml
+refuses 2 "none of text, json, html and trace" --output=xml
 refuses 2 "--kernel=5.4" --kernel=5.4
 refuses 2 "is not the address of a PCI device" --device=nonsense
 refuses 2 "only one of the two" --device=0000:01:00.0 --fixture=x.textproto
@@ -69,5 +69,20 @@ if ! "$demo" --output=json --journal="$work/journal" >"$work/json" 2>"$work/err"
   head -n 20 "$work/journal" "$work/err"
   failures=$((failures + 1))
 fi
+
+# has OUTPUT TEXT checks that a format has a text.
+has() {
+  if ! "$demo" "--output=$1" >"$work/output" 2>"$work/err" ||
+    ! grep -qF -- "$2" "$work/output"; then
+    echo "--output=$1 has no '$2':"
+    head -n 20 "$work/err"
+    failures=$((failures + 1))
+  fi
+}
+has html '<!doctype html>'
+has html '"guest_bdf": "0000:00:01.0"'
+has html '"KVM_SET_GSI_ROUTING(vm, '
+has trace '{"name":"thread_name","cat":"__metadata","ph":"M",'
+has trace '{"name":"KVM_SET_GSI_ROUTING","cat":"call","ph":"X",'
 
 [[ $failures == 0 ]]

@@ -201,6 +201,9 @@ void AddUse(pci::Bdf bdf, const vfio_pci::DeviceReport& settled,
   }
   for (const guest::GuestDeviceReport& device : guest.devices) {
     if (device.pci.bdf != bdf) continue;
+    counted->set_vendor_id(device.pci.vendor_id);
+    counted->set_device_id(device.pci.device_id);
+    counted->set_class_code(device.pci.class_code);
     for (const vfio_pci::BarReport& bar : settled.bars) {
       AddBar(bar, device.moves, passthrough);
     }

@@ -50,6 +50,19 @@ TEST(ReportBuilderTest, AttachGivesAddressesGroupAndCapabilities) {
   EXPECT_EQ(passthrough.capabilities(0).treatment(), "passed");
 }
 
+TEST(ReportBuilderTest, TheIdsAreThoseThatTheGuestFound) {
+  guest::GuestDeviceReport device;
+  device.pci.vendor_id = 0x1b36;
+  device.pci.device_id = 0x0010;
+  device.pci.class_code = 0x010802;
+  Passthrough passthrough;
+  AddUse(kGuest, vfio_pci::DeviceReport(), GuestWith(std::move(device)),
+         passthrough);
+  EXPECT_EQ(passthrough.device().vendor_id(), 0x1b36u);
+  EXPECT_EQ(passthrough.device().device_id(), 0x0010u);
+  EXPECT_EQ(passthrough.device().class_code(), 0x010802u);
+}
+
 TEST(ReportBuilderTest, OneOfEachIsSingular) {
   guest::GuestDeviceReport device;
   device.pci.bars.resize(1);
