@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Opens the page of passthrough_demo --output=html in headless Chromium, light
+# and dark, and lets its self-test use it: zoom, filter, the pictures, no text
+# of a device that becomes markup, no error on the console, nothing wider than
+# 1280 pixels.
+#
+#   bazel run //vmm/demo:html_check [-- --required] [-- --keep=FOLDER]
+#
+# Without Chromium it says so and passes, with --required it fails. --keep writes
+# the pages and pictures of them to a folder.
+set -euo pipefail
+
+required=0
+keep=""
+for argument in "$@"; do
+  case "${argument}" in
+    --required) required=1 ;;
+    --keep=*) keep="${argument#--keep=}" ;;
+    *)
+      echo "html_check: '${argument}' is neither --required nor --keep=FOLDER." >&2
+      exit 2
+      ;;
+  esac
+done
+
+if ! browser="$(command -v chromium || command -v chromium-browser)"; then
+  echo "SKIPPED: there is no Chromium on this machine. 'apt-get install chromium' has one."
+  exit "${required}"
+fi
+
+work="$(mktemp -d)"
+trap 'rm -rf "${work}"' EXIT
+readonly demo=vmm/demo/passthrough_demo
+readonly fixtures="${PWD}/testing/fixtures"
+failures=0
+
+fail() {
+  echo "FAILED: $*"
+  failures=$((failures + 1))
+}
+
+# browse PAGE FLAG...: opens a page once.
+browse() {
+  local -r page="$1"
+  shift
+  rm -rf "${work}/profile"
+  timeout 60 "${browser}" --headless --no-sandbox --disable-gpu --no-first-run \
+    --disable-background-networking --disable-component-update --disable-sync \
+    --user-data-dir="${work}/profile" --window-size=1280,900 \
+    --hide-scrollbars --virtual-time-budget=5000 --enable-logging=stderr \
+    "$@" "file://${page}"
+}
+
+# check NAME DEMO_FLAG...: makes a page and looks at it in both schemes.
+check() {
+  local -r name="$1"
+  local scheme dark grounds=()
+  shift
+  if ! env -u BUILD_WORKING_DIRECTORY "${demo}" --output=html "$@" \
+    > "${work}/${name}.html"; then
+    fail "${name}: the demo"
+    return
+  fi
+  for scheme in light dark; do
+    dark=()
+    [[ ${scheme} == light ]] || dark=(--force-dark-mode)
+    if ! browse "${work}/${name}.html#selftest" --dump-dom "${dark[@]}" \
+      > "${work}/dom" 2> "${work}/log"; then
+      fail "${name}, ${scheme}: the browser"
+      tail -n 20 "${work}/log"
+      continue
+    fi
+    if grep -F 'CONSOLE' "${work}/log"; then
+      fail "${name}, ${scheme}: the console has messages"
+    fi
+    sed -n '/<pre id="selftest">/,/<\/pre>/p' "${work}/dom" |
+      sed 's/<[^>]*>//g' > "${work}/result"
+    if grep '^FAILED' "${work}/result" || ! grep -q '^ok' "${work}/result"; then
+      fail "${name}, ${scheme}: the self-test"
+      cat "${work}/result"
+    fi
+    if ! grep -q "^scheme ${scheme}," "${work}/result"; then
+      fail "${name}: the browser does not show it ${scheme}"
+    fi
+    grounds+=("$(grep '^scheme' "${work}/result" | sed 's/.*ground //')")
+    echo "${name}, ${scheme}: $(grep -c '^ok' "${work}/result") things work"
+    if [[ -n ${keep} ]]; then
+      browse "${work}/${name}.html" "${dark[@]}" --window-size=1280,2600 \
+        --screenshot="${keep}/${name}-${scheme}.png" > /dev/null 2>&1 ||
+        fail "${name}, ${scheme}: the picture"
+    fi
+  done
+  if [[ ${#grounds[@]} != 2 || ${grounds[0]} == "${grounds[1]}" ]]; then
+    fail "${name}: light and dark have the same ground, ${grounds[*]}"
+  fi
+  [[ -z ${keep} ]] || cp "${work}/${name}.html" "${keep}/"
+}
+
+[[ -z ${keep} ]] || mkdir -p "${keep}"
+check nvme --fixture="${fixtures}/nvme.textproto"
+check two --fixture="${fixtures}/nvme.textproto" --fixture="${fixtures}/igb.textproto"
+# The name of a file is a part of the report.
+evil="${work}/</script><img src=x onerror=alert(1)><script>.textproto"
+mkdir -p "$(dirname "${evil}")"
+cp "${fixtures}/edu.textproto" "${evil}"
+check evil --fixture="${evil}"
+
+if ((failures > 0)); then
+  echo "${failures} failures"
+  exit 1
+fi
+echo "COUNT: 3 pages seen in a browser, light and dark"
