@@ -96,9 +96,9 @@ class VfioDevice {
 
   // Maps [offset, offset + size) of a region, shared, with the protection that
   // the region's flags allow. The range must lie in one of the region's
-  // MapAreas(), and `offset` must be a multiple of the page size. The mapping is
-  // whole pages, so it is larger than a region that is smaller than a page. A
-  // region that cannot be read is PermissionDenied, because a load from the
+  // MapAreas(), and `offset` must be a multiple of the page size. The mapping
+  // is whole pages, so it is larger than a region that is smaller than a page.
+  // A region that cannot be read is PermissionDenied, because a load from the
   // mapping would end the process.
   absl::StatusOr<kernel::MappedRegion> MapRegion(uint32_t index,
                                                  uint64_t offset,
