@@ -9,9 +9,9 @@
 #include "absl/status/status.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/pci/msi_message.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::root_port {
 namespace {
@@ -49,8 +49,7 @@ class PortInterruptTest : public ::testing::Test {
     return controller_.TakeDelivered();
   }
 
-  interrupts::CallLog log_;
-  interrupts::FakeInterruptController controller_{&log_};
+  fake::InterruptRig controller_;
   kernel::FailureLog failures_{"port"};
   bool level_ = false;
   absl::Status line_answer_;

@@ -18,13 +18,13 @@
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/pci_host/fake_pci_function.h"
 #include "passthru/devices/pci_host/pci_function.h"
 #include "passthru/devices/pci_host/pci_segment.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/pci/bridge_windows.h"
 #include "passthru/pci/msi_message.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::root_port {
 namespace {
@@ -162,8 +162,7 @@ class RootPortTest : public ::testing::Test {
     return ReadAt(pci::Bdf(0, bus, 0, 0), 0, 4) == 0x12345678;
   }
 
-  interrupts::CallLog log_;
-  interrupts::FakeInterruptController controller_{&log_};
+  fake::InterruptRig controller_;
   std::atomic<bool> level_ = false;
   std::atomic<int> permitted_ = 0;
   std::atomic<int> resets_ = 0;

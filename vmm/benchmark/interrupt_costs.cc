@@ -12,7 +12,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "passthru/devices/interrupts/fake_interrupts.h"
 #include "passthru/devices/interrupts/gsi_router.h"
 #include "passthru/devices/interrupts/msix_vector_group.h"
 #include "passthru/devices/interrupts/routing_entries.h"
@@ -20,9 +19,9 @@
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/kernel/forwarding_syscalls.h"
-#include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/pci/msi_message.h"
 #include "passthru/pci/vector_index.h"
+#include "passthru/testing/rig/interrupt_rig.h"
 
 namespace passthru::benchmark {
 namespace {
@@ -71,16 +70,16 @@ class BringUp {
  public:
   explicit BringUp(uint16_t vectors)
       : vectors_(vectors),
+        rig_({.vectors = vectors, .check_invariants = false}),
         loop_(*kernel::EpollEventLoop::Create(&syscalls_)),
         router_(*interrupts::GsiRouter::Create(
             {.table = &table_,
              .base_routes = interrupts::DefaultIrqchipRoutes()})),
-        host_(&controller_, vectors, /*dynamic=*/true),
         group_(interrupts::MsixVectorGroup::Options{.vectors = vectors,
                                                     .syscalls = &syscalls_,
-                                                    .host = &host_,
+                                                    .host = &rig_,
                                                     .router = router_.get(),
-                                                    .controller = &controller_,
+                                                    .controller = &rig_,
                                                     .loop = loop_.get(),
                                                     .failures = &failures_,
                                                     .name = "MSI-X"}) {}
@@ -101,7 +100,7 @@ class BringUp {
   InterruptCosts Costs() const {
     const interrupts::MsixVectorGroupStats group = group_.stats();
     const interrupts::GsiRouterStats router = router_->stats();
-    CHECK_EQ(controller_.lost(), 0u);
+    CHECK_EQ(rig_.lost(), 0u);
     return {.set_gsi_routing = router.routing_calls,
             .irqfd = group.irqfd_assigns + group.irqfd_deassigns,
             .set_irqs = group.set_irqs_calls,
@@ -119,7 +118,7 @@ class BringUp {
                      masked);
   }
   void Fire(uint16_t vector) {
-    CHECK(host_.Fire(vector));
+    CHECK(rig_.Fire(vector));
     for (;;) {
       const absl::StatusOr<int> ran = loop_->RunOnce(0);
       CHECK_OK(ran);
@@ -128,14 +127,12 @@ class BringUp {
   }
 
   const uint16_t vectors_;
-  kernel::LinuxSyscalls linux_;
-  EventFdReads syscalls_{&linux_};
+  fake::InterruptRig rig_;
+  EventFdReads syscalls_{rig_.syscalls()};
   kernel::FailureLog failures_{"device"};
-  interrupts::FakeInterruptController controller_;
-  MeasuredTable table_{&controller_};
+  MeasuredTable table_{&rig_};
   std::unique_ptr<kernel::EpollEventLoop> loop_;
   std::unique_ptr<interrupts::GsiRouter> router_;
-  interrupts::FakeHostVectors host_;
   interrupts::MsixVectorGroup group_;
 };
 
