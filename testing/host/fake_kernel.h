@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -122,9 +123,13 @@ class FakeKernel final : public kernel::Syscalls {
   MappedAccess Load(uint64_t address, absl::Span<uint8_t> data);
   MappedAccess Store(uint64_t address, absl::Span<const uint8_t> data);
   kernel::SyscallResult<uint64_t> Seek(int fd, int64_t offset, int whence);
-  // Returns the open file, for a look at it with core().mutex held. Null if the
+  // Returns what Describe() and size() say of the open file, or nothing if the
   // descriptor is not the fake's.
-  FileRef File(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
+  struct FileInfo {
+    std::string description;
+    uint64_t size = 0;
+  };
+  std::optional<FileInfo> LookAt(int fd);
   // A task forked, or lost its memory and perhaps its descriptors by execve(2)
   // or its end.
   void OnFork(pid_t parent, pid_t child);
@@ -170,6 +175,8 @@ class FakeKernel final : public kernel::Syscalls {
   // Returns the errno to answer instead of carrying out the call, or 0. May
   // reduce `count`.
   int Fault(const journal::Call& call, size_t* count = nullptr);
+  // Adds the data of a write, unless only its name will be used.
+  void AddWrittenData(journal::Call& call, const void* buffer, size_t count);
   // Enters the call in the journal, tells the observer, and wakes the device
   // thread.
   template <typename T>

@@ -71,6 +71,13 @@ int FakeKernel::Fault(const journal::Call& call, size_t* count) {
   return fault->error;
 }
 
+void FakeKernel::AddWrittenData(journal::Call& call, const void* buffer,
+                                size_t count) {
+  if (core_.journal.uses_entries() || core_.faults.has_rules()) {
+    journal::AddData(call, buffer, count);
+  }
+}
+
 template <typename T>
 SyscallResult<T> FakeKernel::Finish(journal::Call&& call,
                                     const SyscallResult<T>& result) {
@@ -237,7 +244,7 @@ SyscallResult<size_t> FakeKernel::Write(int fd, const void* buffer,
     const FileRef file = core_.files.Lookup(fd);
     call =
         journal::DescribeTransfer("write", Subject(file.get(), fd), fd, count);
-    journal::AddData(call, buffer, count);
+    AddWrittenData(call, buffer, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }
@@ -285,7 +292,7 @@ SyscallResult<size_t> FakeKernel::Pwrite(int fd, const void* buffer,
     const FileRef file = core_.files.Lookup(fd);
     call = journal::DescribeTransfer("pwrite", Subject(file.get(), fd), fd,
                                      count, offset);
-    journal::AddData(call, buffer, count);
+    AddWrittenData(call, buffer, count);
     if (const int error = Fault(call, &count); error != 0) {
       return Finish<size_t>(std::move(call), {.error = error});
     }

@@ -8,7 +8,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <utility>
+#include <optional>
+#include <string_view>
+#include <type_traits>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
@@ -84,7 +86,13 @@ kernel::SyscallResult<uint64_t> FakeKernel::Seek(int fd, int64_t offset,
   return file->Seek(offset, whence);
 }
 
-FileRef FakeKernel::File(int fd) { return core_.files.Lookup(fd); }
+std::optional<FakeKernel::FileInfo> FakeKernel::LookAt(int fd) {
+  const absl::MutexLock lock(&core_.mutex);
+  const FileRef file = core_.files.Lookup(fd);
+  if (file == nullptr) return std::nullopt;
+  return FileInfo{.description = file->Describe(),
+                  .size = file->size().value_or(0)};
+}
 
 void FakeKernel::OnFork(pid_t parent, pid_t child) {
   const absl::MutexLock lock(&core_.mutex);

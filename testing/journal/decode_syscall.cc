@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/journal/user_memory.h"
 
 namespace passthru::journal {
@@ -50,6 +51,10 @@ void AddData(Call& call, const void* data, size_t count) {
 }
 
 void AddReadData(Call& call, const void* data, size_t count) {
+  if (CurrentTask() != nullptr) {
+    AddData(call, data, count);
+    return;
+  }
   uint64_t value = 0;
   if (count > sizeof(value)) return;
   if (count != 0) std::memcpy(&value, data, count);

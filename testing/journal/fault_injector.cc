@@ -33,6 +33,7 @@ void FaultInjector::FailWhen(Predicate predicate, int error, Mode mode) {
 void FaultInjector::FailAsChosen(Chooser choose) {
   const absl::MutexLock lock(&mutex_);
   rules_.push_back({.choose = std::move(choose)});
+  has_rules_ = true;
 }
 
 void FaultInjector::ShortenNthOf(std::string_view name, size_t n, size_t count,
@@ -49,11 +50,13 @@ void FaultInjector::AddRule(Predicate matches, size_t n, Mode mode,
                     .remaining = std::max<size_t>(n, 1),
                     .mode = mode,
                     .fault = fault});
+  has_rules_ = true;
 }
 
 void FaultInjector::Clear() {
   const absl::MutexLock lock(&mutex_);
   rules_.clear();
+  has_rules_ = false;
   injected_ = 0;
   counted_calls_ = 0;
 }
@@ -63,14 +66,12 @@ size_t FaultInjector::injected() const {
   return injected_;
 }
 
-size_t FaultInjector::counted_calls() const {
-  const absl::MutexLock lock(&mutex_);
-  return counted_calls_;
-}
+size_t FaultInjector::counted_calls() const { return counted_calls_; }
 
 std::optional<Fault> FaultInjector::OnCall(const Call& call) {
-  const absl::MutexLock lock(&mutex_);
   if (CountsAmongAll(call.name)) ++counted_calls_;
+  if (!has_rules_) return std::nullopt;
+  const absl::MutexLock lock(&mutex_);
   // Every rule counts every call, so that the rules do not depend on each
   // other. The oldest rule that fires decides.
   std::optional<Fault> fault;

@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_TESTING_JOURNAL_FAULT_INJECTOR_H_
 #define PASSTHRU_TESTING_JOURNAL_FAULT_INJECTOR_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -69,6 +70,9 @@ class FaultInjector {
   size_t injected() const;
   size_t counted_calls() const;
 
+  // Returns whether there are rules, which may look at every part of a call.
+  bool has_rules() const { return has_rules_; }
+
   // Returns how `call` must fail, if it must. The kernel calls this before it
   // carries out a call.
   std::optional<Fault> OnCall(const Call& call);
@@ -91,7 +95,9 @@ class FaultInjector {
   mutable absl::Mutex mutex_;
   std::vector<Rule> rules_ ABSL_GUARDED_BY(mutex_);
   size_t injected_ ABSL_GUARDED_BY(mutex_) = 0;
-  size_t counted_calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  // These are read without the mutex, because most kernels have no rules.
+  std::atomic<bool> has_rules_ = false;
+  std::atomic<size_t> counted_calls_ = 0;
 };
 
 }  // namespace passthru::journal

@@ -109,7 +109,7 @@ std::string JournalText::Line(const JournalEntry& entry) {
 void Journal::RecordCall(Call call, int64_t result, int error) {
   const absl::MutexLock lock(&mutex_);
   ++call_counts_[call.name];
-  if (!keep_entries_) {
+  if (!uses_entries()) {
     ++next_sequence_;
     return;
   }
@@ -187,14 +187,10 @@ void Journal::Clear() {
   event_counts_.clear();
 }
 
-void Journal::set_keep_entries(bool keep) {
-  const absl::MutexLock lock(&mutex_);
-  keep_entries_ = keep;
-}
-
 void Journal::set_sink(std::function<void(const JournalEntry&)> sink) {
   const absl::MutexLock lock(&mutex_);
   sink_ = std::move(sink);
+  has_sink_ = sink_ != nullptr;
 }
 
 std::string Journal::NormalizedText() const {

@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_TESTING_JOURNAL_JOURNAL_H_
 #define PASSTHRU_TESTING_JOURNAL_JOURNAL_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -106,7 +107,9 @@ class Journal {
 
   // Sets whether to keep entries. If false, the journal only counts them, which
   // suits tests with millions of calls.
-  void set_keep_entries(bool keep);
+  void set_keep_entries(bool keep) { keep_entries_ = keep; }
+  // Returns whether anything becomes of an entry, here or in a sink.
+  bool uses_entries() const { return keep_entries_ || has_sink_; }
 
   // Sets a function that is called with every later entry, or null for none. It
   // must not call the journal.
@@ -123,8 +126,9 @@ class Journal {
   std::map<std::string, size_t> call_counts_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, size_t> event_counts_ ABSL_GUARDED_BY(mutex_);
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
-  bool keep_entries_ ABSL_GUARDED_BY(mutex_) = true;
   std::function<void(const JournalEntry&)> sink_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<bool> keep_entries_ = true;
+  std::atomic<bool> has_sink_ = false;
 };
 
 }  // namespace passthru::journal

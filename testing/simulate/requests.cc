@@ -177,14 +177,15 @@ SyscallResult<int64_t> Server::Access(const Request& request, Reply& reply) {
 }
 
 std::string Server::DescribeFile(int fd) {
-  const absl::MutexLock lock(&host_->kernel().core().mutex);
-  const fake::FileRef file = host_->kernel().File(fd);
-  return file == nullptr ? "" : file->Describe();
+  const auto file = host_->kernel().LookAt(fd);
+  return file.has_value() ? file->description : "";
 }
 
 // Answers like fstat(2), and like a link of /proc/self/fd.
 SyscallResult<int64_t> Server::Stat(const Request& request, Reply& reply) {
-  const std::string description = DescribeFile(request.fd);
+  const auto file = host_->kernel().LookAt(request.fd);
+  if (!file.has_value()) return {.error = EBADF};
+  const std::string& description = file->description;
   std::string_view rest = description;
   std::string name;
   mode_t mode = 0600;  // Of an anonymous inode.
@@ -209,11 +210,9 @@ SyscallResult<int64_t> Server::Stat(const Request& request, Reply& reply) {
   } else {
     name = absl::StrCat("anon_inode:kvm-", description);
   }
-  const absl::MutexLock lock(&host_->kernel().core().mutex);
-  const fake::FileRef file = host_->kernel().File(request.fd);
   reply.argument[0] = mode;
   reply.argument[1] = number;
-  reply.argument[2] = file == nullptr ? 0 : file->size().value_or(0);
+  reply.argument[2] = file->size;
   std::memcpy(reply.data, name.data(),
               std::min(name.size(), sizeof(reply.data) - 1));
   return {};

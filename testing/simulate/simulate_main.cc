@@ -148,7 +148,9 @@ absl::Status AddDevices(const Options& options, const fs::path& user,
 fake::SimulatedHost::Options HostOptions(const Options& options) {
   return {.kernel = {.version = options.kernel,
                      .has_kvm = options.kvm == Options::Kvm::kSimulated,
-                     .passthrough_kvm = options.bars == Options::Bars::kPolled},
+                     .passthrough_kvm = options.bars == Options::Bars::kPolled,
+                     // It would grow with every call.
+                     .journal = false},
           .enforce_invariants = false};
 }
 

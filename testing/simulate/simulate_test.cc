@@ -240,6 +240,26 @@ TEST_F(SimulateTest, JournalHasEveryCall) {
                                     "region=0, offset=0x98, width=8"));
 }
 
+// The shell's parent is the launcher.
+TEST_F(SimulateTest, CallsCostNoMemory) {
+  const std::string client = Client("edu");
+  const Result result =
+      Simulate(absl::StrCat("--fixture=edu.textproto -- sh -c '", client,
+                            " many_calls && "
+                            "grep VmRSS /proc/$PPID/status && ",
+                            client,
+                            " many_calls && "
+                            "grep VmRSS /proc/$PPID/status'"));
+  int before = 0;
+  int after = 0;
+  ASSERT_EQ(sscanf(result.output.c_str(), "VmRSS: %d kB VmRSS: %d kB", &before,
+                   &after),
+            2)
+      << result.output;
+  // 10,000 calls in a list took 5 MB.
+  EXPECT_LT(after - before, 2000) << result.output;
+}
+
 TEST_F(SimulateTest, MistakesGetOneSentence) {
   EXPECT_EQ(Simulate("--fixture=edu.textproto").status, 125);
   EXPECT_THAT(Simulate("-- true").output, HasSubstr("No device is given"));

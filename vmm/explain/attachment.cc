@@ -85,9 +85,10 @@ absl::StatusOr<Attachment> LookAt(vmm::Machine& machine,
       const auto device, vfio_pci::VfioPciDevice::Create(std::move(options)));
   seen.bars.assign(device->bars().begin(), device->bars().end());
   seen.views.guest.resize(seen.views.vfio.size());
-  for (uint16_t offset = 0; offset < seen.views.guest.size(); offset += 4) {
-    pci::StoreLittleEndian(absl::MakeSpan(seen.views.guest), offset,
-                           device->ConfigRead(offset, 4));
+  for (size_t offset = 0; offset < seen.views.guest.size(); offset += 4) {
+    pci::StoreLittleEndian(
+        absl::MakeSpan(seen.views.guest), offset,
+        device->ConfigRead(static_cast<uint16_t>(offset), 4));
   }
   seen.report = device->Describe();
   PASSTHRU_RETURN_IF_ERROR(device->Detach());

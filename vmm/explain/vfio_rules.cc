@@ -15,27 +15,28 @@ constexpr std::string_view kOwnedList =
     "its list leaves out capabilities that it does not know";
 
 std::string_view WhyHeaderDiffers(uint16_t offset, bool is_virtual_function) {
-  using namespace pci;
-  if (offset < kCommand.offset) {
+  if (offset < pci::kCommand.offset) {
     return is_virtual_function
                ? "a virtual function has no IDs of its own (vfio_config_init)"
                : kNoRule;
   }
-  if (offset == kCommand.offset) {
+  if (offset == pci::kCommand.offset) {
     return "it turns the function on for itself, and INTx off";
   }
-  if (offset == kStatus.offset) return "it says itself whether there is a list";
-  if (offset >= kBar0.offset && offset < kCardbusCisPointer.offset) {
+  if (offset == pci::kStatus.offset)
+    return "it says itself whether there is a list";
+  if (offset >= pci::kBar0.offset && offset < pci::kCardbusCisPointer.offset) {
     return is_virtual_function
                ? "a virtual function has no BARs of its own (vfio_bar_fixup)"
                : "it keeps BARs itself, so that no user moves them";
   }
-  if (offset == kExpansionRom.offset) return "it keeps the ROM's place itself";
-  if (offset == kCapabilitiesPointer.offset) return kOwnedList;
-  if (offset == kInterruptLine.offset) {
+  if (offset == pci::kExpansionRom.offset)
+    return "it keeps the ROM's place itself";
+  if (offset == pci::kCapabilitiesPointer.offset) return kOwnedList;
+  if (offset == pci::kInterruptLine.offset) {
     return "the number is the host's, and it keeps the guest's itself";
   }
-  if (offset == kInterruptPin.offset) {
+  if (offset == pci::kInterruptPin.offset) {
     return "the host has no interrupt line for it";
   }
   return kNoRule;

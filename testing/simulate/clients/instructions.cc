@@ -212,11 +212,7 @@ bool Same(const State& a, const State& b) {
          memcmp(a.vector, b.vector, sizeof(a.vector)) == 0;
 }
 
-}  // namespace
-}  // namespace client
-
-int main(int argc, char** argv) {
-  using namespace client;  // NOLINT(build/namespaces)
+int Run(int argc, char** argv) {
   EXPECT(argc == 3);
   const Device device = Open(argv[1], atoi(argv[2]));
   SetCommand(device, 0x2);
@@ -267,3 +263,8 @@ int main(int argc, char** argv) {
   Close(device);
   return bad == 0 ? 0 : 1;
 }
+
+}  // namespace
+}  // namespace client
+
+int main(int argc, char** argv) { return client::Run(argc, argv); }
