@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,10 +40,54 @@ uint64_t BarSize(const fixture::PciDevice& device, uint32_t bar) {
   return 0;
 }
 
+// Returns the structures that a virtio network device's capabilities name
+// (virtio 1.2, 4.1.4), or nothing for another function.
+std::optional<models::virtio::VirtioNetModel::Options> VirtioNetLayout(
+    const fixture::PciDevice& device) {
+  constexpr uint32_t kVirtioVendor = 0x1af4;
+  constexpr uint32_t kModernNetwork = 0x1041;
+  constexpr uint32_t kTransitionalNetwork = 0x1000;
+  const fixture::Identity& identity = device.identity();
+  if (identity.vendor_id() != kVirtioVendor ||
+      (identity.device_id() != kModernNetwork &&
+       identity.device_id() != kTransitionalNetwork)) {
+    return std::nullopt;
+  }
+  models::virtio::VirtioNetModel::Options options;
+  models::virtio::Structure* const structures[] = {
+      nullptr, &options.common, &options.notify, &options.isr, &options.device};
+  const std::vector<uint8_t> config = fixture::ExpandConfig(device).bytes;
+  uint8_t at = config[PCI_CAPABILITY_LIST];
+  for (int walked = 0; at != 0 && at + 20u <= config.size() && walked < 48;
+       ++walked, at = config[at + 1u]) {
+    const uint8_t type = config[at + 3u];
+    if (config[at] != PCI_CAP_ID_VNDR || type == 0 ||
+        type >= std::size(structures) || structures[type]->length != 0) {
+      continue;
+    }
+    *structures[type] = {.bar = config[at + 4u],
+                         .offset = fixture::ReadLe32(config, at + 8u),
+                         .length = fixture::ReadLe32(config, at + 12u)};
+    if (structures[type] == &options.notify) {
+      options.notify_multiplier = fixture::ReadLe32(config, at + 16u);
+    }
+  }
+  for (const models::virtio::Structure* structure : structures) {
+    if (structure == nullptr) continue;
+    if (structure->length == 0 || structure->bar >= 6 ||
+        structure->offset + structure->length >
+            BarSize(device, structure->bar)) {
+      return std::nullopt;
+    }
+  }
+  return options;
+}
+
 // Returns the model for the class or the identity of the function, or nothing.
 std::string ModelOfClass(const fixture::PciDevice& device) {
   const fixture::Identity& identity = device.identity();
   if (identity.class_code() == kNvmeClass) return "nvme";
+  if (VirtioNetLayout(device).has_value()) return "virtio-net";
   if (identity.vendor_id() == kEduVendor &&
       identity.device_id() == kEduDevice && BarSize(device, 0) == kEduBarSize) {
     return "edu";
@@ -167,8 +213,30 @@ absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
     if (options.model == nullptr)
       without_model_[bdf] = fake::WhyNoModel(fixture);
   }
+  auto* const network =
+      dynamic_cast<models::virtio::VirtioNetModel*>(options.model.get());
   PASSTHRU_RETURN_IF_ERROR(vfio_.AddDevice(fixture, std::move(options)));
+  if (network != nullptr) networks_[bdf] = network;
   return bdf;
+}
+
+absl::Status SimulatedHost::Connect(pci::Bdf first, pci::Bdf second) {
+  for (const pci::Bdf bdf : {first, second}) {
+    if (!networks_.contains(bdf)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(bdf.ToString(),
+                       " cannot be connected: it has no model of a virtio "
+                       "network device"));
+    }
+  }
+  if (first == second) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(first.ToString(), " cannot be connected to itself"));
+  }
+  return vfio_.WithHardware(first, [&](models::DevicePlatform&) {
+    models::virtio::VirtioNetModel::Connect(*networks_.at(first),
+                                            *networks_.at(second));
+  });
 }
 
 std::string SimulatedHost::WhyNoModel(pci::Bdf device) const {
@@ -196,9 +264,21 @@ absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
   }
   if (model.empty()) return nullptr;
   if (model == "edu") return std::make_unique<models::EduModel>();
+  if (model == "virtio-net") {
+    auto layout = VirtioNetLayout(device);
+    if (!layout.has_value()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("fixture ", device.name(),
+                       ": it has no capabilities of a virtio network device"));
+    }
+    layout->vectors = MessageVectors(device);
+    // Two of them in a machine need two addresses.
+    layout->mac[5] = static_cast<uint8_t>(options.mac_tail);
+    return std::make_unique<models::virtio::VirtioNetModel>(*layout);
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("fixture ", device.name(), ": no device model '",
-                   device.model(), "'; there are: nvme, edu"));
+                   device.model(), "'; there are: nvme, edu, virtio-net"));
 }
 
 }  // namespace passthru::fake

@@ -14,17 +14,19 @@
 #include "passthru/testing/host/fake_kernel.h"
 #include "passthru/testing/host/invariants.h"
 #include "passthru/testing/models/device_model.h"
+#include "passthru/testing/models/virtio/virtio_net_model.h"
 #include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::fake {
 
-// What a model of a storage device gets that no fixture says. A device whose
-// model has no disk takes none of it.
+// What a model gets that no fixture says.
 struct ModelOptions {
   // The size of a disk in memory, a multiple of 512, or 0 for the model's own.
   uint64_t disk_bytes = 0;
   // A disk image instead, or empty.
   std::string disk_file;
+  // The last byte of a network device's MAC address.
+  uint8_t mac_tail = 0x56;
 };
 
 // A host with devices. It has the simulated kernel, its VFIO, the hardware of
@@ -56,6 +58,10 @@ class SimulatedHost {
                                       DeviceOptions options = {},
                                       const ModelOptions& model = {});
 
+  // Wires two virtio network devices of fixtures back to back, so that what one
+  // sends arrives at the other.
+  absl::Status Connect(pci::Bdf first, pci::Bdf second);
+
   // Returns why a device of a fixture has no model, although there is one for
   // its class. Empty if it has one, or if there is none for the class.
   std::string WhyNoModel(pci::Bdf device) const;
@@ -71,6 +77,8 @@ class SimulatedHost {
   FakeVfio vfio_;
   Invariants invariants_;
   std::map<pci::Bdf, std::string> without_model_;
+  // The models of virtio network devices, which vfio_ owns.
+  std::map<pci::Bdf, models::virtio::VirtioNetModel*> networks_;
 };
 
 // Makes the model that the fixture names (PciDevice.model), or that of its

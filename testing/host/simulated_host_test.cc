@@ -14,6 +14,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/pci/bdf.h"
 #include "passthru/testing/rig/vfio_user.h"
 
 namespace passthru::fake {
@@ -67,6 +68,29 @@ TEST(SimulatedHostTest, DiskImageIsForADiskOnly) {
                               {.disk_bytes = 0, .disk_file = "/nowhere"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("disk image /nowhere")));
+}
+
+TEST(SimulatedHostTest, NetworkDevicesAreConnected) {
+  SimulatedHost host;
+  const auto nvme = host.AddFixture(Fixture("nvme"));
+  const auto first = host.AddFixture(Fixture("virtio_net"), {.group = kGroup});
+  const auto second =
+      host.AddFixture(Fixture("qemu10_virtio_net"),
+                      {.bdf = pci::Bdf(0, 9, 0, 0)}, {.mac_tail = 0x57});
+  ASSERT_THAT(nvme, IsOk());
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(second, IsOk());
+  EXPECT_THAT(host.Connect(*first, *second), IsOk());
+  EXPECT_THAT(host.Connect(*first, *first),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(host.Connect(*first, *nvme),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("no model of a virtio network device")));
+  VfioUser user(&host, *first, kGroup);
+  user.WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  uint64_t queues = 0;
+  ASSERT_EQ(user.ReadBar(4, 0x12, 2, &queues), 2);
+  EXPECT_EQ(queues, 2u);
 }
 
 TEST(SimulatedHostTest, WithoutAJournalCallsAreOnlyCounted) {
