@@ -477,6 +477,21 @@ TEST_F(FakeConfigTest, RefusedHotResetGoesToD0AllTheSame) {
   EXPECT_EQ(user().ReadBar(0, 0, 4, &value), 4);
 }
 
+TEST_F(FakeConfigTest, ErrorMasksAreRestoredAfterAReset) {
+  Start(LoadDevice("qemu10_e1000e"));
+  constexpr uint64_t kSeverity = 0x100 + PCI_ERR_UNCOR_SEVER;
+  const uint32_t before = user().ReadConfig(kSeverity, 4);
+  user().WriteConfig(kSeverity, 4, ~uint32_t{0});
+  const uint32_t written = user().ReadConfig(kSeverity, 4);
+  EXPECT_NE(written, before);
+  ASSERT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_RESET), 0);
+  EXPECT_EQ(user().ReadConfig(kSeverity, 4), written);
+  // The next user finds what the device had.
+  CloseUser();
+  OpenUser();
+  EXPECT_EQ(user().ReadConfig(kSeverity, 4), before);
+}
+
 TEST_F(FakeConfigTest, RegistersOfNoStructureSurviveAReset) {
   Start(LoadDevice("qemu10_nvme"));
   user().WriteConfig(0x50, 4, 0x12345678);

@@ -39,6 +39,21 @@ bool HasLinkRegisters(uint16_t express_flags) {
   return type != PCI_EXP_TYPE_RC_END && type != PCI_EXP_TYPE_RC_EC;
 }
 
+// Returns the offset of the first extended capability `id`, or 0. The walk is
+// bounded by the size of the space.
+size_t FindExtendedCapability(absl::Span<const uint8_t> config, uint16_t id) {
+  constexpr size_t kStart = 256;
+  size_t at = kStart;
+  for (size_t walked = 0;
+       at >= kStart && at + 4 <= config.size() && walked < config.size() / 4;
+       ++walked) {
+    const uint32_t header = fixture::ReadLe32(config, at);
+    if (PCI_EXT_CAP_ID(header) == id) return at;
+    at = PCI_EXT_CAP_NEXT(header);
+  }
+  return 0;
+}
+
 const fixture::Region* FindRegion(const fixture::PciDevice& device,
                                   unsigned index) {
   for (const fixture::Region& region : device.regions()) {
@@ -388,6 +403,16 @@ void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
     restore(at + PCI_EXP_DEVCTL, 2);
     if (HasLinkRegisters(flags)) restore(at + PCI_EXP_LNKCTL, 2);
     if ((flags & PCI_EXP_FLAGS_VERS) > 1) restore(at + PCI_EXP_DEVCTL2, 2);
+  }
+  // As in pci_restore_aer_state().
+  if (const size_t at =
+          FindExtendedCapability(image_.bytes, PCI_EXT_CAP_ID_ERR);
+      at != 0 && capabilities_.express.has_value()) {
+    constexpr size_t kSaved[] = {PCI_ERR_UNCOR_MASK, PCI_ERR_UNCOR_SEVER,
+                                 PCI_ERR_COR_MASK, PCI_ERR_CAP};
+    for (const size_t offset : kSaved) {
+      restore(at + offset, 4);
+    }
   }
   // Restores from the end, so that decoding is not on before the BARs have
   // addresses.

@@ -88,8 +88,8 @@ class HardwareFunction {
   // keep their value, as those of QEMU's devices do.
   void Reset(models::ResetKind kind);
   // Save the state, and restore from it the standard header and the control
-  // registers of MSI, MSI-X and PCI Express, like pci_save_state() and
-  // pci_restore_state().
+  // registers of MSI, MSI-X, PCI Express and error reporting, like
+  // pci_save_state() and pci_restore_state().
   std::vector<uint8_t> SaveState() const { return config_; }
   void RestoreState(absl::Span<const uint8_t> saved);
 
