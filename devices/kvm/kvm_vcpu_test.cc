@@ -64,6 +64,8 @@ class OddKvm : public kernel::ForwardingSyscalls {
                                  : SyscallResult<int>{.value = 1002};
       case KVM_RUN:
         return {.error = on_run(run())};
+      case KVM_SET_MSRS:
+        return msrs_set;
       default:
         return {.error = ENOTTY};
     }
@@ -80,6 +82,7 @@ class OddKvm : public kernel::ForwardingSyscalls {
 
   bool has_capabilities = true;
   int create_error = 0;
+  SyscallResult<int> msrs_set;
   int mmap_error = 0;
   // Returns the errno.
   std::function<int(kvm_run&)> on_run = [](kvm_run&) { return 0; };
@@ -136,6 +139,19 @@ class KvmVcpuTest : public testing::Test {
   std::unique_ptr<KvmVm> vm_;
   std::unique_ptr<KvmVcpu> vcpu_;
 };
+
+TEST_F(KvmVcpuTest, AnMsrThatKvmRefusesIsNamed) {
+  const kvm_msr_entry msrs[] = {{.index = 0x1a0, .data = 1},
+                                {.index = 0x2ff, .data = 0x806}};
+  kvm_.msrs_set.value = 2;
+  EXPECT_THAT(vcpu_->SetMsrs(msrs), IsOk());
+  kvm_.msrs_set.value = 1;
+  EXPECT_THAT(vcpu_->SetMsrs(msrs),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("refuses the value 0x806 of MSR 0x2ff")));
+  kvm_.msrs_set = {.error = E2BIG};
+  EXPECT_THAT(vcpu_->SetMsrs(msrs), testing::Not(IsOk()));
+}
 
 TEST_F(KvmVcpuTest, OutIsAnIoExitWithItsData) {
   kvm_.bytes()[4096] = 0x78;

@@ -62,6 +62,7 @@ constexpr KvmIoctl kIoctls[] = {
     {KVM_GET_SREGS, "KVM_GET_SREGS", Argument::kPointer},
     {KVM_SET_SREGS, "KVM_SET_SREGS", Argument::kPointer},
     {KVM_SET_CPUID2, "KVM_SET_CPUID2", Argument::kPointer},
+    {KVM_SET_MSRS, "KVM_SET_MSRS", Argument::kPointer},
 };
 
 // Returns the MSI routes of a table, as many as fit on one readable line.

@@ -25,6 +25,7 @@ namespace {
 using kernel::SyscallResult;
 
 constexpr uint32_t kMaxCpuidEntries = 256;  // KVM_MAX_CPUID_ENTRIES
+constexpr uint32_t kMaxMsrs = 256;          // MAX_IO_MSRS
 
 template <typename T>
 SyscallResult<int> GetState(void* arg, const T& state) {
@@ -96,6 +97,8 @@ SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
       return SetState(arg, vcpu_->sregs());
     case KVM_SET_CPUID2:
       return {.error = SetCpuid(arg)};
+    case KVM_SET_MSRS:
+      return SetMsrs(arg);
     default:
       return {.error = EINVAL};
   }
@@ -112,6 +115,20 @@ int FakeKvmVcpuFile::SetCpuid(const void* arg) const {
       entries, static_cast<const char*>(arg) + offsetof(kvm_cpuid2, entries),
       header->nent * sizeof(entries[0]));
   return readable ? 0 : EFAULT;
+}
+
+// Answers like msr_io(), and then drops the values, because guest programs do
+// not use MSRs.
+SyscallResult<int> FakeKvmVcpuFile::SetMsrs(const void* arg) const {
+  const auto header = journal::CopyFromUser<kvm_msrs>(arg);
+  if (!header.has_value()) return {.error = EFAULT};
+  if (header->nmsrs >= kMaxMsrs) return {.error = E2BIG};
+  kvm_msr_entry entries[kMaxMsrs];
+  const bool readable = journal::CopyFromUser(
+      entries, static_cast<const char*>(arg) + offsetof(kvm_msrs, entries),
+      header->nmsrs * sizeof(entries[0]));
+  if (!readable) return {.error = EFAULT};
+  return {.value = static_cast<int>(header->nmsrs)};
 }
 
 SyscallResult<void*> FakeKvmVcpuFile::Mmap(void* address, size_t length,

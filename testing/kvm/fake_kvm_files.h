@@ -53,6 +53,7 @@ class FakeKvmVcpuFile final : public FakeFile {
 
  private:
   int SetCpuid(const void* arg) const;
+  kernel::SyscallResult<int> SetMsrs(const void* arg) const;
 
   std::shared_ptr<FakeKvmVm> vm_;
   const std::shared_ptr<FakeVcpu> vcpu_;

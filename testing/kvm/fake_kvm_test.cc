@@ -136,8 +136,9 @@ TEST_F(FakeKvmTest, UnreadableArgumentIsEfault) {
     EXPECT_EQ(kernel().IoctlInt(vm.fd(), request, kBadAddress).error, EFAULT)
         << std::hex << request;
   }
-  for (const unsigned long request : {KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS,
-                                      KVM_SET_SREGS, KVM_SET_CPUID2}) {
+  for (const unsigned long request :
+       {KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS, KVM_SET_SREGS,
+        KVM_SET_CPUID2, KVM_SET_MSRS}) {
     EXPECT_EQ(kernel().IoctlInt(vm.vcpu_fd(), request, kBadAddress).error,
               EFAULT)
         << std::hex << request;
@@ -323,6 +324,18 @@ TEST_F(FakeKvmTest, CpuidListsOfTheWrongSizeAreE2big) {
   EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_CPUID2, table.data()).error,
             E2BIG);
   EXPECT_EQ(kernel().Close(kvm).error, 0);
+}
+
+TEST_F(FakeKvmTest, MsrsAreCountedAndTooManyAreE2big) {
+  KvmTestVm vm(&kernel());
+  kernel::FlexArray<kvm_msrs, kvm_msr_entry> msrs(2);
+  msrs.header().nmsrs = 2;
+  const auto set = kernel().Ioctl(vm.vcpu_fd(), KVM_SET_MSRS, msrs.data());
+  EXPECT_EQ(set.error, 0);
+  EXPECT_EQ(set.value, 2);
+  msrs.header().nmsrs = 256;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_MSRS, msrs.data()).error,
+            E2BIG);
 }
 
 TEST_F(FakeKvmTest, SlotsAndIrqfdsEndWithTheVm) {
