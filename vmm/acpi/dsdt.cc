@@ -50,7 +50,7 @@ Aml RoutingTable() {
 Aml HostBridgeResources(const TableOptions& options) {
   constexpr uint16_t kAfterConfig = kPciConfigPort + kPciConfigPortSize;
   std::vector<Aml> resources = {
-      WordBusNumber(0, kEcamSize / (uint64_t{1} << 20) - 1),
+      WordBusNumber(0, static_cast<uint16_t>(options.bus_count - 1)),
       Io(kPciConfigPort, kPciConfigPortSize),
       WordIo(0, kPciConfigPort - 1),
       WordIo(kAfterConfig, 0xffff),

@@ -162,13 +162,13 @@ Bytes Madt(unsigned vcpu_count) {
 }
 
 // Returns the MCFG (PCI Firmware 3.3, 4.1.2).
-Bytes Mcfg() {
+Bytes Mcfg(unsigned bus_count) {
   Bytes table = NewTable("MCFG", 1);
   AppendField<uint64_t>(table, 0);
   AppendField<uint64_t>(table, kEcamBase);
   AppendField<uint16_t>(table, 0);  // the segment group
   AppendField<uint8_t>(table, 0);   // the first bus
-  AppendField<uint8_t>(table, kEcamSize / (uint64_t{1} << 20) - 1);
+  AppendField<uint8_t>(table, static_cast<uint8_t>(bus_count - 1));
   AppendField<uint32_t>(table, 0);
   Finish(table);
   return table;
@@ -237,7 +237,7 @@ std::vector<uint8_t> BuildTables(uint64_t base, const TableOptions& options) {
   const uint64_t dsdt = layout.Add(Dsdt(options));
   const uint64_t fadt = layout.Add(Fadt(facs, dsdt));
   const uint64_t madt = layout.Add(Madt(options.vcpu_count));
-  const uint64_t mcfg = layout.Add(Mcfg());
+  const uint64_t mcfg = layout.Add(Mcfg(options.bus_count));
   layout.ReplaceFirst(Rsdp(layout.Add(Xsdt({fadt, madt, mcfg}))));
   return layout.bytes();
 }

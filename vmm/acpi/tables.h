@@ -11,6 +11,10 @@ namespace passthru::vmm::acpi {
 struct TableOptions {
   // The vCPUs, whose APIC IDs count from 0. At most 255.
   unsigned vcpu_count = 1;
+  // The PCI buses that the guest may use, from 0 on. Linux looks for devices on
+  // each of them (pcibios_fixup_peer_bridges()), which takes 64 exits for a
+  // bus.
+  unsigned bus_count = 256;
   // The window of 64-bit BARs, [base, end). None if it is empty.
   uint64_t memory64_base = 0;
   uint64_t memory64_end = 0;

@@ -134,6 +134,8 @@ TEST_F(TablesTest, McfgNamesEcam) {
   EXPECT_EQ(Load<uint32_t>(mcfg + 4), 60u);
   EXPECT_EQ(Load<uint64_t>(mcfg + 44), kEcamBase);
   EXPECT_EQ(Load<uint8_t>(mcfg + 55), 255) << "the last bus";
+  Build({.bus_count = 4});
+  EXPECT_EQ(Load<uint8_t>(Find("MCFG") + 55), 3);
 }
 
 TEST_F(TablesTest, TheWindowOf64BitBarsFollowsTheOptions) {
