@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// passthrough_vm boots an unmodified Linux kernel in a VM and passes PCI
+// devices through to it. This file has the flags, the terminal and the signals.
+// LinuxVm is the VM.
+
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/log/globals.h"
+#include "absl/log/initialize.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
+#include "passthru/devices/kernel/linux_syscalls.h"
+#include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/passthrough/version.h"
+#include "passthru/devices/vfio/find_group.h"
+#include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/journal/call_recorder.h"
+#include "passthru/vmm/linux_vm/device_flag.h"
+#include "passthru/vmm/linux_vm/linux_vm.h"
+#include "passthru/vmm/platform/terminal.h"
+
+namespace {
+
+// These return all values of a repeated flag. Abseil itself keeps only the last
+// value.
+std::vector<std::string>& Devices() {
+  static auto* const devices = new std::vector<std::string>;
+  return *devices;
+}
+std::vector<std::string>& Fixtures() {
+  static auto* const fixtures = new std::vector<std::string>;
+  return *fixtures;
+}
+
+void Collect(const std::string& value, std::vector<std::string>& values) {
+  if (!value.empty()) values.push_back(value);
+}
+
+}  // namespace
+
+ABSL_FLAG(std::string, kernel, "",
+          "The Linux kernel to boot, a bzImage such as /boot/vmlinuz.");
+ABSL_FLAG(std::string, initrd, "", "Its initrd, if it needs one.");
+ABSL_FLAG(std::string, append, "console=ttyS0", "The kernel's command line.");
+ABSL_FLAG(std::string, memory, "1G", "The guest's memory, such as 512M or 4G.");
+ABSL_FLAG(std::string, low_memory_end, "2G",
+          "Where memory below 4 GiB ends. What the guest has more is above.");
+ABSL_FLAG(uint32_t, vcpus, 1, "How many vCPUs the guest has.");
+ABSL_FLAG(std::string, device, "",
+          "The address of a host device that is bound to vfio-pci, and perhaps "
+          "options, as in 0000:01:00.0,slot=4,rom=off. Give the flag again for "
+          "another device. --help lists the options above.")
+    .OnUpdate([] { Collect(absl::GetFlag(FLAGS_device), Devices()); });
+ABSL_FLAG(std::string, fixture, "",
+          "The file of a captured device, and perhaps the same options. The "
+          "device is simulated, and the guest is a real one. Give the flag "
+          "again for another device.")
+    .OnUpdate([] { Collect(absl::GetFlag(FLAGS_fixture), Fixtures()); });
+ABSL_FLAG(bool, peer_to_peer, false,
+          "Whether devices may do DMA to the BARs of one another.");
+ABSL_FLAG(bool, reboot, false,
+          "Starts the machine again when the guest resets it, instead of "
+          "ending.");
+ABSL_FLAG(bool, statistics, false,
+          "Prints at the end how often KVM_RUN returned and which calls of the "
+          "kernel were made.");
+
+namespace passthru::vmm {
+namespace {
+
+// The exit statuses. 128 and the number of a signal stand for that signal.
+constexpr int kPoweredOff = 0;
+constexpr int kFailed = 1;
+constexpr int kMistake = 2;
+constexpr int kGuestReset = 3;
+constexpr int kTripleFault = 4;
+constexpr int kSignalBase = 128;
+
+// Returns the full path of a file that the user named. Relative paths start at
+// the directory in which the user typed the command. `bazel run` starts the
+// program in another one.
+std::string UserPath(const std::string& path) {
+  const char* const user = std::getenv("BUILD_WORKING_DIRECTORY");
+  if (user == nullptr) return path;
+  return (std::filesystem::path(user) / path).string();
+}
+
+absl::StatusOr<std::vector<uint8_t>> FileBytes(const std::string& flag,
+                                               const std::string& path) {
+  const std::string full_path = UserPath(path);
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(full_path, error);
+  std::ifstream in(full_path, std::ios::binary);
+  std::vector<uint8_t> bytes(error ? 0 : size);
+  in.read(reinterpret_cast<char*>(bytes.data()),
+          static_cast<std::streamsize>(bytes.size()));
+  if (error || !in.good()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, path, " cannot be read."));
+  }
+  return bytes;
+}
+
+// What the flags say, and what stays while the guest resets.
+struct Setup {
+  std::vector<uint8_t> kernel;
+  std::vector<uint8_t> initrd;
+  LinuxVm::Options options;
+  std::unique_ptr<fake::SimulatedHost> host;
+  std::unique_ptr<kernel::LinuxSyscalls> linux_kernel;
+  std::unique_ptr<journal::CallRecorder> calls;
+  // The devices' flags, with the addresses in `hosts`.
+  std::vector<std::string> devices;
+  std::vector<pci::Bdf> hosts;
+};
+
+absl::Status AddDevices(Setup& setup) {
+  if (!Fixtures().empty() && !Devices().empty()) {
+    return absl::InvalidArgumentError(
+        "--device names real devices and --fixture simulated ones. Give only "
+        "one of the two flags.");
+  }
+  setup.devices = Fixtures().empty() ? Devices() : Fixtures();
+  if (!Fixtures().empty()) {
+    fake::SimulatedHost::Options options;
+    options.kernel.passthrough_kvm = true;
+    setup.host = std::make_unique<fake::SimulatedHost>(std::move(options));
+  }
+  for (const std::string& text : setup.devices) {
+    PASSTHRU_ASSIGN_OR_RETURN(const DeviceFlag flag, ParseDeviceFlag(text));
+    absl::StatusOr<pci::Bdf> host =
+        setup.host == nullptr ? vfio::ParseHostDevice(flag.name)
+                              : setup.host->AddFixture(UserPath(flag.name));
+    if (!host.ok()) return host.status();
+    setup.hosts.push_back(*host);
+  }
+  if (setup.host != nullptr) setup.host->kernel().StartDeviceThread();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Setup> SetupFromFlags() {
+  Setup setup;
+  const std::string kernel_path = absl::GetFlag(FLAGS_kernel);
+  if (kernel_path.empty()) {
+    return absl::InvalidArgumentError(
+        "there is no kernel to boot. Give --kernel=/boot/vmlinuz or another "
+        "one.");
+  }
+  PASSTHRU_ASSIGN_OR_RETURN(setup.kernel, FileBytes("--kernel=", kernel_path));
+  if (const std::string path = absl::GetFlag(FLAGS_initrd); !path.empty()) {
+    PASSTHRU_ASSIGN_OR_RETURN(setup.initrd, FileBytes("--initrd=", path));
+    if (setup.initrd.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--initrd=", path, " is empty."));
+    }
+  }
+  LinuxVm::Options& options = setup.options;
+  PASSTHRU_ASSIGN_OR_RETURN(options.memory_size,
+                            ParseSize(absl::GetFlag(FLAGS_memory)));
+  PASSTHRU_ASSIGN_OR_RETURN(options.low_memory_end,
+                            ParseSize(absl::GetFlag(FLAGS_low_memory_end)));
+  options.vcpu_count = absl::GetFlag(FLAGS_vcpus);
+  options.command_line = absl::GetFlag(FLAGS_append);
+  options.peer_to_peer = absl::GetFlag(FLAGS_peer_to_peer);
+  options.kernel = setup.kernel;
+  options.initrd = setup.initrd;
+  options.console = [](uint8_t byte) {
+    // The guest must not stop because its output cannot be written.
+    while (write(STDOUT_FILENO, &byte, 1) < 0 && errno == EINTR) {
+    }
+  };
+  PASSTHRU_RETURN_IF_ERROR(AddDevices(setup));
+  if (setup.host == nullptr) {
+    setup.linux_kernel = std::make_unique<kernel::LinuxSyscalls>();
+  }
+  options.syscalls = setup.linux_kernel.get();
+  if (setup.host != nullptr) options.syscalls = &setup.host->kernel();
+  if (absl::GetFlag(FLAGS_statistics)) {
+    setup.calls = std::make_unique<journal::CallRecorder>(options.syscalls);
+    options.syscalls = setup.calls.get();
+  }
+  return setup;
+}
+
+// Attaches the devices and tells the user where the guest finds them.
+absl::Status Attach(const Setup& setup, LinuxVm& vm) {
+  for (size_t i = 0; i < setup.devices.size(); ++i) {
+    PASSTHRU_ASSIGN_OR_RETURN(DeviceFlag flag,
+                              ParseDeviceFlag(setup.devices[i]));
+    flag.options.host = setup.hosts[i];
+    if (!flag.rom.empty()) {
+      PASSTHRU_ASSIGN_OR_RETURN(flag.options.device.rom.bytes,
+                                FileBytes("rom=", flag.rom));
+    }
+    PASSTHRU_ASSIGN_OR_RETURN(const pci::Bdf guest,
+                              vm.devices().Attach(std::move(flag.options)));
+    std::cerr << "passthrough_vm: " << flag.name << " is the guest's "
+              << guest.ToString() << "\n";
+  }
+  return absl::OkStatus();
+}
+
+void PrintStatistics(LinuxVm& vm, journal::CallRecorder& calls) {
+  const ExitCounts exits = vm.exits();
+  const uint64_t serial = vm.serial().accesses();
+  std::cerr << "passthrough_vm: KVM_RUN returned " << exits.total()
+            << " times: port reads " << exits.io_reads << ", port writes "
+            << exits.io_writes << ", memory reads " << exits.mmio_reads
+            << ", memory writes " << exits.mmio_writes << ", interrupted "
+            << exits.interrupted << ", memory faults " << exits.faults
+            << "; of the port accesses " << serial
+            << " were those of the serial console\n"
+            << "passthrough_vm: kernel calls:";
+  for (const auto& [name, count] : calls.Take()) {
+    if (absl::StartsWith(name, "KVM_") || absl::StartsWith(name, "VFIO_")) {
+      std::cerr << " " << name << " " << count;
+    }
+  }
+  std::cerr << "\n";
+}
+
+// The input of the guest's console, and the signals that end the VM, as events
+// of the VM's loop.
+class UserEvents {
+ public:
+  // `signals` is a signalfd, and -1 stands for none.
+  UserEvents(LinuxVm* vm, kernel::Syscalls* syscalls, int signals)
+      : vm_(vm), syscalls_(syscalls), signals_(signals) {}
+  UserEvents(const UserEvents&) = delete;
+  UserEvents& operator=(const UserEvents&) = delete;
+  ~UserEvents() {
+    kernel::EpollEventLoop& loop = vm_->machine().loop();
+    if (watches_input_) loop.Remove(STDIN_FILENO).IgnoreError();
+    if (watches_signals_) loop.Remove(signals_).IgnoreError();
+  }
+
+  absl::Status Watch() {
+    kernel::EpollEventLoop& loop = vm_->machine().loop();
+    PASSTHRU_RETURN_IF_ERROR(
+        loop.Add(signals_, /*edge_triggered=*/false, [this] { OnSignal(); }));
+    watches_signals_ = true;
+    absl::Status status =
+        loop.Add(STDIN_FILENO, /*edge_triggered=*/false, [this] { OnInput(); });
+    watches_input_ = status.ok();
+    if (status.ok()) return status;
+    // epoll refuses a file and /dev/null, which never make one wait, and a
+    // descriptor that is closed.
+    const int error = kernel::ErrnoOf(status);
+    if (error == EBADF) return absl::OkStatus();
+    if (error != EPERM) return status;
+    while (ReadInput()) {
+    }
+    return absl::OkStatus();
+  }
+
+  // The signal or key that asked for the end, as the signal's number.
+  int signal() const { return signal_; }
+
+ private:
+  void OnSignal() {
+    signalfd_siginfo info = {};
+    const auto got = syscalls_->Read(signals_, &info, sizeof(info));
+    if (!got.ok() || got.value != sizeof(info)) return;
+    signal_ = static_cast<int>(info.ssi_signo);
+    vm_->RequestEnd();
+  }
+
+  void OnInput() {
+    if (ReadInput()) return;
+    // The input is at its end, and would be readable for ever.
+    vm_->machine().loop().Remove(STDIN_FILENO).IgnoreError();
+    watches_input_ = false;
+  }
+
+  // Returns false if nothing is left.
+  bool ReadInput() {
+    char buffer[256];
+    const auto got = syscalls_->Read(STDIN_FILENO, buffer, sizeof(buffer));
+    if (!got.ok()) return got.error == EINTR || got.error == EAGAIN;
+    if (got.value == 0) return false;
+    const std::string_view bytes(buffer, got.value);
+    if (!terminal_.is_terminal()) {
+      vm_->serial().Input(bytes);
+      return true;
+    }
+    const EscapeKeys::Result keys = keys_.Take(bytes);
+    vm_->serial().Input(keys.input);
+    if (keys.quit) {
+      signal_ = SIGINT;
+      vm_->RequestEnd();
+    }
+    return true;
+  }
+
+  LinuxVm* const vm_;
+  kernel::Syscalls* const syscalls_;
+  const int signals_;
+  const RawTerminal terminal_{STDIN_FILENO};
+  EscapeKeys keys_;
+  std::atomic<bool> watches_input_ = false;
+  bool watches_signals_ = false;
+  std::atomic<int> signal_ = 0;
+};
+
+// Runs one life of the machine. Returns the exit status.
+absl::StatusOr<int> RunOnce(const Setup& setup, int signals) {
+  PASSTHRU_ASSIGN_OR_RETURN(auto vm, LinuxVm::Create(setup.options));
+  PASSTHRU_RETURN_IF_ERROR(Attach(setup, *vm));
+  UserEvents events(vm.get(), setup.options.syscalls, signals);
+  PASSTHRU_RETURN_IF_ERROR(events.Watch());
+  absl::StatusOr<VmEnd> end = vm->Run();
+  if (setup.calls != nullptr) PrintStatistics(*vm, *setup.calls);
+  if (!end.ok()) return end.status();
+  std::cerr << "passthrough_vm: " << Name(*end) << "\n";
+  switch (*end) {
+    case VmEnd::kPowerOff:
+      return kPoweredOff;
+    case VmEnd::kReset:
+      return kGuestReset;
+    case VmEnd::kTripleFault:
+      return kTripleFault;
+    case VmEnd::kRequested:
+      break;
+  }
+  return kSignalBase + events.signal();
+}
+
+// Blocks the signals that end the VM in all threads, and returns a descriptor
+// that is readable when one arrives.
+absl::StatusOr<int> SignalDescriptor() {
+  sigset_t ends;
+  sigemptyset(&ends);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ends, number);
+  if (pthread_sigmask(SIG_BLOCK, &ends, nullptr) != 0) {
+    return absl::InternalError("cannot block signals");
+  }
+  // A reader of the console that goes away must not end the VM.
+  signal(SIGPIPE, SIG_IGN);
+  const int fd = signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (fd < 0) return kernel::ErrnoError(errno, "signalfd()");
+  return fd;
+}
+
+absl::StatusOr<int> Main(const std::vector<char*>& arguments) {
+  if (arguments.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'", arguments[1], "' is not a flag. --help lists the flags."));
+  }
+  PASSTHRU_ASSIGN_OR_RETURN(const int signals, SignalDescriptor());
+  PASSTHRU_ASSIGN_OR_RETURN(const Setup setup, SetupFromFlags());
+  for (;;) {
+    PASSTHRU_ASSIGN_OR_RETURN(const int status, RunOnce(setup, signals));
+    if (status != kGuestReset || !absl::GetFlag(FLAGS_reboot)) return status;
+  }
+}
+
+}  // namespace
+}  // namespace passthru::vmm
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(absl::StrCat(
+      "Boots a Linux kernel in a VM and passes PCI devices through to it. The "
+      "guest's first serial port is this terminal, where Ctrl-A x ends the VM "
+      "and Ctrl-A Ctrl-A stands for Ctrl-A.\n"
+      "  passthrough_vm --kernel=/boot/vmlinuz --initrd=/boot/initrd.img "
+      "--device=0000:01:00.0\n"
+      "Options of --device and --fixture, after a comma each:\n",
+      passthru::vmm::DeviceOptionsHelp(),
+      "The exit status is 0 if the guest turned the power off, 1 after a "
+      "failure, 2 for a mistake in the flags, 3 if the guest reset itself, 4 "
+      "after a triple fault, and 128 plus the number of the signal that ended "
+      "the VM (130 for Ctrl-A x).\n"));
+  absl::FlagsUsageConfig usage;
+  usage.version_string = [] {
+    return absl::StrCat("passthrough_vm of passthru ", passthru::kVersion,
+                        "\n");
+  };
+  absl::SetFlagsUsageConfig(std::move(usage));
+  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
+  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
+  absl::InitializeLog();
+  const absl::StatusOr<int> status = passthru::vmm::Main(arguments);
+  if (status.ok()) return *status;
+  std::cerr << "passthrough_vm: " << status.status().message() << "\n";
+  return status.status().code() == absl::StatusCode::kInvalidArgument
+             ? passthru::vmm::kMistake
+             : passthru::vmm::kFailed;
+}
