@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The /init of a Linux that runs as a guest inside the lab. It loads the
+// modules of /lab/modules, if there are any, and does what the arguments on the
+// kernel's command line after "--" ask for, one after the other:
+//
+//   write=/dev/nvme0n1  writes random data to a disk, drops the caches, reads
+//                       the data back and prints its sum, as cksum(1) does
+//   vectors=KIND        prints the interrupts of NVMe controllers, and fails
+//                       unless they are of this kind in /proc/interrupts
+//   cpus=N              fails unless N CPUs are online
+//   log                 prints the kernel's log
+//   reset               resets the machine instead of turning the power off
+//
+// It then checks the kernel's log and turns the power off. Its last line is
+// "GUEST-OK", unless something failed.
+
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <sys/klog.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr size_t kDataSize = 256 * 1024;
+constexpr int kLogReadAll = 3;  // SYSLOG_ACTION_READ_ALL
+
+bool failed = false;
+
+void Fail(const std::string& what) {
+  std::printf("guest: %s\n", what.c_str());
+  failed = true;
+}
+void FailErrno(const std::string& what) {
+  Fail(what + ": " + std::strerror(errno));
+}
+
+void MountAt(const char* type, const char* where) {
+  mkdir(where, 0755);
+  if (mount(type, where, type, 0, nullptr) != 0 && errno != EBUSY) {
+    FailErrno(std::string("mount ") + where);
+  }
+}
+
+void LoadModules() {
+  std::ifstream list("/lab/modules");
+  for (std::string name; std::getline(list, name);) {
+    const int fd = open(("/lab/" + name).c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0 ||
+        (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)) {
+      FailErrno("module " + name);
+    }
+    if (fd >= 0) close(fd);
+  }
+}
+
+// The sum of cksum(1), which is a CRC over the bytes and their number (POSIX).
+uint32_t Cksum(const std::vector<uint8_t>& bytes) {
+  constexpr uint32_t kPolynomial = 0x04c11db7;
+  uint32_t crc = 0;
+  const auto add = [&crc](uint8_t byte) {
+    crc ^= uint32_t{byte} << 24;
+    for (int i = 0; i < 8; ++i) {
+      crc = (crc & 0x80000000) != 0 ? crc << 1 ^ kPolynomial : crc << 1;
+    }
+  };
+  for (const uint8_t byte : bytes) add(byte);
+  for (size_t n = bytes.size(); n != 0; n >>= 8) add(static_cast<uint8_t>(n));
+  return ~crc;
+}
+
+bool Transfer(int fd, std::vector<uint8_t>& data, bool write) {
+  size_t done = 0;
+  while (done < data.size()) {
+    const ssize_t n = write ? pwrite(fd, data.data() + done, data.size() - done,
+                                     static_cast<off_t>(done))
+                            : pread(fd, data.data() + done, data.size() - done,
+                                    static_cast<off_t>(done));
+    if (n <= 0) return false;
+    done += static_cast<size_t>(n);
+  }
+  return true;
+}
+
+// Waits for the disk, which a driver finds in the background.
+int OpenDisk(const std::string& disk) {
+  for (int tries = 0; tries < 200; ++tries) {
+    const int fd = open(disk.c_str(), O_RDWR | O_CLOEXEC);
+    if (fd >= 0) return fd;
+    usleep(50 * 1000);
+  }
+  return -1;
+}
+
+void WriteAndReadBack(const std::string& disk) {
+  const int fd = OpenDisk(disk);
+  if (fd < 0) return FailErrno("open " + disk);
+  std::vector<uint8_t> data(kDataSize);
+  const int random = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+  for (size_t done = 0; done < data.size();) {
+    const ssize_t n = read(random, data.data() + done, data.size() - done);
+    if (n <= 0) return FailErrno("read /dev/urandom");
+    done += static_cast<size_t>(n);
+  }
+  close(random);
+  if (!Transfer(fd, data, true) || fsync(fd) != 0) {
+    return FailErrno("write " + disk);
+  }
+  const int caches = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
+  if (caches < 0 || write(caches, "3", 1) != 1) FailErrno("drop_caches");
+  close(caches);
+  std::vector<uint8_t> again(data.size());
+  if (!Transfer(fd, again, false)) return FailErrno("read " + disk);
+  close(fd);
+  if (again != data) return Fail(disk + " has other data than was written");
+  std::printf("guest: %s has the sum %u\n", disk.c_str(), Cksum(data));
+}
+
+void CheckCpus(const std::string& wanted) {
+  const long online = sysconf(_SC_NPROCESSORS_ONLN);
+  std::printf("guest: %ld CPUs are online\n", online);
+  if (std::to_string(online) != wanted) Fail(wanted + " CPUs were expected");
+}
+
+// Prints the lines of the kernel's log that no guest should have, and with
+// `all` all lines.
+void CheckLog(bool all) {
+  std::vector<char> log(1 << 20);
+  const int size =
+      klogctl(kLogReadAll, log.data(), static_cast<int>(log.size()));
+  if (size <= 0) return FailErrno("the kernel's log");
+  std::istringstream lines(std::string(log.data(), static_cast<size_t>(size)));
+  for (std::string line; std::getline(lines, line);) {
+    if (all) std::printf("%s\n", line.c_str());
+    for (const char* bad :
+         {"ACPI Error", "ACPI BIOS Error", "ACPI Warning", "no space",
+          "can't claim", "Firmware Bug", "Call Trace", "nobody cared"}) {
+      if (line.find(bad) != std::string::npos) {
+        Fail("the kernel's log has: " + line);
+      }
+    }
+  }
+}
+
+// Prints the NVMe controllers' interrupts, and returns whether there are some,
+// all of this kind. An empty one stands for any kind.
+bool PrintInterrupts(const std::string& kind) {
+  std::ifstream in("/proc/interrupts");
+  bool some = false;
+  bool all = true;
+  for (std::string line; std::getline(in, line);) {
+    if (line.find("nvme") == std::string::npos) continue;
+    std::printf("guest: %s\n", line.c_str());
+    some = true;
+    all = all && line.find(kind) != std::string::npos;
+  }
+  return some && all;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::printf("GUEST-BEGIN\n");
+  MountAt("proc", "/proc");
+  MountAt("sysfs", "/sys");
+  MountAt("devtmpfs", "/dev");
+  LoadModules();
+  int end = RB_POWER_OFF;
+  bool log = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string what = argv[i];
+    const size_t equals = what.find('=');
+    const std::string key = what.substr(0, equals);
+    const std::string value =
+        equals == std::string::npos ? "" : what.substr(equals + 1);
+    if (key == "write") WriteAndReadBack(value);
+    if (key == "cpus") CheckCpus(value);
+    if (key == "vectors" && !PrintInterrupts(value)) {
+      Fail("the controller's interrupts are not of the kind " + value);
+    }
+    if (key == "log") log = true;
+    if (key == "reset") end = static_cast<int>(RB_AUTOBOOT);
+  }
+  CheckLog(log);
+  std::printf("%s\n", failed ? "GUEST-FAILED" : "GUEST-OK");
+  std::fflush(stdout);
+  sync();
+  reboot(end);
+  return 1;
+}
