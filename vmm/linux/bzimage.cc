@@ -29,7 +29,7 @@ constexpr size_t kParagraph = 16;          // the unit of syssize
 
 absl::Status NoBzImage(std::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat(
-      why,
+      "the kernel cannot be booted: ", why,
       "; give a Linux kernel for x86-64 in the form bzImage, as distributions "
       "have it in /boot/vmlinuz"));
 }
