@@ -218,8 +218,9 @@ reset_of_half_a_bus() {
   [[ $status == 1 && $said == *"0000:01:00.0 is not reset: "*"0000:01:00.1"* ]]
 }
 
-# linux_guest NAME COMMAND-LINE-OF-THE-GUEST LAB-OPTION... -- FLAG... boots the
-# lab's kernel as a guest of passthrough_vm and checks what its init said. The
+# linux_guest COMMAND-LINE LAB-OPTION... -- FLAG... boots the lab's kernel as a
+# guest of passthrough_vm and checks what its init said, the data on the disk,
+# and the exit status (0, or that of the caller's variable expected_status). The
 # guest's RAM is on both sides of 4 GiB.
 linux_guest() {
   local guest_options=$1 said status=0 lab_options=() sum
@@ -261,6 +262,16 @@ linux_intx() {
     --device=0000:00:04.0,slot=9 --vcpus=2
 }
 
+# Two controllers and four vCPUs, and a guest that resets itself at the end.
+linux_reset() {
+  truncate -s 16M "$work/disk2.img"
+  local expected_status=3
+  linux_guest "-- write=/dev/nvme0n1 write=/dev/nvme1n1 cpus=4 reset" \
+    --drive="if=none,id=disk2,file=$work/disk2.img,format=raw" \
+    --device=nvme,serial=lab2,drive=disk2,addr=5 --bind=0000:00:05.0 -- \
+    --device=0000:00:04.0 --device=0000:00:05.0,slot=7,max_vectors=2 --vcpus=4
+}
+
 # Captures devices again and compares them with their fixtures.
 capture() {
   PASSTHRU_LAB_KERNEL=$kernel "$here/testing/capture/lab_fixtures" --compare \
@@ -290,6 +301,7 @@ for kernel in "$@"; do
   run "reset of half a bus" reset_of_half_a_bus
   run "Linux with MSI-X" linux_msix
   run "Linux with INTx and two vCPUs" linux_intx
+  run "Linux with two controllers and four vCPUs" linux_reset
 done
 if [[ $failed != 0 ]]; then
   echo "lab: $failed of the runs failed"
