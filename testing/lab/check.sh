@@ -252,9 +252,10 @@ linux_guest() {
   [[ $status == "${expected_status:-0}" && $said == *GUEST-OK* ]]
 }
 
-# Linux's NVMe driver with MSI-X, and then with INTx, on two vCPUs.
+# Linux's NVMe driver with MSI-X, and then with INTx, on two vCPUs. (The device
+# has no MSI, which Linux 6.1 does not tell from MSI-X.)
 linux_msix() {
-  linux_guest "-- write=/dev/nvme0n1 vectors=PCI-MSIX" -- \
+  linux_guest "-- write=/dev/nvme0n1 vectors=PCI-MSI" -- \
     --device=0000:00:04.0
 }
 linux_intx() {
