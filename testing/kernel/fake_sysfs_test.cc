@@ -72,10 +72,10 @@ TEST_F(FakeSysfsTest, OwnsItsPathsOnly) {
 
 TEST_F(FakeSysfsTest, AdoptsOtherPaths) {
   EXPECT_TRUE(sysfs_.Has("/dev/kvm"));
-  EXPECT_FALSE(sysfs_.Has("/sys/module/vfio"));
+  EXPECT_FALSE(sysfs_.Has("/sys/module/kvm"));
   sysfs_.Adopt("/sys/module");
   EXPECT_TRUE(sysfs_.Has("/sys/module"));
-  EXPECT_TRUE(sysfs_.Has("/sys/module/vfio"));
+  EXPECT_TRUE(sysfs_.Has("/sys/module/kvm"));
   EXPECT_FALSE(sysfs_.Has("/sys/modules"));
 }
 
