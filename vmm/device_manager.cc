@@ -2,10 +2,13 @@
 #include "passthru/vmm/device_manager.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,7 +23,9 @@
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/keep_first.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bar.h"
+#include "passthru/pci/registers.h"
 #include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
@@ -148,7 +153,11 @@ void DeviceManager::AddCallbacks(pci::Bdf guest, std::optional<size_t> port,
     device.on_unplug_request = [this, guest, number = *port] {
       const absl::Status status = root_ports_->port(number).RequestRemoval();
       // The host repeats its request.
-      if (!status.ok() && !absl::IsAlreadyExists(status)) LOG(ERROR) << status;
+      if (!status.ok() && !absl::IsAlreadyExists(status)) {
+        failures_.Add(absl::StrCat("the guest is not asked for the device at ",
+                                   guest, ", which the host wants back"),
+                      status);
+      }
       if (options_.on_unplug_request != nullptr) {
         options_.on_unplug_request(guest);
       }
@@ -201,13 +210,42 @@ absl::Status DeviceManager::CancelUnplug(pci::Bdf guest) {
   return port->CancelRemoval();
 }
 
-// Runs on a vCPU, which no thread that attaches or detaches waits for.
+// Runs on a vCPU, which no thread that attaches or detaches waits for. A hot
+// reset reaches all functions of the host's bus. If the guest has one of them
+// elsewhere, the device is only stopped.
 void DeviceManager::ResetBehind(size_t port) {
+  std::vector<std::shared_ptr<vfio_pci::VfioPciDevice>> devices;
+  std::vector<pci::Bdf> guests;
+  std::set<std::string, std::less<>> names;
   for (const uint8_t function : root_ports_->port(port).Functions()) {
     const pci::Bdf guest = root_ports_->Behind(port, function);
-    if (absl::Status status = devices_.Reset(guest);
-        !status.ok() && !absl::IsNotFound(status)) {
-      LOG(ERROR) << "a reset behind root port " << port << ": " << status;
+    auto device = devices_.Find(guest);
+    if (device == nullptr) continue;
+    names.insert(device->name());
+    devices.push_back(std::move(device));
+    guests.push_back(guest);
+  }
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const vfio_pci::ResetReport reset = devices[i]->Describe().reset;
+    absl::Status status;
+    for (const std::string& other : reset.also_resets) {
+      const std::string name = other.substr(0, other.find(' '));
+      if (names.contains(name)) continue;
+      status = absl::FailedPreconditionError(absl::StrCat(
+          "it has no reset of its own, and a hot reset would reset ", name));
+    }
+    if (status.ok()) {
+      status = devices_.Reset(guests[i]);
+    } else {
+      devices[i]->ConfigWrite(pci::kCommand.offset,
+                              std::array<uint8_t, 2>{0, 0});
+    }
+    if (!status.ok() && !absl::IsNotFound(status)) {
+      failures_.Add(absl::StrCat("the device at ", guests[i],
+                                 " keeps its state in a reset of the bus "
+                                 "behind root port ",
+                                 port),
+                    status);
     }
   }
 }
@@ -328,6 +366,12 @@ absl::StatusOr<pci::Bdf> DeviceManager::ChoosePlaceBehind(
     return absl::InvalidArgumentError(absl::StrFormat(
         "%v is not behind root port %d, whose functions are from %v on", guest,
         port, first));
+  }
+  if (options.hot_plug &&
+      (!options.bars.fixed.empty() || options.bars.as_on_host)) {
+    return absl::InvalidArgumentError(
+        "the guest places the BARs of a card that is plugged; give no "
+        "addresses");
   }
   if (options.hot_plug && guest != first) {
     return absl::InvalidArgumentError(

@@ -18,6 +18,7 @@
 #include "passthru/allocator/address_allocator.h"
 #include "passthru/devices/interrupts/interrupt_budget.h"
 #include "passthru/devices/interrupts/shared_lines.h"
+#include "passthru/devices/kernel/failure_log.h"
 #include "passthru/devices/passthrough/device_set.h"
 #include "passthru/devices/passthrough/group_dma_space.h"
 #include "passthru/devices/root_port/root_port.h"
@@ -51,8 +52,8 @@ struct DeviceManagerOptions {
   std::function<void(pci::Bdf guest)> on_unplug_request;
   // Called when the guest lets go of the device at `guest`, for which
   // RequestUnplug() asked it. The VMM should Detach() it. Runs on the thread of
-  // the vCPU, or of RequestUnplug(), and must not call the manager, so it tells
-  // another thread.
+  // the vCPU or of RequestUnplug(), or in the machine's event loop, and must
+  // not call the manager, so it tells another thread.
   std::function<void(pci::Bdf guest)> on_unplug_permitted;
   // Called when the device at `guest` reported an uncorrectable error. This and
   // on_unplug_request run in the machine's event loop and must not call the
@@ -202,6 +203,7 @@ class DeviceManager {
   Machine* const machine_;
   const DeviceManagerOptions options_;
   std::unique_ptr<BarWindows> windows_;
+  kernel::FailureLog failures_{"device manager"};
   interrupts::SharedLines lines_;
   std::unique_ptr<RootPorts> root_ports_;
   interrupts::InterruptBudget budget_;

@@ -17,6 +17,7 @@
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/interrupts/interrupt_line.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/page_size.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/pci/bar_index.h"
 #include "passthru/pci/bridge_windows.h"
@@ -163,9 +164,13 @@ absl::StatusOr<allocator::AddressAllocation> RootPorts::PlaceBar(
   for (std::optional<Window>* const window : windows) {
     if (!window->has_value()) continue;
     allocator::AddressAllocator& places = *(*window)->places;
+    // A BAR smaller than a page can be mapped if it is alone in its page.
+    const uint64_t size = bar.is_io() || address.has_value()
+                              ? bar.size
+                              : std::max(bar.size, kernel::PageSize());
     absl::StatusOr<allocator::AddressAllocation> place =
-        address.has_value() ? places.AllocateAt(*address, bar.size)
-                            : places.Allocate(bar.size);
+        address.has_value() ? places.AllocateAt(*address, size)
+                            : places.Allocate(size);
     refusal = place.status();
     if (!place.ok()) continue;
     // A 32-bit BAR cannot be in a window above 4 GiB.

@@ -102,6 +102,10 @@ void HotPlugSlot::Settle(Changes& changes) {
     PcieSlotStatus::kLinkStateChanged.Set(changes.events, true);
     (active ? changes.link_went_up : changes.link_went_down) = true;
   }
+  // A guest that turns the power on again uses the card.
+  if (removal_ == Removal::kPermitted && !controls_.power_off) {
+    removal_ = Removal::kNone;
+  }
   if (removal_ == Removal::kRequested && PermitsRemoval()) {
     removal_ = Removal::kPermitted;
     changes.removal_permitted = true;

@@ -324,8 +324,11 @@ RootPort::Actions RootPort::Publish(const HotPlugSlot::Changes& changes) {
 }
 
 void RootPort::UpdateInterrupt() {
-  const bool event = pci::HotPlugInterrupt(config_.Get(kSlotControl),
-                                           config_.Get(kSlotStatus));
+  // In D3hot a function initiates no requests but PME (PCIe 6.0 5.3.1.4.1).
+  const bool event =
+      pci::HotPlugInterrupt(config_.Get(kSlotControl),
+                            config_.Get(kSlotStatus)) &&
+      config_.Get(kPowerControl).power_state() == pci::PowerState::kD0;
   const pci::Command command = config_.Get(pci::kCommand);
   const pci::MsiState msi =
       msi_.Decode(config_.bytes().subspan(kMsiOffset, msi_.size()));

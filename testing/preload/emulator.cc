@@ -398,6 +398,11 @@ class Emulator {
     bool stores = false;
     const unsigned bytes = VectorBytes(&stores);
     if (bytes == 0 || i_.broadcast) return Emulated::kUnknown;
+    // EVEX scales the displacement of such a move by its own size.
+    if (i_.encoding == Instruction::Encoding::kEvex &&
+        bytes != i_.vector_bytes) {
+      return Emulated::kUnknown;
+    }
     VectorState state(context_);
     uint8_t data[kVectorBytes] = {};
     if (i_.mask_register != 0) return Masked(state, bytes, stores);

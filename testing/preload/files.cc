@@ -3,6 +3,7 @@
 // The calls that make, use and close descriptors.
 #include "testing/preload/files.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,8 +50,9 @@ long CallForFile(Request& request, const char* path, bool close_on_exec) {
   int received = -1;
   const long result = Call(request, nullptr, path, &received);
   if (received < 0) {
+    // The program has no number left for a file that was sent.
     Raw(SYS_close, request.reserved_fd);
-    return result;
+    return result < 0 ? result : -EMFILE;
   }
   Raw(SYS_dup3, received, request.reserved_fd, close_on_exec ? O_CLOEXEC : 0);
   Raw(SYS_close, received);
@@ -101,7 +103,8 @@ void DescriptorPath(int fd, char* path) {
 
 long OpenAt(int directory, const char* name, int flags, unsigned mode) {
   const Path path(directory, name);
-  if (path.translated()) flags &= ~O_CREAT;
+  // What stands for a file of the launcher keeps its size.
+  if (path.translated()) flags &= ~(O_CREAT | O_TRUNC);
   const long fd = Raw(SYS_openat, directory, AsLong(path.get()), flags, mode);
   if (fd < 0 || (flags & (O_PATH | O_DIRECTORY)) != 0) return fd;
   struct stat status;

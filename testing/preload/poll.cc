@@ -3,6 +3,7 @@
 // The calls that wait for descriptors. A VFIO file has no poll operation, so
 // Linux answers that it is readable and writable at once (DEFAULT_POLLMASK),
 // and epoll refuses it (file_can_poll()).
+#include <limits.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
@@ -24,20 +25,25 @@ bool HasOurs(const pollfd* fds, nfds_t count) {
   return false;
 }
 
-// Polls with `poll`, which is called with the launcher's files made negative
-// and with whether one of them is ready.
+// Marks the descriptor of an entry, which poll(2) then leaves out. A program
+// turns its own entries off by other negative numbers.
+constexpr int kMarked = INT_MIN;
+constexpr int kMostFiles = 1 << 24;
+
+// Polls with `poll`, which is called with the launcher's files marked and with
+// whether one of them is ready.
 template <typename Poll>
 int PollWithOurs(pollfd* fds, nfds_t count, Poll poll) {
   bool ready = false;
   for (nfds_t i = 0; i < count; ++i) {
     if (fds[i].fd < 0 || !IsOurs(fds[i].fd)) continue;
     ready = ready || (fds[i].events & kAlways) != 0;
-    fds[i].fd = ~fds[i].fd;
+    fds[i].fd |= kMarked;
   }
   int result = poll(ready);
   for (nfds_t i = 0; i < count; ++i) {
-    if (fds[i].fd >= 0 || !IsOurs(~fds[i].fd)) continue;
-    fds[i].fd = ~fds[i].fd;
+    if (fds[i].fd >= kMarked + kMostFiles) continue;
+    fds[i].fd &= INT_MAX;
     if (result < 0) continue;
     fds[i].revents = static_cast<short>(fds[i].events & kAlways);
     if (fds[i].revents != 0) ++result;

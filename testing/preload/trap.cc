@@ -135,7 +135,21 @@ void OnFault(int signal, siginfo_t* info, void* context) {
       }
     }
   }
-  CallHandler(program_action, signal, info, context);
+  struct sigaction action = program_action;
+  if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN) {
+    action.sa_flags &= ~SA_SIGINFO;
+    // A signal that was sent comes from no instruction that is executed again.
+    if (info->si_code <= 0) {
+      if (action.sa_handler == SIG_DFL) {
+        SetAction(SIGSEGV, {});
+        Raw(SYS_tgkill, Raw(SYS_getpid), Raw(SYS_gettid), SIGSEGV);
+      }
+      errno = saved_errno;
+      return;
+    }
+  }
+  if ((action.sa_flags & SA_RESETHAND) != 0) program_action = {};
+  CallHandler(action, signal, info, context);
   errno = saved_errno;
 }
 

@@ -108,6 +108,7 @@ absl::StatusOr<int> CompareDevice(const std::string& address,
 absl::Status Run(const std::vector<std::string_view>& arguments) {
   Options options;
   int differ = 0;
+  int devices = 0;
   for (std::string_view argument : arguments) {
     uint64_t* option = nullptr;
     std::string_view value = argument;
@@ -128,6 +129,11 @@ absl::Status Run(const std::vector<std::string_view>& arguments) {
     PASSTHRU_ASSIGN_OR_RETURN(const int more,
                               CompareDevice(std::string(argument), options));
     differ += more;
+    ++devices;
+  }
+  if (devices == 0) {
+    return absl::InvalidArgumentError(
+        "name at least one device, such as 0000:01:00.0");
   }
   if (differ == 0) return absl::OkStatus();
   return absl::InternalError(

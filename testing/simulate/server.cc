@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -130,9 +131,12 @@ int Server::Run(pid_t program, const std::function<void()>& report) {
           const int signal = static_cast<int>(info.ssi_signo);
           if (signal == SIGUSR1) {
             report();
-          } else if (signal == SIGTERM || signal == SIGHUP) {
-            ::kill(program, signal);
-          }  // The terminal sends SIGINT to the program itself.
+          } else if (!program_ended_) {
+            // The terminal sends SIGINT to the program itself.
+            if (signal != SIGINT) ::kill(program, signal);
+          } else {
+            for (const auto& [process, task] : tasks_) ::kill(process, signal);
+          }
         }
         ReapChildren(program);
       } else if (const auto task = pidfds_.find(fd); task != pidfds_.end()) {
@@ -157,6 +161,12 @@ void Server::ReapChildren(pid_t program) {
     program_ended_ = true;
     program_status_ = WIFSIGNALED(status) ? kSignalStatus + WTERMSIG(status)
                                           : WEXITSTATUS(status);
+    if (tasks_.empty()) continue;
+    std::cerr
+        << "simulate: the program has ended, and what it started has not. "
+           "SIGINT or SIGTERM ends it:";
+    for (const auto& [other, task] : tasks_) std::cerr << " " << other;
+    std::cerr << "\n";
   }
 }
 

@@ -154,6 +154,18 @@ fake::SimulatedHost::Options HostOptions(const Options& options) {
           .enforce_invariants = false};
 }
 
+// The limit of files that the program has without the launcher.
+rlimit own_limit = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+
+// Lets this process have as many files as it may, because it has those of all
+// programs.
+void RaiseFileLimit() {
+  if (::getrlimit(RLIMIT_NOFILE, &own_limit) != 0) return;
+  rlimit limit = own_limit;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // Starts the program, which is this process's child.
 absl::StatusOr<pid_t> Start(const Options& options, const std::string& path,
                             const std::string& library,
@@ -174,21 +186,13 @@ absl::StatusOr<pid_t> Start(const Options& options, const std::string& path,
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::setrlimit(RLIMIT_NOFILE, &own_limit);
   ::setenv("LD_PRELOAD", preload.c_str(), 1);
   ::setenv(preload::kFolderVariable, where.c_str(), 1);
   if (::chdir(user.c_str()) != 0) ::_exit(kLauncherFailed);
   ::execv(path.c_str(), arguments.data());
   std::cerr << "simulate: " << path << ": " << ::strerror(errno) << "\n";
   ::_exit(kLauncherFailed);
-}
-
-// Lets this process have as many files as it may, because it has those of all
-// programs.
-void RaiseFileLimit() {
-  rlimit limit;
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 absl::Status OpenJournal(const Options& options, std::ofstream& file,

@@ -6,7 +6,7 @@
 # of a device that becomes markup, no error on the console, nothing wider than
 # 1280 pixels.
 #
-#   bazel run //vmm/demo:html_check [-- --required] [-- --keep=FOLDER]
+#   bazel run //vmm/demo:html_check -- [--required] [--keep=FOLDER]
 #
 # Without Chromium it says so and passes, with --required it fails. --keep writes
 # the pages and pictures of them to a folder.
@@ -24,6 +24,8 @@ for argument in "$@"; do
       ;;
   esac
 done
+
+[[ -z ${keep} || ${keep} == /* ]] || keep="${BUILD_WORKING_DIRECTORY:-${PWD}}/${keep}"
 
 if ! browser="$(command -v chromium || command -v chromium-browser)"; then
   echo "SKIPPED: there is no Chromium on this machine. 'apt-get install chromium' has one."

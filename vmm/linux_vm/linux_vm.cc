@@ -109,8 +109,9 @@ absl::StatusOr<std::unique_ptr<LinuxVm>> LinuxVm::Create(
                      " vCPUs: it must have from 1 to ", kMaxVcpus));
   }
   if (std::min(options.memory_size, options.low_memory_end) <= kOneMiB) {
-    return absl::InvalidArgumentError(
-        "the guest has less than 1 MiB of memory below 4 GiB: give it more");
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the guest has ", std::min(options.memory_size, options.low_memory_end),
+        " bytes of memory below 4 GiB: it must have more than 1 MiB"));
   }
   auto vm = absl::WrapUnique(new LinuxVm(options.syscalls));
   PASSTHRU_RETURN_IF_ERROR(vm->CreateMachine(options));
@@ -262,6 +263,8 @@ absl::StatusOr<VmEnd> LinuxVm::Run() {
       wanted = wanted_back_.front();
       wanted_back_.pop_front();
     }
+    // The host repeats its request.
+    if (devices_->Find(wanted) == nullptr) continue;
     LOG(WARNING) << "the host wants the device back that the guest has at "
                  << wanted << ", so the guest loses it";
     if (absl::Status status = devices_->Detach(wanted); !status.ok()) {

@@ -168,7 +168,7 @@ TEST_F(LinuxVmTest, MistakesAreRefused) {
   options.memory_size = 4096;
   EXPECT_THAT(LinuxVm::Create(options),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("less than 1 MiB")));
+                       HasSubstr("4096 bytes of memory below 4 GiB")));
   options = Options();
   options.kernel = {};
   EXPECT_THAT(

@@ -4,6 +4,7 @@
 // devices through to it. This file has the flags, the terminal and the signals.
 // LinuxVm is the VM.
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@
 #include "passthru/testing/journal/call_recorder.h"
 #include "passthru/vmm/linux_vm/device_flag.h"
 #include "passthru/vmm/linux_vm/linux_vm.h"
+#include "passthru/vmm/platform/serial_port.h"
 #include "passthru/vmm/platform/terminal.h"
 
 namespace {
@@ -115,13 +117,19 @@ absl::StatusOr<std::vector<uint8_t>> FileBytes(const std::string& flag,
   const std::string full_path = UserPath(path);
   std::error_code error;
   const uintmax_t size = std::filesystem::file_size(full_path, error);
+  constexpr uintmax_t kLargest = uintmax_t{4} << 30;
+  if (!error && size > kLargest) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        flag, path, " has ", size, " bytes, which is more than 4 GiB."));
+  }
   std::ifstream in(full_path, std::ios::binary);
   std::vector<uint8_t> bytes(error ? 0 : size);
   in.read(reinterpret_cast<char*>(bytes.data()),
           static_cast<std::streamsize>(bytes.size()));
   if (error || !in.good()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(flag, path, " cannot be read."));
+        absl::StrCat(flag, path, " cannot be read: ",
+                     error ? error.message() : "the file is shorter now", "."));
   }
   return bytes;
 }
@@ -189,10 +197,12 @@ absl::StatusOr<Setup> SetupFromFlags() {
   options.peer_to_peer = absl::GetFlag(FLAGS_peer_to_peer);
   options.kernel = setup.kernel;
   options.initrd = setup.initrd;
-  options.console = [](uint8_t byte) {
-    // The guest must not stop because its output cannot be written.
-    while (write(STDOUT_FILENO, &byte, 1) < 0 && errno == EINTR) {
-    }
+  // The guest must not stop because its output cannot be written. A reader that
+  // does not read for a second loses what follows, until it reads again.
+  options.console = [stalled = false](uint8_t byte) mutable {
+    pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+    stalled = poll(&out, 1, stalled ? 0 : 1000) <= 0;
+    if (!stalled && write(STDOUT_FILENO, &byte, 1) < 0) stalled = true;
   };
   PASSTHRU_RETURN_IF_ERROR(AddDevices(setup));
   if (setup.host == nullptr) {
@@ -273,7 +283,8 @@ class UserEvents {
     const int error = kernel::ErrnoOf(status);
     if (error == EBADF) return absl::OkStatus();
     if (error != EPERM) return status;
-    while (ReadInput()) {
+    // The port keeps no more.
+    for (size_t i = 0; i < SerialPort::kInputLimit && ReadInput(); ++i) {
     }
     return absl::OkStatus();
   }
@@ -356,8 +367,9 @@ absl::StatusOr<int> SignalDescriptor() {
   sigset_t ends;
   sigemptyset(&ends);
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ends, number);
-  if (pthread_sigmask(SIG_BLOCK, &ends, nullptr) != 0) {
-    return absl::InternalError("cannot block signals");
+  const int error = pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  if (error != 0) {
+    return kernel::ErrnoError(error, "pthread_sigmask(SIG_BLOCK)");
   }
   // A reader of the console that goes away must not end the VM.
   signal(SIGPIPE, SIG_IGN);
@@ -392,7 +404,8 @@ int main(int argc, char** argv) {
       "Options of --device and --fixture, after a comma each:\n",
       passthru::vmm::DeviceOptionsHelp(),
       "The exit status is 0 if the guest turned the power off, 1 after a "
-      "failure, 2 for a mistake in the flags, 3 if the guest reset itself, 4 "
+      "failure or for a flag that cannot be parsed, 2 for a value that cannot "
+      "be, 3 if the guest reset itself, 4 "
       "after a triple fault, and 128 plus the number of the signal that ended "
       "the VM (130 for Ctrl-A x).\n"));
   absl::FlagsUsageConfig usage;
@@ -407,7 +420,9 @@ int main(int argc, char** argv) {
   const absl::StatusOr<int> status = passthru::vmm::Main(arguments);
   if (status.ok()) return *status;
   std::cerr << "passthrough_vm: " << status.status().message() << "\n";
-  return status.status().code() == absl::StatusCode::kInvalidArgument
-             ? passthru::vmm::kMistake
-             : passthru::vmm::kFailed;
+  // A kernel call that fails with EINVAL has this code, too.
+  const bool mistake =
+      status.status().code() == absl::StatusCode::kInvalidArgument &&
+      passthru::kernel::ErrnoOf(status.status()) == 0;
+  return mistake ? passthru::vmm::kMistake : passthru::vmm::kFailed;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/platform/serial_port.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <utility>
@@ -18,6 +20,9 @@ constexpr uint64_t kModemControl = 4;
 constexpr uint64_t kLineStatus = 5;
 constexpr uint64_t kModemStatus = 6;
 constexpr uint64_t kScratch = 7;
+
+// The received bytes that a 16550A keeps.
+constexpr size_t kFifoSize = 16;
 
 constexpr uint8_t kEnableReceived = 1 << 0;
 constexpr uint8_t kEnableEmpty = 1 << 1;
@@ -146,7 +151,12 @@ void SerialPort::WriteRegister(uint64_t index, uint8_t value) {
       return;
     case kInterruptIdOrFifo:
       fifo_control_ = value;
-      if ((value & kFifoClearReceived) != 0) input_.clear();
+      // What is not in the FIFO is still on the line.
+      if ((value & kFifoClearReceived) != 0) {
+        input_.erase(input_.begin(),
+                     input_.begin() + static_cast<ptrdiff_t>(
+                                          std::min(input_.size(), kFifoSize)));
+      }
       return;
     case kLineControl:
       line_control_ = value;
