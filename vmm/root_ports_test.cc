@@ -58,7 +58,7 @@ pci::Bar PortBar(pci::BarType type, uint64_t size, bool prefetchable = false) {
 
 class RootPortsTest : public ::testing::Test {
  protected:
-  absl::Status Create(std::vector<RootPortOptions> wanted) {
+  absl::Status Create(const std::vector<RootPortOptions>& wanted) {
     auto ports = RootPorts::Create({.segment = &segment_,
                                     .windows = windows_.get(),
                                     .controller = &controller_},

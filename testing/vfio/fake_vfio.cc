@@ -270,7 +270,8 @@ void FakeVfio::UpdateNode(const FakeGroup& group) {
   });
 }
 
-absl::Status FakeVfio::SetDriver(const pci::Bdf& bdf, std::string driver) {
+absl::Status FakeVfio::SetDriver(const pci::Bdf& bdf,
+                                 const std::string& driver) {
   absl::MutexLock lock(&core_->mutex);
   if (ApplyDriver(bdf, driver)) return absl::OkStatus();
   return absl::NotFoundError(

@@ -86,7 +86,7 @@ class FakeVfio final : public Subsystem {
                          DeviceOptions options = {});
 
   // Unbinds the driver and binds another one, or none if `driver` is empty.
-  absl::Status SetDriver(const pci::Bdf& bdf, std::string driver);
+  absl::Status SetDriver(const pci::Bdf& bdf, const std::string& driver);
 
   // Subsystem.
   bool Step() override;

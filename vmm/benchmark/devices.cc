@@ -55,6 +55,7 @@ Attachment CountAttachment(int devices) {
   const auto manager = *vmm::DeviceManager::Create(machine.get());
   calls.Take();
   std::vector<pci::Bdf> in_guest;
+  in_guest.reserve(on_host.size());
   for (const pci::Bdf& bdf : on_host) {
     in_guest.push_back(*manager->Attach(bdf));
   }

@@ -27,7 +27,7 @@ constexpr uint64_t kBlock = BlockStore::kBlockSize;
 
 // Makes a file of zero bytes, and returns its path.
 std::string NewImage(const std::string& name, uint64_t bytes) {
-  const std::string path = ::testing::TempDir() + "/" + name;
+  std::string path = ::testing::TempDir() + "/" + name;
   std::ofstream(path, std::ios::binary).put('\0');
   std::filesystem::resize_file(path, bytes);
   return path;
