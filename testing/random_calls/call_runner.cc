@@ -366,8 +366,7 @@ std::string CallRunner::Mmap(const RandomCall& call) {
 std::string CallRunner::Munmap(size_t slot) {
   Mapping& mapping = mappings_[slot];
   if (mapping.address == nullptr) return "none";
-  const std::string text =
-      Text(kernel_.Munmap(mapping.address, mapping.length));
+  std::string text = Text(kernel_.Munmap(mapping.address, mapping.length));
   mapping = {};
   return text;
 }
