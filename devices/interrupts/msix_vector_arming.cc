@@ -9,6 +9,7 @@
 // reason the group never disables the type in order to add vectors.
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -41,7 +42,10 @@ absl::Status MsixVectorGroup::EnableHost() {
   if (*available == 0) return absl::OkStatus();
   // The host has fewer vectors than at attach. Use those that it has.
   host_limit_ = std::min<uint32_t>(*available, count_);
-  available = SetHost(0, absl::MakeSpan(unsignalled).first(host_limit_));
+  // A kernel may say that it has more than it was asked for.
+  available =
+      SetHost(0, absl::MakeSpan(unsignalled)
+                     .first(std::min<size_t>(host_limit_, unsignalled.size())));
   if (!available.ok()) return available.status();
   if (*available == 0) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrFormat(

@@ -11,9 +11,11 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/interrupts/gsi_router.h"
+#include "passthru/devices/interrupts/host_vectors.h"
 #include "passthru/devices/interrupts/interrupt_budget.h"
 #include "passthru/devices/interrupts/routing_entries.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
@@ -246,6 +248,33 @@ TEST_F(MsixVectorGroupTest, VectorsUnmaskedBeforeEnableWorkFromThenOn) {
   ASSERT_THAT(group_->Enable(kVectors, /*function_masked=*/false), IsOk());
   Fire(0);
   EXPECT_THAT(Delivered(), ElementsAre(VectorMessage(0x30)));
+}
+
+// A host that answers that it has more vectors than it was asked for.
+class BoastingHost final : public HostVectors {
+ public:
+  uint32_t count() const override { return 8; }
+  bool dynamic() const override { return true; }
+  absl::StatusOr<uint32_t> Set(uint32_t,
+                               absl::Span<const int> event_fds) override {
+    return static_cast<uint32_t>(event_fds.size()) + 3;
+  }
+  absl::Status Disable() override { return absl::OkStatus(); }
+};
+
+TEST_F(MsixVectorGroupTest, AHostThatHasMoreThanItWasAskedForIsRefused) {
+  BoastingHost host;
+  MsixVectorGroup group({.kind = Kind::kMsix,
+                         .vectors = kVectors,
+                         .syscalls = rig_->syscalls(),
+                         .host = &host,
+                         .router = router_.get(),
+                         .controller = &*rig_,
+                         .loop = loop_.get(),
+                         .failures = &failures_,
+                         .name = "boast"});
+  EXPECT_THAT(group.Enable(kVectors, /*function_masked=*/false),
+              StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 // --- Masked.
