@@ -16,8 +16,8 @@ lab=$here/testing/lab/lab
 demo=$here/vmm/demo/passthrough_demo_static
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-truncate -s 16M "$work/disk.img"
-disk=(--drive="if=none,id=disk,file=$work/disk.img,format=raw")
+truncate -s 16M "$work/lab.img"
+disk=(--drive="if=none,id=disk,file=$work/lab.img,format=raw")
 nvme=nvme,serial=lab,drive=disk
 failed=0
 
@@ -221,9 +221,10 @@ reset_of_half_a_bus() {
 # linux_guest COMMAND-LINE LAB-OPTION... -- FLAG... boots the lab's kernel as a
 # guest of passthrough_vm and checks what its init said, the data on the disk,
 # and the exit status (0, or that of the caller's variable expected_status). The
-# guest's RAM is on both sides of 4 GiB.
+# guest's RAM is on both sides of 4 GiB. The caller's variable images lists the
+# serial numbers of the controllers that the guest writes to; default: lab.
 linux_guest() {
-  local guest_options=$1 said status=0 lab_options=() sum
+  local guest_options=$1 said status=0 lab_options=() sum serial
   shift
   while [[ $1 != -- ]]; do lab_options+=("$1"); shift; done
   shift
@@ -240,16 +241,16 @@ linux_guest() {
     --append="console=ttyS0 quiet panic=-1 $guest_options" \
     "$@") || status=$?
   echo "$said"
-  # The disk has the data of which the guest printed the sum, unless the guest's
-  # controller is simulated.
-  sum=$(sed -n 's/^guest: .*nvme0n1 has the sum //p' <<<"$said")
-  if [[ -n $sum && -z ${simulated:-} ]]; then
-    [[ $(head -c 262144 "$work/disk.img" | cksum) == "$sum 262144" ]] || {
-      echo "The image has other data."
+  # Each image has the data of which the guest printed the sum, unless the
+  # guest's controller is simulated.
+  for serial in ${images:-lab}; do
+    sum=$(sed -n "s/^guest: .* with serial $serial has the sum //p" <<<"$said")
+    if [[ $(head -c 262144 "$work/$serial.img" | cksum) != "$sum 262144" ]]; then
+      echo "The image of $serial has other data."
       return 1
-    }
-    echo "  the image has the same data"
-  fi
+    fi
+    echo "  the image of $serial has the same data"
+  done
   [[ $status == "${expected_status:-0}" && $said == *GUEST-OK* ]]
 }
 
@@ -266,17 +267,17 @@ linux_intx() {
 
 # Two controllers and four vCPUs, and a guest that resets itself at the end.
 linux_reset() {
-  truncate -s 16M "$work/disk2.img"
-  local expected_status=3
+  truncate -s 16M "$work/lab2.img"
+  local expected_status=3 images="lab lab2"
   linux_guest "-- write=/dev/nvme0n1 write=/dev/nvme1n1 cpus=4 reset" \
-    --drive="if=none,id=disk2,file=$work/disk2.img,format=raw" \
+    --drive="if=none,id=disk2,file=$work/lab2.img,format=raw" \
     --device=nvme,serial=lab2,drive=disk2,addr=5 --bind=0000:00:05.0 -- \
     --device=0000:00:04.0 --device=0000:00:05.0,slot=7,max_vectors=2 --vcpus=4
 }
 
 # Linux's NVMe driver on a simulated controller, whose model it drives.
 linux_fixture() {
-  local simulated=yes
+  local images=" "
   linux_guest "-- write=/dev/nvme0n1 vectors=PCI-MSI" \
     --file=lab/nvme="$here/testing/fixtures/nvme.textproto" -- \
     --fixture=/lab/nvme

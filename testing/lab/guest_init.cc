@@ -5,7 +5,8 @@
 // kernel's command line after "--" ask for, one after the other:
 //
 //   write=/dev/nvme0n1  writes random data to a disk, drops the caches, reads
-//                       the data back and prints its sum, as cksum(1) does
+//                       the data back and prints its sum, as cksum(1) does,
+//                       beside the controller's serial number
 //   vectors=KIND        prints the interrupts of NVMe controllers, and fails
 //                       unless they are of this kind in /proc/interrupts
 //   cpus=N              fails unless N CPUs are online
@@ -106,6 +107,18 @@ int OpenDisk(const std::string& disk) {
   return -1;
 }
 
+// Returns the serial number of the controller behind a disk such as
+// /dev/nvme0n1. Linux probes controllers in parallel, so a name does not tell
+// which of them it is.
+std::string SerialOf(const std::string& disk) {
+  std::ifstream in("/sys/block/" + disk.substr(disk.rfind('/') + 1) +
+                   "/device/serial");
+  std::string serial;
+  in >> serial;
+  if (serial.empty()) Fail("the controller of " + disk + " has no serial");
+  return serial;
+}
+
 void WriteAndReadBack(const std::string& disk) {
   const int fd = OpenDisk(disk);
   if (fd < 0) return FailErrno("open " + disk);
@@ -127,7 +140,8 @@ void WriteAndReadBack(const std::string& disk) {
   if (!Transfer(fd, again, false)) return FailErrno("read " + disk);
   close(fd);
   if (again != data) return Fail(disk + " has other data than was written");
-  std::printf("guest: %s has the sum %u\n", disk.c_str(), Cksum(data));
+  std::printf("guest: %s with serial %s has the sum %u\n", disk.c_str(),
+              SerialOf(disk).c_str(), Cksum(data));
 }
 
 void CheckCpus(const std::string& wanted) {
