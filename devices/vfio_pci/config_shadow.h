@@ -180,13 +180,19 @@ class ConfigShadow {
  private:
   explicit ConfigShadow(pci::ConfigSpace space, Options options);
 
-  // The steps of Create() (config_shadow_build.cc).
+  // The steps of Create().
   void BuildHeader();
   void BuildBars();
   void BuildRom();
   void BuildCapabilities();
   void BuildExtendedCapabilities();
   void ProtectUnlisted(absl::Span<const CapabilityView> extended);
+  // Emulates what the guest sees of a capability beside its header. `room` is
+  // the number of bytes up to the next one.
+  void Emulate(const pci::Capability& capability, uint16_t room,
+               CapabilityView& view);
+  void BuildPowerManagement(const pci::Capability& capability);
+  void BuildAdvancedFeatures(const pci::Capability& capability);
   void BuildMsi(const pci::Capability& capability, const CapabilityView& view);
   void BuildMsix(const pci::Capability& capability, const CapabilityView& view);
   // `room` is the number of bytes to the next capability. Changes the reason in
