@@ -83,6 +83,9 @@ class VfioPciDevice::Impl {
   absl::StatusOr<std::vector<uint8_t>> ReadRom();
   void CreateVectorGroups();
   uint32_t VectorsToShow(InterruptKind kind, uint32_t device_vectors);
+  uint32_t MsixVectorsToShow(const pci::MsixCapability& capability);
+  void ReserveVectors(uint32_t& msi, uint32_t& msix);
+  void CreateVectorGroup(InterruptKind kind);
   void CreateBars();
   void BringUpIntx();
   absl::Status CreateShadow();
