@@ -21,6 +21,7 @@ constexpr uint64_t kDriverFeature = 12;
 constexpr uint64_t kConfigVector = 16;
 constexpr uint64_t kNumQueues = 18;
 constexpr uint64_t kStatus = 20;
+constexpr uint64_t kConfigGeneration = 21;
 constexpr uint64_t kQueueSelect = 22;
 constexpr uint64_t kQueueSizeAt = 24;
 constexpr uint64_t kQueueVector = 26;
@@ -44,6 +45,7 @@ constexpr uint64_t kOffered =
     kFeatureMac | kFeatureStatus | kFeatureVersion1 | kFeatureAccessPlatform;
 
 constexpr uint8_t kIsrQueue = 1;
+constexpr uint8_t kIsrConfig = 2;
 constexpr uint8_t kLinkUp = 1;  // VIRTIO_NET_S_LINK_UP.
 
 // struct virtio_net_hdr, which has num_buffers with VERSION_1.
@@ -63,6 +65,8 @@ void VirtioNetModel::Connect(VirtioNetModel& a, VirtioNetModel& b) {
   b.Disconnect();
   a.peer_ = &b;
   b.peer_ = &a;
+  a.link_ = a.LinkIsUp();
+  b.link_ = b.LinkIsUp();
 }
 
 void VirtioNetModel::Disconnect() {
@@ -101,6 +105,7 @@ std::vector<uint8_t> VirtioNetModel::CommonBytes() const {
   store(kConfigVector, config_vector_);
   store(kNumQueues, static_cast<uint16_t>(queues_.size()));
   bytes[kStatus] = status_;
+  bytes[kConfigGeneration] = config_generation_;
   store(kQueueSelect, queue_select_);
   if (queue_select_ >= queues_.size()) return bytes;  // Size 0, no such queue.
   const VirtQueue::Setup& setup = queues_[queue_select_].setup();
@@ -132,7 +137,7 @@ uint64_t VirtioNetModel::ReadBar(pci::BarIndex bar, uint64_t offset,
   } else if (options_.device.Contains(bar.value(), offset)) {
     at = offset - options_.device.offset;
     bytes.assign(options_.mac.begin(), options_.mac.end());
-    bytes.push_back(kLinkUp);
+    bytes.push_back(link_ ? kLinkUp : 0);
   }
   uint64_t value = 0;
   for (unsigned i = 0; i < width && at + i < bytes.size(); ++i) {
@@ -254,6 +259,7 @@ void VirtioNetModel::ResetDevice() {
   for (VirtQueue& queue : queues_) queue.Reset();
   notified_ = {};
   isr_ = 0;
+  link_changed_ = false;
   waiting_.clear();
   host().SetIntx(false);
 }
@@ -269,8 +275,24 @@ bool VirtioNetModel::Running() const {
 }
 
 bool VirtioNetModel::Step() {
-  if (!Running()) return false;
-  return Receive() || Send();
+  const bool link = UpdateLink();
+  if (!Running()) return link;
+  return link || Receive() || Send();
+}
+
+bool VirtioNetModel::UpdateLink() {
+  if (link_ != LinkIsUp()) {
+    link_ = !link_;
+    link_changed_ = true;
+    ++config_generation_;
+  }
+  // The device may not signal before DRIVER_OK (3.1.1).
+  if (!link_changed_ || !Running()) return false;
+  link_changed_ = false;
+  // The driver finds this bit with MSI-X, too (4.1.4.5.1).
+  isr_ |= kIsrConfig;
+  Signal(config_vector_, kIsrConfig);
+  return true;
 }
 
 bool VirtioNetModel::Send() {
@@ -344,14 +366,17 @@ void VirtioNetModel::Interrupt(VirtQueue& queue) {
     Fail();
     return;
   }
-  if (!*wanted) return;
+  if (*wanted) Signal(queue.setup().vector, kIsrQueue);
+}
+
+void VirtioNetModel::Signal(uint16_t vector, uint8_t isr_bit) {
   if (host().ReadInterruptMode() == InterruptMode::kIntx) {
-    isr_ = kIsrQueue;
+    isr_ |= isr_bit;
     ++counters_.interrupts;
     host().SetIntx(true);
-  } else if (queue.setup().vector != VirtQueue::kNoVector) {
+  } else if (vector != VirtQueue::kNoVector) {
     ++counters_.interrupts;
-    host().RaiseMsix(queue.setup().vector);
+    host().RaiseMsix(vector);
   }
 }
 

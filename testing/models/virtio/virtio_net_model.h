@@ -29,10 +29,12 @@ struct Structure {
 
 // A modern virtio network device (virtio 1.2, 5.1) with one pair of split
 // queues, by its registers in BARs (4.1.4). It offers VERSION_1,
-// ACCESS_PLATFORM, a MAC address and a link that is up, and nothing that saves
-// work. What it sends arrives at its peer, another model, or is lost.
+// ACCESS_PLATFORM, a MAC address and the status of its link, and nothing that
+// saves work. What it sends arrives at its peer, another model, or is lost. The
+// link is up while the driver of the peer runs, and always without a peer.
 //
-// The device signals by MSI-X, or by its pin with the ISR status.
+// The device signals by MSI-X, or by its pin with the ISR status. It signals a
+// change of the link, too.
 //
 // If the platform refuses the DMA of a ring or of a buffer, or the guest breaks
 // a rule of the rings, the device sets DEVICE_NEEDS_RESET and stops until it is
@@ -77,7 +79,7 @@ class VirtioNetModel final : public DeviceModel {
   uint64_t ReadBar(pci::BarIndex bar, uint64_t offset, unsigned width) override;
   void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
                 uint64_t value) override;
-  // Sends one frame, or receives one.
+  // Sends one frame, receives one, or signals a change of the link.
   bool Step() override;
   void Reset(ResetKind kind) override;
 
@@ -92,13 +94,22 @@ class VirtioNetModel final : public DeviceModel {
   void ResetDevice();
   void Fail();
   bool Running() const;
+  bool LinkIsUp() const { return peer_ == nullptr || peer_->Running(); }
 
+  // Returns whether there was a change to show or to signal.
+  bool UpdateLink();
   bool Send();
   bool Receive();
   void Interrupt(VirtQueue& queue);
+  // Sends the message, or asserts the pin with a bit of the ISR status.
+  void Signal(uint16_t vector, uint8_t isr_bit);
 
   const Options options_;
   VirtioNetModel* peer_ = nullptr;
+  // The link as the driver sees it.
+  bool link_ = true;
+  bool link_changed_ = false;  // The driver was not told.
+  uint8_t config_generation_ = 0;
 
   uint32_t device_feature_select_ = 0;
   uint32_t driver_feature_select_ = 0;

@@ -173,6 +173,7 @@ TEST(VirtioNetModelTest, FrameWaitsForABuffer) {
   VirtioNetModel::Connect(a.model, b.model);
   a.Start();
   b.Start();
+  b.Run();  // The link is up.
   a.Add(1, 0, Machine::Data(0), 100);
   a.Run();
   EXPECT_FALSE(b.model.Step());
@@ -194,6 +195,46 @@ TEST(VirtioNetModelTest, FrameWithoutAPeerIsLost) {
   machine.Run();
   EXPECT_EQ(machine.Used(1), 1u);
   EXPECT_EQ(machine.model.counters().lost, 1u);
+}
+
+TEST(VirtioNetModelTest, LinkIsUpWhileTheDriverOfThePeerRuns) {
+  Machine a;
+  Machine b;
+  VirtioNetModel::Connect(a.model, b.model);
+  a.Start();
+  a.Write(0x10, 2, 0);
+  a.Run();
+  EXPECT_EQ(a.Read(0x2006, 2), 0u);
+  EXPECT_THAT(a.memory.msix(), IsEmpty());
+  const uint64_t generation = a.Read(0x15, 1);
+  b.Start();
+  a.Run();
+  EXPECT_EQ(a.Read(0x2006, 2), 1u);
+  EXPECT_EQ(a.Read(0x15, 1), generation + 1);
+  EXPECT_THAT(a.memory.msix(), ElementsAre(0));
+  EXPECT_EQ(a.Read(0x1000, 1), 2u);
+  b.Write(0x14, 1, 0);
+  a.Run();
+  EXPECT_EQ(a.Read(0x2006, 2), 0u);
+  EXPECT_THAT(a.memory.msix(), ElementsAre(0, 0));
+}
+
+// The driver has read the link before it says that it is ready.
+TEST(VirtioNetModelTest, ChangeOfTheLinkIsSignalledAfterDriverOk) {
+  Machine a;
+  Machine b;
+  VirtioNetModel::Connect(a.model, b.model);
+  a.memory.SetInterruptMode(InterruptMode::kIntx);
+  a.Negotiate();
+  EXPECT_EQ(a.Read(0x2006, 2), 0u);
+  b.Start();
+  a.Run();
+  EXPECT_FALSE(a.memory.intx());
+  a.Write(0x14, 1, kAcknowledged | 8 | 4);
+  a.Run();
+  EXPECT_TRUE(a.memory.intx());
+  EXPECT_EQ(a.Read(0x1000, 1), 2u);
+  EXPECT_FALSE(a.memory.intx());
 }
 
 TEST(VirtioNetModelTest, NoInterruptIfTheDriverWantsNone) {
