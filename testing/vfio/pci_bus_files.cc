@@ -8,6 +8,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
@@ -55,7 +56,10 @@ std::string NativeDriver(const SysfsPciDevice& device) {
   return "";
 }
 
+// Returns the text as the kernel's string functions see it, which is up to the
+// first zero byte, without a newline at its end.
 std::string_view WithoutNewline(std::string_view text) {
+  text = text.substr(0, text.find('\0'));
   absl::ConsumeSuffix(&text, "\n");
   return text;
 }
@@ -154,9 +158,10 @@ void PciBusFiles::AddDriver(const std::string& name) {
   written("unbind", &PciBusFiles::Unbind);
   written("new_id", &PciBusFiles::AddId);
   written("remove_id", &PciBusFiles::RemoveId);
-  if (name == kVfioPciName) {
-    paths_.AddLink(folder + "/module", "../../../../module/vfio_pci");
-  }
+  const std::string module = absl::StrReplaceAll(name, {{"-", "_"}});
+  paths_.AddFile(absl::StrCat("/sys/module/", module, "/initstate"), "live\n");
+  paths_.AddLink(folder + "/module",
+                 absl::StrCat("../../../../module/", module));
 }
 
 PciBusFiles::Device* PciBusFiles::Find(std::string_view bdf) {
@@ -199,6 +204,8 @@ void PciBusFiles::AddAttributes(const std::string& bdf) {
            },
        .store =
            [this, bdf](std::string_view text) {
+             // Python writes a zero byte to clear it (driver_set_override()).
+             text = text.substr(0, text.find('\0'));
              devices_.at(bdf).override_driver =
                  std::string(text.substr(0, text.find('\n')));
              return 0;

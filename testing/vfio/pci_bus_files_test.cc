@@ -82,6 +82,10 @@ TEST_F(PciBusFilesTest, OverrideMovesADeviceToVfioAndBack) {
   ASSERT_EQ(Write("/sys/bus/pci/drivers_probe", kBdf), 0);
   EXPECT_EQ(Driver(), "vfio-pci");
   EXPECT_THAT(List("/dev/vfio"), Contains("7"));
+  // As dpdk-devbind.py clears it.
+  ASSERT_EQ(Write(Device("driver_override"), std::string(1, 0)), 0);
+  EXPECT_EQ(Read(Device("driver_override")), "(null)\n");
+  ASSERT_EQ(Write(Device("driver_override"), "vfio-pci"), 0);
   // And back to the driver of its class.
   ASSERT_EQ(Write(Device("driver_override"), ""), 0);
   EXPECT_EQ(Read(Device("driver_override")), "(null)\n");
@@ -206,6 +210,7 @@ TEST_F(PciBusFilesTest, ModulesAreThoseOfTheVersion) {
   EXPECT_EQ(Read("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode"),
             "N\n");
   EXPECT_THAT(List("/sys/module/vfio_pci"), Contains("parameters"));
+  EXPECT_THAT(List("/sys/bus/pci/drivers/nvme"), Contains("module"));
   EXPECT_EQ(Read("/sys/module/vfio_virqfd/initstate"), "ENOENT");
   SimulatedHost old({.kernel = {.version = KernelVersion::k6_1}});
   EXPECT_TRUE(old.kernel().ReadDirectory("/sys/module/vfio_virqfd").ok());
