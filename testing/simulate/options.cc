@@ -81,6 +81,19 @@ absl::StatusOr<FailOption> ParseFailure(std::string_view value) {
                   "CALL:NUMBER:ERRNO, such as VFIO_DEVICE_SET_IRQS:3:ENOSPC");
 }
 
+absl::StatusOr<ConnectOption> ParseConnect(std::string_view value) {
+  const std::vector<std::string> parts = absl::StrSplit(value, ',');
+  if (parts.size() != 2) {
+    return BadValue("--connect", value,
+                    "the addresses of two devices, such as "
+                    "0000:01:00.0,0000:02:00.0");
+  }
+  ConnectOption wire;
+  PASSTHRU_ASSIGN_OR_RETURN(wire.first, pci::Bdf::Parse(parts[0]));
+  PASSTHRU_ASSIGN_OR_RETURN(wire.second, pci::Bdf::Parse(parts[1]));
+  return wire;
+}
+
 absl::StatusOr<fake::KernelVersion> ParseKernel(std::string_view value) {
   std::vector<std::string_view> names;
   for (const fake::KernelVersion version : fake::kAllKernelVersions) {
@@ -99,6 +112,9 @@ absl::Status ParseOption(std::string_view name, std::string_view value,
     PASSTHRU_ASSIGN_OR_RETURN(options.kernel, ParseKernel(value));
   } else if (name == "--driver") {
     options.driver = DriverNamed(value);
+  } else if (name == "--connect") {
+    PASSTHRU_ASSIGN_OR_RETURN(const ConnectOption wire, ParseConnect(value));
+    options.wires.push_back(wire);
   } else if (name == "--fail") {
     PASSTHRU_ASSIGN_OR_RETURN(FailOption failure, ParseFailure(value));
     options.failures.push_back(std::move(failure));
@@ -202,6 +218,9 @@ Devices
   --driver=NAME
       The driver of all devices that name none: vfio-pci, which is the default,
       another name, or none.
+  --connect=ADDRESS,ADDRESS
+      Wire two virtio network devices back to back, so that each receives what
+      the other sends. May be repeated.
   --host_devices
       Show the machine's own PCI devices beside the simulated ones. Without it
       programs see only the latter.

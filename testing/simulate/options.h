@@ -23,6 +23,12 @@ struct DeviceOption {
   std::string disk;                   // A file or a size, or empty.
 };
 
+// Two virtio network devices that are wired back to back.
+struct ConnectOption {
+  pci::Bdf first;
+  pci::Bdf second;
+};
+
 // A call that fails, such as the third VFIO_DEVICE_SET_IRQS.
 struct FailOption {
   std::string call;
@@ -37,6 +43,7 @@ struct Options {
   enum class Check { kOff, kReport, kFail };
 
   std::vector<DeviceOption> devices;
+  std::vector<ConnectOption> wires;
   fake::KernelVersion kernel = fake::KernelVersion::k6_12;
   std::string driver = "vfio-pci";  // Of devices that name none.
   Kvm kvm = Kvm::kNone;

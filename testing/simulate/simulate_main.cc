@@ -118,6 +118,7 @@ std::string FindFixture(const std::string& name, const fs::path& user) {
 
 absl::Status AddDevices(const Options& options, const fs::path& user,
                         fake::SimulatedHost& host) {
+  unsigned added = 0;
   for (const DeviceOption& device : options.devices) {
     const std::string file = FindFixture(device.fixture, user);
     if (file.empty()) {
@@ -126,6 +127,8 @@ absl::Status AddDevices(const Options& options, const fs::path& user,
                        ", neither there nor in testing/fixtures."));
     }
     fake::ModelOptions model;
+    // Network devices differ by their MAC addresses.
+    model.mac_tail = static_cast<uint8_t>(model.mac_tail + added++);
     if (!absl::SimpleAtoi(device.disk, &model.disk_bytes) &&
         !device.disk.empty()) {
       model.disk_file = (user / device.disk).string();
@@ -141,6 +144,9 @@ absl::Status AddDevices(const Options& options, const fs::path& user,
       std::cerr << "simulate: " << address.ToString()
                 << " is memory without behaviour: " << why << "\n";
     }
+  }
+  for (const ConnectOption& wire : options.wires) {
+    PASSTHRU_RETURN_IF_ERROR(host.Connect(wire.first, wire.second));
   }
   return absl::OkStatus();
 }

@@ -267,6 +267,12 @@ TEST_F(SimulateTest, MistakesGetOneSentence) {
               HasSubstr("There is no fixture none.textproto"));
   EXPECT_THAT(Simulate("--kernel=5.0 -- true").output,
               HasSubstr("Give 6.1, 6.12, 6.18, 7.2."));
+  EXPECT_THAT(Simulate("--connect=0000:00:02.0 -- true").output,
+              HasSubstr("Give the addresses of two devices"));
+  EXPECT_THAT(Simulate("--fixture=edu.textproto "
+                       "--connect=0000:00:02.0,0000:00:02.0 -- true")
+                  .output,
+              HasSubstr("0000:00:02.0 cannot be connected"));
   EXPECT_THAT(Simulate("--fixture=edu.textproto -- no-such-program").output,
               HasSubstr("There is no program no-such-program"));
   EXPECT_EQ(Simulate("--fixture=edu.textproto -- sh -c 'exit 7'").status, 7);
