@@ -27,8 +27,8 @@ bool BelongsToTree(const char* path) {
   if (strncmp(path, "/sys/", 5) != 0) return false;
   return IsIn(path, "/sys/bus/pci") || IsIn(path, "/sys/kernel/iommu_groups") ||
          strncmp(path, "/sys/devices/pci", 16) == 0 ||
-         strncmp(path, "/sys/module/vfio", 16) == 0 ||
-         IsIn(path, "/sys/class/vfio-dev") || IsIn(path, "/sys/class/iommu");
+         IsIn(path, "/sys/module") || IsIn(path, "/sys/class/vfio-dev") ||
+         IsIn(path, "/sys/class/iommu");
 }
 
 // Writes the path without empty and "." components. Returns false if it has no

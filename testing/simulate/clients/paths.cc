@@ -57,6 +57,8 @@ void Directories() {
          (std::set<std::string>{".", "..", "3", "vfio"}));
   EXPECT(Names(opendir("/sys/kernel/iommu_groups")) ==
          (std::set<std::string>{".", "..", "3", "6"}));
+  const std::set<std::string> modules = Names(opendir("/sys/module"));
+  EXPECT(modules.contains("vfio_pci") && modules.contains("e1000e"));
   EXPECT(opendir("/sys/bus/pci/devices/0000:00:1f.7") == nullptr &&
          errno == ENOENT);
   // Around it is the real file system.
