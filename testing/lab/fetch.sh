@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Fetches QEMU 10 with all its dependencies, and Debian's cloud kernels 6.1 and
-# 6.12, on which the lab runs. `tools` are programs for testing/simulate/check.sh
-# (pciutils, qemu-utils). It unpacks them into a folder, installs nothing
+# 6.12, on which the lab runs. `tools` (pciutils, qemu-utils) and `dpdk` (its
+# testpmd and dpdk-devbind.py, with their Python) are programs for
+# testing/simulate/check.sh. It unpacks them into a folder, installs nothing
 # and needs no root. It reads the system's apt configuration only to find a
 # mirror. It works on Debian 12 or newer.
 #
-#   fetch.sh DIR [qemu | 6.1 | 6.12 | tools]...
+#   fetch.sh DIR [qemu | 6.1 | 6.12 | tools | dpdk]...
 set -euo pipefail
 
 die() { echo "lab: $*" >&2; exit 125; }
 
-[[ $# -ge 1 ]] || die "usage: fetch.sh DIR [qemu | 6.1 | 6.12 | tools]..."
+[[ $# -ge 1 ]] || die "usage: fetch.sh DIR [qemu | 6.1 | 6.12 | tools | dpdk]..."
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 shift
@@ -24,7 +25,9 @@ modules=(irqbypass vfio vfio_virqfd vfio_iommu_type1 vfio-pci-core vfio-pci
 
 # Prints the mark of a complete folder, which lists its modules. A folder with
 # another list is fetched again.
-mark() { [[ $1 == qemu || $1 == tools ]] || echo "${modules[*]}"; }
+mark() {
+  case $1 in qemu | tools | dpdk) ;; *) echo "${modules[*]}" ;; esac
+}
 
 missing=()
 for what in "$@"; do
@@ -85,6 +88,23 @@ fetch_tools() {
   for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
 }
 
+# testpmd is in a package that depends on all headers of DPDK, which it does not
+# need.
+fetch_dpdk() {
+  local needed
+  rm -f "$work"/cache/archives/*.deb
+  mapfile -t needed < <(apt-cache depends dpdk-dev |
+    sed -n 's/.*Depends: \(.*\)/\1/p' | grep -v -e '-dev$' -e python)
+  mapfile -O "${#needed[@]}" -t needed < <(apt-cache pkgnames librte-net-virtio)
+  apt-get -qq install -y --no-install-recommends --download-only \
+    "${needed[@]}" python3-minimal libpython3-stdlib >/dev/null ||
+    die "cannot download what DPDK needs"
+  (cd "$work/cache/archives" && apt-get -qq download dpdk dpdk-dev) ||
+    die "cannot download dpdk and dpdk-dev"
+  mkdir -p "$1"
+  for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
+}
+
 # fetch_kernel DIR RELEASE
 fetch_kernel() {
   local package
@@ -114,9 +134,10 @@ for what in "${missing[@]}"; do
   case $what in
     qemu) fetch_qemu "$dir/$what.partial" ;;
     tools) fetch_tools "$dir/$what.partial" ;;
+    dpdk) fetch_dpdk "$dir/$what.partial" ;;
     6.1) fetch_kernel "$dir/$what.partial" bookworm ;;
     6.12) fetch_kernel "$dir/$what.partial" bookworm-backports ;;
-    *) die "unknown '$what': qemu, 6.1, 6.12 or tools" ;;
+    *) die "unknown '$what': qemu, 6.1, 6.12, tools or dpdk" ;;
   esac
   mark "$what" >"$dir/$what.partial/complete"
   mv "$dir/$what.partial" "$dir/$what"

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Runs programs of others, from Debian's packages, on the simulated kernel: those
-# that look at devices, QEMU's own NVMe driver, and QEMU's vfio-pci under a Linux
-# guest. What the packages cannot be had for is said, and is no failure.
+# that look at devices, QEMU's own NVMe driver, QEMU's vfio-pci under a Linux
+# guest, and DPDK. What the packages cannot be had for is said, and is no failure.
 #
-#   check.sh [lspci | qemu-io | guest]...
+#   check.sh [lspci | qemu-io | guest | dpdk]...
 set -uo pipefail
 
 here=$PWD
@@ -110,7 +110,10 @@ guest() {
   return "$status"
 }
 
-[[ $# -gt 0 ]] || set -- lspci qemu-io guest
+# shellcheck source=/dev/null
+source "$here/testing/simulate/dpdk_checks.sh"
+
+[[ $# -gt 0 ]] || set -- lspci qemu-io guest dpdk
 for what in "$@"; do
   case $what in
     lspci) run "lspci -vvvxxxx, setpci" lspci ;;
@@ -120,7 +123,11 @@ for what in "$@"; do
       run "the same, INTx" guest pci=nomsi ""
       run "the same, x-no-mmap" guest "" ,x-no-mmap=on
       ;;
-    *) echo "unknown '$what': lspci, qemu-io or guest" >&2; exit 2 ;;
+    dpdk)
+      run "DPDK: testpmd on two wired devices" dpdk_packets
+      run "DPDK: dpdk-devbind.py" dpdk_devbind
+      ;;
+    *) echo "unknown '$what': lspci, qemu-io, guest or dpdk" >&2; exit 2 ;;
   esac
 done
 ((failed == 0))
