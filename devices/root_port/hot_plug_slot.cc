@@ -33,7 +33,10 @@ HotPlugSlot::Changes HotPlugSlot::Remove() {
   PcieSlotStatus::kPresenceChanged.Set(changes.events, true);
   Settle(changes);
   // There is nothing that could be reset.
-  changes.link_went_down = false;
+  if (changes.link_went_down) {
+    changes.link_went_down = false;
+    --resets_pending_;
+  }
   return changes;
 }
 
@@ -85,9 +88,17 @@ HotPlugSlot::Changes HotPlugSlot::Apply(const Controls& controls) {
   return changes;
 }
 
+HotPlugSlot::Changes HotPlugSlot::FinishReset() {
+  --resets_pending_;
+  Changes changes;
+  Settle(changes);
+  return changes;
+}
+
 bool HotPlugSlot::LinkShouldBeActive() const {
-  return card_present_ && !power_fault_ && !controls_.power_off &&
-         !controls_.link_disabled && !controls_.bus_reset;
+  return card_present_ && resets_pending_ == 0 && !power_fault_ &&
+         !controls_.power_off && !controls_.link_disabled &&
+         !controls_.bus_reset;
 }
 
 bool HotPlugSlot::PermitsRemoval() const {
@@ -101,6 +112,7 @@ void HotPlugSlot::Settle(Changes& changes) {
     link_active_ = active;
     PcieSlotStatus::kLinkStateChanged.Set(changes.events, true);
     (active ? changes.link_went_up : changes.link_went_down) = true;
+    if (!active) ++resets_pending_;
   }
   // A guest that turns the power on again uses the card.
   if (removal_ == Removal::kPermitted && !controls_.power_off) {

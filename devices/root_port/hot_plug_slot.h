@@ -32,7 +32,8 @@ class HotPlugSlot {
   struct Changes {
     pci::PcieSlotStatus events;  // bits to set in Slot Status
     bool link_went_up = false;
-    // The card lost its link, which resets it (6.6.1).
+    // The card lost its link, which resets it (6.6.1). The owner carries the
+    // reset out and then calls FinishReset().
     bool link_went_down = false;
     // The guest permits a removal that the VMM asked for.
     bool removal_permitted = false;
@@ -68,6 +69,11 @@ class HotPlugSlot {
   // The guest has written its registers.
   Changes Apply(const Controls& controls);
 
+  // The owner has carried out a reset. Until it has carried out all of them the
+  // link stays down, because another vCPU may turn the power on meanwhile, and
+  // a late reset would hit what its driver has set up. A new card waits, too.
+  Changes FinishReset();
+
   bool card_present() const { return card_present_; }
   bool link_active() const { return link_active_; }
   // Returns whether a request for removal waits for the guest.
@@ -87,6 +93,7 @@ class HotPlugSlot {
   bool card_present_ = false;
   bool power_fault_ = false;
   bool link_active_ = false;
+  int resets_pending_ = 0;
   Removal removal_ = Removal::kNone;
 };
 

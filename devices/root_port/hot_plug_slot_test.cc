@@ -79,6 +79,7 @@ TEST_F(HotPlugSlotTest, EachOfTheControlsTakesTheLinkDown) {
        {Off(), Controls{.link_disabled = true}, Controls{.bus_reset = true}}) {
     EXPECT_EQ(slot_.Apply(controls),
               (Changes{.events = {kLink}, .link_went_down = true}));
+    EXPECT_EQ(slot_.FinishReset(), Changes());
     EXPECT_EQ(slot_.Apply(On()),
               (Changes{.events = {kLink}, .link_went_up = true}));
   }
@@ -142,6 +143,31 @@ TEST_F(HotPlugSlotTest, ARequestIsTakenBackByTheButton) {
   EXPECT_THAT(slot_.RequestRemoval(), IsOk());
 }
 
+TEST_F(HotPlugSlotTest, TheLinkWaitsForTheReset) {
+  Occupy();
+  ASSERT_TRUE(slot_.Apply(Off()).link_went_down);
+  EXPECT_EQ(slot_.Apply(On()), Changes());
+  EXPECT_FALSE(slot_.link_active());
+  EXPECT_EQ(slot_.FinishReset(),
+            (Changes{.events = {kLink}, .link_went_up = true}));
+  EXPECT_TRUE(slot_.link_active());
+}
+
+TEST_F(HotPlugSlotTest, ANewCardWaitsForTheResetOfTheLastOne) {
+  Occupy();
+  ASSERT_TRUE(slot_.Apply(Off()).link_went_down);
+  slot_.Remove();
+  slot_.Insert();
+  EXPECT_EQ(slot_.Apply(On()), Changes());
+  EXPECT_TRUE(slot_.FinishReset().link_went_up);
+}
+
+TEST_F(HotPlugSlotTest, ACardThatGoesWithItsLinkIsNotReset) {
+  Occupy();
+  EXPECT_FALSE(slot_.Remove().link_went_down);
+  EXPECT_TRUE(slot_.Insert().link_went_up);
+}
+
 TEST_F(HotPlugSlotTest, AnEmptySlotHasNothingToGive) {
   EXPECT_THAT(slot_.RequestRemoval(),
               StatusIs(absl::StatusCode::kFailedPrecondition));
@@ -172,12 +198,14 @@ TEST_F(HotPlugSlotTest, AFaultCutsThePowerUntilTheGuestTurnsItOff) {
   EXPECT_EQ(slot_.FailPower(), Changes());
   EXPECT_EQ(slot_.Apply(On()), Changes()) << "the fault is latched";
   EXPECT_EQ(slot_.Apply(Off()), Changes());
+  EXPECT_EQ(slot_.FinishReset(), Changes());
   EXPECT_TRUE(slot_.Apply(On()).link_went_up);
 }
 
 TEST_F(HotPlugSlotTest, APowerFaultGoesWithTheCard) {
   Occupy();
   slot_.FailPower();
+  slot_.FinishReset();
   slot_.Remove();
   EXPECT_TRUE(slot_.Insert().link_went_up);
 }

@@ -346,13 +346,23 @@ void RootPort::UpdateInterrupt() {
                   event && !msi.enabled && interrupt_.has_line()));
 }
 
-// The functions first stop to answer, and are then reset.
+// The functions first stop to answer, and are then reset. Meanwhile the link
+// stays down, whatever other vCPUs do.
 void RootPort::Perform(const Actions& actions) {
   if (actions.forwarding_changed) {
     bus_.functions().ForEach(
         [](pci_host::PciFunction& function) { function.OnUpstreamChange(); });
   }
-  if (actions.reset_bus && reset_bus_ != nullptr) reset_bus_();
+  if (actions.reset_bus) {
+    if (reset_bus_ != nullptr) reset_bus_();
+    Actions next;
+    {
+      absl::MutexLock lock(&mutex_);
+      next = Publish(slot_.FinishReset());
+    }
+    // The link may come up now, which resets nothing.
+    Perform(next);
+  }
   if (actions.removal_permitted && on_removal_permitted_ != nullptr) {
     on_removal_permitted_();
   }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <random>
 #include <thread>
@@ -114,7 +115,11 @@ class RootPortTest : public ::testing::Test {
                           .controller = &controller_,
                           .line = std::make_unique<LevelLine>(&level_),
                           .on_removal_permitted = [this] { ++permitted_; },
-                          .reset_bus = [this] { ++resets_; }});
+                          .reset_bus =
+                              [this] {
+                                ++resets_;
+                                if (while_reset_ != nullptr) while_reset_();
+                              }});
     function_ = std::make_shared<FollowingFunction>(port_.get());
     EXPECT_THAT(segment_.AddBridge(kPort, port_), IsOk());
     EXPECT_THAT(port_->Reset(FirmwareResources()), IsOk());
@@ -166,6 +171,7 @@ class RootPortTest : public ::testing::Test {
   std::atomic<bool> level_ = false;
   std::atomic<int> permitted_ = 0;
   std::atomic<int> resets_ = 0;
+  std::function<void()> while_reset_;
   pci_host::PciSegment segment_;
   std::shared_ptr<RootPort> port_;
   std::shared_ptr<FollowingFunction> function_;
@@ -242,6 +248,27 @@ TEST_F(RootPortTest, WithoutALinkNothingAnswers) {
     EXPECT_EQ(Read(kLinkSta, 2) & kLinkActiveBit, kLinkActiveBit);
     EXPECT_TRUE(function_->answers);
   }
+}
+
+// The reset would otherwise hit what the driver on the other vCPU sets up.
+TEST_F(RootPortTest, ALinkThatAnotherVcpuWantsUpWaitsForTheReset) {
+  StartWithCard();
+  StartDriver(kPoweredOn);
+  EnableMsi();
+  while_reset_ = [this] {
+    EXPECT_EQ(Read(kLinkSta, 2) & kLinkActiveBit, 0u);
+    Write(kSlotSta, 2, kLinkBit);
+    Write(kSlotCtl, 2, kPoweredOn);
+    EXPECT_FALSE(Answers(1));
+    EXPECT_EQ(Read(kSlotSta, 2) & kLinkBit, 0u);
+    controller_.TakeDelivered();
+  };
+  Write(kSlotCtl, 2, kPoweredOff);
+  EXPECT_EQ(resets_, 1);
+  EXPECT_TRUE(Answers(1));
+  EXPECT_TRUE(function_->answers);
+  EXPECT_EQ(Read(kSlotSta, 2) & kLinkBit, kLinkBit);
+  EXPECT_THAT(controller_.TakeDelivered(), ElementsAre(kMessage));
 }
 
 TEST_F(RootPortTest, InD3hotThePortForwardsNothingAndKeepsTheLink) {
