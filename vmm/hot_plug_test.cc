@@ -256,6 +256,8 @@ TEST_F(HotPlugTest, ADeviceThatMovesOutOfTheWindowsDoesNotAnswer) {
   WriteConfig(kBehindFirst, 0x10, 4, 0xf0000000);
   EXPECT_EQ(ReadConfig(kBehindFirst, 0x10) & ~0xfu, 0xf0000000u);
   EXPECT_FALSE(IsMapped(kBehindFirst));
+  EXPECT_EQ(devices_->Find(kBehindFirst)->Describe().bars[0].problem,
+            "its root port does not forward all of 0xf0000000 to 0xf0003fff");
   WriteConfig(kBehindFirst, 0x10, 4, bar);
   EXPECT_TRUE(IsMapped(kBehindFirst));
 }

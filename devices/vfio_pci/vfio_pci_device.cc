@@ -208,6 +208,11 @@ void VfioPciDevice::Impl::FillReport(DeviceReport& report) const {
         "extended configuration space of no listed capability is read-only");
   }
   report.bars = mapper_->Describe(shadow_->Bars());
+  for (BarReport& bar : report.bars) {
+    if (!bar.placed && bar.problem.empty()) {
+      bar.problem = WhyNotForwarded(bar.bar);
+    }
+  }
   report.rom = DescribeRom();
   report.interrupt = mode_->kind();
   report.intx_hidden_reason = intx_hidden_reason_;
@@ -268,6 +273,9 @@ RomReport VfioPciDevice::Impl::DescribeRom() const {
   report.note = RomMismatch(rom_->image(), shadow_->Get(pci::kVendorId),
                             shadow_->Get(pci::kDeviceId));
   rom_->Describe(report);
+  if (report.bar.has_value() && report.problem.empty()) {
+    report.problem = WhyNotForwarded(*report.bar);
+  }
   return report;
 }
 

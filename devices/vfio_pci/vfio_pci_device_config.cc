@@ -7,9 +7,11 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device_impl.h"
@@ -293,36 +295,46 @@ void VfioPciDevice::Impl::RefreshDecode() {
                   !pci::Command::kMemorySpace.Get(now);
 }
 
+bool VfioPciDevice::Impl::Decodes(const pci::Bar& bar,
+                                  const ConfigShadow& shadow,
+                                  pci::PowerState power) const {
+  if (command_lost_ || power == pci::PowerState::kD3Hot) return false;
+  const pci::Command command = shadow.Get(pci::kCommand);
+  if (bar.is_io()) {
+    return pci::Command::kIoSpace.Get(command) && !sizing_.IsSized(bar.index);
+  }
+  if (!pci::Command::kMemorySpace.Get(command)) return false;
+  // The ROM answers while both its own bit and COMMAND's enable it (PCI 3.0
+  // 6.2.5.2).
+  return bar.index.is_rom() ? bar.rom_enabled : !sizing_.IsSized(bar.index);
+}
+
 VfioPciDevice::Impl::Places VfioPciDevice::Impl::Decoded(
     const ConfigShadow& shadow, pci::PowerState power) const {
   Places places;
-  if (command_lost_ || power == pci::PowerState::kD3Hot) return places;
-  const pci::Command command = shadow.Get(pci::kCommand);
-  const bool memory = pci::Command::kMemorySpace.Get(command);
   for (const pci::Bar& bar : shadow.Bars()) {
-    const bool decodes =
-        bar.is_io() ? pci::Command::kIoSpace.Get(command) : memory;
-    if (decodes && !sizing_.IsSized(bar.index) &&
-        Forwarded(bar.is_io(), bar.address, bar.size)) {
+    if (Decodes(bar, shadow, power) && Forwarded(bar)) {
       places.bars[bar.index.value()] = bar.address;
     }
   }
-  // The ROM answers while both its own bit and COMMAND's enable it (PCI 3.0
-  // 6.2.5.2).
   const std::optional<pci::Bar> rom = shadow.Rom();
-  if (memory && rom.has_value() && rom->rom_enabled &&
-      Forwarded(/*is_io=*/false, rom->address, rom->size)) {
+  if (rom.has_value() && Decodes(*rom, shadow, power) && Forwarded(*rom)) {
     places.rom = rom->address;
   }
   return places;
 }
 
-bool VfioPciDevice::Impl::Forwarded(bool is_io, uint64_t address,
-                                    uint64_t size) const {
+std::string VfioPciDevice::Impl::WhyNotForwarded(const pci::Bar& bar) const {
+  if (!Decodes(bar, *shadow_, power_state_) || Forwarded(bar)) return "";
+  return absl::StrFormat("its root port does not forward all of %#x to %#x",
+                         bar.address, bar.address + (bar.size - 1));
+}
+
+bool VfioPciDevice::Impl::Forwarded(const pci::Bar& bar) const {
   const pci_host::Upstream* const upstream = options_.upstream;
   if (upstream == nullptr) return true;
-  return is_io ? upstream->ForwardsIo(address, size)
-               : upstream->ForwardsMemory(address, size);
+  return bar.is_io() ? upstream->ForwardsIo(bar.address, bar.size)
+                     : upstream->ForwardsMemory(bar.address, bar.size);
 }
 
 bool VfioPciDevice::Impl::ReadDevice(uint16_t offset,

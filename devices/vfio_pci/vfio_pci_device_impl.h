@@ -160,7 +160,15 @@ class VfioPciDevice::Impl {
   };
   Places Decoded(const ConfigShadow& shadow, pci::PowerState power) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool Forwarded(bool is_io, uint64_t address, uint64_t size) const;
+  // Returns whether the device answers at a BAR's or the ROM's address, unless
+  // a port above it does not forward that.
+  bool Decodes(const pci::Bar& bar, const ConfigShadow& shadow,
+               pci::PowerState power) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Forwarded(const pci::Bar& bar) const;
+  // Returns why a BAR that decodes has no place, if that is due to the port.
+  std::string WhyNotForwarded(const pci::Bar& bar) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Call Retract() and Place() of the BARs and of the ROM.
   absl::Status Retract(const Places& desired)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*layout_lock_) ABSL_LOCKS_EXCLUDED(mutex_);

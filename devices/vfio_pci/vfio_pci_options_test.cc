@@ -104,10 +104,13 @@ TEST_F(VfioPciOptionsTest, BelowAPortBarsAnswerWithinItsWindow) {
   rig_->device().OnUpstreamChange();
   EXPECT_EQ(rig_->Slots(), before);
   EXPECT_EQ(rig_->Load(PassthroughRig::kBarAddress + 0x2000, 4), 0xffffffff);
+  EXPECT_THAT(rig_->device().Describe().bars[0].problem,
+              HasSubstr("its root port does not forward all of"));
   window.open = true;
   rig_->device().OnUpstreamChange();
   EXPECT_EQ(rig_->Slots(), mapped);
   EXPECT_NE(rig_->Load(PassthroughRig::kBarAddress + 0x2000, 4), 0xffffffff);
+  EXPECT_EQ(rig_->device().Describe().bars[0].problem, "");
   // The guest moves the BAR out of the window, and later the window there.
   rig_->PlaceBar(0, PassthroughRig::kBarAddress + 0x100000);
   EXPECT_EQ(rig_->Slots(), before);
@@ -135,6 +138,7 @@ TEST_F(VfioPciOptionsTest, BelowAPortTheRomAnswersWithinItsWindow) {
   rig_->Write(0x04, 2, 2);
   rig_->Write(0x30, 4, kRom | 1);
   EXPECT_EQ(rig_->Load(kRom, 2), 0xffffu);
+  EXPECT_THAT(Rom().problem, HasSubstr("does not forward"));
   window.open = true;
   rig_->device().OnUpstreamChange();
   EXPECT_EQ(rig_->Load(kRom, 2), 0xaa55u);
