@@ -283,6 +283,13 @@ linux_fixture() {
     --fixture=/lab/nvme
 }
 
+# What a Linux guest costs passthrough_vm and QEMU, counted by the kernel. The
+# kernel's version makes no difference, so one is enough.
+beside_qemu() {
+  [[ $kernel == 6.12 ]] || return 0
+  "$here/testing/lab/beside_qemu" "$kernel"
+}
+
 # Captures devices again and compares them with their fixtures.
 capture() {
   PASSTHRU_LAB_KERNEL=$kernel "$here/testing/capture/lab_fixtures" --compare \
@@ -314,6 +321,7 @@ for kernel in "$@"; do
   run "Linux with INTx and two vCPUs" linux_intx
   run "Linux with two controllers and four vCPUs" linux_reset
   run "Linux with a simulated controller" linux_fixture
+  run "Linux beside QEMU" beside_qemu
 done
 if [[ $failed != 0 ]]; then
   echo "lab: $failed of the runs failed"

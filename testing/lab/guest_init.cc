@@ -9,6 +9,10 @@
 //                       beside the controller's serial number
 //   vectors=KIND        prints the interrupts of NVMe controllers, and fails
 //                       unless they are of this kind in /proc/interrupts
+//   reads=DISK:N        reads N single blocks of 4 KiB, past the caches,
+//   between
+//                       two marks that the counter of calls waits for
+//                       (count_calls.cc)
 //   cpus=N              fails unless N CPUs are online
 //   log                 prints the kernel's log
 //   reset               resets the machine instead of turning the power off
@@ -144,6 +148,41 @@ void WriteAndReadBack(const std::string& disk) {
               SerialOf(disk).c_str(), Cksum(data));
 }
 
+// Tells who counts the guest's exits where it is, and waits for a line of
+// input.
+void Mark(const char* name) {
+  std::printf("GUEST-MARK %s\n", name);
+  std::fflush(stdout);
+  char byte = 0;
+  while (read(STDIN_FILENO, &byte, 1) == 1 && byte != '\n') {
+  }
+}
+
+// Does what a guest does in the steady state, one block of the disk after the
+// other.
+void ReadBlocks(const std::string& argument) {
+  const size_t colon = argument.find(':');
+  const std::string disk = argument.substr(0, colon);
+  constexpr size_t kBlock = 4096;
+  void* block = nullptr;
+  const int fd = open(disk.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+  if (fd < 0 || posix_memalign(&block, kBlock, kBlock) != 0) {
+    return FailErrno("open " + disk + " past the caches");
+  }
+  const int count = std::atoi(argument.c_str() + colon + 1);
+  Mark("reads");
+  for (int i = 0; i < count; ++i) {
+    const auto at = static_cast<off_t>(i % 64 * kBlock);
+    if (pread(fd, block, kBlock, at) != static_cast<ssize_t>(kBlock)) {
+      FailErrno("read " + disk);
+      break;
+    }
+  }
+  Mark("end-of-reads");
+  std::free(block);
+  close(fd);
+}
+
 void CheckCpus(const std::string& wanted) {
   const long online = sysconf(_SC_NPROCESSORS_ONLN);
   std::printf("guest: %ld CPUs are online\n", online);
@@ -202,6 +241,7 @@ int main(int argc, char** argv) {
     const std::string value =
         equals == std::string::npos ? "" : what.substr(equals + 1);
     if (key == "write") WriteAndReadBack(value);
+    if (key == "reads") ReadBlocks(value);
     if (key == "cpus") CheckCpus(value);
     if (key == "vectors" && !PrintInterrupts(value)) {
       Fail("the controller's interrupts are not of the kind " + value);
