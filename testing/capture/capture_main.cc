@@ -3,20 +3,15 @@
 // The program that makes a fixture (testing/fixture/device.proto) of a real PCI
 // device.
 
-#include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <ios>
 #include <iostream>
 #include <sstream>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -24,12 +19,12 @@
 #include "absl/time/time.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/passthrough/version.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/testing/capture/capture.h"
 #include "passthru/testing/capture/fixture_text.h"
 #include "passthru/testing/capture/lspci_fixture.h"
 #include "passthru/testing/fixture/fixture.h"
+#include "passthru/testing/program/program.h"
 
 ABSL_FLAG(std::string, lspci, "",
           "Make the fixture from this file, the text of `lspci -xxxx -vv`, "
@@ -61,14 +56,6 @@ ABSL_FLAG(bool, include_identity, false,
 
 namespace passthru::capture {
 namespace {
-
-// Paths are relative to the user's working directory. `bazel run` starts the
-// program in another.
-std::string UserPath(const std::string& path) {
-  const char* const user = std::getenv("BUILD_WORKING_DIRECTORY");
-  if (user == nullptr) return path;
-  return (std::filesystem::path(user) / path).string();
-}
 
 fixture::Provenance ProvenanceFromFlags() {
   fixture::Provenance provenance;
@@ -111,7 +98,7 @@ absl::StatusOr<Capture> CaptureLspci(const std::string& path,
                               vfio::ParseHostDevice(arguments[1]));
     options.bdf = bdf.ToString();
   }
-  std::ifstream file(UserPath(path), std::ios::binary);
+  std::ifstream file(program::UserPath(path), std::ios::binary);
   std::stringstream text;
   text << file.rdbuf();
   if (!file) {
@@ -161,19 +148,13 @@ absl::Status Main(const std::vector<char*>& arguments) {
 }  // namespace passthru::capture
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  constexpr char kName[] = "capture";
+  const auto arguments = passthru::program::Start(
+      argc, argv, kName,
       "Makes a fixture of a PCI device that is bound to vfio-pci, on standard "
       "output. The device is as before when it ends.\n"
       "  capture 0000:01:00.0 > nic.textproto\n"
-      "  capture --lspci=posted.txt > nic.textproto");
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] {
-    return absl::StrCat("capture of passthru ", passthru::kVersion, "\n");
-  };
-  absl::SetFlagsUsageConfig(std::move(usage));
-  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
-  const absl::Status status = passthru::capture::Main(arguments);
-  if (status.ok()) return 0;
-  std::cerr << "capture: " << status.message() << "\n";
-  return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+      "  capture --lspci=posted.txt > nic.textproto",
+      absl::LogSeverityAtLeast::kWarning);
+  return passthru::program::Finish(kName, passthru::capture::Main(arguments));
 }

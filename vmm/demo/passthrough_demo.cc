@@ -4,7 +4,6 @@
 // happens. By default the device is a captured NVMe controller on a simulated
 // kernel.
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -12,23 +11,17 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
-#include "absl/log/globals.h"
-#include "absl/log/initialize.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/util/json_util.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/passthrough/version.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/program/program.h"
 #include "passthru/vmm/demo/demo.h"
 #include "passthru/vmm/demo/demo_report.pb.h"
 #include "passthru/vmm/demo/demo_text.h"
@@ -36,36 +29,17 @@
 #include "passthru/vmm/report/timeline.h"
 #include "passthru/vmm/report/trace_events.h"
 
-namespace {
-
-// These return all values of a repeated flag. Abseil itself keeps only the last
-// value.
-std::vector<std::string>& Devices() {
-  static auto* const devices = new std::vector<std::string>;
-  return *devices;
-}
-std::vector<std::string>& Fixtures() {
-  static auto* const fixtures = new std::vector<std::string>;
-  return *fixtures;
-}
-
-void Collect(const std::string& value, std::vector<std::string>& values) {
-  if (!value.empty()) values.push_back(value);
-}
-
-}  // namespace
-
 ABSL_FLAG(std::string, device, "",
           "The address, as in 0000:01:00.0, of a host device that is bound to "
           "vfio-pci. The demo then uses this machine's /dev/vfio and "
           "/dev/kvm. Give the flag again for another device of the same "
           "guest.")
-    .OnUpdate([] { Collect(absl::GetFlag(FLAGS_device), Devices()); });
+    .OnUpdate(passthru::program::CollectValue<FLAGS_device>);
 ABSL_FLAG(std::string, fixture, "",
           "The file of a captured device to simulate, which is a textproto of "
           "testing/fixture/device.proto. The default is an NVMe controller. "
           "Give the flag again for another device of the same guest.")
-    .OnUpdate([] { Collect(absl::GetFlag(FLAGS_fixture), Fixtures()); });
+    .OnUpdate(passthru::program::CollectValue<FLAGS_fixture>);
 ABSL_FLAG(bool, one_group, false,
           "Puts the simulated devices into one IOMMU group. Otherwise each has "
           "a group of its own.");
@@ -87,16 +61,15 @@ ABSL_FLAG(bool, allow_writes, false,
 namespace passthru::vmm {
 namespace {
 
-constexpr char kDefaultFixture[] = "testing/fixtures/nvme.textproto";
-
-// Returns the full path of a file that the user named. Relative paths start at
-// the directory in which the user typed the command. `bazel run` starts the
-// program in another one.
-std::string UserPath(const std::string& path) {
-  const char* const user = std::getenv("BUILD_WORKING_DIRECTORY");
-  if (user == nullptr) return path;
-  return (std::filesystem::path(user) / path).string();
+// All values of the repeated flags.
+const std::vector<std::string>& Devices() {
+  return program::Values<FLAGS_device>();
 }
+const std::vector<std::string>& Fixtures() {
+  return program::Values<FLAGS_fixture>();
+}
+
+constexpr char kDefaultFixture[] = "testing/fixtures/nvme.textproto";
 
 // Returns the path of the default fixture, which is relative to the working
 // directory or among the program's runfiles.
@@ -133,7 +106,7 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
         "disk.");
   }
   for (const std::string& fixture : Fixtures()) {
-    options.fixtures.push_back(UserPath(fixture));
+    options.fixtures.push_back(program::UserPath(fixture));
   }
   if (options.fixtures.empty()) {
     options.fixtures.push_back(DefaultFixture(program));
@@ -169,17 +142,7 @@ absl::Status Print(const DemoReport& report, const TimelineData& timeline,
     std::cout << TraceEventsJson(timeline);
     return absl::OkStatus();
   }
-  google::protobuf::util::JsonPrintOptions json_options;
-  json_options.add_whitespace = true;
-  json_options.always_print_primitive_fields = true;
-  json_options.preserve_proto_field_names = true;
-  std::string json;
-  const auto status =
-      google::protobuf::util::MessageToJsonString(report, &json, json_options);
-  if (!status.ok()) {
-    return absl::InternalError(
-        absl::StrCat("cannot convert the report to JSON: ", status.ToString()));
-  }
+  PASSTHRU_ASSIGN_OR_RETURN(const std::string json, program::Json(report));
   std::cout << (output == "html" ? HtmlPage(json, timeline) : json);
   return absl::OkStatus();
 }
@@ -197,7 +160,7 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
   PASSTHRU_ASSIGN_OR_RETURN(auto options, OptionsFromFlags(program));
   std::ofstream journal;
   if (const std::string path = absl::GetFlag(FLAGS_journal); !path.empty()) {
-    journal.open(UserPath(path));
+    journal.open(program::UserPath(path));
     if (!journal.is_open()) {
       return absl::InvalidArgumentError(
           absl::StrCat("--journal=", path, " cannot be written."));
@@ -219,25 +182,16 @@ absl::Status Main(const char* program, const std::vector<char*>& arguments) {
 }  // namespace passthru::vmm
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  constexpr char kName[] = "passthrough_demo";
+  const auto arguments = passthru::program::Start(
+      argc, argv, kName,
       "Passes a PCI device through to a guest, lets the guest use it, and "
       "shows what happened.\n"
       "  passthrough_demo                          a captured NVMe controller\n"
       "  passthrough_demo --fixture=FILE           another captured device\n"
       "  passthrough_demo --device=0000:01:00.0    a real one\n"
-      "Give either flag several times for several devices of one guest.");
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] {
-    return absl::StrCat("passthrough_demo of passthru ", passthru::kVersion,
-                        "\n");
-  };
-  absl::SetFlagsUsageConfig(std::move(usage));
-  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
-  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
-  absl::InitializeLog();
-  const absl::Status status = passthru::vmm::Main(argv[0], arguments);
-  if (status.ok()) return 0;
-  std::cout.flush();
-  std::cerr << "passthrough_demo: " << status.message() << "\n";
-  return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+      "Give either flag several times for several devices of one guest.",
+      absl::LogSeverityAtLeast::kWarning);
+  return passthru::program::Finish(kName,
+                                   passthru::vmm::Main(argv[0], arguments));
 }

@@ -6,23 +6,17 @@
 #include <cstddef>
 #include <iostream>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
-#include "absl/log/globals.h"
-#include "absl/log/initialize.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/util/json_util.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/passthrough/version.h"
 #include "passthru/devices/vfio/find_group.h"
+#include "passthru/testing/program/program.h"
 #include "passthru/vmm/doctor/doctor.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/doctor_text.h"
@@ -49,17 +43,7 @@ absl::Status Print(const Report& report, bool named) {
     std::cout << RenderText(report, detail);
     return absl::OkStatus();
   }
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.always_print_primitive_fields = true;
-  options.preserve_proto_field_names = true;
-  std::string json;
-  const auto status =
-      google::protobuf::util::MessageToJsonString(report, &json, options);
-  if (!status.ok()) {
-    return absl::InternalError(
-        absl::StrCat("cannot convert the report to JSON: ", status.ToString()));
-  }
+  PASSTHRU_ASSIGN_OR_RETURN(const std::string json, program::Json(report));
   std::cout << json;
   return absl::OkStatus();
 }
@@ -94,23 +78,15 @@ absl::StatusOr<int> Main(const std::vector<char*>& arguments) {
 }  // namespace passthru::doctor
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  constexpr char kName[] = "doctor";
+  const auto arguments = passthru::program::Start(
+      argc, argv, kName,
       "Says whether the PCI devices of this machine can be passed through to "
       "a guest and, if not, what to do.\n"
       "  doctor                            all devices\n"
       "  doctor 0000:01:00.0 --memory=8G   one device, for a guest of 8 GiB\n"
       "The exit status is 0 if each named device (or, without names, any) can "
-      "be passed through now, and 1 if not.");
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] {
-    return absl::StrCat("doctor of passthru ", passthru::kVersion, "\n");
-  };
-  absl::SetFlagsUsageConfig(std::move(usage));
-  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
-  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kError);
-  absl::InitializeLog();
-  const absl::StatusOr<int> status = passthru::doctor::Main(arguments);
-  if (status.ok()) return *status;
-  std::cerr << "doctor: " << status.status().message() << "\n";
-  return status.status().code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+      "be passed through now, and 1 if not.",
+      absl::LogSeverityAtLeast::kError);
+  return passthru::program::Finish(kName, passthru::doctor::Main(arguments));
 }

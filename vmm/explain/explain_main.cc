@@ -4,32 +4,24 @@
 // guest sees it, side by side, and says why they differ.
 
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
 #include <iostream>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
-#include "absl/log/globals.h"
-#include "absl/log/initialize.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/util/json_util.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/passthrough/version.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/program/program.h"
 #include "passthru/vmm/explain/explain.h"
 #include "passthru/vmm/explain/explain_report.pb.h"
 #include "passthru/vmm/explain/explain_text.h"
@@ -61,14 +53,6 @@ ABSL_FLAG(bool, unlisted_read_only, false,
 
 namespace passthru::explain {
 namespace {
-
-// Returns the full path of a file that the user named. `bazel run` starts the
-// program in another directory than the one where the user typed the command.
-std::string UserPath(const std::string& path) {
-  const char* const user = std::getenv("BUILD_WORKING_DIRECTORY");
-  if (user == nullptr) return path;
-  return (std::filesystem::path(user) / path).string();
-}
 
 absl::StatusOr<std::vector<uint16_t>> Offsets(
     std::string_view flag, const std::vector<std::string>& texts) {
@@ -117,17 +101,7 @@ absl::Status Print(const Report& report) {
     std::cout << RenderText(report, absl::GetFlag(FLAGS_all));
     return absl::OkStatus();
   }
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.always_print_primitive_fields = true;
-  options.preserve_proto_field_names = true;
-  std::string json;
-  const auto status =
-      google::protobuf::util::MessageToJsonString(report, &json, options);
-  if (!status.ok()) {
-    return absl::InternalError(
-        absl::StrCat("cannot convert the report to JSON: ", status.ToString()));
-  }
+  PASSTHRU_ASSIGN_OR_RETURN(const std::string json, program::Json(report));
   std::cout << json;
   return absl::OkStatus();
 }
@@ -156,7 +130,8 @@ absl::Status Main(const std::vector<char*>& arguments) {
   if (!fixture.empty()) {
     PASSTHRU_ASSIGN_OR_RETURN(const auto kernel, KernelFromFlags());
     PASSTHRU_ASSIGN_OR_RETURN(
-        const Report report, ExplainFixture(UserPath(fixture), kernel, wishes));
+        const Report report,
+        ExplainFixture(program::UserPath(fixture), kernel, wishes));
     return Print(report);
   }
   PASSTHRU_ASSIGN_OR_RETURN(const auto address, vfio::ParseHostDevice(device));
@@ -172,22 +147,14 @@ absl::Status Main(const std::vector<char*>& arguments) {
 }  // namespace passthru::explain
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  constexpr char kName[] = "explain";
+  const auto arguments = passthru::program::Start(
+      argc, argv, kName,
       "Shows a PCI device as the hardware has it, as VFIO shows it and as a "
       "guest sees it, and says why they differ.\n"
       "  explain nic.textproto             a captured device\n"
       "  explain 0000:01:00.0              a real one, bound to vfio-pci\n"
-      "  explain nic.textproto --rom       what showing the ROM would change");
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] {
-    return absl::StrCat("explain of passthru ", passthru::kVersion, "\n");
-  };
-  absl::SetFlagsUsageConfig(std::move(usage));
-  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
-  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kError);
-  absl::InitializeLog();
-  const absl::Status status = passthru::explain::Main(arguments);
-  if (status.ok()) return 0;
-  std::cerr << "explain: " << status.message() << "\n";
-  return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+      "  explain nic.textproto --rom       what showing the ROM would change",
+      absl::LogSeverityAtLeast::kError);
+  return passthru::program::Finish(kName, passthru::explain::Main(arguments));
 }

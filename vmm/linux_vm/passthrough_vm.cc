@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -23,12 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
-#include "absl/log/globals.h"
-#include "absl/log/initialize.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -37,33 +32,14 @@
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/passthrough/version.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/journal/call_recorder.h"
+#include "passthru/testing/program/program.h"
 #include "passthru/vmm/linux_vm/device_flag.h"
 #include "passthru/vmm/linux_vm/linux_vm.h"
 #include "passthru/vmm/platform/serial_port.h"
 #include "passthru/vmm/platform/terminal.h"
-
-namespace {
-
-// These return all values of a repeated flag. Abseil itself keeps only the last
-// value.
-std::vector<std::string>& Devices() {
-  static auto* const devices = new std::vector<std::string>;
-  return *devices;
-}
-std::vector<std::string>& Fixtures() {
-  static auto* const fixtures = new std::vector<std::string>;
-  return *fixtures;
-}
-
-void Collect(const std::string& value, std::vector<std::string>& values) {
-  if (!value.empty()) values.push_back(value);
-}
-
-}  // namespace
 
 ABSL_FLAG(std::string, kernel, "",
           "The Linux kernel to boot, a bzImage such as /boot/vmlinuz.");
@@ -77,12 +53,12 @@ ABSL_FLAG(std::string, device, "",
           "The address of a host device that is bound to vfio-pci, and perhaps "
           "options, as in 0000:01:00.0,slot=4,rom=off. Give the flag again for "
           "another device. --help lists the options above.")
-    .OnUpdate([] { Collect(absl::GetFlag(FLAGS_device), Devices()); });
+    .OnUpdate(passthru::program::CollectValue<FLAGS_device>);
 ABSL_FLAG(std::string, fixture, "",
           "The file of a captured device, and perhaps the same options. The "
           "device is simulated, and the guest is a real one. Give the flag "
           "again for another device.")
-    .OnUpdate([] { Collect(absl::GetFlag(FLAGS_fixture), Fixtures()); });
+    .OnUpdate(passthru::program::CollectValue<FLAGS_fixture>);
 ABSL_FLAG(bool, peer_to_peer, false,
           "Whether devices may do DMA to the BARs of one another.");
 ABSL_FLAG(bool, reboot, false,
@@ -95,26 +71,24 @@ ABSL_FLAG(bool, statistics, false,
 namespace passthru::vmm {
 namespace {
 
-// The exit statuses. 128 and the number of a signal stand for that signal.
+// All values of the repeated flags.
+const std::vector<std::string>& Devices() {
+  return program::Values<FLAGS_device>();
+}
+const std::vector<std::string>& Fixtures() {
+  return program::Values<FLAGS_fixture>();
+}
+
+// The exit statuses beside those of program::Finish(). 128 and the number of a
+// signal stand for that signal.
 constexpr int kPoweredOff = 0;
-constexpr int kFailed = 1;
-constexpr int kMistake = 2;
 constexpr int kGuestReset = 3;
 constexpr int kTripleFault = 4;
 constexpr int kSignalBase = 128;
 
-// Returns the full path of a file that the user named. Relative paths start at
-// the directory in which the user typed the command. `bazel run` starts the
-// program in another one.
-std::string UserPath(const std::string& path) {
-  const char* const user = std::getenv("BUILD_WORKING_DIRECTORY");
-  if (user == nullptr) return path;
-  return (std::filesystem::path(user) / path).string();
-}
-
 absl::StatusOr<std::vector<uint8_t>> FileBytes(const std::string& flag,
                                                const std::string& path) {
-  const std::string full_path = UserPath(path);
+  const std::string full_path = program::UserPath(path);
   std::error_code error;
   const uintmax_t size = std::filesystem::file_size(full_path, error);
   constexpr uintmax_t kLargest = uintmax_t{4} << 30;
@@ -162,8 +136,9 @@ absl::Status AddDevices(Setup& setup) {
   for (const std::string& text : setup.devices) {
     PASSTHRU_ASSIGN_OR_RETURN(const DeviceFlag flag, ParseDeviceFlag(text));
     absl::StatusOr<pci::Bdf> host =
-        setup.host == nullptr ? vfio::ParseHostDevice(flag.name)
-                              : setup.host->AddFixture(UserPath(flag.name));
+        setup.host == nullptr
+            ? vfio::ParseHostDevice(flag.name)
+            : setup.host->AddFixture(program::UserPath(flag.name));
     if (!host.ok()) return host.status();
     setup.hosts.push_back(*host);
   }
@@ -395,7 +370,8 @@ absl::StatusOr<int> Main(const std::vector<char*>& arguments) {
 }  // namespace passthru::vmm
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(absl::StrCat(
+  constexpr char kName[] = "passthrough_vm";
+  const std::string usage = absl::StrCat(
       "Boots a Linux kernel in a VM and passes PCI devices through to it. The "
       "guest's first serial port is this terminal, where Ctrl-A x ends the VM "
       "and Ctrl-A Ctrl-A stands for Ctrl-A.\n"
@@ -407,22 +383,8 @@ int main(int argc, char** argv) {
       "failure or for a flag that cannot be parsed, 2 for a value that cannot "
       "be, 3 if the guest reset itself, 4 "
       "after a triple fault, and 128 plus the number of the signal that ended "
-      "the VM (130 for Ctrl-A x).\n"));
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] {
-    return absl::StrCat("passthrough_vm of passthru ", passthru::kVersion,
-                        "\n");
-  };
-  absl::SetFlagsUsageConfig(std::move(usage));
-  const std::vector<char*> arguments = absl::ParseCommandLine(argc, argv);
-  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
-  absl::InitializeLog();
-  const absl::StatusOr<int> status = passthru::vmm::Main(arguments);
-  if (status.ok()) return *status;
-  std::cerr << "passthrough_vm: " << status.status().message() << "\n";
-  // A kernel call that fails with EINVAL has this code, too.
-  const bool mistake =
-      status.status().code() == absl::StatusCode::kInvalidArgument &&
-      passthru::kernel::ErrnoOf(status.status()) == 0;
-  return mistake ? passthru::vmm::kMistake : passthru::vmm::kFailed;
+      "the VM (130 for Ctrl-A x).\n");
+  const auto arguments = passthru::program::Start(
+      argc, argv, kName, usage, absl::LogSeverityAtLeast::kWarning);
+  return passthru::program::Finish(kName, passthru::vmm::Main(arguments));
 }
