@@ -78,7 +78,7 @@ class Demo {
     return absl::OkStatus();
   }
 
-  DemoReport& report() { return report_; }
+  RunReport& report() { return report_; }
 
  private:
   struct Attached {
@@ -185,7 +185,7 @@ class Demo {
   journal::CallRecorder calls_;
   fake::SimulatedHost* const simulated_;
   const bool may_write_;
-  DemoReport report_;
+  RunReport report_;
 
   // The destructor destroys these in reverse order, so that the machine
   // outlives everything that uses it.
@@ -218,13 +218,13 @@ absl::StatusOr<pci::Bdf> AddSimulated(fake::SimulatedHost& host,
 
 }  // namespace
 
-absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
+absl::StatusOr<RunReport> RunDemo(const DemoOptions& options) {
   if (!options.devices.empty()) {
     PASSTHRU_ASSIGN_OR_RETURN(const auto before, ProcessResources());
     kernel::LinuxSyscalls linux_kernel;
     Demo demo(&linux_kernel, /*simulated=*/nullptr, options);
     PASSTHRU_RETURN_IF_ERROR(demo.Run(options.devices));
-    DemoReport report = std::move(demo.report());
+    RunReport report = std::move(demo.report());
     PASSTHRU_ASSIGN_OR_RETURN(const auto after, ProcessResources());
     for (const std::string& held : NewResources(before, after)) {
       report.mutable_teardown()->add_leftovers(held);
@@ -243,7 +243,7 @@ absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options) {
   const fake::ResourceSnapshot before = host.kernel().Resources();
   Demo demo(&host.kernel(), &host, options);
   PASSTHRU_RETURN_IF_ERROR(demo.Run(devices));
-  DemoReport report = std::move(demo.report());
+  RunReport report = std::move(demo.report());
   for (size_t i = 0; i < devices.size(); ++i) {
     report.mutable_devices(static_cast<int>(i))
         ->mutable_device()

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/kernel/kernel_version.h"
-#include "passthru/vmm/demo/demo_report.pb.h"
+#include "passthru/vmm/report/run_report.pb.h"
 #include "passthru/vmm/report/timeline.h"
 
 namespace passthru::vmm {
@@ -41,7 +41,7 @@ struct DemoOptions {
 // Passes the devices through to one guest, lets the guest use them together,
 // detaches them and returns a report. The same code runs for real devices and
 // for simulated ones.
-absl::StatusOr<DemoReport> RunDemo(const DemoOptions& options);
+absl::StatusOr<RunReport> RunDemo(const DemoOptions& options);
 
 }  // namespace passthru::vmm
 

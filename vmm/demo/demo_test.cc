@@ -27,8 +27,8 @@
 #include "gtest/gtest.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/kernel/kernel_version_test_name.h"
-#include "passthru/vmm/demo/demo_report.pb.h"
 #include "passthru/vmm/demo/demo_text.h"
+#include "passthru/vmm/report/run_report.pb.h"
 #include "passthru/vmm/report/timeline.h"
 
 namespace passthru::vmm {
@@ -43,7 +43,7 @@ using ::testing::SizeIs;
 constexpr char kNvme[] = "testing/fixtures/nvme.textproto";
 constexpr char kEdu[] = "testing/fixtures/edu.textproto";
 
-const Phase& FindPhase(const DemoReport& report, std::string_view name) {
+const Phase& FindPhase(const RunReport& report, std::string_view name) {
   for (const Phase& phase : report.phases()) {
     if (phase.name() == name) return phase;
   }
@@ -51,7 +51,7 @@ const Phase& FindPhase(const DemoReport& report, std::string_view name) {
   return Phase::default_instance();
 }
 
-std::string StepResult(const DemoReport& report, const std::string& title,
+std::string StepResult(const RunReport& report, const std::string& title,
                        int device = 0) {
   for (const Step& step : report.devices(device).steps()) {
     if (step.title() == title) return step.result();
@@ -252,7 +252,7 @@ int64_t EventsOf(const TimelineData& timeline, TimelineKind kind,
 }
 
 // Returns the sum over all phases.
-int64_t CallsOf(const DemoReport& report, const std::string& name) {
+int64_t CallsOf(const RunReport& report, const std::string& name) {
   uint64_t sum = 0;
   for (const Phase& phase : report.phases()) {
     const auto found = phase.kernel_calls().find(name);

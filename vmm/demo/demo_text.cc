@@ -215,7 +215,7 @@ void AppendCallLine(std::string& out, const Phase& phase) {
 
 // Appends a table of `counts`. It has one column for each phase in which the
 // guest runs, and one row for each name that occurs in any of them.
-void AppendCounts(std::string& out, const DemoReport& report,
+void AppendCounts(std::string& out, const RunReport& report,
                   absl::FunctionRef<const Counts&(const Phase&)> counts) {
   std::vector<std::string> header = {""};
   std::map<std::string, std::vector<uint64_t>> rows;
@@ -243,7 +243,7 @@ void AppendCounts(std::string& out, const DemoReport& report,
   table.AppendTo(out);
 }
 
-void AppendTeardown(std::string& out, const DemoReport& report) {
+void AppendTeardown(std::string& out, const RunReport& report) {
   Heading(out, "Left behind");
   const Teardown& teardown = report.teardown();
   if (teardown.leftovers().empty()) {
@@ -259,7 +259,7 @@ void AppendTeardown(std::string& out, const DemoReport& report) {
 
 }  // namespace
 
-std::string RenderText(const DemoReport& report) {
+std::string RenderText(const RunReport& report) {
   std::string out;
   for (const Passthrough& device : report.devices()) {
     if (!out.empty()) absl::StrAppend(&out, "\n\n");

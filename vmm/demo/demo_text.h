@@ -4,13 +4,13 @@
 
 #include <string>
 
-#include "passthru/vmm/demo/demo_report.pb.h"
+#include "passthru/vmm/report/run_report.pb.h"
 
 namespace passthru::vmm {
 
 // Returns the report as text for people. It is at most 100 columns wide, and
 // about a screen and a half long for one device.
-std::string RenderText(const DemoReport& report);
+std::string RenderText(const RunReport& report);
 
 }  // namespace passthru::vmm
 

@@ -23,9 +23,9 @@
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/program/program.h"
 #include "passthru/vmm/demo/demo.h"
-#include "passthru/vmm/demo/demo_report.pb.h"
 #include "passthru/vmm/demo/demo_text.h"
 #include "passthru/vmm/report/html_page.h"
+#include "passthru/vmm/report/run_report.pb.h"
 #include "passthru/vmm/report/timeline.h"
 #include "passthru/vmm/report/trace_events.h"
 
@@ -132,7 +132,7 @@ bool HasTimeline(std::string_view output) {
   return output == "html" || output == "trace";
 }
 
-absl::Status Print(const DemoReport& report, const TimelineData& timeline,
+absl::Status Print(const RunReport& report, const TimelineData& timeline,
                    std::string_view output) {
   if (output == "text") {
     std::cout << RenderText(report);

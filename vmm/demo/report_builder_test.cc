@@ -9,7 +9,7 @@
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/guest/drivers/guest_driver.h"
-#include "passthru/vmm/demo/demo_report.pb.h"
+#include "passthru/vmm/report/run_report.pb.h"
 
 namespace passthru::vmm {
 namespace {

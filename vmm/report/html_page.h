@@ -10,7 +10,7 @@
 namespace passthru::vmm {
 
 // Returns one page of HTML with all that it needs, which shows a report and a
-// timeline. `report_json` is a DemoReport (vmm/demo/demo_report.proto) in JSON
+// timeline. `report_json` is a RunReport (vmm/report/run_report.proto) in JSON
 // with the field names of the proto.
 //
 // The page loads nothing from elsewhere, and its policy (CSP) forbids it. Text
