@@ -2,18 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Fetches QEMU 10 with all its dependencies, and Debian's cloud kernels 6.1 and
-# 6.12, on which the lab runs. `tools` (pciutils, qemu-utils) and `dpdk` (its
-# testpmd and dpdk-devbind.py, with their Python) are programs for
-# testing/simulate/check.sh. It unpacks them into a folder, installs nothing
-# and needs no root. It reads the system's apt configuration only to find a
-# mirror. It works on Debian 12 or newer.
+# 6.12, on which the lab runs. 6.1-generic and 6.12-generic are Debian's kernels
+# for any machine, of which it keeps what the lab and its guests need, with the
+# drivers of network cards, which the cloud kernels lack. `tools` (pciutils,
+# qemu-utils) and `dpdk` (its testpmd and dpdk-devbind.py, with their Python) are
+# programs for testing/simulate/check.sh. It unpacks them into a folder, installs
+# nothing and needs no root. It reads the system's apt configuration only to find
+# a mirror. It works on Debian 12 or newer.
 #
-#   fetch.sh DIR [qemu | 6.1 | 6.12 | tools | dpdk]...
+#   fetch.sh DIR [qemu | 6.1 | 6.12 | 6.1-generic | 6.12-generic | tools | dpdk]...
 set -euo pipefail
 
 die() { echo "lab: $*" >&2; exit 125; }
 
-[[ $# -ge 1 ]] || die "usage: fetch.sh DIR [qemu | 6.1 | 6.12 | tools | dpdk]..."
+[[ $# -ge 1 ]] || die "usage: fetch.sh DIR [qemu | KERNEL | tools | dpdk]..."
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 shift
@@ -23,10 +25,19 @@ shift
 modules=(irqbypass vfio vfio_virqfd vfio_iommu_type1 vfio-pci-core vfio-pci
          kvm kvm-amd pci-pf-stub)
 
+# Those of a generic kernel besides, and those for its guests, with the modules
+# that they depend on.
+host_drivers=(igb)
+guest_drivers=(nvme e1000e igb igbvf 8139cp)
+
 # Prints the mark of a complete folder, which lists its modules. A folder with
 # another list is fetched again.
 mark() {
-  case $1 in qemu | tools | dpdk) ;; *) echo "${modules[*]}" ;; esac
+  case $1 in
+    qemu | tools | dpdk) ;;
+    *-generic) echo "${modules[*]} ${host_drivers[*]} ${guest_drivers[*]}" ;;
+    *) echo "${modules[*]}" ;;
+  esac
 }
 
 missing=()
@@ -128,6 +139,45 @@ fetch_kernel() {
   done
 }
 
+# keep TREE DIR MODULE puts a module of the tree into the folder and into its
+# list of modules, after those that it depends on.
+keep() {
+  local file dependencies dependency
+  [[ ! -e $2/$3.ko ]] || return 0
+  # A module's name has "-" or "_" in its file's name, and always "_" in others.
+  file=$(find "$1" -name "${3//[-_]/[-_]}.ko*" | head -n 1)
+  [[ -n $file ]] || return 0
+  mkdir -p "$2"
+  case $file in
+    *.xz) xz -dc "$file" >"$2/$3.ko" ;;
+    *) cp "$file" "$2/$3.ko" ;;
+  esac
+  dependencies=$(tr '\0' '\n' <"$2/$3.ko" |
+    LC_ALL=C sed -n 's/^depends=//p' | tr ',' ' ')
+  for dependency in $dependencies; do keep "$1" "$2" "$dependency"; done
+  echo "$3.ko" >>"$2/modules"
+}
+
+# fetch_generic DIR RELEASE
+fetch_generic() {
+  local package module
+  package=$(apt-cache depends "linux-image-amd64/$2" |
+    sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1)
+  [[ -n $package ]] || die "$2 has no linux-image-amd64"
+  (cd "$work/debs" && apt-get -qq download "$package") ||
+    die "cannot download $package"
+  mkdir -p "$work/generic-$2" "$1"
+  dpkg-deb --fsys-tarfile "$work/debs/$package"_*.deb |
+    tar -x -C "$work/generic-$2" --wildcards './boot/vmlinuz-*' '*.ko*'
+  cp "$work/generic-$2"/boot/vmlinuz-* "$1/vmlinuz"
+  for module in "${modules[@]}" "${host_drivers[@]}"; do
+    keep "$work/generic-$2" "$1" "$module"
+  done
+  for module in "${guest_drivers[@]}"; do
+    keep "$work/generic-$2" "$1/guest" "$module"
+  done
+}
+
 for what in "${missing[@]}"; do
   echo "lab: fetching $what" >&2
   rm -rf "${dir:?}/$what" "$dir/$what.partial"
@@ -137,7 +187,9 @@ for what in "${missing[@]}"; do
     dpdk) fetch_dpdk "$dir/$what.partial" ;;
     6.1) fetch_kernel "$dir/$what.partial" bookworm ;;
     6.12) fetch_kernel "$dir/$what.partial" bookworm-backports ;;
-    *) die "unknown '$what': qemu, 6.1, 6.12, tools or dpdk" ;;
+    6.1-generic) fetch_generic "$dir/$what.partial" bookworm ;;
+    6.12-generic) fetch_generic "$dir/$what.partial" bookworm-backports ;;
+    *) die "unknown '$what': qemu, 6.1, 6.12, either with -generic, tools or dpdk" ;;
   esac
   mark "$what" >"$dir/$what.partial/complete"
   mv "$dir/$what.partial" "$dir/$what"
