@@ -12,8 +12,12 @@
 
 #include <fcntl.h>
 #include <linux/reboot.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -27,6 +31,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace {
@@ -107,15 +112,44 @@ void Bind(const std::string& bdf, const std::string& driver) {
   }
 }
 
+// Brings the device's network interfaces up and waits for their links.
+void BringUp(const std::string& device) {
+  std::error_code none;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(device + "/net", none)) {
+    ifreq change = {};
+    const std::string name = entry.path().filename();
+    name.copy(change.ifr_name, IFNAMSIZ - 1);
+    change.ifr_flags = IFF_UP;
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &change) != 0) {
+      Fail("bringing up " + name);
+    }
+    close(fd);
+    char carrier = '0';
+    for (int tries = 0; tries < 1200 && carrier != '1'; ++tries) {
+      usleep(50 * 1000);
+      std::ifstream(entry.path() / "carrier") >> carrier;
+    }
+    errno = ENOLINK;
+    if (carrier != '1') Fail(name);
+  }
+}
+
 // Makes virtual functions. "0000:01:00.0=2" gives 2 to a physical function. The
 // physical function gets a driver without other effects, because vfio-pci gives
 // the virtual functions of its own devices only to a user who knows its token.
+// "0000:01:00.0=2,igb" gives it another driver.
 void CreateVirtualFunctions(const std::string& line) {
   const size_t equals = line.find('=');
+  const size_t comma = line.find(',', equals);
   const std::string bdf = line.substr(0, equals);
-  Bind(bdf, "pci-pf-stub");
-  WriteFile("/sys/bus/pci/devices/" + bdf + "/sriov_numvfs",
-            line.substr(equals + 1));
+  const std::string device = "/sys/bus/pci/devices/" + bdf;
+  Bind(bdf,
+       comma == std::string::npos ? "pci-pf-stub" : line.substr(comma + 1));
+  WriteFile(device + "/sriov_numvfs",
+            line.substr(equals + 1, comma - equals - 1));
+  BringUp(device);
 }
 
 int Run(const std::vector<std::string>& command) {

@@ -7,12 +7,15 @@
 # takes seconds.
 #
 #   lab.sh [--kernel=6.12|6.1|DIR] [--device=QEMU-DEVICE]... [--bind=BDF]...
-#          [--vfs=BDF=COUNT]... [--drive=QEMU-DRIVE]... [--object=QEMU-OBJECT]...
-#          [--audiodev=QEMU-AUDIODEV]... [--file=NAME=FILE]...
-#          [--get=PATH=FILE]... [--timeout=SECONDS]
-#          PROGRAM [ARGUMENT]...
+#          [--vfs=BDF=COUNT[,DRIVER]]... [--drive=QEMU-DRIVE]...
+#          [--object=QEMU-OBJECT]... [--audiodev=QEMU-AUDIODEV]...
+#          [--netdev=QEMU-NETDEV]... [--file=NAME=FILE]... [--get=PATH=FILE]...
+#          [--timeout=SECONDS] PROGRAM [ARGUMENT]...
 #
-# --vfs gives virtual functions to a physical one before devices are bound.
+# --vfs gives virtual functions to a physical one before devices are bound, and
+# brings the network interfaces up that its driver made. Without a driver's name
+# it is pci-pf-stub, which makes none. 6.12-generic and 6.1-generic are kernels
+# with the drivers of network cards.
 # --file puts a file into the machine. --get takes a text file out of it after
 # the program has ended.
 #
@@ -42,7 +45,7 @@ vfs=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --kernel=*) kernel=${1#*=} ;;
-    --device=* | --drive=* | --audiodev=* | --object=*)
+    --device=* | --drive=* | --audiodev=* | --object=* | --netdev=*)
       option=${1%%=*}
       qemu_arguments+=("${option#-}" "${1#*=}")
       ;;
