@@ -6,21 +6,35 @@
 //
 //   write=/dev/nvme0n1  writes random data to a disk, drops the caches, reads
 //                       the data back and prints its sum, as cksum(1) does,
-//                       beside the controller's serial number
+//                       beside the controller's serial number. The name may be
+//                       a pattern, which stands for the first disk like it.
 //   vectors=KIND        prints the interrupts of NVMe controllers, and fails
 //                       unless they are of this kind in /proc/interrupts
-//   reads=DISK:N        reads N single blocks of 4 KiB, past the caches,
-//   between
+//   reads=DISK:N        reads N single blocks of 4 KiB, past the caches, between
 //                       two marks that the counter of calls waits for
 //                       (count_calls.cc)
 //   cpus=N              fails unless N CPUs are online
+//   net=e1000e:10.0.2   gives the driver's network card the address 10.0.2.15,
+//                       pings 10.0.2.2, fetches the file "data" from there by
+//                       TFTP and prints its sum
+//   interrupts=DRIVER:KIND  prints the interrupts of the driver's device, and
+//                       fails unless they are of this kind: msix, msi or intx
+//   remove=DRIVER       removes the driver's device and finds it again
+//   function_reset=DRIVER  resets the driver's device
+//   suspend=DRIVER,...  suspends and resumes all devices, and fails unless
+//                       those of these drivers were in D3hot
+//   rom=DRIVER          prints the size and sum of the device's expansion ROM
 //   log                 prints the kernel's log
 //   reset               resets the machine instead of turning the power off
+//   restart=/dev/nvme0n1  resets the machine at once, unless a mark on the disk
+//                       says that it has been reset. Removes the mark in that
+//                       case.
 //
 // It then checks the kernel's log and turns the power off. Its last line is
 // "GUEST-OK", unless something failed.
 
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/reboot.h>
 #include <sys/klog.h>
 #include <sys/mount.h>
@@ -38,6 +52,9 @@
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "testing/lab/guest_device.h"
+#include "testing/lab/guest_network.h"
 
 namespace {
 
@@ -61,12 +78,17 @@ void MountAt(const char* type, const char* where) {
   }
 }
 
+// A line has a file of /lab and its parameters, as in "e1000e.ko IntMode=1".
 void LoadModules() {
   std::ifstream list("/lab/modules");
-  for (std::string name; std::getline(list, name);) {
+  for (std::string line; std::getline(list, line);) {
+    const size_t space = line.find(' ');
+    const std::string name = line.substr(0, space);
+    const std::string parameters =
+        space == std::string::npos ? "" : line.substr(space + 1);
     const int fd = open(("/lab/" + name).c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0 ||
-        (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)) {
+    if (fd < 0 || (syscall(SYS_finit_module, fd, parameters.c_str(), 0) != 0 &&
+                   errno != EEXIST)) {
       FailErrno("module " + name);
     }
     if (fd >= 0) close(fd);
@@ -101,11 +123,20 @@ bool Transfer(int fd, std::vector<uint8_t>& data, bool write) {
   return true;
 }
 
-// Waits for the disk, which a driver finds in the background.
-int OpenDisk(const std::string& disk) {
-  for (int tries = 0; tries < 200; ++tries) {
-    const int fd = open(disk.c_str(), O_RDWR | O_CLOEXEC);
-    if (fd >= 0) return fd;
+// Waits for the disk, which a driver finds in the background. Replaces a
+// pattern by the disk's name.
+int OpenDisk(std::string& disk) {
+  for (int tries = 0; tries < 600; ++tries) {
+    glob_t found = {};
+    if (glob(disk.c_str(), 0, nullptr, &found) == 0) {
+      const std::string name = found.gl_pathv[0];
+      globfree(&found);
+      const int fd = open(name.c_str(), O_RDWR | O_CLOEXEC);
+      if (fd >= 0) {
+        disk = name;
+        return fd;
+      }
+    }
     usleep(50 * 1000);
   }
   return -1;
@@ -123,7 +154,7 @@ std::string SerialOf(const std::string& disk) {
   return serial;
 }
 
-void WriteAndReadBack(const std::string& disk) {
+void WriteAndReadBack(std::string disk) {
   const int fd = OpenDisk(disk);
   if (fd < 0) return FailErrno("open " + disk);
   std::vector<uint8_t> data(kDataSize);
@@ -181,6 +212,48 @@ void ReadBlocks(const std::string& argument) {
   Mark("end-of-reads");
   std::free(block);
   close(fd);
+}
+
+// Returns whether the machine has not been reset yet, and marks the disk for
+// the next time.
+bool IsFirstStart(std::string disk) {
+  constexpr off_t kMarkPlace = 1 << 20;
+  const int fd = OpenDisk(disk);
+  if (fd < 0) {
+    FailErrno("open " + disk);
+    return false;
+  }
+  char mark = 0;
+  const bool read = pread(fd, &mark, 1, kMarkPlace) == 1;
+  const bool first = mark == 0;
+  mark = first ? 1 : 0;
+  if (!read || pwrite(fd, &mark, 1, kMarkPlace) != 1 || fsync(fd) != 0) {
+    FailErrno("the mark on " + disk);
+  }
+  close(fd);
+  std::printf("guest: this is the %s start\n", first ? "first" : "second");
+  return first;
+}
+
+void FailUnlessEmpty(const std::string& error) {
+  if (!error.empty()) Fail(error);
+}
+
+void UseCard(const std::string& text) {
+  const passthru::lab::Card card = passthru::lab::ParseCard(text);
+  std::string error = passthru::lab::Ping(card);
+  std::vector<uint8_t> file;
+  if (error.empty()) error = passthru::lab::Fetch(card, file);
+  if (!error.empty()) return Fail(error);
+  std::printf("guest: %s pings, and fetched %zu bytes with the sum %u\n",
+              card.driver.c_str(), file.size(), Cksum(file));
+}
+
+void PrintRom(const std::string& driver) {
+  std::vector<uint8_t> rom;
+  FailUnlessEmpty(passthru::lab::ReadRom(driver, rom));
+  std::printf("guest: the ROM of %s has %zu bytes with the sum %u\n",
+              driver.c_str(), rom.size(), Cksum(rom));
 }
 
 void CheckCpus(const std::string& wanted) {
@@ -245,6 +318,22 @@ int main(int argc, char** argv) {
     if (key == "cpus") CheckCpus(value);
     if (key == "vectors" && !PrintInterrupts(value)) {
       Fail("the controller's interrupts are not of the kind " + value);
+    }
+    if (key == "net") UseCard(value);
+    if (key == "interrupts") {
+      const size_t colon = value.find(':');
+      FailUnlessEmpty(passthru::lab::CheckInterrupts(value.substr(0, colon),
+                                                     value.substr(colon + 1)));
+    }
+    if (key == "remove") FailUnlessEmpty(passthru::lab::RemoveAndRescan(value));
+    if (key == "function_reset") {
+      FailUnlessEmpty(passthru::lab::ResetFunction(value));
+    }
+    if (key == "suspend") FailUnlessEmpty(passthru::lab::Suspend(value));
+    if (key == "rom") PrintRom(value);
+    if (key == "restart" && IsFirstStart(value)) {
+      end = static_cast<int>(RB_AUTOBOOT);
+      break;
     }
     if (key == "log") log = true;
     if (key == "reset") end = static_cast<int>(RB_AUTOBOOT);
