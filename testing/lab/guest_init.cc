@@ -10,7 +10,7 @@
 //                       a pattern, which stands for the first disk like it.
 //   vectors=KIND        prints the interrupts of NVMe controllers, and fails
 //                       unless they are of this kind in /proc/interrupts
-//   reads=DISK:N        reads N single blocks of 4 KiB, past the caches, between
+//   reads=DISK:N        reads N single blocks of 4 KiB past the caches, between
 //                       two marks that the counter of calls waits for
 //                       (count_calls.cc)
 //   cpus=N              fails unless N CPUs are online
