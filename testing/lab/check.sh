@@ -308,7 +308,7 @@ linux_with_cards() {
   mkdir -p "$work/tftp"
   head -c 65536 /dev/urandom >"$work/tftp/data"
   local said sum status=0
-  said=$(linux_guest "$@") || status=$?
+  said=$(linux_guest "$1" --wake "${@:2}") || status=$?
   echo "$said"
   sum=$(cksum <"$work/tftp/data")
   if ! grep -q ' pings, and fetched ' <<<"$said" ||

@@ -22,9 +22,9 @@ std::string RemoveAndRescan(const std::string& driver);
 // Resets the function under its driver.
 std::string ResetFunction(const std::string& driver);
 
-// Suspends all devices as for s2idle and resumes them. (Nothing here would wake
-// the guest from s2idle itself.) The devices of these drivers, with commas
-// between them, must have been in D3hot.
+// Has the machine sleep (s2idle) until a key is pressed on the serial console.
+// The devices of these drivers, with commas between them, must have been in
+// D3hot.
 std::string Suspend(const std::string& drivers);
 
 // Reads the expansion ROM.

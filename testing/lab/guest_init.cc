@@ -21,8 +21,9 @@
 //                       fails unless they are of this kind: msix, msi or intx
 //   remove=DRIVER       removes the driver's device and finds it again
 //   function_reset=DRIVER  resets the driver's device
-//   suspend=DRIVER,...  suspends and resumes all devices, and fails unless
-//                       those of these drivers were in D3hot
+//   suspend=DRIVER,...  sleeps (s2idle) until a key is pressed, and fails
+//   unless
+//                       the devices of these drivers were in D3hot
 //   rom=DRIVER          prints the size and sum of the device's expansion ROM
 //   log                 prints the kernel's log
 //   reset               resets the machine instead of turning the power off

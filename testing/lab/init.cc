@@ -34,6 +34,8 @@
 #include <system_error>
 #include <vector>
 
+#include "testing/lab/typist.h"
+
 namespace {
 
 constexpr int kLabBroken = 125;
@@ -152,10 +154,20 @@ void CreateVirtualFunctions(const std::string& line) {
   BringUp(device);
 }
 
-int Run(const std::vector<std::string>& command) {
+// Runs the command. With `typist` its standard input and output are those of
+// WakeSleepers().
+int Run(const std::vector<std::string>& command, bool typist) {
+  int input[2] = {-1, -1};
+  int output[2] = {-1, -1};
+  if (typist && (pipe2(input, O_CLOEXEC) != 0 || pipe2(output, O_CLOEXEC) != 0))
+    Fail("pipe2");
   const pid_t child = fork();
   if (child < 0) Fail("fork");
   if (child == 0) {
+    if (typist && (dup2(input[0], STDIN_FILENO) < 0 ||
+                   dup2(output[1], STDOUT_FILENO) < 0)) {
+      _exit(kLabBroken);
+    }
     std::vector<char*> argv;
     for (const std::string& word : command) {
       argv.push_back(const_cast<char*>(word.c_str()));
@@ -165,6 +177,11 @@ int Run(const std::vector<std::string>& command) {
     std::printf("lab: exec %s: %s\n", argv[0], std::strerror(errno));
     std::fflush(stdout);
     _exit(kLabBroken);
+  }
+  if (typist) {
+    close(input[0]);
+    close(output[1]);
+    passthru::lab::WakeSleepers(output[0], input[1]);
   }
   // Process 1 inherits every orphan, so this waits for its own child.
   int status = 0;
@@ -214,7 +231,7 @@ int main() {
     errno = ENOENT;
     Fail("/lab/command");
   }
-  const int status = Run(command);
+  const int status = Run(command, !Lines("/lab/wake").empty());
   for (const std::string& path : Lines("/lab/get")) PrintFile(path);
   Finish(status);
 }

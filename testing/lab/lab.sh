@@ -10,14 +10,15 @@
 #          [--vfs=BDF=COUNT[,DRIVER]]... [--drive=QEMU-DRIVE]...
 #          [--object=QEMU-OBJECT]... [--audiodev=QEMU-AUDIODEV]...
 #          [--netdev=QEMU-NETDEV]... [--file=NAME=FILE]... [--get=PATH=FILE]...
-#          [--timeout=SECONDS] PROGRAM [ARGUMENT]...
+#          [--timeout=SECONDS] [--wake] PROGRAM [ARGUMENT]...
 #
 # --vfs gives virtual functions to a physical one before devices are bound, and
 # brings the network interfaces up that its driver made. Without a driver's name
 # it is pci-pf-stub, which makes none. 6.12-generic and 6.1-generic are kernels
 # with the drivers of network cards.
 # --file puts a file into the machine. --get takes a text file out of it after
-# the program has ended.
+# the program has ended. --wake presses Enter on the program's input while its
+# output says that it sleeps (typist.h).
 #
 # Prints the program's output and exits with its status. Exits with 125 if the
 # lab itself failed, because QEMU or the kernel is missing, the kernel panicked
@@ -37,6 +38,7 @@ fi
 cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru/lab}
 kernel=6.12
 timeout=120
+wake=
 qemu_arguments=()
 files=()
 get=()
@@ -54,6 +56,7 @@ while [[ $# -gt 0 ]]; do
     --file=*) files+=("${1#*=}") ;;
     --get=*) get+=("${1#*=}") ;;
     --timeout=*) timeout=${1#*=} ;;
+    --wake) wake=wake ;;
     --) shift; break ;;
     --*) die "unknown flag $1" ;;
     *) break ;;
@@ -80,10 +83,11 @@ trap 'rm -rf "$work"' EXIT
 printf '%s\n' "${bind[@]}" >"$work/bind"
 printf '%s\n' "${vfs[@]}" >"$work/vfs"
 printf '%s\n' "${get[@]%%=*}" >"$work/get"
+echo "$wake" >"$work/wake"
 printf '%s\n' "/lab/program" "$@" >"$work/command"
 initramfs=(init="$here/init" lab/program="$program" lab/modules="$kernel_dir/modules"
            lab/bind="$work/bind" lab/vfs="$work/vfs" lab/get="$work/get"
-           lab/command="$work/command")
+           lab/command="$work/command" lab/wake="$work/wake")
 for module in "$kernel_dir"/*.ko; do
   initramfs+=("lab/${module##*/}=$module")
 done
