@@ -222,6 +222,10 @@ absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
                 core_->journal.RecordEvent(std::move(event));
                 dma_faults_.push_back(fault);
               },
+          .on_interrupt =
+              [this, bdf](std::string_view kind, uint32_t vector) {
+                if (on_interrupt_ != nullptr) on_interrupt_(bdf, kind, vector);
+              },
       });
   if (!device.ok()) return device.status();
   devices_[bdf] = *device;
@@ -379,6 +383,11 @@ BarEntries FakeVfio::CountBarEntries(const pci::Bdf& bdf) const {
 std::vector<DmaFault> FakeVfio::DmaFaults() const {
   absl::MutexLock lock(&core_->mutex);
   return dma_faults_;
+}
+
+void FakeVfio::SetInterruptListener(InterruptListener listener) {
+  absl::MutexLock lock(&core_->mutex);
+  on_interrupt_ = std::move(listener);
 }
 
 absl::Status FakeVfio::WithHardware(

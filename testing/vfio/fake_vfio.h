@@ -115,6 +115,12 @@ class FakeVfio final : public Subsystem {
   absl::Status WithHardware(
       const pci::Bdf& bdf,
       const std::function<void(models::DevicePlatform&)>& action);
+  // Has `listener` told of each interrupt of a device that reaches the kernel
+  // (see VfioIrqs::Listener). Null ends that. The listener is called with the
+  // fake kernel's mutex held.
+  using InterruptListener = std::function<void(
+      const pci::Bdf& bdf, std::string_view kind, uint32_t vector)>;
+  void SetInterruptListener(InterruptListener listener);
   // Changes DeviceOptions::msi_vectors_available and msix_vectors_available.
   absl::Status SetVectorsAvailable(const pci::Bdf& bdf, uint32_t msi,
                                    uint32_t msix);
@@ -162,6 +168,7 @@ class FakeVfio final : public Subsystem {
   // The functions that were removed by their file, with their groups.
   std::map<pci::Bdf, std::pair<uint32_t, FakeGroup::Member>> removed_;
   std::vector<DmaFault> dma_faults_;
+  InterruptListener on_interrupt_;
   std::unique_ptr<PciBusFiles> files_;
 };
 

@@ -162,6 +162,7 @@ void FakeVfioDevice::Enable() {
                       hardware.capabilities().msix.has_value(),
       .msi_vectors_available = options_.msi_vectors_available,
       .msix_vectors_available = options_.msix_vectors_available,
+      .on_interrupt = options_.on_interrupt,
   });
   FakeConfig::Options config{
       .hardware = &hardware,

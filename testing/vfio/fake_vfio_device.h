@@ -91,6 +91,7 @@ class FakeVfioDevice final
     // Returns the functions of the host that are in an IOMMU group.
     std::function<std::vector<HostFunction>()> host_functions;
     std::function<void(const DmaFault&)> on_dma_fault;
+    VfioIrqs::Listener on_interrupt;
   };
 
   static absl::StatusOr<std::shared_ptr<FakeVfioDevice>> Create(

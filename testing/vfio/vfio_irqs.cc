@@ -183,6 +183,12 @@ void VfioIrqs::Signal(const Trigger& trigger) {
   options_.eventfds->Signal(*held);
 }
 
+void VfioIrqs::Deliver(const Trigger& trigger, std::string_view kind,
+                       uint32_t vector) {
+  if (options_.on_interrupt != nullptr) options_.on_interrupt(kind, vector);
+  Signal(trigger);
+}
+
 VfioIrqs::Snapshot VfioIrqs::GetSnapshot() const {
   Snapshot snapshot{
       .type = type_,

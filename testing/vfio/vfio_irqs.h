@@ -5,11 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -28,6 +30,10 @@ namespace passthru::fake {
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class VfioIrqs {
  public:
+  // Is told of an interrupt of the function just before it reaches its eventfd:
+  // "INTx", "MSI" or "MSI-X", and the vector.
+  using Listener = std::function<void(std::string_view kind, uint32_t vector)>;
+
   struct Options {
     HardwareFunction* hardware = nullptr;
     EventfdTable* eventfds = nullptr;
@@ -44,6 +50,7 @@ class VfioIrqs {
     // See SetVectorsAvailable().
     uint32_t msi_vectors_available = 32;
     uint32_t msix_vectors_available = 2048;
+    Listener on_interrupt;  // may be null
   };
 
   explicit VfioIrqs(Options options);
@@ -175,6 +182,8 @@ class VfioIrqs {
   void DropUnmaskEventfd();
   void WriteIntxDisable(bool disable);
   void Signal(const Trigger& trigger);
+  // Signals for an interrupt of the function.
+  void Deliver(const Trigger& trigger, std::string_view kind, uint32_t vector);
 
   const Options options_;
   Type type_ = Type::kNone;

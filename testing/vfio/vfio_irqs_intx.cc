@@ -120,7 +120,7 @@ void VfioIrqs::SignalIntx() {
     ++dropped_;
     return;
   }
-  Signal(intx_trigger_);
+  Deliver(intx_trigger_, "INTx", 0);
 }
 
 void VfioIrqs::MaskIntx() {

@@ -202,7 +202,7 @@ void VfioIrqs::OnMsi(uint16_t vector) {
     ++dropped_;
     return;
   }
-  Signal(found->second);
+  Deliver(found->second, "MSI", vector);
 }
 
 void VfioIrqs::OnMsix(uint16_t vector) {
@@ -221,7 +221,7 @@ void VfioIrqs::OnMsix(uint16_t vector) {
     ++dropped_;
     return;
   }
-  Signal(found->second);
+  Deliver(found->second, "MSI-X", vector);
 }
 
 }  // namespace passthru::fake

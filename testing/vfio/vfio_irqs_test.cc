@@ -7,16 +7,23 @@
 #include <linux/vfio.h>
 
 #include <cerrno>
+#include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/pci/bdf.h"
 #include "passthru/testing/rig/vfio_user.h"
 
 namespace passthru::fake {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::testing::ElementsAre;
 
 constexpr uint32_t kTrigger = VFIO_IRQ_SET_ACTION_TRIGGER;
 constexpr uint32_t kUnmask = VFIO_IRQ_SET_ACTION_UNMASK;
@@ -58,6 +65,20 @@ TEST_F(IntxTest, AssertionSignalsOnceAndMasks) {
   EXPECT_NE(user().ReadConfig(PCI_STATUS, 2) & PCI_STATUS_INTERRUPT, 0u);
   SetIntx(true);
   EXPECT_EQ(Count(), 0u);
+}
+
+TEST_F(IntxTest, AListenerHearsOfWhatReachesAnEventfd) {
+  std::vector<std::string> heard;
+  host().vfio().SetInterruptListener(
+      [&heard](const pci::Bdf& bdf, std::string_view kind, uint32_t vector) {
+        heard.push_back(absl::StrCat(bdf.ToString(), " ", kind, " ", vector));
+      });
+  SetIntx(true);
+  SetIntx(true);  // It is masked.
+  host().vfio().SetInterruptListener(nullptr);
+  Unmask();
+  EXPECT_EQ(Count(), 2u);
+  EXPECT_THAT(heard, ElementsAre(absl::StrCat(bdf().ToString(), " INTx 0")));
 }
 
 TEST_F(IntxTest, UnmaskOfAssertedLineSignalsAgain) {
