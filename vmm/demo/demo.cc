@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -28,6 +27,8 @@
 #include "passthru/vmm/guest/agent_layout.h"
 #include "passthru/vmm/guest/guest_run.h"
 #include "passthru/vmm/machine.h"
+#include "passthru/vmm/report/device_section.h"
+#include "passthru/vmm/report/phase_recorder.h"
 #include "passthru/vmm/report/timeline.h"
 #include "passthru/vmm/vcpu_runner.h"
 
@@ -45,15 +46,19 @@ class Demo {
       : timeline_(options.timeline),
         calls_(syscalls, options.journal, options.timeline),
         simulated_(simulated),
-        may_write_(simulated != nullptr || options.may_write) {}
+        may_write_(simulated != nullptr || options.may_write),
+        phases_(
+            &calls_, options.timeline, [this] { return Exits(); }, &report_) {
+    report_.mutable_source()->set_program("passthrough_demo");
+  }
 
   absl::Status Run(const std::vector<pci::Bdf>& devices) {
-    BeginPhase("create VM");
+    phases_.Begin("create VM");
     PASSTHRU_ASSIGN_OR_RETURN(
         machine_, Machine::Create({.syscalls = &calls_, .ram_size = kRamSize}));
     PASSTHRU_ASSIGN_OR_RETURN(devices_, DeviceManager::Create(machine_.get()));
 
-    BeginPhase("attach");
+    phases_.Begin("attach");
     for (const pci::Bdf device : devices) {
       PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices_->Attach(device));
       attached_.push_back({.host = device, .guest = guest});
@@ -66,12 +71,12 @@ class Demo {
     }
     PASSTHRU_RETURN_IF_ERROR(RunGuest());
 
-    BeginPhase("detach");
+    phases_.Begin("detach");
     for (const Attached& attached : attached_) {
       PASSTHRU_RETURN_IF_ERROR(devices_->Detach(attached.guest));
     }
     devices_.reset();
-    EndPhase();
+    phases_.End();
     runner_.reset();
     guest_run_.reset();
     machine_.reset();
@@ -110,7 +115,7 @@ class Demo {
           attached.settled = devices_->Find(attached.guest)->Describe();
         }
       }
-      BeginPhase(guest::Name(phase));
+      phases_.Begin(guest::Name(phase));
     };
     guest::GuestProgram program = [this, options](guest::GuestCpu& cpu) {
       if (timeline_ == nullptr) {
@@ -143,42 +148,13 @@ class Demo {
     timeline_->OnExit(exit);
   }
 
-  // Ends the current phase and begins the phase `name`. Phases change on one
-  // thread at a time, which is the caller's, then the guest's, then the
-  // caller's again.
-  void BeginPhase(std::string_view name) {
-    EndPhase();
-    phase_ = report_.add_phases();
-    phase_->set_name(std::string(name));
-    if (timeline_ != nullptr) timeline_->BeginPhase(name);
-  }
-
-  // Ends the current phase, if there is one, and adds the counts since its
-  // beginning to the report.
-  void EndPhase() {
-    const journal::CallRecorder::Counts calls = calls_.Take();
-    const ExitCounts exits =
-        runner_ == nullptr ? ExitCounts() : runner_->counts();
-    const uint64_t overhead =
-        guest_run_ == nullptr ? 0 : guest_run_->overhead();
-    if (phase_ != nullptr) {
-      for (const auto& [name, count] : calls) {
-        (*phase_->mutable_kernel_calls())[name] = count;
-      }
-      const auto add = [this](const char* name, uint64_t count) {
-        if (count != 0) (*phase_->mutable_exits())[name] = count;
-      };
-      add("MMIO read", exits.mmio_reads - exits_before_.mmio_reads);
-      add("MMIO write", exits.mmio_writes - exits_before_.mmio_writes);
-      add("port read", exits.io_reads - exits_before_.io_reads);
-      add("port write", exits.io_writes - exits_before_.io_writes -
-                            (overhead - overhead_before_));
-      add("memory fault", exits.faults - exits_before_.faults);
-    }
-    exits_before_ = exits;
-    overhead_before_ = overhead;
-    phase_ = nullptr;
-    if (timeline_ != nullptr) timeline_->EndPhase();
+  // Returns the exits so far, without those that the agent makes to be
+  // commanded.
+  CountsByName Exits() const {
+    if (runner_ == nullptr) return {};
+    ExitCounts exits = runner_->counts();
+    if (guest_run_ != nullptr) exits.io_writes -= guest_run_->overhead();
+    return ByReason(exits);
   }
 
   Timeline* const timeline_;
@@ -186,6 +162,9 @@ class Demo {
   fake::SimulatedHost* const simulated_;
   const bool may_write_;
   RunReport report_;
+  // Phases change on one thread at a time, which is the caller's, then the
+  // guest's, then the caller's again.
+  PhaseRecorder phases_;
 
   // The destructor destroys these in reverse order, so that the machine
   // outlives everything that uses it.
@@ -194,9 +173,6 @@ class Demo {
   std::unique_ptr<GuestRun> guest_run_;
   std::unique_ptr<VcpuRunner> runner_;
 
-  Phase* phase_ = nullptr;
-  ExitCounts exits_before_;
-  uint64_t overhead_before_ = 0;
   guest::GuestReport guest_report_;
   std::vector<Attached> attached_;
 };
@@ -226,6 +202,7 @@ absl::StatusOr<RunReport> RunDemo(const DemoOptions& options) {
     PASSTHRU_RETURN_IF_ERROR(demo.Run(options.devices));
     RunReport report = std::move(demo.report());
     PASSTHRU_ASSIGN_OR_RETURN(const auto after, ProcessResources());
+    report.mutable_teardown();
     for (const std::string& held : NewResources(before, after)) {
       report.mutable_teardown()->add_leftovers(held);
     }
@@ -250,6 +227,7 @@ absl::StatusOr<RunReport> RunDemo(const DemoOptions& options) {
         ->set_fixture(options.fixtures[i]);
   }
   report.mutable_source()->set_simulated(true);
+  report.mutable_teardown();
   report.mutable_source()->set_kernel(
       absl::StrCat("Linux ", fake::Name(options.kernel)));
   for (const std::string& leak : host.kernel().CheckLeaks(before).leaks) {

@@ -34,22 +34,6 @@ std::string StepResult(const guest::GuestReport& guest,
   return "";
 }
 
-TEST(ReportBuilderTest, AttachGivesAddressesGroupAndCapabilities) {
-  const Passthrough passthrough = ReportAttached(
-      {.host = pci::Bdf(0, 1, 0, 0),
-       .guest = kGuest,
-       .iommu_group = 7,
-       .report = {.lines = {"an NVMe controller", "more"},
-                  .capabilities = {{.offset = 0x40, .name = "MSI-X"}}}});
-  EXPECT_EQ(passthrough.device().host_bdf(), "0000:01:00.0");
-  EXPECT_EQ(passthrough.device().guest_bdf(), "0000:00:01.0");
-  EXPECT_EQ(passthrough.device().iommu_group(), 7u);
-  EXPECT_EQ(passthrough.device().identity(), "an NVMe controller");
-  ASSERT_EQ(passthrough.capabilities_size(), 1);
-  EXPECT_EQ(passthrough.capabilities(0).offset(), 0x40u);
-  EXPECT_EQ(passthrough.capabilities(0).treatment(), "passed");
-}
-
 TEST(ReportBuilderTest, TheIdsAreThoseThatTheGuestFound) {
   guest::GuestDeviceReport device;
   device.pci.vendor_id = 0x1b36;

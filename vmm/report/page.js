@@ -61,42 +61,83 @@ const sum = (counts) => Object.entries(counts || {})
 const devices = report.devices || [];
 const phases = report.phases || [];
 const leftovers = (report.teardown && report.teardown.leftovers) || [];
+const problems = report.problems || [];
+const source = report.source || {};
+const program = source.program || '';
+
+// What ran, on what.
+function sourceText() {
+  const kernel = source.simulated
+    ? `a simulated ${source.kernel || 'host'}` : 'this machine’s kernel';
+  if (program === 'passthrough_vm') {
+    return source.simulated
+      ? 'Passed through to a VM of passthrough_vm. The devices are simulated.'
+      : 'Passed through to a VM of passthrough_vm, on real hardware.';
+  }
+  if (program === 'passthrough_regression') {
+    return `A regression run of the captured device on ${kernel}.`;
+  }
+  return source.simulated
+    ? `Passed through to a guest on ${kernel}.`
+    : `Passed through to a guest on real hardware, by ${kernel}.`;
+}
+
+// The numbers at the top, each with what it counts. The third part says whether
+// 0 is what one hopes for.
+function tiles() {
+  const total = (counts) =>
+    phases.reduce((all, phase) => all + sum(phase[counts]), 0);
+  const vectors = devices.flatMap((one) => one.vectors || []);
+  const count = (field) =>
+    vectors.reduce((all, vector) => all + Number(vector[field] || 0), 0);
+  const all = [
+    [total('exits'), 'exits in the whole run'],
+    [total('kernel_calls'), 'kernel calls of the VMM in the whole run'],
+  ];
+  const again = phases.find((phase) => phase.name === 'work again');
+  if (again) {
+    all.unshift(
+      [sum(again.exits), 'exits in the steady state (phase “work again”)', true],
+      [sum(again.kernel_calls),
+       'kernel calls of the VMM in the steady state', true]);
+  }
+  if (program === 'passthrough_vm') {
+    const console = phases.reduce((all, phase) =>
+      all + Number((phase.exits || {})['serial console'] || 0), 0);
+    all.push([console, 'of the exits by the serial console']);
+  }
+  all.push(count('taken') === 0 && count('raised') !== 0
+    ? [count('raised'), 'interrupts raised by the devices']
+    : [count('taken'), 'interrupts taken by the guest']);
+  if (program !== 'passthrough_demo') {
+    all.push([devices.reduce((all, one) => all + (one.degraded || []).length, 0),
+              'parts of devices that are slower or do not work', true]);
+  }
+  if (report.teardown) {
+    all.push([leftovers.length, 'kernel resources left behind', true]);
+  }
+  if (problems.length !== 0) all.unshift([problems.length, 'problems', true]);
+  return all;
+}
 
 function drawHeader() {
   const names = devices.map((one) => one.device.identity || one.device.host_bdf);
   byId('title').textContent =
     names.length === 1 ? names[0] : plural(names.length, 'device');
   document.title = `${byId('title').textContent} - passthru report`;
-  const source = report.source || {};
-  byId('source').textContent = source.simulated
-    ? `Passed through to a guest on a simulated ${source.kernel}.`
-    : 'Passed through to a guest on real hardware, by this machine’s kernel.';
-
-  const again = phases.find((phase) => phase.name === 'work again');
-  const taken = devices.flatMap((one) => one.vectors || [])
-    .reduce((total, vector) => total + Number(vector.taken), 0);
-  // The third part of a tile says whether 0 is what one hopes for.
-  const tiles = [
-    [sum(again && again.exits),
-     'exits in the steady state (phase “work again”)', true],
-    [sum(again && again.kernel_calls),
-     'kernel calls of the VMM in the steady state', true],
-    [phases.reduce((total, phase) => total + sum(phase.exits), 0),
-     'exits in the whole run'],
-    [phases.reduce((total, phase) => total + sum(phase.kernel_calls), 0),
-     'kernel calls of the VMM in the whole run'],
-    [taken, 'interrupts taken by the guest'],
-    [leftovers.length, 'kernel resources left behind', true],
-  ];
-  byId('tiles').replaceChildren(...tiles.map(([count, what, zeroIsGood]) =>
+  byId('source').textContent = sourceText();
+  byId('problems').replaceChildren(...problems.map((problem) =>
+    element('li', {class: 'bad'}, problem)));
+  byId('tiles').replaceChildren(...tiles().map(([count, what, zeroIsGood]) =>
     element('li', {}, element('b', {
       class: !zeroIsGood ? undefined : count === 0 ? 'good' : 'warn',
     }, String(count)),
             element('span', {}, what))));
 
   const links = devices.map((one, i) => [`device-${i}`, one.device.host_bdf]);
-  links.push(['timeline-section', 'Timeline'], ['counts-section', 'Counts'],
-             ['left-section', 'Left behind']);
+  links.push(['timeline-section', 'Timeline'], ['counts-section', 'Counts']);
+  if (report.teardown) links.push(['left-section', 'Left behind']);
+  if (report.transcript) links.push(['transcript-section', 'Transcript']);
   byId('nav').replaceChildren(...links.map(([id, text]) =>
     element('a', {href: `#${id}`}, text)));
 }
@@ -124,7 +165,13 @@ function drawCounts(id, counts) {
   table(id, header, rows);
 }
 
+function drawTranscript() {
+  byId('transcript-section').hidden = !report.transcript;
+  byId('transcript').textContent = report.transcript || '';
+}
+
 function drawLeftovers() {
+  byId('left-section').hidden = !report.teardown;
   byId('leftovers').replaceChildren(leftovers.length === 0
     ? element('p', {class: 'good'},
               'Nothing: no descriptor, mapping, memory slot, irqfd, route or ' +
@@ -191,7 +238,8 @@ function interruptPaths(vectors) {
   const kRow = 44;
   const kMost = 32;
   const used = vectors.filter((vector) =>
-    vector.state !== 'Off' || Number(vector.taken) !== 0);
+    vector.state !== 'Off' || Number(vector.taken) !== 0 ||
+    Number(vector.raised) !== 0);
   const parts = [];
   let y = 4;
   for (const vector of used.slice(0, kMost)) {
@@ -226,8 +274,10 @@ function interruptPaths(vectors) {
       x += width;
     });
     const fromUser = Number(vector.from_user_space);
+    const raised = Number(vector.raised);
     parts.push(svg('text', {x: x + 16, y: y + 13},
-                   `${vector.taken} taken` +
+                   (raised !== 0 && Number(vector.taken) === 0
+                     ? `${raised} raised` : `${vector.taken} taken`) +
                    (fromUser ? `, ${fromUser} from user space` : '')));
     parts.push(svg('text', {x: x + 16, y: y + 29, class: 'soft'},
                    vector.handler || `state ${vector.state}`));
@@ -246,6 +296,14 @@ function interruptPaths(vectors) {
                'eventfd and no route.');
   }
   return [picture, element('p', {class: 'note'}, notes.join(' '))];
+}
+
+// A heading and a list, or nothing if it is empty.
+function lineList(title, lines) {
+  if (!lines || lines.length === 0) return [];
+  return [element('h3', {}, title),
+          element('ul', {class: 'warn mono'},
+                  ...lines.map((line) => element('li', {}, line)))];
 }
 
 const treatments = {passed: 'good', virtualized: 'warn', hidden: 'bad'};
@@ -268,13 +326,16 @@ function drawDevice(one, i) {
     ['host', device.host_bdf],
     ['guest', device.guest_bdf],
     ['IOMMU group', String(device.iommu_group)],
-    ['IDs', `${padded(device.vendor_id, 4)}:${padded(device.device_id, 4)}, ` +
-            `class ${padded(device.class_code, 6)}`],
     ['configuration', `the shadow answered ${device.config_reads_from_shadow} ` +
       `reads and ${device.config_writes_to_shadow} writes, the device ` +
       `${device.config_reads_from_device} and ` +
       `${device.config_writes_to_device}`],
   ];
+  if (Number(device.vendor_id) !== 0) {
+    facts.push(['IDs', `${padded(device.vendor_id, 4)}:` +
+                       `${padded(device.device_id, 4)}, ` +
+                       `class ${padded(device.class_code, 6)}`]);
+  }
   if (device.fixture) facts.push(['hardware as in', device.fixture]);
   const capabilities = one.capabilities || [];
   return element('section', {id: `device-${i}`},
@@ -287,6 +348,8 @@ function drawDevice(one, i) {
       : addressMap(one.bars),
     element('h3', {}, 'The path of each interrupt'),
     ...interruptPaths(one.vectors || []),
+    ...lineList('What is slower or does not work', one.degraded),
+    ...lineList('Calls of the kernel that failed', one.failures),
     element('h3', {}, 'What the guest did'),
     element('table', {}, ...(one.steps || []).map((step) =>
       element('tr', {}, element('td', {}, step.title),
@@ -309,7 +372,8 @@ const kinds = {
 };
 const events = (timeline.events || []).map(
   ([kind, lane, begin, duration, name, detail, failed]) =>
-    ({kind, lane, begin, end: begin + duration, name, detail, failed}))
+    ({kind, lane, begin, end: begin + duration, name, detail, failed,
+      search: `${name} ${detail}`.toLowerCase()}))
   .sort((a, b) => a.begin - b.begin);
 // In the order of their begins, an event spans those that begin before its end.
 events.forEach((event, i) => {
@@ -334,6 +398,12 @@ const kLabel = 118;  // the width of the lanes' names, in pixels
 const kLane = 30;
 const kTop = 44;
 const lanes = timeline.lanes || [];
+// The row of each lane. A lane without events has none.
+const usedLanes = lanes.map((name, lane) => lane).filter((lane) =>
+  events.some((event) => event.lane === lane));
+const rowOf = new Map(usedLanes.map((lane, row) => [lane, row]));
+// What the timeline had no room for: how many events, and between which times.
+const [leftOut, gapBegin, gapEnd] = timeline.gap || [0, 0, 0];
 const canvas = byId('canvas');
 
 const beginOf = (event) => view.ordered ? event.step : event.begin;
@@ -341,8 +411,7 @@ const endOf = (event) => view.ordered ? event.stepEnd : event.end;
 const whole = () => events.reduce((most, event) =>
   Math.max(most, endOf(event)), 1);
 const matches = (event) => view.kinds.has(event.kind) &&
-  (view.text === '' ||
-   `${event.name} ${event.detail}`.toLowerCase().includes(view.text));
+  (view.text === '' || event.search.includes(view.text));
 const inView = (event) => endOf(event) >= view.from && beginOf(event) <= view.to;
 const shown = () => events.filter((event) => matches(event) && inView(event));
 
@@ -369,7 +438,7 @@ function phaseSpan([, begin, end]) {
 
 function drawTimeline() {
   const width = byId('timeline').clientWidth;
-  const height = kTop + kLane * Math.max(1, lanes.length) + 6;
+  const height = kTop + kLane * Math.max(1, usedLanes.length) + 6;
   const scale = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * scale);
   canvas.height = Math.round(height * scale);
@@ -410,12 +479,23 @@ function drawTimeline() {
     pen.lineTo(x + 0.5, height);
     pen.stroke();
   }
+  if (leftOut !== 0 && !view.ordered) {
+    const begin = toX(gapBegin, width);
+    const end = Math.max(toX(gapEnd, width), begin + 2);
+    pen.fillStyle = color('line');
+    pen.fillRect(begin, kTop, end - begin, height - kTop);
+    pen.fillStyle = color('soft');
+    if (end - begin > 130) {
+      pen.fillText(`${leftOut} events left out`, Math.max(begin, kLabel) + 6,
+                   height - 14);
+    }
+  }
   const visible = shown();
   for (const event of visible) {
     const begin = toX(beginOf(event), width);
     const end = toX(endOf(event), width);
     const thin = event.kind === 'wait';
-    const y = kTop + kLane * event.lane + (thin ? 12 : 5);
+    const y = kTop + kLane * rowOf.get(event.lane) + (thin ? 12 : 5);
     pen.fillStyle = color(event.failed && !thin ? 'bad' : event.kind);
     pen.fillRect(begin, y, Math.max(end - begin - 0.5, 1.5),
                  thin ? kLane - 24 : kLane - 10);
@@ -431,14 +511,17 @@ function drawTimeline() {
   }
   pen.restore();
   pen.fillStyle = color('ink');
-  lanes.forEach((lane, i) =>
-    pen.fillText(lane, 8, kTop + kLane * i + kLane / 2));
+  usedLanes.forEach((lane, row) =>
+    pen.fillText(lanes[lane], 8, kTop + kLane * row + kLane / 2));
   byId('timeline').dataset.shown = visible.length;
   byId('range').textContent = events.length === 0
     ? 'This run recorded no timeline.'
     : `${visible.length} of ${plural(events.length, 'event')}, ` +
       `from ${clockText(view.from)} to ${clockText(view.to)}. ` +
-      'The wheel zooms, dragging moves.';
+      'The wheel zooms, dragging moves.' +
+      (leftOut === 0 ? '' : ` The run was long, so ${plural(leftOut, 'event')}` +
+       ` between ${clockText(gapBegin)} and ${clockText(gapEnd)} are left ` +
+       'out. The counts have them.');
   if (byId('events-details').open) drawEvents(visible);
 }
 
@@ -480,7 +563,7 @@ const showAll = () => show(0, whole());
 
 function eventAt(x, y) {
   const width = byId('timeline').clientWidth;
-  const lane = Math.floor((y - kTop) / kLane);
+  const lane = usedLanes[Math.floor((y - kTop) / kLane)];
   let best;
   let bestDistance = 5;
   for (const event of shown()) {
@@ -643,6 +726,7 @@ byId('devices').replaceChildren(...devices.map(drawDevice));
 drawCounts('exits', 'exits');
 drawCounts('calls', 'kernel_calls');
 drawLeftovers();
+drawTranscript();
 connectTimeline();
 showAll();
 if (location.hash === '#selftest') selfTest();

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "absl/types/span.h"
 
 namespace passthru::vmm {
@@ -48,10 +49,11 @@ std::string_view Name(TimelineKind kind) {
   return "?";
 }
 
-Timeline::Timeline() : start_(Now()), run_returned_(start_) {
+Timeline::Timeline(size_t most_events)
+    : start_(Now()), most_events_(most_events) {
   const absl::MutexLock lock(&mutex_);
   data_.lanes = {"guest", "exits", "VMM"};
-  thread_lanes_[std::this_thread::get_id()] = kVmmLane;
+  threads_[std::this_thread::get_id()].run_returned = start_;
 }
 
 int64_t Timeline::Since(Time time) const {
@@ -80,7 +82,7 @@ void Timeline::EndPhase() {
 
 void Timeline::OnExit(const kvm::VcpuExit& exit) {
   const Time now = Now();
-  TimelineEvent event{.kind = TimelineKind::kExit, .lane = kVcpuLane};
+  TimelineEvent event{.kind = TimelineKind::kExit};
   if (const auto* const io = std::get_if<kvm::IoExit>(&exit)) {
     event.name = io->is_write ? "port write" : "port read";
     event.detail =
@@ -95,52 +97,133 @@ void Timeline::OnExit(const kvm::VcpuExit& exit) {
                      : "interrupted";
   }
   const absl::MutexLock lock(&mutex_);
-  event.begin = Since(run_returned_);
+  Thread& thread = threads_[std::this_thread::get_id()];
+  FlushRun(thread);
+  event.lane = thread.exit_lane;
+  event.begin = Since(thread.run_returned);
   event.duration = Since(now) - event.begin;
-  data_.events.push_back(std::move(event));
+  Add(std::move(event));
+}
+
+void Timeline::OmitExit() {
+  const absl::MutexLock lock(&mutex_);
+  Thread& thread = threads_[std::this_thread::get_id()];
+  thread.exit_omitted = thread.run.has_value();
 }
 
 void Timeline::OnGuest(TimelineKind kind, Time began, std::string_view name,
                        std::string detail) {
   const Time now = Now();
   const absl::MutexLock lock(&mutex_);
-  data_.events.push_back({.kind = kind,
-                          .lane = kGuestLane,
-                          .begin = Since(began),
-                          .duration = Since(now) - Since(began),
-                          .name = std::string(name),
-                          .detail = std::move(detail)});
+  Add({.kind = kind,
+       .lane = kGuestLane,
+       .begin = Since(began),
+       .duration = Since(now) - Since(began),
+       .name = std::string(name),
+       .detail = std::move(detail)});
 }
 
-size_t Timeline::LaneOfThread(const journal::Call& call) {
-  const auto [found, added] =
-      thread_lanes_.try_emplace(std::this_thread::get_id(), 0);
-  if (added) {
-    found->second = data_.lanes.size();
-    data_.lanes.push_back(call.name == "epoll_wait"
-                              ? std::string("event loop")
-                              : absl::StrCat("thread ", thread_lanes_.size()));
+void Timeline::OnDevice(std::string_view name, std::string detail) {
+  const Time now = Now();
+  const absl::MutexLock lock(&mutex_);
+  if (!device_lane_.has_value()) device_lane_ = AddLane("devices");
+  Add({.kind = TimelineKind::kInterrupt,
+       .lane = *device_lane_,
+       .begin = Since(now),
+       .name = std::string(name),
+       .detail = std::move(detail)});
+}
+
+size_t Timeline::AddLane(std::string name) {
+  // A VMM may start threads for as long as it runs.
+  constexpr size_t kMostLanes = 40;
+  if (data_.lanes.size() >= kMostLanes) {
+    data_.lanes.back() = "other threads";
+    return data_.lanes.size() - 1;
   }
-  return found->second;
+  data_.lanes.push_back(std::move(name));
+  return data_.lanes.size() - 1;
+}
+
+Timeline::Thread& Timeline::ThreadOf(const journal::Call& call) {
+  const auto [found, added] =
+      threads_.try_emplace(std::this_thread::get_id(), Thread());
+  Thread& thread = found->second;
+  if (!added) return thread;
+  if (call.name == "KVM_RUN") {
+    // The subject is as in "vcpu 0".
+    const std::string vcpu =
+        absl::StrReplaceAll(call.subject, {{"vcpu", "vCPU"}});
+    thread.exit_lane = AddLane(absl::StrCat(vcpu, " exits"));
+    thread.lane = AddLane(vcpu);
+  } else {
+    thread.lane = AddLane(call.name == "epoll_wait"
+                              ? std::string("event loop")
+                              : absl::StrCat("thread ", threads_.size()));
+  }
+  return thread;
+}
+
+void Timeline::Add(TimelineEvent event) {
+  if (data_.events.size() < most_events_ / 2) {
+    data_.events.push_back(std::move(event));
+    return;
+  }
+  last_events_.push_back(std::move(event));
+  if (last_events_.size() <= most_events_ / 2) return;
+  const TimelineEvent& dropped = last_events_.front();
+  TimelineGap& gap = data_.gap;
+  if (gap.left_out == 0) gap.begin = dropped.begin;
+  gap.end = std::max(gap.end, dropped.begin + dropped.duration);
+  ++gap.left_out;
+  last_events_.pop_front();
+}
+
+void Timeline::OnRun(Thread& thread, TimelineEvent run) {
+  if (thread.run.has_value() && thread.exit_omitted) {
+    thread.run->duration = run.begin + run.duration - thread.run->begin;
+  } else {
+    FlushRun(thread);
+    thread.run = std::move(run);
+  }
+  thread.exit_omitted = false;
+}
+
+void Timeline::FlushRun(Thread& thread) {
+  if (thread.run.has_value()) Add(*std::exchange(thread.run, std::nullopt));
+  thread.exit_omitted = false;
 }
 
 void Timeline::OnCall(const journal::Call& call, std::string_view line,
                       int error, Time began, Time ended) {
   const absl::MutexLock lock(&mutex_);
-  if (call.name == "KVM_RUN") run_returned_ = ended;
-  data_.events.push_back(
-      {.kind = call.Waits() ? TimelineKind::kWait : TimelineKind::kCall,
-       .lane = LaneOfThread(call),
-       .begin = Since(began),
-       .duration = Since(ended) - Since(began),
-       .name = call.name,
-       .detail = std::string(line),
-       .failed = error != 0});
+  Thread& thread = ThreadOf(call);
+  TimelineEvent event = {
+      .kind = call.Waits() ? TimelineKind::kWait : TimelineKind::kCall,
+      .lane = thread.lane,
+      .begin = Since(began),
+      .duration = Since(ended) - Since(began),
+      .name = call.name,
+      .detail = std::string(line),
+      .failed = error != 0};
+  if (call.name == "KVM_RUN") {
+    thread.run_returned = ended;
+    OnRun(thread, std::move(event));
+  } else {
+    FlushRun(thread);
+    Add(std::move(event));
+  }
 }
 
 TimelineData Timeline::Data() const {
   const absl::MutexLock lock(&mutex_);
-  return data_;
+  TimelineData data = data_;
+  data.events.insert(data.events.end(), last_events_.begin(),
+                     last_events_.end());
+  for (const auto& [id, thread] : threads_) {
+    if (thread.run.has_value()) data.events.push_back(*thread.run);
+  }
+  return data;
 }
 
 uint64_t RecordingCpu::Load(uint64_t address, unsigned width) {

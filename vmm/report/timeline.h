@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,7 +29,7 @@ enum class TimelineKind : uint8_t {
   kExit,       // the handling of an exit by the VMM
   kCall,       // a kernel call of the VMM
   kWait,       // a call that waits, KVM_RUN included, or the guest's HLT
-  kInterrupt,  // the guest took an interrupt
+  kInterrupt,  // the guest took an interrupt, or a device raised one
 };
 std::string_view Name(TimelineKind kind);
 
@@ -48,20 +50,31 @@ struct TimelinePhase {
   int64_t end = 0;
 };
 
+// The events that a timeline had no room for.
+struct TimelineGap {
+  uint64_t left_out = 0;
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
 // What a timeline recorded.
 struct TimelineData {
   std::vector<std::string> lanes;
   std::vector<TimelinePhase> phases;
   std::vector<TimelineEvent> events;  // in the order in which they ended
+  TimelineGap gap;
 };
 
-// Records what the guest, its vCPU and the threads of the VMM do, and when.
+// Records what the guest, its vCPUs and the threads of the VMM do, and when.
 //
 // Thread-safe.
 class Timeline final : public journal::CallListener {
  public:
-  // The caller's thread is the one that will run the vCPU.
-  Timeline();
+  // Keeps the first and the last events of a run, each half of `most_events`.
+  // The lane "VMM" is that of the caller's thread. The lane "exits" has the
+  // exits that this thread handles. Another thread that runs a vCPU gets two
+  // lanes of its own.
+  explicit Timeline(size_t most_events = std::numeric_limits<size_t>::max());
 
   void BeginPhase(std::string_view name);
   void EndPhase();
@@ -69,10 +82,16 @@ class Timeline final : public journal::CallListener {
   // Records an exit that was handled, on the thread that runs the vCPU. It
   // began when the thread's last KVM_RUN returned.
   void OnExit(const kvm::VcpuExit& exit);
+  // Leaves such an exit out. Unless the VMM called the kernel for it, the
+  // KVM_RUN before it and the one after it are one event, so that an exit of
+  // which there are very many does not fill the timeline.
+  void OmitExit();
   // Records an access of the guest or an interrupt that it took, which began at
   // `began` and ends now.
   void OnGuest(TimelineKind kind, Time began, std::string_view name,
                std::string detail);
+  // Records that a device raised an interrupt.
+  void OnDevice(std::string_view name, std::string detail);
 
   // journal::CallListener.
   void OnCall(const journal::Call& call, std::string_view line, int error,
@@ -85,16 +104,34 @@ class Timeline final : public journal::CallListener {
   static constexpr size_t kVcpuLane = 1;
   static constexpr size_t kVmmLane = 2;
 
+  struct Thread {
+    size_t lane = kVmmLane;
+    size_t exit_lane = kVcpuLane;
+    Time run_returned;
+    // The last KVM_RUN, until it is known whether its exit is left out.
+    std::optional<TimelineEvent> run;
+    bool exit_omitted = false;
+  };
+
   int64_t Since(Time time) const;
-  size_t LaneOfThread(const journal::Call& call)
+  size_t AddLane(std::string name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Returns the caller's thread, of which `call` may be the first one.
+  Thread& ThreadOf(const journal::Call& call)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnRun(Thread& thread, TimelineEvent run)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FlushRun(Thread& thread) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Add(TimelineEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndPhaseAt(Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Time start_;
+  const size_t most_events_;
   mutable absl::Mutex mutex_;
+  // Its events are the first ones.
   TimelineData data_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::thread::id, size_t> thread_lanes_ ABSL_GUARDED_BY(mutex_);
-  Time run_returned_ ABSL_GUARDED_BY(mutex_);
+  std::deque<TimelineEvent> last_events_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::thread::id, Thread> threads_ ABSL_GUARDED_BY(mutex_);
+  std::optional<size_t> device_lane_ ABSL_GUARDED_BY(mutex_);
   bool in_phase_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

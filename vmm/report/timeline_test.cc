@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -96,6 +98,92 @@ TEST(TimelineTest, AnExitBeginsWhereKvmRunEnded) {
   EXPECT_EQ(exit.kind, TimelineKind::kExit);
   EXPECT_EQ(exit.begin, run.begin + run.duration);
   EXPECT_EQ(exit.detail, "MMIO write of 4 bytes at 0xe0002000, 0x12345678");
+}
+
+void Exit(Timeline& timeline, uint16_t port) {
+  std::array<uint8_t, 1> data = {0};
+  timeline.OnExit(kvm::IoExit{.port = port,
+                              .width = 1,
+                              .is_write = true,
+                              .data = absl::MakeSpan(data)});
+}
+
+TEST(TimelineTest, KeepsTheFirstAndTheLastAndSaysWhatIsNotThere) {
+  Timeline timeline(/*most_events=*/4);
+  for (int i = 0; i < 10; ++i) Call(timeline, absl::StrCat("call", i));
+  const TimelineData data = timeline.Data();
+  std::vector<std::string> names;
+  for (const TimelineEvent& event : data.events) names.push_back(event.name);
+  EXPECT_THAT(names, ElementsAre("call0", "call1", "call8", "call9"));
+  EXPECT_EQ(data.gap.left_out, 6u);
+  EXPECT_GE(data.gap.begin, data.events[1].begin);
+  EXPECT_LE(data.gap.begin, data.gap.end);
+}
+
+TEST(TimelineTest, AnOmittedExitJoinsTheRunsAroundIt) {
+  Timeline timeline;
+  Call(timeline, "KVM_RUN");
+  timeline.OmitExit();
+  Call(timeline, "KVM_RUN");
+  timeline.OmitExit();
+  Call(timeline, "KVM_RUN");
+  Exit(timeline, 0x80);
+  const TimelineData data = timeline.Data();
+  ASSERT_THAT(data.events, SizeIs(2));
+  EXPECT_EQ(data.events[0].name, "KVM_RUN");
+  EXPECT_EQ(data.events[0].begin + data.events[0].duration,
+            data.events[1].begin);
+  EXPECT_EQ(data.events[1].kind, TimelineKind::kExit);
+}
+
+TEST(TimelineTest, AnOmittedExitDoesNotHideItsCalls) {
+  Timeline timeline;
+  Call(timeline, "KVM_RUN");
+  Call(timeline, "write");
+  timeline.OmitExit();
+  Call(timeline, "KVM_RUN");
+  std::vector<std::string> names;
+  for (const TimelineEvent& event : timeline.Data().events) {
+    names.push_back(event.name);
+  }
+  EXPECT_THAT(names, ElementsAre("KVM_RUN", "write", "KVM_RUN"));
+}
+
+TEST(TimelineTest, EachVcpuThreadHasLanesOfItsOwn) {
+  Timeline timeline;
+  std::thread([&timeline] {
+    const Timeline::Time now = std::chrono::steady_clock::now();
+    timeline.OnCall(journal::Call{.name = "KVM_RUN", .subject = "vcpu 1"},
+                    "KVM_RUN", 0, now, now);
+    Exit(timeline, 0x80);
+  }).join();
+  timeline.OnDevice("MSI-X 3", "0000:01:00.0 raised MSI-X 3");
+  const TimelineData data = timeline.Data();
+  EXPECT_THAT(data.lanes, ElementsAre("guest", "exits", "VMM", "vCPU 1 exits",
+                                      "vCPU 1", "devices"));
+  ASSERT_THAT(data.events, SizeIs(3));
+  EXPECT_EQ(data.events[0].lane, 4u);
+  EXPECT_EQ(data.events[1].lane, 3u);
+  EXPECT_EQ(data.events[2].kind, TimelineKind::kInterrupt);
+  EXPECT_EQ(data.events[2].lane, 5u);
+}
+
+TEST(TimelineTest, ThreadsWithoutEndShareALane) {
+  Timeline timeline;
+  absl::Notification done;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 50; ++i) {
+    threads.emplace_back([&timeline, &done] {
+      Call(timeline, "read");
+      done.WaitForNotification();  // so that each has an identity of its own
+    });
+  }
+  done.Notify();
+  for (std::thread& thread : threads) thread.join();
+  const TimelineData data = timeline.Data();
+  EXPECT_THAT(data.lanes, SizeIs(40));
+  EXPECT_EQ(data.lanes.back(), "other threads");
+  EXPECT_THAT(data.events, SizeIs(50));
 }
 
 TEST(RecordingCpuTest, RecordsWhatTheGuestDoesButForItsMemory) {

@@ -59,6 +59,11 @@ std::string TraceEventsJson(const TimelineData& timeline) {
   for (size_t i = 0; i < timeline.lanes.size(); ++i) {
     events.push_back(Metadata("thread_name", i + 1, timeline.lanes[i]));
   }
+  if (timeline.gap.left_out != 0) {
+    events.push_back(Complete(
+        absl::StrCat(timeline.gap.left_out, " events left out"), "gap",
+        timeline.gap.begin, timeline.gap.end - timeline.gap.begin, 0, "{}"));
+  }
   for (const TimelinePhase& phase : timeline.phases) {
     events.push_back(Complete(phase.name, "phase", phase.begin,
                               phase.end - phase.begin, 0, "{}"));
@@ -94,8 +99,9 @@ std::string TimelineJson(const TimelineData& timeline) {
   return absl::StrCat(
       "{\"lanes\":[", absl::StrJoin(timeline.lanes, ",", append_lane),
       "],\"phases\":[", absl::StrJoin(timeline.phases, ",", append_phase),
-      "],\n\"events\":[\n", absl::StrJoin(timeline.events, ",\n", append_event),
-      "]}");
+      "],\n\"gap\":[", timeline.gap.left_out, ",", timeline.gap.begin, ",",
+      timeline.gap.end, "],\n\"events\":[\n",
+      absl::StrJoin(timeline.events, ",\n", append_event), "]}");
 }
 
 }  // namespace passthru::vmm

@@ -124,6 +124,22 @@ TEST(TraceEventsTest, TimesAreInMicroseconds) {
   EXPECT_TRUE(arguments.at("failed").bool_value());
 }
 
+TEST(TraceEventsTest, WhatIsLeftOutIsAnEventOfItsOwn) {
+  TimelineData data = Example();
+  data.gap = {.left_out = 7, .begin = 2'000, .end = 9'000};
+  const Struct trace = Parsed(TraceEventsJson(data));
+  std::string found;
+  for (const Value& event :
+       trace.fields().at("traceEvents").list_value().values()) {
+    CheckEvent(event);
+    const auto& fields = event.struct_value().fields();
+    if (fields.at("cat").string_value() == "gap") {
+      found = fields.at("name").string_value();
+    }
+  }
+  EXPECT_EQ(found, "7 events left out");
+}
+
 TEST(TraceEventsTest, AnEmptyTimelineIsATraceToo) {
   const Struct trace = Parsed(TraceEventsJson({}));
   for (const Value& event :
