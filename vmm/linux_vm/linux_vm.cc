@@ -113,7 +113,7 @@ absl::StatusOr<std::unique_ptr<LinuxVm>> LinuxVm::Create(
         "the guest has ", std::min(options.memory_size, options.low_memory_end),
         " bytes of memory below 4 GiB: it must have more than 1 MiB"));
   }
-  auto vm = absl::WrapUnique(new LinuxVm(options.syscalls));
+  auto vm = absl::WrapUnique(new LinuxVm(options));
   PASSTHRU_RETURN_IF_ERROR(vm->CreateMachine(options));
   PASSTHRU_RETURN_IF_ERROR(vm->AddPlatformDevices(options));
   PASSTHRU_RETURN_IF_ERROR(vm->LoadGuest(options));
@@ -267,11 +267,12 @@ absl::StatusOr<VmEnd> LinuxVm::Run() {
     if (devices_->Find(wanted) == nullptr) continue;
     LOG(WARNING) << "the host wants the device back that the guest has at "
                  << wanted << ", so the guest loses it";
-    if (absl::Status status = devices_->Detach(wanted); !status.ok()) {
+    if (absl::Status status = Detach(wanted); !status.ok()) {
       LOG(ERROR) << status;
     }
   }
   StopVcpus();
+  if (on_stopped_ != nullptr) on_stopped_();
   absl::Status detached = DetachAll();
   if (end.ok() && !detached.ok()) return detached;
   return end;
@@ -292,7 +293,8 @@ absl::Status LinuxVm::StartVcpus() {
         .vcpu = &machine_->vcpu(id),
         .mmio = &machine_->mmio(),
         .pio = &machine_->pio(),
-        .on_memory_fault = [this] { devices_->OnMemoryFault(); }});
+        .on_memory_fault = [this] { devices_->OnMemoryFault(); },
+        .on_handled = on_handled_});
     vcpus_.push_back(std::move(vcpu));
   }
   // The runners exist before a thread that may stop them all does.
@@ -330,10 +332,15 @@ void LinuxVm::StopVcpus() {
   }
 }
 
+absl::Status LinuxVm::Detach(pci::Bdf guest) {
+  if (before_detach_ != nullptr) before_detach_(guest);
+  return devices_->Detach(guest);
+}
+
 absl::Status LinuxVm::DetachAll() {
   absl::Status first;
   for (const pci::Bdf guest : devices_->Devices()) {
-    kernel::KeepFirst(first, devices_->Detach(guest));
+    kernel::KeepFirst(first, Detach(guest));
   }
   return first;
 }

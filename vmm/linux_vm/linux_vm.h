@@ -20,6 +20,7 @@
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/event_fd.h"
 #include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/vcpu_exit.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/vmm/device_manager.h"
 #include "passthru/vmm/linux/boot.h"
@@ -59,6 +60,13 @@ class LinuxVm {
     // Takes each byte that the guest sends to its serial port.
     std::function<void(uint8_t)> console;
     bool peer_to_peer = false;
+    // See VcpuRunner::Options. Called by the threads of the vCPUs.
+    std::function<void(const kvm::VcpuExit&)> on_handled;
+    // Called by Run() when no vCPU runs any more.
+    std::function<void()> on_stopped;
+    // Called by Run() before it gives back the device that the guest has at
+    // `guest`, in the state in which the guest used it last.
+    std::function<void(pci::Bdf guest)> before_detach;
   };
   // Returns InvalidArgument, with a sentence for the user, for a mistake in the
   // options or in what is to be booted.
@@ -92,7 +100,11 @@ class LinuxVm {
     std::optional<pthread_t> thread;
   };
 
-  explicit LinuxVm(kernel::Syscalls* syscalls) : syscalls_(syscalls) {}
+  explicit LinuxVm(const Options& options)
+      : syscalls_(options.syscalls),
+        on_handled_(options.on_handled),
+        on_stopped_(options.on_stopped),
+        before_detach_(options.before_detach) {}
 
   absl::Status CreateMachine(const Options& options);
   absl::Status AddPlatformDevices(const Options& options);
@@ -101,6 +113,7 @@ class LinuxVm {
   absl::Status StartVcpus();
   void StopVcpus();
   void RunVcpu(Vcpu& vcpu);
+  absl::Status Detach(pci::Bdf guest);
   absl::Status DetachAll();
 
   // End the run, unless it has ended already.
@@ -110,6 +123,9 @@ class LinuxVm {
   }
 
   kernel::Syscalls* const syscalls_;
+  const std::function<void(const kvm::VcpuExit&)> on_handled_;
+  const std::function<void()> on_stopped_;
+  const std::function<void(pci::Bdf guest)> before_detach_;
   // Destroyed in reverse order, so that the machine outlives everything.
   std::unique_ptr<Machine> machine_;
   std::unique_ptr<DeviceManager> devices_;

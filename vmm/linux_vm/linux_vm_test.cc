@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/linux_vm/linux_vm.h"
 
-#include <asm/bootparam.h>
-
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +14,7 @@
 #include "passthru/testing/guest/guest_cpu.h"
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/vmm/guest_layout.h"
+#include "passthru/vmm/linux_vm/sample_vm.h"
 
 namespace passthru::vmm {
 namespace {
@@ -26,28 +24,6 @@ using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-// The smallest file that is a bzImage. The simulated vCPU runs a program of the
-// test instead.
-std::vector<uint8_t> EmptyKernel() {
-  std::vector<uint8_t> file(4096);
-  setup_header header = {};
-  header.setup_sects = 1;
-  header.boot_flag = 0xaa55;
-  header.header = 0x53726448;
-  header.version = 0x20f;
-  header.syssize = (4096 - 1024) / 16;
-  header.loadflags = LOADED_HIGH;
-  header.xloadflags = XLF_KERNEL_64;
-  header.kernel_alignment = 0x100000;
-  header.pref_address = 0x100000;
-  header.init_size = 0x10000;
-  header.initrd_addr_max = 0x7fffffff;
-  header.cmdline_size = 2047;
-  std::memcpy(file.data() + 0x1f1, &header, sizeof(header));
-  file[0x201] = sizeof(header) - (0x202 - 0x1f1);
-  return file;
-}
 
 class LinuxVmTest : public ::testing::Test {
  protected:

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <ios>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "absl/base/log_severity.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -38,6 +40,7 @@
 #include "passthru/testing/program/program.h"
 #include "passthru/vmm/linux_vm/device_flag.h"
 #include "passthru/vmm/linux_vm/linux_vm.h"
+#include "passthru/vmm/linux_vm/reporter.h"
 #include "passthru/vmm/platform/serial_port.h"
 #include "passthru/vmm/platform/terminal.h"
 
@@ -67,6 +70,13 @@ ABSL_FLAG(bool, reboot, false,
 ABSL_FLAG(bool, statistics, false,
           "Prints at the end how often KVM_RUN returned and which calls of the "
           "kernel were made.");
+ABSL_FLAG(std::string, report, "",
+          "A file that becomes a page when the VM ends: the devices, a "
+          "timeline of exits, kernel calls and interrupts, and counts. With "
+          "--reboot it is about the last life of the machine.");
+ABSL_FLAG(std::string, trace, "",
+          "A file that becomes the timeline alone, which trace viewers such as "
+          "Perfetto open.");
 
 namespace passthru::vmm {
 namespace {
@@ -313,12 +323,16 @@ class UserEvents {
   std::atomic<int> signal_ = 0;
 };
 
-// Runs one life of the machine. Returns the exit status.
-absl::StatusOr<int> RunOnce(const Setup& setup, int signals) {
-  PASSTHRU_ASSIGN_OR_RETURN(auto vm, LinuxVm::Create(setup.options));
+absl::StatusOr<int> RunVm(const Setup& setup, const LinuxVm::Options& options,
+                          int signals, Reporter& reporter) {
+  PASSTHRU_ASSIGN_OR_RETURN(auto vm, LinuxVm::Create(options));
+  reporter.Watch(vm.get());
+  const absl::Cleanup end_report = [&reporter] { reporter.End(); };
+  reporter.Begin("attach");
   PASSTHRU_RETURN_IF_ERROR(Attach(setup, *vm));
-  UserEvents events(vm.get(), setup.options.syscalls, signals);
+  UserEvents events(vm.get(), options.syscalls, signals);
   PASSTHRU_RETURN_IF_ERROR(events.Watch());
+  reporter.Begin("run");
   absl::StatusOr<VmEnd> end = vm->Run();
   if (setup.calls != nullptr) PrintStatistics(*vm, *setup.calls);
   if (!end.ok()) return end.status();
@@ -334,6 +348,25 @@ absl::StatusOr<int> RunOnce(const Setup& setup, int signals) {
       break;
   }
   return kSignalBase + events.signal();
+}
+
+// Runs one life of the machine. Returns the exit status.
+absl::StatusOr<int> RunOnce(const Setup& setup, int signals) {
+  Reporter::Options wanted = {.page = absl::GetFlag(FLAGS_report),
+                              .trace = absl::GetFlag(FLAGS_trace),
+                              .host = setup.host.get()};
+  for (size_t i = 0; setup.host != nullptr && i < setup.hosts.size(); ++i) {
+    wanted.fixtures[setup.hosts[i]] = setup.devices[i];
+  }
+  Reporter reporter(std::move(wanted));
+  PASSTHRU_RETURN_IF_ERROR(reporter.Open());
+  LinuxVm::Options options = setup.options;
+  reporter.AddTo(options);
+  reporter.Begin("create VM");
+  const absl::StatusOr<int> status = RunVm(setup, options, signals, reporter);
+  const absl::Status written = reporter.Write();
+  if (status.ok() && !written.ok()) return written;
+  return status;
 }
 
 // Blocks the signals that end the VM in all threads, and returns a descriptor
