@@ -20,6 +20,7 @@
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/fixture/fixture_bytes.h"
 #include "passthru/testing/models/edu_model.h"
+#include "passthru/testing/models/igb_model.h"
 #include "passthru/testing/models/nvme/block_store.h"
 #include "passthru/testing/models/nvme/nvme_cmb.h"
 #include "passthru/testing/models/nvme/nvme_model.h"
@@ -32,6 +33,9 @@ constexpr uint32_t kNvmeClass = 0x010802;
 constexpr uint32_t kEduVendor = 0x1234;
 constexpr uint32_t kEduDevice = 0x11e8;
 constexpr uint64_t kEduBarSize = uint64_t{1} << 20;
+constexpr uint32_t kIntelVendor = 0x8086;
+constexpr uint32_t kIgbDevice = 0x10c9;
+constexpr uint64_t kIgbBarSize = uint64_t{128} << 10;
 
 uint64_t BarSize(const fixture::PciDevice& device, uint32_t bar) {
   for (const fixture::Region& region : device.regions()) {
@@ -91,6 +95,10 @@ std::string ModelOfClass(const fixture::PciDevice& device) {
   if (identity.vendor_id() == kEduVendor &&
       identity.device_id() == kEduDevice && BarSize(device, 0) == kEduBarSize) {
     return "edu";
+  }
+  if (identity.vendor_id() == kIntelVendor &&
+      identity.device_id() == kIgbDevice && BarSize(device, 0) == kIgbBarSize) {
+    return "igb";
   }
   return "";
 }
@@ -264,6 +272,9 @@ absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
   }
   if (model.empty()) return nullptr;
   if (model == "edu") return std::make_unique<models::EduModel>();
+  if (model == "igb") {
+    return std::make_unique<models::IgbModel>(MessageVectors(device));
+  }
   if (model == "virtio-net") {
     auto layout = VirtioNetLayout(device);
     if (!layout.has_value()) {
@@ -278,7 +289,7 @@ absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeModel(
   }
   return absl::InvalidArgumentError(
       absl::StrCat("fixture ", device.name(), ": no device model '",
-                   device.model(), "'; there are: nvme, edu, virtio-net"));
+                   device.model(), "'; there are: nvme, edu, igb, virtio-net"));
 }
 
 }  // namespace passthru::fake

@@ -93,6 +93,17 @@ TEST(SimulatedHostTest, NetworkDevicesAreConnected) {
   EXPECT_EQ(queues, 2u);
 }
 
+TEST(SimulatedHostTest, IgbHasTheModelOfItsIdentity) {
+  SimulatedHost host;
+  const auto igb = host.AddFixture(Fixture("igb"), {.group = kGroup});
+  ASSERT_THAT(igb, IsOk());
+  VfioUser user(&host, *igb, kGroup);
+  user.WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  uint64_t eecd = 0;
+  ASSERT_EQ(user.ReadBar(0, 0x10, 4, &eecd), 4);
+  EXPECT_EQ(eecd, 0x300u);  // There is an NVM, and it was read.
+}
+
 TEST(SimulatedHostTest, WithoutAJournalCallsAreOnlyCounted) {
   SimulatedHost host({.kernel = {.journal = false}});
   for (int i = 0; i < 100; ++i) {
