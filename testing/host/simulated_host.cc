@@ -15,6 +15,7 @@
 
 #include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/fixture/fixture.h"
@@ -166,6 +167,9 @@ absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeNvmeModel(
   nvme.vectors = MessageVectors(device);
   nvme.cmb_bytes = NvmeBufferSize(device);
   nvme.disk_file = options.disk_file;
+  if (!options.serial_number.empty()) {
+    nvme.serial_number = options.serial_number;
+  }
   if (options.disk_bytes % models::nvme::BlockStore::kBlockSize != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "fixture ", device.name(), ": a disk of ", options.disk_bytes,
@@ -217,7 +221,12 @@ absl::StatusOr<pci::Bdf> SimulatedHost::AddFixture(const std::string& path,
     bdf = captured;
   }
   if (options.model == nullptr) {
-    PASSTHRU_ASSIGN_OR_RETURN(options.model, MakeModel(fixture, model));
+    ModelOptions own = model;
+    ++added_;
+    if (own.serial_number.empty()) {
+      own.serial_number = absl::StrFormat("PASSTHRU%04d", added_);
+    }
+    PASSTHRU_ASSIGN_OR_RETURN(options.model, MakeModel(fixture, own));
     if (options.model == nullptr)
       without_model_[bdf] = fake::WhyNoModel(fixture);
   }

@@ -25,6 +25,8 @@ struct ModelOptions {
   uint64_t disk_bytes = 0;
   // A disk image instead, or empty.
   std::string disk_file;
+  // The serial number of a disk, or empty for the model's own.
+  std::string serial_number;
   // The last byte of a network device's MAC address.
   uint8_t mac_tail = 0x56;
 };
@@ -53,7 +55,9 @@ class SimulatedHost {
 
   // Loads a fixture, plugs the device in with the model that it names or that
   // its class has (see MakeModel()), and returns its address. A model in
-  // `options` takes precedence.
+  // `options` takes precedence. Disks get different serial numbers, if `model`
+  // has none, because a driver takes two that are equal for one (NVMe base 2.0,
+  // 4.5.1).
   absl::StatusOr<pci::Bdf> AddFixture(const std::string& path,
                                       DeviceOptions options = {},
                                       const ModelOptions& model = {});
@@ -76,6 +80,7 @@ class SimulatedHost {
   FakeKernel kernel_;
   FakeVfio vfio_;
   Invariants invariants_;
+  int added_ = 0;  // Fixtures.
   std::map<pci::Bdf, std::string> without_model_;
   // The models of virtio network devices, which vfio_ owns.
   std::map<pci::Bdf, models::virtio::VirtioNetModel*> networks_;

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/pci_regs.h>
+#include <linux/vfio.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -68,6 +69,43 @@ TEST(SimulatedHostTest, DiskImageIsForADiskOnly) {
                               {.disk_bytes = 0, .disk_file = "/nowhere"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("disk image /nowhere")));
+}
+
+// Asks the controller for its serial number, with an admin queue of two
+// commands (NVMe base 2.0, 3.1.3, 5.17.2.1).
+std::string SerialNumber(SimulatedHost& host, const pci::Bdf& bdf,
+                         uint32_t group) {
+  VfioUser user(&host, bdf, group);
+  uint8_t* const memory = user.NewMemory(3 * 4096);
+  EXPECT_EQ(user.MapDma(0x10000, memory, 3 * 4096,
+                        VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE),
+            0);
+  user.WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+  user.WriteBar(0, 0x24, 4, 0x0001'0001);
+  user.WriteBar(0, 0x28, 8, 0x10000);
+  user.WriteBar(0, 0x30, 8, 0x11000);
+  user.WriteBar(0, 0x14, 4, 0x0046'0001);
+  memory[0] = 6;      // Identify
+  memory[25] = 0x20;  // to 0x12000
+  memory[26] = 0x01;
+  memory[40] = 1;  // the controller.
+  user.WriteBar(0, 0x1000, 4, 1);
+  while (host.kernel().StepDevices()) {
+  }
+  return std::string(reinterpret_cast<char*>(memory) + 2 * 4096 + 4, 20);
+}
+
+// Linux rejects a second controller of the same subsystem name.
+TEST(SimulatedHostTest, DisksHaveDifferentSerialNumbers) {
+  SimulatedHost host;
+  const auto first = host.AddFixture(Fixture("nvme"), {.group = 1});
+  const auto second = host.AddFixture(
+      Fixture("nvme"),
+      {.bdf = pci::Bdf::Parse("0000:03:00.0").value(), .group = 2});
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(SerialNumber(host, *first, 1), "PASSTHRU0001        ");
+  EXPECT_EQ(SerialNumber(host, *second, 2), "PASSTHRU0002        ");
 }
 
 TEST(SimulatedHostTest, NetworkDevicesAreConnected) {
