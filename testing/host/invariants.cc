@@ -2,6 +2,7 @@
 #include "passthru/testing/host/invariants.h"
 
 #include <sys/mman.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "passthru/testing/journal/call.h"
 #include "passthru/testing/journal/journal.h"
+#include "passthru/testing/journal/task.h"
 #include "passthru/testing/journal/vfio_offset.h"
 #include "passthru/testing/kernel/mapping_table.h"
 #include "passthru/testing/kvm/fake_kvm_slots.h"
@@ -95,10 +97,11 @@ void Invariants::Check(When when) {
 
 void Invariants::CheckSlots(const FakeKvm::VmTables& vm) {
   for (const auto& [number, slot] : vm.slots.by_number()) {
-    ForEachPiece(slot, [this, &vm, &slot = slot](const Piece& piece) {
-      mutex_->AssertHeld();
-      CheckPiece(vm, slot, piece);
-    });
+    ForEachPiece(vm.process, slot,
+                 [this, &vm, &slot = slot](const Piece& piece) {
+                   mutex_->AssertHeld();
+                   CheckPiece(vm, slot, piece);
+                 });
   }
 }
 
@@ -146,23 +149,22 @@ void Invariants::CheckRoutes(const FakeKvm::VmTables& vm) {
 }
 
 // Returns the slots of all VMs, because DMA has no VM. Callers have one VM.
-const std::vector<FakeKvmSlot>& Invariants::Slots() {
+const std::vector<Invariants::SlotOf>& Invariants::Slots() {
   slots_.clear();
   kernel_->kvm().ForEachVm([this](const FakeKvm::VmTables& vm) {
     mutex_->AssertHeld();
     for (const auto& [number, slot] : vm.slots.by_number()) {
-      slots_.push_back(slot);
+      slots_.push_back({.process = vm.process, .slot = slot});
     }
   });
-  std::sort(slots_.begin(), slots_.end(),
-            [](const FakeKvmSlot& a, const FakeKvmSlot& b) {
-              return a.guest_address < b.guest_address;
-            });
+  std::sort(slots_.begin(), slots_.end(), [](const SlotOf& a, const SlotOf& b) {
+    return a.slot.guest_address < b.slot.guest_address;
+  });
   return slots_;
 }
 
 void Invariants::CheckDma() {
-  const std::vector<FakeKvmSlot>& slots = Slots();
+  const std::vector<SlotOf>& slots = Slots();
   if (slots.empty()) return;
   vfio_->ForEachContainer([&](const FakeContainer& container) {
     mutex_->AssertHeld();
@@ -172,7 +174,8 @@ void Invariants::CheckDma() {
       }
       // How much of the mapping, from its start, is the guest's memory.
       uint64_t covered = 0;
-      for (const FakeKvmSlot& slot : slots) {
+      for (const SlotOf& each : slots) {
+        const FakeKvmSlot& slot = each.slot;
         const uint64_t at = mapping.iova + covered;
         if (at < slot.guest_address || at >= slot.guest_end()) continue;
         if (slot.host_address + (at - slot.guest_address) !=
@@ -192,8 +195,11 @@ void Invariants::CheckDma() {
 }
 
 void Invariants::CheckUnmapped(uint64_t address, uint64_t length, When when) {
+  // Another process may use the same addresses.
+  const pid_t process = journal::CurrentProcess();
   kernel_->kvm().ForEachVm([&](const FakeKvm::VmTables& vm) {
     mutex_->AssertHeld();
+    if (vm.process != process) return;
     for (const auto& [number, slot] : vm.slots.by_number()) {
       if (!Overlaps(slot.host_address, slot.size, address, length)) continue;
       Report(
@@ -203,7 +209,10 @@ void Invariants::CheckUnmapped(uint64_t address, uint64_t length, When when) {
   vfio_->ForEachContainer([&](const FakeContainer& container) {
     mutex_->AssertHeld();
     for (const auto& [iova, mapping] : container.iommu()->by_iova()) {
-      if (!Overlaps(mapping.vaddr, mapping.size, address, length)) continue;
+      if (mapping.process != process ||
+          !Overlaps(mapping.vaddr, mapping.size, address, length)) {
+        continue;
+      }
       Report(absl::StrCat(Describe(container.Describe(), mapping),
                           " has lost its memory while it is pinned, ", when()));
     }
@@ -228,12 +237,12 @@ void Invariants::NoteRefusal(const journal::Call& call, int error) {
 }
 
 void Invariants::ForEachPiece(
-    const FakeKvmSlot& slot,
+    pid_t process, const FakeKvmSlot& slot,
     absl::FunctionRef<void(const Piece&)> visit) const {
   kernel_->core().mutex.AssertHeld();
   const uint64_t end = slot.host_address + slot.size;
   kernel_->core().mappings.ForEachIn(
-      slot.host_address, slot.size, [&](const Mapping& mapping) {
+      process, slot.host_address, slot.size, [&](const Mapping& mapping) {
         Piece piece{.address = std::max(mapping.address, slot.host_address),
                     .file = mapping.file.get()};
         piece.offset = mapping.offset + (piece.address - mapping.address);
@@ -246,13 +255,14 @@ void Invariants::CheckAtRest() {
   const absl::MutexLock lock(mutex_);
   vfio_->ForEachContainer([this](const FakeContainer& container) {
     mutex_->AssertHeld();
-    for (const FakeKvmSlot& slot : Slots()) {
+    for (const auto& [process, slot] : Slots()) {
       bool bar = false;
-      ForEachPiece(
-          slot, [&bar](const Piece& piece) { bar |= piece.file != nullptr; });
+      ForEachPiece(process, slot, [&bar](const Piece& piece) {
+        bar |= piece.file != nullptr;
+      });
       const auto& mappings = container.iommu()->by_iova();
       const bool mapped = std::any_of(
-          mappings.begin(), mappings.end(), [&slot](const auto& entry) {
+          mappings.begin(), mappings.end(), [&slot = slot](const auto& entry) {
             return entry.second.iova <= slot.guest_address &&
                    slot.guest_end() - 1 <= entry.second.last();
           });

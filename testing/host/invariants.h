@@ -2,6 +2,8 @@
 #ifndef PASSTHRU_TESTING_HOST_INVARIANTS_H_
 #define PASSTHRU_TESTING_HOST_INVARIANTS_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <set>
 #include <string>
@@ -65,6 +67,12 @@ class Invariants final : public KernelObserver {
   void OnHardwareStep() override;
 
  private:
+  // A slot and the process of its VM.
+  struct SlotOf {
+    pid_t process = 0;
+    FakeKvmSlot slot;
+  };
+
   // Returns a string like "after munmap(addr=0x7f.., length=0x1000) = 0".
   using When = absl::FunctionRef<std::string()>;
 
@@ -81,16 +89,15 @@ class Invariants final : public KernelObserver {
   void NoteRefusal(const journal::Call& call, int error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   // Returns all slots by guest address. They are valid until the next call.
-  const std::vector<FakeKvmSlot>& Slots()
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
-  // The part of a mapping of this process that a slot shows.
+  const std::vector<SlotOf>& Slots() ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
+  // The part of a mapping of the VM's process that a slot shows.
   struct Piece {
     uint64_t address = 0;
     uint64_t length = 0;
     uint64_t offset = 0;             // in the file
     const FakeFile* file = nullptr;  // null if it is not one of the fake's
   };
-  void ForEachPiece(const FakeKvmSlot& slot,
+  void ForEachPiece(pid_t process, const FakeKvmSlot& slot,
                     absl::FunctionRef<void(const Piece&)> visit) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   void CheckPiece(const FakeKvm::VmTables& vm, const FakeKvmSlot& slot,
@@ -108,7 +115,7 @@ class Invariants final : public KernelObserver {
   std::set<std::string> found_ ABSL_GUARDED_BY(*mutex_);
   // What Slots() returns. It is kept, because the check after every call must
   // not allocate memory.
-  std::vector<FakeKvmSlot> slots_ ABSL_GUARDED_BY(*mutex_);
+  std::vector<SlotOf> slots_ ABSL_GUARDED_BY(*mutex_);
   // The slot numbers and IOVAs that the kernel refused to remove.
   std::set<uint64_t> stuck_slots_ ABSL_GUARDED_BY(*mutex_);
   std::set<uint64_t> stuck_iovas_ ABSL_GUARDED_BY(*mutex_);

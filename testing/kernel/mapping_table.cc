@@ -66,7 +66,10 @@ void MappingTable::RemoveProcess(pid_t process) {
 }
 
 const Mapping* MappingTable::Find(uint64_t address) const {
-  const pid_t process = journal::CurrentProcess();
+  return FindOf(journal::CurrentProcess(), address);
+}
+
+const Mapping* MappingTable::FindOf(pid_t process, uint64_t address) const {
   const auto next = mappings_.upper_bound({process, address});
   if (next == mappings_.begin()) return nullptr;
   const Mapping& candidate = std::prev(next)->second;
@@ -75,9 +78,8 @@ const Mapping* MappingTable::Find(uint64_t address) const {
 }
 
 void MappingTable::ForEachIn(
-    uint64_t address, uint64_t length,
+    pid_t process, uint64_t address, uint64_t length,
     absl::FunctionRef<void(const Mapping&)> visit) const {
-  const pid_t process = journal::CurrentProcess();
   auto next = mappings_.upper_bound({process, address});
   if (next != mappings_.begin()) {
     const Mapping& before = std::prev(next)->second;

@@ -51,15 +51,17 @@ class MappingTable {
 
   void Clear() { mappings_.clear(); }
 
-  // Returns the mapping that holds this byte, or null.
+  // Returns the mapping that holds this byte, of the current task or of a
+  // process, or null.
   const Mapping* Find(uint64_t address) const;
+  const Mapping* FindOf(pid_t process, uint64_t address) const;
 
   // Returns all mappings of this file, and of all files, by process and
   // address.
   std::vector<Mapping> Of(const FakeFile* file) const;
   std::vector<Mapping> All() const;
-  // Visits the mappings that overlap a range, by address.
-  void ForEachIn(uint64_t address, uint64_t length,
+  // Visits the mappings that overlap a range of a process's memory, by address.
+  void ForEachIn(pid_t process, uint64_t address, uint64_t length,
                  absl::FunctionRef<void(const Mapping&)> visit) const;
 
  private:

@@ -63,7 +63,7 @@ TEST(MappingTableTest, VisitsWhatOverlapsARange) {
   table.Add({.address = 0x20000, .length = kPage});
   const auto in = [&table](uint64_t address, uint64_t length) {
     std::vector<uint64_t> found;
-    table.ForEachIn(address, length, [&found](const Mapping& mapping) {
+    table.ForEachIn(0, address, length, [&found](const Mapping& mapping) {
       found.push_back(mapping.address);
     });
     return found;

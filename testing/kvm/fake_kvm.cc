@@ -267,6 +267,7 @@ void FakeKvm::ForEachVm(absl::FunctionRef<void(const VmTables&)> visit) const {
     const auto vm = each.lock();
     if (vm == nullptr) continue;
     visit({.name = vm->name(),
+           .process = vm->task(),
            .slots = vm->slots(),
            .routing = vm->routing(),
            .irqfds = vm->irqfds()});

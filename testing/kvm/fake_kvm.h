@@ -3,6 +3,7 @@
 #define PASSTHRU_TESTING_KVM_FAKE_KVM_H_
 
 #include <linux/kvm.h>
+#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -96,7 +97,8 @@ class FakeKvm final : public Subsystem {
 
   // Visits the tables of every VM alive. Called with the mutex held.
   struct VmTables {
-    std::string name;  // Such as "vm 1".
+    std::string name;   // Such as "vm 1".
+    pid_t process = 0;  // Whose memory is in the slots, or 0 for this one's.
     const FakeKvmSlots& slots;
     const FakeKvmRouting& routing;
     const FakeKvmIrqfds& irqfds;

@@ -45,6 +45,7 @@ FakeKvmVm::FakeKvmVm(Options options)
     : options_(std::move(options)),
       core_(options_.core),
       process_(ThisProcess()),
+      task_(journal::CurrentProcess()),
       slots_(core_->version),
       irqfds_(core_, this),
       ioeventfds_(core_) {}

@@ -70,6 +70,8 @@ class FakeKvmVm final : public VcpuPlatform,
   // Returns whether the caller is in another process than the VM's owner. Linux
   // refuses VM ioctls there.
   bool IsForeignProcess() const;
+  // Returns the owner as journal::CurrentProcess() does.
+  pid_t task() const { return task_; }
 
   // Ends all guest programs.
   void StopGuests();
@@ -134,6 +136,7 @@ class FakeKvmVm final : public VcpuPlatform,
   const Options options_;
   KernelCore* const core_;
   const pid_t process_;
+  const pid_t task_;
 
   IrqchipMode mode_ = IrqchipMode::kNone;
   bool has_pit_ = false;
