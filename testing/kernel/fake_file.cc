@@ -65,6 +65,10 @@ MappedAccess FakeFile::MappedStore(uint64_t, absl::Span<const uint8_t>) {
   return MappedAccess::kPlainMemory;
 }
 
+bool FakeFile::PeerLoad(uint64_t, absl::Span<uint8_t>) { return false; }
+
+bool FakeFile::PeerStore(uint64_t, absl::Span<const uint8_t>) { return false; }
+
 bool FakeFile::IsVfioFile() const { return false; }
 
 SyscallResult<size_t> PositionedFile::Read(void* buffer, size_t count) {

@@ -82,6 +82,12 @@ class FakeFile {
   virtual MappedAccess MappedStore(uint64_t offset,
                                    absl::Span<const uint8_t> data);
 
+  // Carry out the access of another device, which reaches a mapping of this
+  // file by DMA. `offset` is the offset in the file. Return false if the
+  // mapping is memory for it.
+  virtual bool PeerLoad(uint64_t offset, absl::Span<uint8_t> data);
+  virtual bool PeerStore(uint64_t offset, absl::Span<const uint8_t> data);
+
   // Returns whether the KVM-VFIO device accepts this file, like
   // vfio_file_is_valid().
   virtual bool IsVfioFile() const;

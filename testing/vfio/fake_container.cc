@@ -100,6 +100,7 @@ int FakeContainer::SetIommu(uint64_t type) {
       .max_mappings = properties_.max_mappings,
       .locked_memory_limit = properties_.locked_memory_limit,
       .version2 = type == VFIO_TYPE1v2_IOMMU,
+      .mappings = mappings_,
   });
   return 0;
 }

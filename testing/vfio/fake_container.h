@@ -12,6 +12,7 @@
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/testing/journal/call.h"
 #include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/mapping_table.h"
 #include "passthru/testing/vfio/type1_iommu.h"
 #include "passthru/testing/vfio/vfio_rules.h"
 
@@ -39,8 +40,13 @@ struct IommuProperties {
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeContainer {
  public:
-  FakeContainer(int id, VfioRules rules, IommuProperties properties)
-      : id_(id), rules_(rules), properties_(std::move(properties)) {}
+  // `mappings` knows what is mapped where, and must outlive the object.
+  FakeContainer(int id, VfioRules rules, IommuProperties properties,
+                const MappingTable* mappings)
+      : id_(id),
+        rules_(rules),
+        properties_(std::move(properties)),
+        mappings_(mappings) {}
   FakeContainer(const FakeContainer&) = delete;
   FakeContainer& operator=(const FakeContainer&) = delete;
 
@@ -68,6 +74,7 @@ class FakeContainer {
   const int id_;
   const VfioRules rules_;
   const IommuProperties properties_;
+  const MappingTable* const mappings_;
   int groups_ = 0;
   std::unique_ptr<Type1Iommu> iommu_;
 };

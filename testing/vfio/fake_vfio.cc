@@ -135,7 +135,7 @@ FakeVfio::FakeVfio(KernelCore* core, Options options)
       kContainerPath,
       [this](int) -> kernel::SyscallResult<std::shared_ptr<FakeFile>> {
         auto container = std::make_shared<FakeContainer>(
-            ++containers_made_, rules_, options_.iommu);
+            ++containers_made_, rules_, options_.iommu, &core_->mappings);
         std::erase_if(containers_, [](const std::weak_ptr<FakeContainer>& old) {
           return old.expired();
         });

@@ -288,7 +288,10 @@ absl::Status FakeVfioDevice::Dma(
   if (container == nullptr || !container->has_iommu()) {
     return refuse(DmaFault::Reason::kNoDomain);
   }
-  switch (access(*container->iommu())) {
+  does_dma_ = true;
+  const Type1Iommu::Access outcome = access(*container->iommu());
+  does_dma_ = false;
+  switch (outcome) {
     case Type1Iommu::Access::kDone:
       return absl::OkStatus();
     case Type1Iommu::Access::kUnmapped:
@@ -421,6 +424,14 @@ MappedAccess DeviceFile::MappedLoad(uint64_t offset, absl::Span<uint8_t> data) {
 MappedAccess DeviceFile::MappedStore(uint64_t offset,
                                      absl::Span<const uint8_t> data) {
   return device_->MappedStore(offset, data);
+}
+
+bool DeviceFile::PeerLoad(uint64_t offset, absl::Span<uint8_t> data) {
+  return device_->PeerLoad(offset, data);
+}
+
+bool DeviceFile::PeerStore(uint64_t offset, absl::Span<const uint8_t> data) {
+  return device_->PeerStore(offset, data);
 }
 
 }  // namespace passthru::fake

@@ -122,6 +122,9 @@ class FakeVfioDevice final
                                     int protection, int flags, uint64_t offset);
   MappedAccess MappedLoad(uint64_t offset, absl::Span<uint8_t> data);
   MappedAccess MappedStore(uint64_t offset, absl::Span<const uint8_t> data);
+  // Carry out the access of a device to a BAR of this one.
+  bool PeerLoad(uint64_t offset, absl::Span<uint8_t> data);
+  bool PeerStore(uint64_t offset, absl::Span<const uint8_t> data);
   void OnFileReleased(const FakeFile* file);
 
   // DevicePlatform.
@@ -212,6 +215,11 @@ class FakeVfioDevice final
   // kernel tries them.
   std::vector<fixture::Reset::Method> ResetMethods() const;
 
+  void LoadBar(uint32_t index, uint64_t position, absl::Span<uint8_t> data);
+  void StoreBar(uint32_t index, uint64_t position,
+                absl::Span<const uint8_t> data);
+  bool AnswersPeer(uint32_t index, uint64_t position) const;
+
   // The parts of an access as vfio_pci_core_do_io_rw() makes them.
   enum class PieceKind { kAccess, kExcluded };
   struct IoPiece {
@@ -252,6 +260,8 @@ class FakeVfioDevice final
   uint32_t msix_pba_bar_ = ~uint32_t{0};
   uint64_t msix_pba_offset_ = 0;
 
+  bool does_dma_ = false;  // In Dma().
+
   // Used only while the device is open.
   std::vector<const FakeFile*> files_;
   std::unique_ptr<VfioIrqs> irqs_;
@@ -290,6 +300,8 @@ class DeviceFile final : public PositionedFile {
   MappedAccess MappedLoad(uint64_t offset, absl::Span<uint8_t> data) override;
   MappedAccess MappedStore(uint64_t offset,
                            absl::Span<const uint8_t> data) override;
+  bool PeerLoad(uint64_t offset, absl::Span<uint8_t> data) override;
+  bool PeerStore(uint64_t offset, absl::Span<const uint8_t> data) override;
   bool IsVfioFile() const override { return true; }
   void OnRelease() override { device_->OnFileReleased(this); }
 

@@ -249,11 +249,7 @@ MappedAccess FakeVfioDevice::MappedLoad(uint64_t offset,
       !hardware_->ModelHandles(index, position)) {
     return MappedAccess::kPlainMemory;
   }
-  for (size_t done = 0; done < data.size();) {
-    const size_t width = AccessWidth(position + done, data.size() - done);
-    hardware_->ReadBar(index, position + done, data.subspan(done, width));
-    done += width;
-  }
+  LoadBar(index, position, data);
   return MappedAccess::kHandled;
 }
 
@@ -271,12 +267,59 @@ MappedAccess FakeVfioDevice::MappedStore(uint64_t offset,
       !hardware_->ModelHandles(index, position)) {
     return MappedAccess::kPlainMemory;
   }
+  StoreBar(index, position, data);
+  return MappedAccess::kHandled;
+}
+
+// A processor, or another device, splits an access into aligned ones.
+void FakeVfioDevice::LoadBar(uint32_t index, uint64_t position,
+                             absl::Span<uint8_t> data) {
+  for (size_t done = 0; done < data.size();) {
+    const size_t width = AccessWidth(position + done, data.size() - done);
+    hardware_->ReadBar(index, position + done, data.subspan(done, width));
+    done += width;
+  }
+}
+
+void FakeVfioDevice::StoreBar(uint32_t index, uint64_t position,
+                              absl::Span<const uint8_t> data) {
   for (size_t done = 0; done < data.size();) {
     const size_t width = AccessWidth(position + done, data.size() - done);
     hardware_->WriteBar(index, position + done, data.subspan(done, width));
     done += width;
   }
-  return MappedAccess::kHandled;
+}
+
+// A function that does not decode memory, and one whose model is at work,
+// completes the request as unsupported (PCI Express 5.0, 2.3.1). Reads of that
+// are all ones for the requester here, and writes are lost.
+bool FakeVfioDevice::AnswersPeer(uint32_t index, uint64_t position) const {
+  return MemoryIsReachable() &&
+         !(does_dma_ && hardware_->ModelHandles(index, position));
+}
+
+bool FakeVfioDevice::PeerLoad(uint64_t offset, absl::Span<uint8_t> data) {
+  const uint32_t index = journal::RegionOf(offset);
+  const uint64_t position = journal::OffsetOf(offset);
+  if (index >= VFIO_PCI_ROM_REGION_INDEX) return false;
+  std::fill(data.begin(), data.end(), uint8_t{0xff});
+  const uint64_t size = hardware_->bar_size(index);
+  if (position < size && AnswersPeer(index, position)) {
+    LoadBar(index, position, data.subspan(0, size - position));
+  }
+  return true;
+}
+
+bool FakeVfioDevice::PeerStore(uint64_t offset,
+                               absl::Span<const uint8_t> data) {
+  const uint32_t index = journal::RegionOf(offset);
+  const uint64_t position = journal::OffsetOf(offset);
+  if (index >= VFIO_PCI_ROM_REGION_INDEX) return false;
+  const uint64_t size = hardware_->bar_size(index);
+  if (position < size && AnswersPeer(index, position)) {
+    StoreBar(index, position, data.subspan(0, size - position));
+  }
+  return true;
 }
 
 }  // namespace passthru::fake

@@ -168,6 +168,26 @@ Type1Iommu::Access Type1Iommu::Translate(uint64_t iova, uint64_t size,
   return Access::kDone;
 }
 
+bool Type1Iommu::ForEachPart(
+    const Piece& piece, absl::FunctionRef<bool(uint64_t done, uint64_t size,
+                                               FakeFile* file, uint64_t offset)>
+                            part) const {
+  if (options_.mappings == nullptr) return part(0, piece.size, nullptr, 0);
+  for (uint64_t done = 0; done < piece.size;) {
+    const uint64_t at = piece.vaddr + done;
+    const uint64_t in_page = granularity() - at % granularity();
+    const uint64_t size = std::min(piece.size - done, in_page);
+    const Mapping* const mapping = options_.mappings->FindOf(piece.process, at);
+    const bool has_file = mapping != nullptr && mapping->file != nullptr;
+    if (!part(done, size, has_file ? mapping->file.get() : nullptr,
+              has_file ? mapping->offset + (at - mapping->address) : 0)) {
+      return false;
+    }
+    done += size;
+  }
+  return true;
+}
+
 Type1Iommu::Access Type1Iommu::Read(uint64_t iova,
                                     absl::Span<uint8_t> data) const {
   std::vector<Piece> pieces;
@@ -175,11 +195,15 @@ Type1Iommu::Access Type1Iommu::Read(uint64_t iova,
   if (access != Access::kDone) return access;
   size_t done = 0;
   for (const Piece& piece : pieces) {
-    if (!journal::CopyFromProcess(piece.process, data.data() + done,
-                                  journal::UserPointer(piece.vaddr),
-                                  piece.size)) {
-      return Access::kUnpinned;
-    }
+    const bool read = ForEachPart(piece, [&](uint64_t at, uint64_t size,
+                                             FakeFile* file, uint64_t offset) {
+      const auto part = data.subspan(done + at, size);
+      return (file != nullptr && file->PeerLoad(offset, part)) ||
+             journal::CopyFromProcess(piece.process, part.data(),
+                                      journal::UserPointer(piece.vaddr + at),
+                                      size);
+    });
+    if (!read) return Access::kUnpinned;
     done += piece.size;
   }
   return Access::kDone;
@@ -192,11 +216,16 @@ Type1Iommu::Access Type1Iommu::Write(uint64_t iova,
   if (access != Access::kDone) return access;
   size_t done = 0;
   for (const Piece& piece : pieces) {
-    if (!journal::CopyToProcess(piece.process,
-                                journal::UserPointer(piece.vaddr),
-                                data.data() + done, piece.size)) {
-      return Access::kUnpinned;
-    }
+    const bool written = ForEachPart(
+        piece,
+        [&](uint64_t at, uint64_t size, FakeFile* file, uint64_t offset) {
+          const auto part = data.subspan(done + at, size);
+          return (file != nullptr && file->PeerStore(offset, part)) ||
+                 journal::CopyToProcess(piece.process,
+                                        journal::UserPointer(piece.vaddr + at),
+                                        part.data(), size);
+        });
+    if (!written) return Access::kUnpinned;
     done += piece.size;
   }
   return Access::kDone;

@@ -10,7 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
+#include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/mapping_table.h"
 #include "passthru/testing/vfio/vfio_rules.h"
 
 namespace passthru::fake {
@@ -67,6 +70,9 @@ class Type1Iommu {
     // True for VFIO_TYPE1v2_IOMMU, false for VFIO_TYPE1_IOMMU, whose unmap is
     // laxer.
     bool version2 = true;
+    // Knows which memory is another device's BAR, to which DMA goes through the
+    // device (FakeFile::PeerStore()). Without it all memory is memory.
+    const MappingTable* mappings = nullptr;
   };
 
   explicit Type1Iommu(Options options) : options_(std::move(options)) {}
@@ -123,6 +129,14 @@ class Type1Iommu {
   };
   Access Translate(uint64_t iova, uint64_t size, bool write,
                    std::vector<Piece>& pieces) const;
+
+  // Calls `part` for parts of a piece, with where each is in the piece, its
+  // size, and the file behind it, which is null if it is memory. Returns false
+  // as soon as `part` does.
+  bool ForEachPart(const Piece& piece,
+                   absl::FunctionRef<bool(uint64_t done, uint64_t size,
+                                          FakeFile* file, uint64_t offset)>
+                       part) const;
 
   const Options options_;
   std::map<uint64_t, DmaMapping> mappings_;  // By iova. They are disjoint.

@@ -9,12 +9,17 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <random>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/testing/kernel/fake_file.h"
 #include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/kernel/mapping_table.h"
 
 namespace passthru::fake {
 namespace {
@@ -127,6 +132,46 @@ TEST_F(Type1IommuTest, MemoryTheProcessUnmappedIsReportedNotTouched) {
   std::vector<uint8_t> data(8);
   EXPECT_EQ(iommu_.Read(0x10000, absl::MakeSpan(data)), Access::kUnpinned);
   EXPECT_EQ(iommu_.Write(0x10000, data), Access::kUnpinned);
+}
+
+// A BAR of another device.
+class PeerFile final : public FakeFile {
+ public:
+  std::string Describe() const override { return "peer"; }
+  bool PeerLoad(uint64_t offset, absl::Span<uint8_t> data) override {
+    for (uint8_t& byte : data) byte = static_cast<uint8_t>(offset++ >> 4);
+    return true;
+  }
+  bool PeerStore(uint64_t offset, absl::Span<const uint8_t> data) override {
+    stores.emplace_back(offset, data.size());
+    return true;
+  }
+  std::vector<std::pair<uint64_t, size_t>> stores;
+};
+
+TEST_F(Type1IommuTest, DmaToABarGoesThroughItsDevice) {
+  MappingTable table;
+  Type1Iommu iommu(Type1Iommu::Options{.mappings = &table});
+  const auto peer = std::make_shared<PeerFile>();
+  Pages pages(3);
+  ASSERT_EQ(iommu.Map(kMayReadAndWrite, pages.address(), 0, 3 * kIommuPage), 0);
+  // The page in the middle is the BAR's, from 0x100 on.
+  table.Add({.address = pages.address() + kIommuPage,
+             .length = kIommuPage,
+             .file = peer,
+             .offset = 0x100});
+  std::vector<uint8_t> data(kIommuPage + 32, 7);
+  EXPECT_EQ(iommu.Write(kIommuPage - 16, data), Access::kDone);
+  EXPECT_THAT(peer->stores,
+              ElementsAre(std::pair(uint64_t{0x100}, size_t{kIommuPage})));
+  EXPECT_EQ(pages.bytes()[kIommuPage - 16], 7);
+  EXPECT_EQ(pages.bytes()[kIommuPage], 0);
+  EXPECT_EQ(pages.bytes()[2 * kIommuPage + 15], 7);
+  EXPECT_EQ(iommu.Read(kIommuPage - 16, absl::MakeSpan(data)), Access::kDone);
+  EXPECT_EQ(data[15], 7);
+  EXPECT_EQ(data[16], 0x10);
+  EXPECT_EQ(data[32], 0x11);
+  EXPECT_EQ(data[kIommuPage + 31], 7);
 }
 
 TEST_F(Type1IommuTest, LargeRangeIsCheckedToItsEnd) {
