@@ -15,11 +15,17 @@ cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru/lab}
 unset BUILD_WORKING_DIRECTORY
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap '' PIPE  # A program that ends too early is a failure of its own check.
+ran=0
 failed=0
+skipped=()
+# How long a program may take that takes seconds on an idle machine.
+patience=900
 
 # run NAME COMMAND... runs one check and shows its output.
 run() {
   local status=0 start=$SECONDS
+  ran=$((ran + 1))
   echo "--- $1"
   shift
   "$@" || status=$?
@@ -31,6 +37,7 @@ run() {
 get() {
   "$fetch" "$cache" "$@" && return
   echo "SKIPPED: $* cannot be fetched"
+  skipped+=("$*")
   return 1
 }
 
@@ -41,7 +48,7 @@ unpacked() {
   shift 2
   libraries=$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu
   libraries+=:$root/usr/lib/x86_64-linux-gnu/pulseaudio
-  "$simulate" "${on[@]}" -- "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
+  timeout -k 60 "$patience" "$simulate" "${on[@]}" -- "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
     --library-path "$libraries" "$root/usr/bin/$program" "$@"
 }
 
@@ -51,64 +58,46 @@ lspci() {
     --leaks=off)
   unpacked tools lspci -vvvxxxx >"$work/lspci" 2>"$work/errors" || return
   # A container has no modules, which lspci would name.
-  ! grep -v 'libkmod' "$work/errors" || return
+  if grep -v 'libkmod' "$work/errors"; then return 1; fi
   grep -cE '^[0-9a-f]{2}:[0-9a-f]{2}\.' "$work/lspci" | grep -qx 2 || return
   grep -q 'Kernel driver in use: vfio-pci' "$work/lspci" || return
-  unpacked tools setpci -s 02:00.0 0x0.l | grep -qx 00101b36
+  unpacked tools setpci -s 02:00.0 0x0.l | grep -qx 00101b36 || return
+  echo "  two devices, $(wc -l <"$work/lspci") lines"
 }
 
-# Writes and reads random extents of the medium, each with its own pattern.
+# Writes and reads random extents of the medium, each with its own pattern, eight
+# of them at the same time. Those are in different parts of the medium.
 qemu_io() {
   get tools || return 0
-  local commands=() i offset length extent
+  local commands=() writes reads batch i offset length extent
+  local part=$((64 * 1024)) parts=128 batches=150 depth=8
   RANDOM=1
-  for ((i = 0; i < 300; ++i)); do
-    length=$(((1 + RANDOM % 128) * 512))
-    offset=$((RANDOM % 1024 * 512))
-    extent="$((1 + RANDOM % 250)) $offset $length"
-    commands+=(-c "write -q -P $extent" -c "read -P $extent")
+  for ((batch = 0; batch < batches; ++batch)); do
+    writes=()
+    reads=()
+    for ((i = 0; i < depth; ++i)); do
+      length=$(((1 + RANDOM % 128) * 512))
+      offset=$(((batch * depth + i) * 37 % parts * part))
+      offset=$((offset + RANDOM % ((part - length) / 512 + 1) * 512))
+      extent="$((1 + RANDOM % 250)) $offset $length"
+      writes+=(-c "aio_write -q -P $extent")
+      reads+=(-c "aio_read -P $extent")
+    done
+    commands+=("${writes[@]}" -c aio_flush "${reads[@]}" -c aio_flush)
   done
-  on=(--fixture=nvme.textproto --check=fail)
+  on=(--fixture="nvme.textproto,disk=$((part * parts))" --check=fail)
   unpacked tools qemu-io -f raw "${commands[@]}" nvme://0000:02:00.0/1 \
     >"$work/io" 2>&1 || { tail -n 20 "$work/io"; return 1; }
   if grep -qi 'fail\|differ\|error\|broken' "$work/io"; then
     grep -i 'fail\|differ\|error\|broken' "$work/io" | head
     return 1
   fi
-  echo "  $(grep -c '^read ' "$work/io") extents verified"
+  i=$(grep -c '^read ' "$work/io")
+  echo "  $i extents verified, $depth at a time"
+  ((i == batches * depth))
 }
 
-# guest NAME APPEND DEVICE-OPTIONS boots Debian's kernel in QEMU, which emulates
-# the processor, with the NVMe controller behind vfio-pci.
-guest() {
-  get qemu 6.12 || return 0
-  local root=$cache/qemu
-  : >"$work/empty"
-  printf '%s\n' /lab/program 200 >"$work/command"
-  "$here/testing/lab/make_initramfs" "$work/initramfs" \
-    init="$here/testing/lab/init" lab/modules="$work/empty" \
-    lab/bind="$work/empty" lab/vfs="$work/empty" lab/get="$work/empty" \
-    lab/program="$here/testing/simulate/guest_io" \
-    lab/command="$work/command" || return
-  # QEMU leaves everything to the kernel when it ends.
-  on=(--fixture=nvme.textproto --check=fail --leaks=off)
-  unpacked qemu qemu-system-x86_64 \
-    -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" \
-    -L "$root/usr/lib/ipxe/qemu" -accel tcg,thread=multi -M q35 -cpu EPYC \
-    -m 512M -smp 1 -nodefaults -nographic -no-reboot \
-    -serial "file:$work/console" -monitor none -net none \
-    -kernel "$cache/6.12/vmlinuz" -initrd "$work/initramfs" \
-    -append "console=ttyS0 loglevel=4 panic=-1 no_timer_check $1" \
-    -device pcie-root-port,id=port1,chassis=1,addr=4 \
-    -device "vfio-pci,host=0000:02:00.0,bus=port1$2" </dev/null >"$work/qemu" 2>&1
-  local status=$?
-  grep -v "TCG doesn't support" "$work/qemu"
-  if ! grep '^guest_io: .* rounds right' "$work/console"; then
-    tail -n 25 "$work/console"
-    return 1
-  fi
-  return "$status"
-}
+. "$here/testing/simulate/guest.sh"
 
 # shellcheck source=/dev/null
 source "$here/testing/simulate/dpdk_checks.sh"
@@ -119,9 +108,12 @@ for what in "$@"; do
     lspci) run "lspci -vvvxxxx, setpci" lspci ;;
     qemu-io) run "qemu-io on nvme://" qemu_io ;;
     guest)
-      run "QEMU's vfio-pci, Linux 6.12: mapped BARs" guest "" ""
-      run "the same, INTx" guest pci=nomsi ""
-      run "the same, x-no-mmap" guest "" ,x-no-mmap=on
+      run "QEMU's vfio-pci, Linux 6.12 in the guest: mapped BARs, resets" mapped
+      run "the same, x-no-mmap" trapped
+      run "the same, INTx" intx
+      run "the same, unplugged and plugged during I/O" hot_plug 6
+      run "two disks and edu in a guest, in three groups" several 7 8
+      run "the same, the disks in one group" several 7 7
       ;;
     dpdk)
       run "DPDK: testpmd on two wired devices" dpdk_packets
@@ -130,4 +122,6 @@ for what in "$@"; do
     *) echo "unknown '$what': lspci, qemu-io, guest or dpdk" >&2; exit 2 ;;
   esac
 done
+echo "--- $ran checks with programs of others: $failed failed," \
+  "${#skipped[@]} SKIPPED for lack of packages${skipped[*]:+ (${skipped[*]})}"
 ((failed == 0))

@@ -238,7 +238,7 @@ Kernel
       once, in order, and not while the device decodes no memory. polled: the
       BAR is memory, at which the device looks every 100 microseconds and before
       each call on it. It does not see the order of stores, nor a store of the
-      same value.
+      same value, and the memory stays there while it decodes none.
   --fail=CALL:NUMBER:ERRNO
       Make the call of this name and number fail, such as
       VFIO_DEVICE_SET_IRQS:3:ENOSPC. May be repeated. The names are those of the
