@@ -189,6 +189,7 @@ INTERPOSE(void*, mremap, void* old, size_t old_size, size_t size, int flags,
   const long result = Raw(SYS_mremap, AsLong(old), static_cast<long>(old_size),
                           static_cast<long>(size), flags, AsLong(to));
   if (!IsError(result)) {
+    if (to != nullptr) ToldUnmapped(static_cast<uint64_t>(result), size);
     if (static_cast<uint64_t>(result) != address) {
       ToldUnmapped(address, old_size);
     } else if (size < old_size) {

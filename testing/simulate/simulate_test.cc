@@ -214,6 +214,66 @@ TEST_F(SimulateTest, SimulatedKvmAnswersAndIsChecked) {
                                       "KVM_IRQFD("));
 }
 
+// A fault that a client plants on purpose.
+struct Planted {
+  const char* client;
+  const char* name;
+  const char* options;
+  const char* found;
+};
+
+// Each fault makes the status 99, and the report has the text once.
+TEST_F(SimulateTest, EachPlantedFaultIsFound) {
+  const char kEdu[] = "--fixture=edu.textproto --check=fail --leaks=off";
+  const char kKvm[] =
+      "--fixture=nvme.textproto --kvm=simulated --check=fail --leaks=off";
+  const char kEduLeak[] = "--fixture=edu.textproto --leaks=fail";
+  const char kKvmLeak[] =
+      "--fixture=nvme.textproto --kvm=simulated --leaks=fail";
+  const Planted kPlanted[] = {
+      {"edu", "frees_pinned_memory", kEdu, "pinned, after munmap("},
+      {"edu", "replaces_pinned_memory", kEdu, "pinned, after munmap("},
+      {"edu", "moves_pinned_memory", kEdu, "pinned, after munmap("},
+      {"edu", "reaches_gone_memory", kEdu, "reached memory that is gone"},
+      {"kvm", "slot_over_msix_table", kKvm, "a page of the MSI-X table"},
+      {"kvm", "slot_over_bar_without_decode", kKvm, "memory decode is off"},
+      {"kvm", "slot_loses_its_memory", kKvm, "has lost its memory, after"},
+      {"kvm", "dma_past_the_guest", kKvm, "is not the guest's memory from"},
+      {"kvm", "irqfd_without_route", kKvm, "GSI 200, which has no route"},
+      {"edu", "leaves_open", kEduLeak, ": vfio-container 1\n"},
+      {"edu", "leaves_open", kEduLeak, ": vfio-group 3\n"},
+      {"edu", "leaves_open", kEduLeak, ": vfio-device 0000:00:02.0\n"},
+      {"edu", "leaves_open", kEduLeak, "+0x100000) of vfio-device"},
+      {"edu", "leaves_open", kEduLeak, "DMA mapping [0x10000, +0x1000)"},
+      {"edu", "leaves_open", kEduLeak, "vector 0 signals eventfd"},
+      {"kvm", "leaves_open", kKvmLeak, ": /dev/kvm\n"},
+      {"kvm", "leaves_open", kKvmLeak, ": vm\n"},
+      {"kvm", "leaves_open", kKvmLeak, "memory slot 0 [0x3000, +0x1000)"},
+      {"kvm", "leaves_open", kKvmLeak, "on GSI 5"},
+  };
+  for (const Planted& fault : kPlanted) {
+    const Result result = Simulate(absl::StrCat(
+        fault.options, " -- ", Client(fault.client), " ", fault.name));
+    EXPECT_EQ(result.status, 99) << fault.name << "\n" << result.output;
+    const size_t at = result.output.find(fault.found);
+    EXPECT_NE(at, std::string::npos)
+        << fault.name << ", " << fault.found << "\n"
+        << result.output;
+    EXPECT_EQ(result.output.find(fault.found, at + 1), std::string::npos)
+        << fault.name << "\n"
+        << result.output;
+  }
+  const Result child = Edu("child_frees_its_copy", "--check=fail");
+  EXPECT_EQ(child.status, 0) << child.output;
+}
+
+TEST_F(SimulateTest, DeviceReachesTheBarOfAnother) {
+  const Result result = Edu("reaches_peer",
+                            "--fixture=e1000e.textproto "
+                            "--check=fail --leaks=off");
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
 // The order of stores is lost, but a register that the program waits for, and
 // one that it asks for with a call, are the device's.
 TEST_F(SimulateTest, PolledBarsAreMemory) {

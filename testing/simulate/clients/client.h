@@ -34,6 +34,8 @@ struct Device {
 
 // Opens the device that is alone in a group, with a type 1 IOMMU.
 Device Open(const char* address, int group);
+// The same in the container of another device.
+Device OpenIn(int container, const char* address, int group);
 void Close(const Device& device);
 
 vfio_region_info Region(const Device& device, uint32_t index);

@@ -37,6 +37,26 @@ uint32_t ReadRegister(const Device& device, uint64_t offset) {
   return value;
 }
 
+// Lets the device copy 64 bytes between memory and its buffer.
+constexpr uint64_t kBuffer = 0x40000;
+constexpr uint32_t kToDevice = 1;
+constexpr uint32_t kFromDevice = 1 | 2;
+void Transfer(uint8_t* bar, uint64_t from, uint64_t to, uint32_t command) {
+  *reinterpret_cast<volatile uint64_t*>(bar + 0x80) = from;
+  *reinterpret_cast<volatile uint64_t*>(bar + 0x88) = to;
+  *reinterpret_cast<volatile uint64_t*>(bar + 0x90) = 64;
+  *reinterpret_cast<volatile uint64_t*>(bar + 0x98) = command;
+  while ((*reinterpret_cast<volatile uint64_t*>(bar + 0x98) & 1) != 0) {
+  }
+}
+
+uint8_t* NewPage() {
+  void* const page = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  EXPECT(page != MAP_FAILED);
+  return static_cast<uint8_t*>(page);
+}
+
 bool Answers(int fd) {
   vfio_device_info info = {};
   info.argsz = sizeof(info);
@@ -184,22 +204,12 @@ void Mapped() {
   }
 
   // DMA whose parameters are below the register that starts it.
-  auto* const memory =
-      static_cast<uint8_t*>(mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE,
-                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  uint8_t* const memory = NewPage();
   EXPECT(MapDma(device, memory, 0x10000, kPageBytes) == 0);
-  const auto transfer = [&](uint64_t from, uint64_t to, uint32_t command) {
-    *reinterpret_cast<volatile uint64_t*>(bar + 0x80) = from;
-    *reinterpret_cast<volatile uint64_t*>(bar + 0x88) = to;
-    *reinterpret_cast<volatile uint64_t*>(bar + 0x90) = 64;
-    *reinterpret_cast<volatile uint64_t*>(bar + 0x98) = command;
-    while ((*reinterpret_cast<volatile uint64_t*>(bar + 0x98) & 1) != 0) {
-    }
-  };
   for (int round = 0; round < 20; ++round) {
     for (int i = 0; i < 64; ++i) memory[i] = static_cast<uint8_t>(i + round);
-    transfer(0x10000, 0x40000, 1);             // Memory to the device.
-    transfer(0x40000, 0x10000 + 2048, 1 | 2);  // And back.
+    Transfer(bar, 0x10000, kBuffer, kToDevice);
+    Transfer(bar, kBuffer, 0x10000 + 2048, kFromDevice);
     EXPECT(memcmp(memory, memory + 2048, 64) == 0);
   }
   munmap(bar, Region(device, 0).size);
@@ -342,6 +352,44 @@ void Forked() {
   Close(device);
 }
 
+// A device reaches the BAR of another one, if that is mapped for it: the
+// e1000e of the fixture, whose registers are memory.
+void ReachesPeer() {
+  constexpr uint64_t kPeer = 0x100000;
+  constexpr uint64_t kOffset = 0x5400;
+  const Device device = Open(kAddress, kGroup);
+  const Device peer = OpenIn(device.container, "0000:01:00.0", 6);
+  SetCommand(device, kMemoryAndMaster);
+  SetCommand(peer, kMemoryAndMaster);
+  uint8_t* const bar = MapBar(device, 0);
+  uint8_t* const other = MapBar(peer, 0);
+  uint8_t* const memory = NewPage();
+  EXPECT(MapDma(device, memory, 0x10000, kPageBytes) == 0);
+  EXPECT(MapDma(device, other, kPeer, Region(peer, 0).size) == 0);
+  for (int i = 0; i < 64; ++i) memory[i] = static_cast<uint8_t>(i + 1);
+  Transfer(bar, 0x10000, kBuffer, kToDevice);
+  Transfer(bar, kBuffer, kPeer + kOffset, kFromDevice);
+  for (uint64_t i = 0; i < 64; i += 4) {
+    uint32_t value = 0;
+    EXPECT(pread(peer.fd, &value, 4,
+                 static_cast<off_t>(Region(peer, 0).offset + kOffset + i)) ==
+           4);
+    EXPECT(memcmp(&value, memory + i, 4) == 0);
+    EXPECT(Register32(other, kOffset + i) == value);
+    Register32(other, kOffset + i) = ~value;
+  }
+  Transfer(bar, kPeer + kOffset, kBuffer, kToDevice);
+  Transfer(bar, kBuffer, 0x10000 + 2048, kFromDevice);
+  for (int i = 0; i < 64; ++i) {
+    EXPECT(memory[2048 + i] == static_cast<uint8_t>(~memory[i]));
+  }
+  // It does not answer without decode.
+  SetCommand(peer, 0);
+  Transfer(bar, kPeer + kOffset, kBuffer, kToDevice);
+  Transfer(bar, kBuffer, 0x10000 + 2048, kFromDevice);
+  for (int i = 0; i < 64; ++i) EXPECT(memory[2048 + i] == 0xff);
+}
+
 // A program that closes all it does not know does not lose the simulation.
 void CloseAll() {
   const Device device = Open(kAddress, kGroup);
@@ -362,10 +410,41 @@ void Hold() {
 // Breaks a rule: unmaps memory that the device may still reach.
 void FreesPinnedMemory() {
   const Device device = Open(kAddress, kGroup);
-  void* const memory = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  uint8_t* const memory = NewPage();
   EXPECT(MapDma(device, memory, 0x10000, kPageBytes) == 0);
   munmap(memory, kPageBytes);
+  Close(device);
+}
+
+// The same by a mapping over it.
+void ReplacesPinnedMemory() {
+  const Device device = Open(kAddress, kGroup);
+  uint8_t* const memory = NewPage();
+  EXPECT(MapDma(device, memory, 0x10000, kPageBytes) == 0);
+  EXPECT(mmap(memory, kPageBytes, PROT_READ,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory);
+  Close(device);
+}
+
+// The same by moving it.
+void MovesPinnedMemory() {
+  const Device device = Open(kAddress, kGroup);
+  uint8_t* const memory = NewPage();
+  EXPECT(MapDma(device, memory, 0x10000, kPageBytes) == 0);
+  EXPECT(mremap(memory, kPageBytes, kPageBytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                NewPage()) != MAP_FAILED);
+  Close(device);
+}
+
+// Breaks no rule: a child has addresses of its own.
+void ChildFreesItsCopy() {
+  const Device device = Open(kAddress, kGroup);
+  uint8_t* const memory = NewPage();
+  EXPECT(MapDma(device, memory, 0x10000, kPageBytes) == 0);
+  const pid_t child = fork();
+  if (child == 0) _exit(munmap(memory, kPageBytes) == 0 ? 0 : 1);
+  int status = 0;
+  EXPECT(waitpid(child, &status, 0) == child && status == 0);
   Close(device);
 }
 
@@ -374,21 +453,21 @@ void ReachesGoneMemory() {
   const Device device = Open(kAddress, kGroup);
   SetCommand(device, kMemoryAndMaster);
   uint8_t* const bar = MapBar(device, 0);
-  void* const memory = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  uint8_t* const memory = NewPage();
   EXPECT(MapDma(device, memory, 0x10000, kPageBytes) == 0);
   munmap(memory, kPageBytes);
-  *reinterpret_cast<volatile uint64_t*>(bar + 0x80) = 0x10000;
-  *reinterpret_cast<volatile uint64_t*>(bar + 0x88) = 0x40000;
-  *reinterpret_cast<volatile uint64_t*>(bar + 0x90) = 64;
-  *reinterpret_cast<volatile uint64_t*>(bar + 0x98) = 1;
-  while ((*reinterpret_cast<volatile uint64_t*>(bar + 0x98) & 1) != 0) {
-  }
+  Transfer(bar, 0x10000, kBuffer, kToDevice);
   Close(device);
 }
 
 // Leaves everything open at its end.
-void LeavesOpen() { Open(kAddress, kGroup); }
+void LeavesOpen() {
+  const Device device = Open(kAddress, kGroup);
+  MapBar(device, 0);
+  EXPECT(MapDma(device, NewPage(), 0x10000, kPageBytes) == 0);
+  const int event = eventfd(0, EFD_CLOEXEC);
+  EXPECT(SetTriggers(device, VFIO_PCI_MSI_IRQ_INDEX, 0, &event, 1) == 0);
+}
 
 // Makes calls without end, as far as memory is concerned.
 void ManyCalls() {
@@ -415,7 +494,11 @@ int main(int argc, char** argv) {
       {"forked", client::Forked},
       {"close_all", client::CloseAll},
       {"hold", client::Hold},
+      {"reaches_peer", client::ReachesPeer},
       {"frees_pinned_memory", client::FreesPinnedMemory},
+      {"replaces_pinned_memory", client::ReplacesPinnedMemory},
+      {"moves_pinned_memory", client::MovesPinnedMemory},
+      {"child_frees_its_copy", client::ChildFreesItsCopy},
       {"reaches_gone_memory", client::ReachesGoneMemory},
       {"leaves_open", client::LeavesOpen},
       {"many_calls", client::ManyCalls},

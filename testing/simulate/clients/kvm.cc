@@ -66,16 +66,49 @@ void Calls() {
   close(machine.kvm);
 }
 
+void SetSlot(const Machine& machine, uint64_t guest_address,
+             const void* memory) {
+  kvm_userspace_memory_region slot = {};
+  slot.guest_phys_addr = guest_address;
+  slot.memory_size = kPageBytes;
+  slot.userspace_addr = reinterpret_cast<uint64_t>(memory);
+  EXPECT(ioctl(machine.vm, KVM_SET_USER_MEMORY_REGION, &slot) == 0);
+}
+
+void* NewPage() {
+  void* const page = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  EXPECT(page != MAP_FAILED);
+  return page;
+}
+
 void SlotOverMsixTable() {
   const Machine machine = MakeMachine();
   const Device device = Open(kAddress, kGroup);
   SetCommand(device, 2);
-  kvm_userspace_memory_region slot = {};
-  slot.guest_phys_addr = 0xc0002000;
-  slot.memory_size = kPageBytes;
-  slot.userspace_addr =
-      reinterpret_cast<uint64_t>(MapBar(device, 0) + kMsixTable);
-  EXPECT(ioctl(machine.vm, KVM_SET_USER_MEMORY_REGION, &slot) == 0);
+  SetSlot(machine, 0xc0002000, MapBar(device, 0) + kMsixTable);
+}
+
+void SlotOverBarWithoutDecode() {
+  const Machine machine = MakeMachine();
+  const Device device = Open(kAddress, kGroup);
+  SetCommand(device, 0);
+  SetSlot(machine, 0xc0000000, MapBar(device, 0));
+}
+
+void SlotLosesItsMemory() {
+  const Machine machine = MakeMachine();
+  void* const page = NewPage();
+  SetSlot(machine, 0, page);
+  EXPECT(munmap(page, kPageBytes) == 0);
+}
+
+// The device reaches memory that the guest does not have.
+void DmaPastTheGuest() {
+  const Machine machine = MakeMachine();
+  const Device device = Open(kAddress, kGroup);
+  SetSlot(machine, 0, NewPage());
+  EXPECT(MapDma(device, NewPage(), 0x100000, kPageBytes) == 0);
 }
 
 void IrqfdWithoutRoute() {
@@ -83,6 +116,16 @@ void IrqfdWithoutRoute() {
   kvm_irqfd irqfd = {};
   irqfd.fd = static_cast<uint32_t>(eventfd(0, EFD_CLOEXEC));
   irqfd.gsi = 200;
+  EXPECT(ioctl(machine.vm, KVM_IRQFD, &irqfd) == 0);
+}
+
+// Leaves everything open at its end.
+void LeavesOpen() {
+  const Machine machine = MakeMachine();
+  SetSlot(machine, 0x3000, NewPage());
+  kvm_irqfd irqfd = {};
+  irqfd.fd = static_cast<uint32_t>(eventfd(0, EFD_CLOEXEC));
+  irqfd.gsi = 5;  // A pin of the irqchip.
   EXPECT(ioctl(machine.vm, KVM_IRQFD, &irqfd) == 0);
 }
 
@@ -97,7 +140,11 @@ int main(int argc, char** argv) {
   } kCases[] = {
       {"calls", client::Calls},
       {"slot_over_msix_table", client::SlotOverMsixTable},
+      {"slot_over_bar_without_decode", client::SlotOverBarWithoutDecode},
+      {"slot_loses_its_memory", client::SlotLosesItsMemory},
+      {"dma_past_the_guest", client::DmaPastTheGuest},
       {"irqfd_without_route", client::IrqfdWithoutRoute},
+      {"leaves_open", client::LeavesOpen},
   };
   for (const auto& entry : kCases) {
     if (argc == 2 && strcmp(argv[1], entry.name) == 0) {
