@@ -30,6 +30,8 @@ using vfio_pci::CapabilityTreatment;
 
 constexpr std::string_view kHelp =
     "  slot=4 or slot=4.1   the slot, and function, where the guest finds it\n"
+    "  port=0               the root port behind which it sits "
+    "(--root_ports)\n"
     "  rom=off|device|FILE  the expansion ROM that the guest sees\n"
     "  max_vectors=8        the most MSI-X or MSI vectors\n"
     "  hide=10              a capability (hexadecimal) that the guest does not "
@@ -121,6 +123,13 @@ absl::Status ParseOption(std::string_view option, DeviceFlag& flag) {
       "the hexadecimal ID of a capability, such as 10 for PCI Express";
   constexpr std::string_view kByVmm = "the user hides it";
   if (key == "slot") return ParseSlot(option, value, options.guest);
+  if (key == "port") {
+    uint8_t port = 0;
+    PASSTHRU_RETURN_IF_ERROR(
+        ParseNumber(option, value, 10, "the number of a root port", port));
+    options.root_port = port;
+    return absl::OkStatus();
+  }
   if (key == "rom") return ParseRom(value, flag);
   if (key == "max_vectors") {
     uint32_t most = 0;
@@ -200,6 +209,30 @@ absl::StatusOr<DeviceFlag> ParseDeviceFlag(std::string_view text) {
     PASSTHRU_RETURN_IF_ERROR(ParseOption(parts[i], flag));
   }
   return flag;
+}
+
+absl::StatusOr<RootPortOptions> ParsePortWindows(std::string_view text) {
+  RootPortOptions port;
+  if (text.empty()) return port;
+  for (const std::string_view part : absl::StrSplit(text, ',')) {
+    const size_t equals = part.find('=');
+    const std::string_view key = part.substr(0, equals);
+    uint64_t* const size = key == "io"             ? &port.io
+                           : key == "memory"       ? &port.memory
+                           : key == "prefetchable" ? &port.prefetchable
+                                                   : nullptr;
+    if (size == nullptr || equals == std::string_view::npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", part,
+                       "' is no window of a root port. Give sizes such as "
+                       "memory=64M,prefetchable=8G,io=0."));
+    }
+    const std::string_view value = part.substr(equals + 1);
+    *size = 0;
+    if (value == "0") continue;
+    PASSTHRU_ASSIGN_OR_RETURN(*size, ParseSize(value));
+  }
+  return port;
 }
 
 absl::StatusOr<uint64_t> ParseSize(std::string_view text) {

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "passthru/vmm/device_manager.h"
+#include "passthru/vmm/root_ports.h"
 
 namespace passthru::vmm {
 
@@ -25,6 +26,12 @@ absl::StatusOr<DeviceFlag> ParseDeviceFlag(std::string_view text);
 
 // The options that ParseDeviceFlag() knows, one a line, for --help.
 std::string_view DeviceOptionsHelp();
+
+// Parses the value of a flag that says how large the windows of a root port
+// are, such as "memory=64M,prefetchable=8G,io=0". What it does not name stays
+// at its default. Returns InvalidArgument, with a sentence for the user, if it
+// is malformed.
+absl::StatusOr<RootPortOptions> ParsePortWindows(std::string_view text);
 
 // Parses a size such as 512M or 2G, or a number of bytes.
 absl::StatusOr<uint64_t> ParseSize(std::string_view text);

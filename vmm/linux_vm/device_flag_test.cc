@@ -39,6 +39,8 @@ TEST(DeviceFlagTest, AllOptions) {
   ASSERT_THAT(flag, IsOk());
   const auto& options = flag->options;
   EXPECT_EQ(options.guest, pci::Bdf(0, 0, 4, 1));
+  EXPECT_EQ(options.root_port, std::nullopt);
+  EXPECT_EQ(ParseDeviceFlag("a,port=3")->options.root_port, 3u);
   EXPECT_EQ(flag->rom, "/tmp/rom.bin");
   EXPECT_EQ(options.device.rom.source, vfio_pci::RomOptions::Source::kBytes);
   EXPECT_EQ(options.device.max_vectors, 8u);
@@ -84,17 +86,40 @@ TEST(DeviceFlagTest, MistakesSayWhatIsNeeded) {
   refused("a,hide=100", "ID of a capability");
   refused("a,bar0=here", "hexadecimal address");
   refused("a,bars=guest", "needs the value host");
+  for (const char* port : {"x", "256", "-1", "0.1"}) {
+    refused(std::string("a,port=") + port, "needs the number of a root port");
+  }
   refused("a,unlisted=writable", "needs the value read_only");
 }
 
 TEST(DeviceFlagTest, TheHelpNamesEveryOption) {
   for (const char* option :
-       {"slot", "rom", "max_vectors", "hide", "hide_extended", "unlisted",
-        "bar0", "bars", "vendor", "device", "subsystem_vendor", "subsystem",
-        "revision", "vf_token"}) {
+       {"slot", "port", "rom", "max_vectors", "hide", "hide_extended",
+        "unlisted", "bar0", "bars", "vendor", "device", "subsystem_vendor",
+        "subsystem", "revision", "vf_token"}) {
     EXPECT_THAT(std::string(DeviceOptionsHelp()),
                 HasSubstr(std::string(option) + "="));
   }
+}
+
+TEST(PortWindowsTest, SizesAndMistakes) {
+  const auto defaults = ParsePortWindows("");
+  ASSERT_THAT(defaults, IsOk());
+  EXPECT_EQ(defaults->memory, uint64_t{2} << 20);
+  const auto port = ParsePortWindows("memory=64M,prefetchable=8G,io=0");
+  ASSERT_THAT(port, IsOk());
+  EXPECT_EQ(port->io, 0u);
+  EXPECT_EQ(port->memory, uint64_t{64} << 20);
+  EXPECT_EQ(port->prefetchable, uint64_t{8} << 30);
+  for (const char* text : {"64M", "memory", "mem=64M", ",", "memory=64M,"}) {
+    EXPECT_THAT(ParsePortWindows(text),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("is no window of a root port")))
+        << text;
+  }
+  EXPECT_THAT(ParsePortWindows("memory=much"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("'much' is no size")));
 }
 
 TEST(ParseSizeTest, UnitsAndMistakes) {

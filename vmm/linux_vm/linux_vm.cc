@@ -18,6 +18,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "passthru/allocator/gsi.h"
 #include "passthru/devices/bus/address_space.h"
 #include "passthru/devices/kernel/errors.h"
@@ -41,7 +44,7 @@ constexpr uint64_t kOneMiB = 0x100000;
 // KVM's vCPU IDs are 8-bit APIC IDs here, of which the last is a broadcast.
 constexpr unsigned kMaxVcpus = 255;
 
-// All devices are on bus 0.
+// Bus 0, to which each root port adds one.
 constexpr unsigned kBusCount = 1;
 
 // Model-specific registers (Intel SDM vol. 4).
@@ -117,6 +120,7 @@ absl::StatusOr<std::unique_ptr<LinuxVm>> LinuxVm::Create(
   PASSTHRU_RETURN_IF_ERROR(vm->CreateMachine(options));
   PASSTHRU_RETURN_IF_ERROR(vm->AddPlatformDevices(options));
   PASSTHRU_RETURN_IF_ERROR(vm->LoadGuest(options));
+  vm->CreateRunners();
   return vm;
 }
 
@@ -152,9 +156,12 @@ absl::Status LinuxVm::CreateMachine(const Options& options) {
   DeviceManagerOptions manager;
   manager.intx = true;
   manager.peer_to_peer = options.peer_to_peer;
+  manager.root_ports = options.root_ports;
   manager.on_unplug_request = [this](pci::Bdf guest) {
-    absl::MutexLock lock(&mutex_);
-    wanted_back_.push_back(guest);
+    OnUnplugRequest(guest);
+  };
+  manager.on_unplug_permitted = [this](pci::Bdf guest) {
+    OnUnplugPermitted(guest);
   };
   manager.on_error = [this](pci::Bdf guest) {
     End(absl::DataLossError(
@@ -199,7 +206,8 @@ absl::Status LinuxVm::LoadGuest(const Options& options) {
   const absl::Span<uint8_t> ram = machine_->ram();
   const std::vector<uint8_t> tables = acpi::BuildTables(
       kAcpiBase, {.vcpu_count = options.vcpu_count,
-                  .bus_count = kBusCount,
+                  .bus_count = kBusCount +
+                               static_cast<unsigned>(options.root_ports.size()),
                   .memory64_base = kHighRamBase + machine_->high_ram_size(),
                   .memory64_end = uint64_t{1} << std::min(
                                       machine_->physical_address_bits(), 63u)});
@@ -252,24 +260,16 @@ absl::StatusOr<VmEnd> LinuxVm::Run() {
   if (!started.ok()) End(std::move(started));
   absl::StatusOr<VmEnd> end = VmEnd::kRequested;
   for (;;) {
-    pci::Bdf wanted;
-    {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &LinuxVm::HasWork));
-      if (end_.has_value()) {
-        end = *end_;
-        break;
-      }
-      wanted = wanted_back_.front();
-      wanted_back_.pop_front();
+    std::vector<pci::Bdf> due;
+    if (auto ended = AwaitDue(due); ended.has_value()) {
+      end = *std::move(ended);
+      break;
     }
-    // The host repeats its request.
-    if (devices_->Find(wanted) == nullptr) continue;
-    LOG(WARNING) << "the host wants the device back that the guest has at "
-                 << wanted << ", so the guest loses it";
-    if (absl::Status status = Detach(wanted); !status.ok()) {
-      LOG(ERROR) << status;
-    }
+    for (const pci::Bdf guest : due) Depart(guest);
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    over_ = true;
   }
   StopVcpus();
   if (on_stopped_ != nullptr) on_stopped_();
@@ -278,6 +278,131 @@ absl::StatusOr<VmEnd> LinuxVm::Run() {
   return end;
 }
 
+std::optional<absl::StatusOr<VmEnd>> LinuxVm::AwaitDue(
+    std::vector<pci::Bdf>& due) {
+  absl::MutexLock lock(&mutex_);
+  absl::Time deadline = absl::InfiniteFuture();
+  for (const auto& [guest, departure] : leaving_) {
+    deadline = std::min(deadline, departure->deadline);
+  }
+  mutex_.AwaitWithDeadline(absl::Condition(this, &LinuxVm::HasWork), deadline);
+  if (end_.has_value()) return end_;
+  leaving_changed_ = false;
+  const absl::Time now = absl::Now();
+  for (const auto& [guest, departure] : leaving_) {
+    if (departure->let_go || departure->deadline <= now) due.push_back(guest);
+  }
+  return std::nullopt;
+}
+
+pci::Bdf LinuxVm::CardOf(pci::Bdf guest) const {
+  const RootPorts& ports = devices_->root_ports();
+  const std::optional<size_t> number = ports.PortOf(guest);
+  return number.has_value() ? ports.Behind(*number) : guest;
+}
+
+LinuxVm::Departure& LinuxVm::Leaving(pci::Bdf card) {
+  leaving_changed_ = true;
+  std::shared_ptr<Departure>& departure = leaving_[card];
+  if (departure == nullptr) departure = std::make_shared<Departure>();
+  return *departure;
+}
+
+// Runs in the event loop. The host repeats its request.
+void LinuxVm::OnUnplugRequest(pci::Bdf guest) {
+  const bool has_port = devices_->root_ports().PortOf(guest).has_value();
+  absl::MutexLock lock(&mutex_);
+  Departure& departure = Leaving(CardOf(guest));
+  departure.deadline =
+      std::min(departure.deadline,
+               has_port ? absl::Now() + unplug_time_ : absl::InfinitePast());
+}
+
+void LinuxVm::OnUnplugPermitted(pci::Bdf guest) {
+  absl::MutexLock lock(&mutex_);
+  Leaving(CardOf(guest)).let_go = true;
+}
+
+bool LinuxVm::HasLetGo(pci::Bdf card) {
+  RootPorts& ports = devices_->root_ports();
+  const std::optional<size_t> number = ports.PortOf(card);
+  return number.has_value() && ports.port(*number).removal_requested() &&
+         !ports.port(*number).removal_pending();
+}
+
+void LinuxVm::Depart(pci::Bdf card) {
+  absl::MutexLock plug(&plug_mutex_);
+  const bool let_go = HasLetGo(card);
+  {
+    absl::MutexLock lock(&mutex_);
+    Departure& departure = *leaving_[card];
+    departure.let_go = false;
+    if (!let_go && departure.deadline > absl::Now()) {
+      // The guest has taken it back.
+      if (departure.deadline == absl::InfiniteFuture()) leaving_.erase(card);
+      return;
+    }
+  }
+  if (!let_go) {
+    LOG(WARNING) << "the guest loses the device that it has at " << card
+                 << (devices_->root_ports().PortOf(card).has_value()
+                         ? " by surprise, because it did not let go in time"
+                         : ", because the host wants it back");
+  }
+  if (absl::Status status = Detach(card); !status.ok()) {
+    LOG(ERROR) << status;
+  }
+  absl::MutexLock lock(&mutex_);
+  leaving_.extract(card).mapped()->end =
+      let_go ? UnplugEnd::kLetGo : UnplugEnd::kTaken;
+}
+
+absl::StatusOr<pci::Bdf> LinuxVm::Plug(DeviceManager::AttachOptions options) {
+  absl::MutexLock plug(&plug_mutex_);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (end_.has_value()) {
+      return absl::FailedPreconditionError("the VM has ended");
+    }
+  }
+  RootPorts& ports = devices_->root_ports();
+  for (size_t i = 0; i < ports.size() && !options.root_port.has_value(); ++i) {
+    if (!ports.port(i).card_present()) options.root_port = i;
+  }
+  if (!options.root_port.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("each of the guest's ", ports.size(),
+                     " root ports has a device, and it finds new ones only "
+                     "behind an empty one (--root_ports)"));
+  }
+  options.hot_plug = true;
+  return devices_->Attach(std::move(options));
+}
+
+absl::StatusOr<UnplugEnd> LinuxVm::Unplug(pci::Bdf guest, absl::Duration time) {
+  std::shared_ptr<Departure> departure;
+  {
+    absl::MutexLock plug(&plug_mutex_);
+    // The guest may answer before this returns.
+    const absl::Status status = devices_->RequestUnplug(guest);
+    if (!status.ok() && !absl::IsAlreadyExists(status)) return status;
+    const pci::Bdf card = CardOf(guest);
+    absl::MutexLock lock(&mutex_);
+    Departure& leaving = Leaving(card);
+    leaving.deadline = std::min(leaving.deadline, absl::Now() + time);
+    departure = leaving_[card];
+  }
+  const auto over = [this, &departure] {
+    mutex_.AssertHeld();
+    return over_ || departure->end.has_value();
+  };
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(&over));
+  return departure->end.value_or(UnplugEnd::kVmEnded);
+}
+
+void LinuxVm::RequestReset() { End(VmEnd::kReset); }
+
 void LinuxVm::RequestEnd() { End(VmEnd::kRequested); }
 
 void LinuxVm::End(absl::StatusOr<VmEnd> end) {
@@ -285,7 +410,7 @@ void LinuxVm::End(absl::StatusOr<VmEnd> end) {
   if (!end_.has_value()) end_ = std::move(end);
 }
 
-absl::Status LinuxVm::StartVcpus() {
+void LinuxVm::CreateRunners() {
   for (unsigned id = 0; id < machine_->vcpu_count(); ++id) {
     auto vcpu = std::make_unique<Vcpu>();
     vcpu->vm = this;
@@ -297,7 +422,9 @@ absl::Status LinuxVm::StartVcpus() {
         .on_handled = on_handled_});
     vcpus_.push_back(std::move(vcpu));
   }
-  // The runners exist before a thread that may stop them all does.
+}
+
+absl::Status LinuxVm::StartVcpus() {
   for (const std::unique_ptr<Vcpu>& vcpu : vcpus_) {
     const auto started = syscalls_->StartThread(
         [](void* argument) -> void* {
@@ -333,16 +460,48 @@ void LinuxVm::StopVcpus() {
 }
 
 absl::Status LinuxVm::Detach(pci::Bdf guest) {
-  if (before_detach_ != nullptr) before_detach_(guest);
+  if (before_detach_ != nullptr) {
+    // The functions of a card go together.
+    for (const pci::Bdf device : devices_->Devices()) {
+      if (device == guest || CardOf(device) == guest) before_detach_(device);
+    }
+  }
   return devices_->Detach(guest);
 }
 
+bool LinuxVm::IsWanted(pci::Bdf guest) {
+  RootPorts& ports = devices_->root_ports();
+  const std::optional<size_t> number = ports.PortOf(guest);
+  if (number.has_value() && ports.port(*number).removal_requested()) {
+    return true;
+  }
+  absl::MutexLock lock(&mutex_);
+  const auto departure = leaving_.find(CardOf(guest));
+  return departure != leaving_.end() &&
+         departure->second->deadline != absl::InfiniteFuture();
+}
+
 absl::Status LinuxVm::DetachAll() {
+  absl::MutexLock plug(&plug_mutex_);
+  std::vector<std::string> kept;
+  const std::vector<pci::Bdf> guests = devices_->Devices();
+  for (const pci::Bdf guest : guests) {
+    if (!IsWanted(guest)) kept.push_back(devices_->Find(guest)->name());
+  }
   absl::Status first;
-  for (const pci::Bdf guest : devices_->Devices()) {
+  for (const pci::Bdf guest : guests) {
+    // A function of the same card may have taken it along.
+    if (devices_->Find(guest) == nullptr) continue;
     kernel::KeepFirst(first, Detach(guest));
   }
+  absl::MutexLock lock(&mutex_);
+  kept_.insert(kept_.end(), kept.begin(), kept.end());
   return first;
+}
+
+std::vector<std::string> LinuxVm::kept() const {
+  absl::MutexLock lock(&mutex_);
+  return kept_;
 }
 
 ExitCounts LinuxVm::exits() const {

@@ -3,18 +3,17 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/root_port/root_port.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/guest/guest_cpu.h"
-#include "passthru/testing/host/simulated_host.h"
 #include "passthru/vmm/guest_layout.h"
-#include "passthru/vmm/linux_vm/sample_vm.h"
+#include "passthru/vmm/linux_vm/linux_vm_test_base.h"
 
 namespace passthru::vmm {
 namespace {
@@ -22,47 +21,9 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-class LinuxVmTest : public ::testing::Test {
- protected:
-  LinuxVm::Options Options() {
-    LinuxVm::Options options;
-    options.syscalls = &host_.kernel();
-    options.memory_size = uint64_t{16} << 20;
-    options.kernel = kernel_;
-    options.console = [this](uint8_t byte) {
-      console_ += static_cast<char>(byte);
-    };
-    return options;
-  }
-  // Runs the program as the guest, with a device.
-  absl::StatusOr<VmEnd> RunGuest(guest::GuestProgram program,
-                                 unsigned vcpu_count = 1) {
-    host_.kernel().kvm().SetGuestProgram(0, std::move(program));
-    LinuxVm::Options options = Options();
-    options.vcpu_count = vcpu_count;
-    const auto vm = LinuxVm::Create(options);
-    if (!vm.ok()) return vm.status();
-    vm_ = vm->get();
-    const auto host = host_.AddFixture("testing/fixtures/nvme.textproto");
-    EXPECT_THAT(host, IsOk());
-    EXPECT_THAT((*vm)->devices().Attach(*host), IsOk());
-    absl::StatusOr<VmEnd> end = (*vm)->Run();
-    EXPECT_THAT((*vm)->devices().Devices(), IsEmpty());
-    return end;
-  }
-  void ExpectNothingLeft() {
-    EXPECT_TRUE(host_.kernel().CheckLeaks().empty())
-        << host_.kernel().CheckLeaks();
-  }
-
-  const std::vector<uint8_t> kernel_ = EmptyKernel();
-  fake::SimulatedHost host_;
-  std::string console_;
-  LinuxVm* vm_ = nullptr;
-};
 
 TEST_F(LinuxVmTest, TheGuestTurnsThePowerOff) {
   EXPECT_THAT(RunGuest([](guest::GuestCpu& cpu) {
@@ -132,6 +93,155 @@ TEST_F(LinuxVmTest, ADeviceThatTheHostWantsBackIsTakenAway) {
                 return absl::OkStatus();
               }),
               IsOkAndHolds(VmEnd::kPowerOff));
+}
+
+// --- Devices behind root ports.
+
+TEST_F(LinuxVmPortTest, TheGuestLetsGoOfADevice) {
+  Create([](guest::GuestCpu& cpu) {
+    PortGuest guest(cpu);
+    guest.AwaitStatus(kButton, kButton);
+    guest.SetSlot(kSlotOff);
+    guest.AwaitStatus(kPresent, 0);
+    return guest.TurnOff();
+  });
+  Attach(host_nvme_);
+  EXPECT_THAT(Run([this] {
+                EXPECT_THAT(vm_->Unplug(kBehindPort, absl::InfiniteDuration()),
+                            IsOkAndHolds(UnplugEnd::kLetGo));
+              }),
+              IsOkAndHolds(VmEnd::kPowerOff));
+  EXPECT_THAT(vm_->kept(), IsEmpty());
+}
+
+TEST_F(LinuxVmPortTest, AGuestThatDoesNotAnswerLosesTheDeviceBySurprise) {
+  Create([](guest::GuestCpu& cpu) {
+    PortGuest guest(cpu);
+    guest.AwaitAnswer(false);
+    return guest.TurnOff();
+  });
+  Attach(host_nvme_);
+  EXPECT_THAT(Run([this] {
+                EXPECT_THAT(vm_->Unplug(kBehindPort, absl::ZeroDuration()),
+                            IsOkAndHolds(UnplugEnd::kTaken));
+                EXPECT_THAT(vm_->Unplug(kBehindPort, absl::ZeroDuration()),
+                            StatusIs(absl::StatusCode::kNotFound));
+              }),
+              IsOkAndHolds(VmEnd::kPowerOff));
+}
+
+TEST_F(LinuxVmPortTest, ASecondRequestShortensTheTime) {
+  Create([](guest::GuestCpu& cpu) {
+    PortGuest guest(cpu);
+    guest.AwaitAnswer(false);
+    return guest.TurnOff();
+  });
+  Attach(host_nvme_);
+  ASSERT_THAT(vm_->devices().RequestUnplug(kBehindPort), IsOk());
+  EXPECT_THAT(Run([this] {
+                EXPECT_THAT(vm_->Unplug(kBehindPort, absl::ZeroDuration()),
+                            IsOkAndHolds(UnplugEnd::kTaken));
+              }),
+              IsOkAndHolds(VmEnd::kPowerOff));
+}
+
+// A guest that turned the slot on again uses the card.
+TEST_F(LinuxVmPortTest, ADeviceThatTheGuestTakesBackStaysUntilItsTime) {
+  Create([](guest::GuestCpu& cpu) {
+    PortGuest guest(cpu);
+    guest.AwaitStatus(kButton, kButton);
+    return guest.TurnOff();
+  });
+  Attach(host_nvme_);
+  root_port::RootPort& port = vm_->devices().root_ports().port(0);
+  ASSERT_THAT(vm_->devices().RequestUnplug(kBehindPort), IsOk());
+  const auto write = [&port](uint16_t control) {
+    port.ConfigWrite(kSlotControl, {static_cast<uint8_t>(control),
+                                    static_cast<uint8_t>(control >> 8)});
+  };
+  write(kSlotOff);
+  ASSERT_TRUE(port.removal_requested());
+  write(kSlotOn);
+  EXPECT_THAT(vm_->Run(), IsOkAndHolds(VmEnd::kPowerOff));
+  EXPECT_THAT(vm_->kept(), ElementsAre(host_nvme_.ToString()));
+}
+
+TEST_F(LinuxVmPortTest, AResetInTheMiddleOfAnUnplugEndsIt) {
+  const auto other = host_.AddFixture("testing/fixtures/edu.textproto");
+  ASSERT_THAT(other, IsOk());
+  Create([](guest::GuestCpu& cpu) {
+    PortGuest guest(cpu);
+    guest.AwaitStatus(kButton, kButton);
+    cpu.Out(kResetPort, 1, kResetValue);
+    cpu.WaitForInterrupt();
+    return absl::OkStatus();
+  });
+  Attach(host_nvme_);
+  ASSERT_THAT(vm_->devices().Attach(*other), IsOk());
+  EXPECT_THAT(Run([this] {
+                EXPECT_THAT(vm_->Unplug(kBehindPort, absl::InfiniteDuration()),
+                            IsOkAndHolds(UnplugEnd::kVmEnded));
+              }),
+              IsOkAndHolds(VmEnd::kReset));
+  // The device that was asked for is not there after the reset.
+  EXPECT_THAT(vm_->kept(), ElementsAre(other->ToString()));
+  EXPECT_THAT(vm_->Plug({.host = host_nvme_}),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(LinuxVmPortTest, ADeviceIsPlugged) {
+  Create([](guest::GuestCpu& cpu) {
+    PortGuest guest(cpu);
+    guest.AwaitStatus(kPresent, kPresent);
+    guest.SetSlot(kSlotOn);
+    guest.AwaitAnswer(true);
+    return guest.TurnOff();
+  });
+  EXPECT_THAT(Run([this] {
+                EXPECT_THAT(vm_->Plug({.host = host_nvme_}),
+                            IsOkAndHolds(kBehindPort));
+              }),
+              IsOkAndHolds(VmEnd::kPowerOff));
+  EXPECT_THAT(vm_->kept(), ElementsAre(host_nvme_.ToString()));
+}
+
+TEST_F(LinuxVmPortTest, PlugNeedsAnEmptyPort) {
+  options_.root_ports = {{}};
+  Create([](guest::GuestCpu&) { return absl::OkStatus(); });
+  const auto other = host_.AddFixture("testing/fixtures/edu.textproto");
+  ASSERT_THAT(other, IsOk());
+  Attach(host_nvme_);
+  EXPECT_THAT(vm_->Plug({.host = *other}),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("each of the guest's 1 root ports")));
+  EXPECT_THAT(vm_->Unplug(pci::Bdf(0, 0, 3, 0), absl::ZeroDuration()),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr("no device behind a root port")));
+}
+
+TEST_F(LinuxVmPortTest, TheHostsRequestIsAnUnplug) {
+  Create([this](guest::GuestCpu& cpu) {
+    PortGuest guest(cpu);
+    EXPECT_THAT(host_.vfio().RequestRelease(host_nvme_), IsOk());
+    guest.AwaitStatus(kButton, kButton);
+    guest.SetSlot(kSlotOff);
+    guest.AwaitStatus(kPresent, 0);
+    return guest.TurnOff();
+  });
+  Attach(host_nvme_);
+  EXPECT_THAT(vm_->Run(), IsOkAndHolds(VmEnd::kPowerOff));
+}
+
+TEST_F(LinuxVmPortTest, TheHostsRequestEndsInASurpriseRemoval) {
+  options_.unplug_time = absl::ZeroDuration();
+  Create([this](guest::GuestCpu& cpu) {
+    PortGuest guest(cpu);
+    EXPECT_THAT(host_.vfio().RequestRelease(host_nvme_), IsOk());
+    guest.AwaitAnswer(false);
+    return guest.TurnOff();
+  });
+  Attach(host_nvme_);
+  EXPECT_THAT(vm_->Run(), IsOkAndHolds(VmEnd::kPowerOff));
 }
 
 TEST_F(LinuxVmTest, MistakesAreRefused) {
