@@ -111,7 +111,7 @@ for what in "$@"; do
       run "QEMU's vfio-pci, Linux 6.12 in the guest: mapped BARs, resets" mapped
       run "the same, x-no-mmap" trapped
       run "the same, INTx" intx
-      run "the same, unplugged and plugged during I/O" hot_plug 6
+      run "one of two disks is unplugged and plugged during I/O" hot_plug 6
       run "two disks and edu in a guest, in three groups" several 7 8
       run "the same, the disks in one group" several 7 7
       ;;

@@ -125,23 +125,28 @@ say() {
   echo "{\"execute\": \"$1\", \"arguments\": {${2:-}}}" >&"$to_qemu"
 }
 
-# Unplugs the disk and plugs it again, each time that the guest is busy, and
-# leaves it unplugged at the end. BARs are mapped and trapped in turn.
+# unplug DISK TURN unplugs a disk when the guest is busy for the nth time.
+unplug() {
+  hear "$from_guest" "guest_io: ready $2" || return
+  say device_del "\"id\": \"$1\"" || return
+  hear "$from_qemu" DEVICE_DELETED "/machine/peripheral/$1" || return
+  hear "$from_guest" ': unplugged'
+}
+
+# Unplugs a disk and plugs it again, and unplugs both disks at the end. BARs are
+# mapped and trapped in turn.
 unplug_and_plug() {
   local cycles=$1 cycle mode=false
   hear "$from_qemu" '"QMP"' && say qmp_capabilities || return
   hear "$from_qemu" '{"return"' || return
-  for ((cycle = 0; cycle <= cycles; ++cycle)); do
-    hear "$from_guest" "guest_io: ready $cycle" || return
-    say device_del '"id": "disk"' || return
-    hear "$from_qemu" DEVICE_DELETED /machine/peripheral/disk || return
-    hear "$from_guest" ': unplugged' || return
-    ((cycle < cycles)) || continue
+  for ((cycle = 0; cycle < cycles; ++cycle)); do
+    unplug disk "$cycle" || return
     [[ $mode == true ]] && mode=false || mode=true
     say device_add "\"driver\": \"vfio-pci\", \"host\": \"0000:02:00.0\",
       \"id\": \"disk\", \"bus\": \"port4\", \"x-no-mmap\": $mode" || return
     hear "$from_qemu" '{"return"' || return
   done
+  unplug disk "$cycles" && unplug other "$((cycles + 1))" || return
   # Until now the guest has waited, or it could switch the machine off too early.
   echo >&"$to_guest"
   hear "$from_guest" 'guest_io: done'
@@ -153,14 +158,16 @@ hot_plug() {
   get qemu 6.12 || return 0
   local from_qemu to_qemu from_guest to_guest qemu_process status
   local line=pipe:$work/line
-  on=(--fixture="$nvme" --check=fail --leaks=fail)
+  on=(--fixture="$nvme"
+    --fixture="$nvme,address=0000:03:00.0,group=8" --check=fail --leaks=fail)
   rm -f "$work"/line.*
   mkfifo "$work/line.in" "$work/line.out" || return
   : >"$work/said"
   exec {from_guest}<>"$work/line.out" {to_guest}<>"$work/line.in"
   coproc machine {
-    boot "" "hot 00:04.0 $1" -qmp stdio \
-      -device vfio-pci,host=0000:02:00.0,bus=port4,id=disk 2>"$work/qemu"
+    boot "" "hot 00:04.0,00:05.0 $1" -qmp stdio -smp 2 \
+      -device vfio-pci,host=0000:02:00.0,bus=port4,id=disk \
+      -device vfio-pci,host=0000:03:00.0,bus=port5,id=other 2>"$work/qemu"
   }
   qemu_process=$machine_PID
   exec {from_qemu}<&"${machine[0]}" {to_qemu}>&"${machine[1]}"

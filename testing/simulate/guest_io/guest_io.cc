@@ -8,8 +8,9 @@
 //   io PORT[,PORT]... ROUNDS   random I/O on disks, at the same time
 //   resets PORT TIMES          every way to reset a disk's controller, with I/O
 //                              meanwhile or right after
-//   hot PORT CYCLES            I/O on a disk that the host takes away and gives
-//                              back, whenever this program says "ready"
+//   hot PORT,PORT CYCLES       I/O on a disk that the host takes away and gives
+//                              back, whenever this program says "ready", while
+//                              another disk works all the time
 //   edu PORT TIMES             arithmetic of QEMU's edu device
 #include <errno.h>
 #include <fcntl.h>
@@ -155,21 +156,34 @@ void DoResets(const std::string& port, int times) {
       " times unbind, FLR and bind, and as many times remove and rescan");
 }
 
-void DoHotPlug(const std::string& port, int cycles) {
+void DoHotPlug(const std::string& ports, int cycles) {
+  const size_t comma = ports.find(',');
+  if (comma == std::string::npos) Fail("hot needs two ports");
+  const std::string port = ports.substr(0, comma);
   Disk& disk = DiskBehind(port);
+  Disk& other = DiskBehind(ports.substr(comma + 1));
+  auto load = std::make_unique<Load>(other);
   for (int i = 0; i <= cycles; ++i) {
     CheckAnew(disk);
     Say("ready " + std::to_string(i));
     uint64_t during = 0;
     while (disk.Round()) ++during;
     disk.AwaitGone();
+    load->AwaitRounds(kSomeRounds);
     Say(port + ": unplugged in round " + std::to_string(during) +
         " after it was plugged in");
   }
+  load.reset();
+  other.VerifyAll();
+  Say("ready " + std::to_string(cycles + 1));
+  other.AwaitGone();
+  Say(other.port() + ": unplugged at the end");
+  // The host has to finish the unplug before the machine ends.
   AwaitHost();
   Say(port + ": " + std::to_string(disk.rounds()) + " rounds right on " +
       std::to_string(disk.bytes()) + " bytes with " + std::to_string(cycles) +
-      " plugs and an unplug more");
+      " plugs and an unplug more, and " + std::to_string(other.rounds()) +
+      " on the disk behind " + other.port() + " meanwhile");
 }
 
 // The registers are those of QEMU's docs/specs/edu.rst.
