@@ -101,8 +101,12 @@ bool TakeOpcode(const uint8_t*& at, Instruction* i, Extensions* extensions) {
 // Returns how long the immediate is, without those of moffs.
 unsigned ImmediateBytes(const Instruction& i) {
   const unsigned full = i.operand16 ? 2 : 4;
-  if (i.encoding != Instruction::Encoding::kLegacy) return 0;
-  if (i.map == Instruction::Map::k0f) return i.opcode == 0xba ? 1 : 0;
+  if (i.map == Instruction::Map::k0f3a) return 1;
+  if (i.map == Instruction::Map::k0f) {
+    const bool has = i.opcode == 0x70 || i.opcode == 0xba || i.opcode == 0xc2 ||
+                     (i.opcode >= 0xc4 && i.opcode <= 0xc6);
+    return has ? 1 : 0;
+  }
   if (i.map != Instruction::Map::kOneByte) return 0;
   switch (i.opcode) {
     case 0x80:
@@ -158,9 +162,11 @@ void TakeModrm(const uint8_t*& at, const uint64_t registers[16],
   if (has_base) address += registers[base];
   if (mod == 1) {
     // EVEX multiplies a short displacement by the size of the operand
-    // (SDM vol. 2, 2.7.5), which is the vector's for the moves known here.
+    // (SDM vol. 2, 2.7.5), which for those known here is the vector's, or that
+    // of the element that is broadcast.
+    const unsigned operand = i->broadcast ? (i->wide ? 8 : 4) : i->vector_bytes;
     const int64_t scale = i->encoding == Instruction::Encoding::kEvex
-                              ? static_cast<int64_t>(i->vector_bytes)
+                              ? static_cast<int64_t>(operand)
                               : 1;
     address += static_cast<uint64_t>(Take<int8_t>(at) * scale);
   } else if (mod == 2) {
@@ -178,6 +184,7 @@ bool Decode(const uint8_t* code, const uint64_t registers[16],
   if (!TakeOpcode(at, instruction, &extensions)) return false;
   bool relative_to_next = false;
   if (HasModrm(*instruction)) {
+    instruction->modrm_offset = static_cast<unsigned>(at - code);
     TakeModrm(at, registers, extensions, instruction, &relative_to_next);
   } else if (instruction->opcode <= 0xa3) {
     // The address is in the instruction (moffs).

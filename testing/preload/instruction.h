@@ -31,6 +31,7 @@ struct Instruction {
   uint64_t address = 0;           // Of the memory operand.
   int64_t immediate = 0;          // Sign-extended.
   unsigned immediate_bytes = 0;
+  unsigned modrm_offset = 0;  // From the beginning.
   unsigned length = 0;
 };
 

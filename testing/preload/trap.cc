@@ -12,6 +12,7 @@
 #include "testing/preload/emulator.h"
 #include "testing/preload/memory.h"
 #include "testing/preload/raw.h"
+#include "testing/preload/replay.h"
 
 namespace passthru::preload {
 namespace {
@@ -121,7 +122,9 @@ void OnFault(int signal, siginfo_t* info, void* context) {
     // vol. 3, 4.7).
     const bool writes = (machine.gregs[REG_ERR] & 2) != 0;
     if ((protection & (writes ? PROT_WRITE : PROT_READ | PROT_WRITE)) != 0) {
-      switch (Emulate(machine, Load, Store)) {
+      Emulated emulated = Emulate(machine, Load, Store);
+      if (emulated == Emulated::kUnknown) emulated = Replay(machine, Load);
+      switch (emulated) {
         case Emulated::kDone:
           errno = saved_errno;
           return;

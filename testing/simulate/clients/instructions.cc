@@ -159,6 +159,16 @@ const Case kInstructions[] = {
     SSE("movhps %%xmm1, 8(%%rdi)"),
     SSE("movlps %%xmm1, 8(%%rdi)"),
     SSE("lddqu 3(%%rdi), %%xmm1"),
+    SSE("pxor 16(%%rdi), %%xmm1"),
+    SSE("pcmpeqb 16(%%rdi), %%xmm1"),
+    SSE("pminub 16(%%rdi), %%xmm1"),
+    SSE("psubb (%%rdi), %%xmm1"),
+    SSE("pshufd $0x1b, 32(%%rdi), %%xmm1"),
+    SSE("addps 32(%%rdi), %%xmm1"),
+    SSE("ptest 32(%%rdi), %%xmm1"),
+    AVX("vpcmpeqb 3(%%rdi), %%ymm1, %%ymm1"),
+    AVX("vpcmpeqb %%ymm1, %%ymm1, %%ymm1\n\tvptest 64(%%rdi), %%ymm1"),
+    AVX("vpor 5(%%rdi), %%xmm1, %%xmm1"),
     AVX("vmovdqu (%%rdi), %%ymm1"),
     AVX("vmovdqu (%%rdi), %%xmm1"),
     AVX("vmovups 5(%%rdi), %%ymm1"),
@@ -168,6 +178,14 @@ const Case kInstructions[] = {
     AVX("vmovntdq %%ymm1, 64(%%rdi)"),
     AVX("vmovq (%%rdi), %%xmm1"),
     AVX("vmovd %%xmm1, (%%rdi)"),
+    AVX512("vpxorq 32(%%rdi), %%ymm17, %%ymm17"),
+    AVX512("vpxord 64(%%rdi)%{1to16%}, %%zmm17, %%zmm17"),
+    AVX512("vpternlogd $0xde, 64(%%rdi), %%zmm17, %%zmm1"),
+    AVX512("vpcmpub $4, 1(%%rdi), %%ymm17, %%k1\n\tkmovd %%k1, %%eax"),
+    AVX512("mov $0xff0f, %%eax\n\tkmovd %%eax, %%k2\n\t"
+           "vpcmpub $1, 64(%%rdi), %%ymm1, %%k1 %{%%k2%}\n\t"
+           "kmovd %%k1, %%eax"),
+    AVX512("vptestnmb 64(%%rdi), %%zmm1, %%k3\n\tkmovq %%k3, %%rdx"),
     AVX512("vmovdqu64 64(%%rdi), %%zmm1"),
     AVX512("vmovdqu8 (%%rdi), %%ymm17"),
     AVX512("vmovdqu64 64(%%rdi), %%zmm17"),
@@ -253,6 +271,9 @@ int Run(int argc, char** argv) {
     uint8_t copy[kBytes];
     memcpy(copy, bar, size);
     EXPECT(memcmp(copy, memory, size) == 0);
+    EXPECT(memcmp(bar, memory, size) == 0 && memcmp(memory, bar, size) == 0);
+    EXPECT(memchr(bar, 0, size) == nullptr ||
+           memchr(memory, 0, size) != nullptr);
     memset(bar, 0xa5, size);
     memset(memory, 0xa5, size);
     EXPECT(pread(device.fd, copy, kBytes, bar_offset) == kBytes);
