@@ -45,8 +45,10 @@ constexpr Minimum kMinimums[] = {
     {"routing", 26},
     {"signal", 15},
     {"KVM-VFIO device", 15},
-    {"ioeventfd", 22},
+    {"ioeventfd", 26},
     {"split irqchip", 8},
+    {"pins", 20},
+    {"deliveries", 56},
     // VFIO.
     {"container", 51},
     {"group", 117},
@@ -64,7 +66,7 @@ constexpr Minimum kMinimums[] = {
     {"VFIO_DEVICE_IOEVENTFD", 134},
     {"interrupts", 24},
     {"dma", 20},
-    {"in KVM", 45},
+    {"in KVM", 47},
     {"close", 9},
 };
 

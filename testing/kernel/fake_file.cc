@@ -69,7 +69,7 @@ bool FakeFile::PeerLoad(uint64_t, absl::Span<uint8_t>) { return false; }
 
 bool FakeFile::PeerStore(uint64_t, absl::Span<const uint8_t>) { return false; }
 
-bool FakeFile::IsVfioFile() const { return false; }
+bool FakeFile::IsVfioFile(KernelVersion) const { return false; }
 
 SyscallResult<size_t> PositionedFile::Read(void* buffer, size_t count) {
   return MoveOn(Pread(buffer, count, position_));

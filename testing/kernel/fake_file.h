@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/testing/journal/call.h"
+#include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
 
@@ -88,9 +89,9 @@ class FakeFile {
   virtual bool PeerLoad(uint64_t offset, absl::Span<uint8_t> data);
   virtual bool PeerStore(uint64_t offset, absl::Span<const uint8_t> data);
 
-  // Returns whether the KVM-VFIO device accepts this file, like
+  // Returns whether that kernel's KVM-VFIO device accepts this file, like
   // vfio_file_is_valid().
-  virtual bool IsVfioFile() const;
+  virtual bool IsVfioFile(KernelVersion version) const;
 
   // Called once, when no descriptor, mapping or other kernel object refers to
   // the file any more.

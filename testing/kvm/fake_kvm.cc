@@ -65,6 +65,22 @@ SyscallResult<int> GetSupportedCpuid(unsigned physical_address_bits,
   return {.error = written ? 0 : EFAULT};
 }
 
+// Answers like kvm_x86_dev_get_attr() and kvm_x86_dev_has_attr(). The fake's
+// vCPUs have the state of x87 and SSE.
+int SystemAttribute(unsigned long request, const void* arg) {
+  constexpr uint64_t kSupportedXcr0 = 0x3;
+  const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
+  if (!attribute.has_value()) return EFAULT;
+  if (attribute->group != 0 || attribute->attr != KVM_X86_XCOMP_GUEST_SUPP) {
+    return ENXIO;
+  }
+  if (request == KVM_HAS_DEVICE_ATTR) return 0;
+  return journal::CopyToUser(journal::UserPointer(attribute->addr),
+                             kSupportedXcr0)
+             ? 0
+             : EFAULT;
+}
+
 }  // namespace
 
 // /dev/kvm (kvm_chardev_ops).
@@ -96,6 +112,9 @@ class FakeKvmSystemFile final : public FakeFile {
       case KVM_GET_VCPU_MMAP_SIZE:
         if (integer != 0) break;
         return {.value = static_cast<int>(kVcpuMmapSize)};
+      case KVM_GET_DEVICE_ATTR:
+      case KVM_HAS_DEVICE_ATTR:
+        return {.error = SystemAttribute(request, arg)};
       case KVM_GET_SUPPORTED_CPUID:
         return GetSupportedCpuid(kvm_->physical_address_bits_, arg);
       default:
@@ -126,6 +145,7 @@ SyscallResult<int> FakeKvm::CreateVm() {
   auto vm = std::make_shared<FakeKvmVm>(FakeKvmVm::Options{
       .core = core_,
       .number = vms_.size() + 1,
+      .physical_address_bits = physical_address_bits_,
       .program =
           [this](unsigned vcpu) {
             core_->mutex.AssertHeld();

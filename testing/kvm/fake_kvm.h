@@ -41,7 +41,8 @@ class FakeKvm final : public Subsystem {
     // How long a guest waits before WaitForInterrupt() returns without an
     // interrupt. In most tests, reaching the limit is a failure.
     absl::Duration guest_wait_limit = absl::Seconds(60);
-    // The host CPU's MAXPHYADDR, which KVM_GET_SUPPORTED_CPUID passes on.
+    // The host CPU's MAXPHYADDR, which KVM_GET_SUPPORTED_CPUID passes on, and
+    // beyond which no memory slot may be.
     unsigned physical_address_bits = 46;
   };
   FakeKvm(KernelCore* core, Options options);

@@ -2,10 +2,26 @@
 #include "passthru/testing/kvm/fake_kvm_caps.h"
 
 #include <linux/kvm.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
 
 #include "passthru/testing/kernel/kernel_version.h"
 
 namespace passthru::fake {
+
+// 7.2 was not measured, and has the configuration of 6.12.
+uint32_t KvmMaxVcpus(KernelVersion version) {
+  return version == KernelVersion::k6_12 || version == KernelVersion::k7_2
+             ? 4096
+             : 1024;
+}
+
+// KVM_VCPU_ID_RATIO is 4.
+uint32_t KvmMaxVcpuIds(KernelVersion version) {
+  return 4 * KvmMaxVcpus(version);
+}
 
 int KvmCapability(KernelVersion version, unsigned long capability) {
   switch (capability) {
@@ -32,10 +48,13 @@ int KvmCapability(KernelVersion version, unsigned long capability) {
     case KVM_CAP_IRQ_ROUTING:
       return kKvmMaxIrqRoutes;
     case KVM_CAP_MAX_VCPUS:
+      return static_cast<int>(KvmMaxVcpus(version));
     case KVM_CAP_NR_VCPUS:
-      return kKvmMaxVcpus;
+      // kvm_vm_ioctl_check_extension() answers num_online_cpus().
+      return std::min(static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)),
+                      static_cast<int>(KvmMaxVcpus(version)));
     case KVM_CAP_MAX_VCPU_ID:
-      return kKvmMaxVcpuIds;
+      return static_cast<int>(KvmMaxVcpuIds(version));
     case KVM_CAP_X2APIC_API:
       return KVM_X2APIC_API_USE_32BIT_IDS |
              KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK;

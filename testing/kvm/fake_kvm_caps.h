@@ -15,9 +15,12 @@ inline constexpr size_t kVcpuMmapSize = 12288;
 
 inline constexpr uint32_t kKvmSlotCount = 32764;    // KVM_USER_MEM_SLOTS
 inline constexpr uint32_t kKvmMaxIrqRoutes = 4096;  // KVM_MAX_IRQ_ROUTES
-inline constexpr uint32_t kKvmMaxVcpus = 1024;      // KVM_MAX_VCPUS
-inline constexpr uint32_t kKvmMaxVcpuIds = 4096;    // KVM_MAX_VCPU_IDS
 inline constexpr uint64_t kKvmPageSize = 4096;      // PAGE_SIZE of x86
+
+// KVM_MAX_VCPUS of Debian's kernels, whose configuration sets it, and
+// KVM_MAX_VCPU_IDS.
+uint32_t KvmMaxVcpus(KernelVersion version);
+uint32_t KvmMaxVcpuIds(KernelVersion version);
 
 // Returns the answer of KVM_CHECK_EXTENSION as measured on that kernel
 // (Debian's builds, of which the one of 6.18 lacked SMM). Returns 0 for a

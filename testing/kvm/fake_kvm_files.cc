@@ -99,8 +99,32 @@ SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
       return {.error = SetCpuid(arg)};
     case KVM_SET_MSRS:
       return SetMsrs(arg);
+    case KVM_SET_DEVICE_ATTR:
+    case KVM_GET_DEVICE_ATTR:
+    case KVM_HAS_DEVICE_ATTR:
+      return {.error = DeviceAttribute(request, arg)};
     default:
       return {.error = EINVAL};
+  }
+}
+
+// Answers like kvm_vcpu_ioctl_device_attr(). The offset of the TSC is 0 and
+// stays so, because guest programs read no TSC.
+int FakeKvmVcpuFile::DeviceAttribute(unsigned long request, const void* arg) {
+  const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
+  if (!attribute.has_value()) return EFAULT;
+  if (attribute->group != KVM_VCPU_TSC_CTRL ||
+      attribute->attr != KVM_VCPU_TSC_OFFSET) {
+    return ENXIO;
+  }
+  void* const offset = journal::UserPointer(attribute->addr);
+  switch (request) {
+    case KVM_HAS_DEVICE_ATTR:
+      return 0;
+    case KVM_GET_DEVICE_ATTR:
+      return journal::CopyToUser(offset, uint64_t{0}) ? 0 : EFAULT;
+    default:
+      return journal::CopyFromUser<uint64_t>(offset).has_value() ? 0 : EFAULT;
   }
 }
 

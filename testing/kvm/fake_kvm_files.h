@@ -53,6 +53,7 @@ class FakeKvmVcpuFile final : public FakeFile {
 
  private:
   int SetCpuid(const void* arg) const;
+  static int DeviceAttribute(unsigned long request, const void* arg);
   kernel::SyscallResult<int> SetMsrs(const void* arg) const;
 
   std::shared_ptr<FakeKvmVm> vm_;

@@ -14,12 +14,9 @@
 namespace passthru::fake {
 namespace {
 
-constexpr size_t kMaxDevices = 1000;  // NR_IOBUS_DEVS
-
-// The fake has no bus for Virtio CCW, and so refuses its flag as unknown.
-constexpr uint32_t kIoeventfdFlags = KVM_IOEVENTFD_FLAG_DATAMATCH |
-                                     KVM_IOEVENTFD_FLAG_PIO |
-                                     KVM_IOEVENTFD_FLAG_DEASSIGN;
+// KVM_IOEVENTFD_VALID_FLAG_MASK
+constexpr uint32_t kIoeventfdFlags =
+    (uint32_t{1} << kvm_ioeventfd_flag_nr_max) - 1;
 
 }  // namespace
 
@@ -47,7 +44,7 @@ int FakeKvmIoeventfds::Assign(const kvm_ioeventfd& request) {
 
   const auto eventfd = core_->eventfds.Lookup(request.fd);
   if (!eventfd.ok()) return eventfd.error;
-  const Ioeventfd wanted{.pio = (request.flags & KVM_IOEVENTFD_FLAG_PIO) != 0,
+  const Ioeventfd wanted{.bus = BusOf(request.flags),
                          .eventfd = eventfd.value,
                          .address = request.addr,
                          .length = request.len,
@@ -59,7 +56,6 @@ int FakeKvmIoeventfds::Assign(const kvm_ioeventfd& request) {
                   })) {
     return EEXIST;
   }
-  if (ioeventfds_.size() >= kMaxDevices) return ENOSPC;
   ioeventfds_.push_back(wanted);
   return 0;
 }
@@ -68,11 +64,11 @@ int FakeKvmIoeventfds::Deassign(const kvm_ioeventfd& request) {
   core_->mutex.AssertHeld();
   const auto eventfd = core_->eventfds.Lookup(request.fd);
   if (!eventfd.ok()) return eventfd.error;
-  const bool pio = (request.flags & KVM_IOEVENTFD_FLAG_PIO) != 0;
+  const Bus bus = BusOf(request.flags);
   const bool wildcard = (request.flags & KVM_IOEVENTFD_FLAG_DATAMATCH) == 0;
   const auto found = std::find_if(
       ioeventfds_.begin(), ioeventfds_.end(), [&](const Ioeventfd& candidate) {
-        return candidate.pio == pio && candidate.eventfd == eventfd.value &&
+        return candidate.bus == bus && candidate.eventfd == eventfd.value &&
                candidate.address == request.addr &&
                candidate.length == request.len &&
                candidate.wildcard == wildcard &&
@@ -83,9 +79,16 @@ int FakeKvmIoeventfds::Deassign(const kvm_ioeventfd& request) {
   return 0;
 }
 
+// Answers like ioeventfd_bus_from_flags(), which also knows the bus of s390.
+FakeKvmIoeventfds::Bus FakeKvmIoeventfds::BusOf(uint32_t flags) {
+  if ((flags & KVM_IOEVENTFD_FLAG_PIO) != 0) return Bus::kPorts;
+  if ((flags & KVM_IOEVENTFD_FLAG_VIRTIO_CCW_NOTIFY) != 0) return Bus::kCcw;
+  return Bus::kMemory;
+}
+
 // Answers like ioeventfd_check_collision().
 bool FakeKvmIoeventfds::Collide(const Ioeventfd& a, const Ioeventfd& b) {
-  return a.pio == b.pio && a.address == b.address &&
+  return a.bus == b.bus && a.address == b.address &&
          (a.length == 0 || b.length == 0 ||
           (a.length == b.length &&
            (a.wildcard || b.wildcard || a.data_match == b.data_match)));
@@ -95,8 +98,9 @@ bool FakeKvmIoeventfds::Collide(const Ioeventfd& a, const Ioeventfd& b) {
 bool FakeKvmIoeventfds::OnWrite(bool pio, uint64_t address, unsigned width,
                                 uint64_t value) {
   core_->mutex.AssertHeld();
+  const Bus bus = pio ? Bus::kPorts : Bus::kMemory;
   for (const Ioeventfd& candidate : ioeventfds_) {
-    if (candidate.pio != pio || candidate.address != address) continue;
+    if (candidate.bus != bus || candidate.address != address) continue;
     if (candidate.length != 0 && candidate.length != width) continue;
     if (!candidate.wildcard && candidate.data_match != value) continue;
     core_->eventfds.Signal(*candidate.eventfd);

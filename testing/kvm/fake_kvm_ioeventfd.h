@@ -32,8 +32,9 @@ class FakeKvmIoeventfds {
   size_t size() const { return ioeventfds_.size(); }
 
  private:
+  enum class Bus { kMemory, kPorts, kCcw };
   struct Ioeventfd {
-    bool pio = false;
+    Bus bus = Bus::kMemory;
     std::shared_ptr<FakeEventfd> eventfd;
     uint64_t address = 0;
     uint32_t length = 0;  // 0 matches any width.
@@ -43,6 +44,7 @@ class FakeKvmIoeventfds {
 
   int Assign(const kvm_ioeventfd& request);
   int Deassign(const kvm_ioeventfd& request);
+  static Bus BusOf(uint32_t flags);
   static bool Collide(const Ioeventfd& a, const Ioeventfd& b);
 
   KernelCore* const core_;

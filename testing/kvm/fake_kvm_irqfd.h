@@ -13,13 +13,10 @@
 #include "absl/functional/function_ref.h"
 #include "passthru/testing/kernel/eventfd_table.h"
 #include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_pins.h"
 #include "passthru/testing/kvm/fake_kvm_routing.h"
 
 namespace passthru::fake {
-
-// The source that drives an interrupt line. A line is the OR of all sources
-// (KVM_*_IRQ_SOURCE_ID).
-enum class IrqSource { kUserSpace, kResampler };
 
 // The destination of an irqfd's interrupt, like kvm_set_irq().
 class IrqSink {

@@ -19,15 +19,15 @@ constexpr uint64_t kPageMask = 0xfff;
 constexpr uint64_t kUserEnd = 0x7ffffffff000;
 // KVM_MEM_MAX_NR_PAGES.
 constexpr uint64_t kMaxPages = (uint64_t{1} << 31) - 1;
-// kvm_mmu_max_gfn(), because shadow page tables reach 52 bits.
-constexpr uint64_t kMaxGuestAddress = uint64_t{1} << 52;
 
 constexpr uint32_t kValidFlags = KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY;
 
 }  // namespace
 
-FakeKvmSlots::FakeKvmSlots(KernelVersion version)
-    : address_spaces_(
+FakeKvmSlots::FakeKvmSlots(KernelVersion version,
+                           unsigned physical_address_bits)
+    : address_end_(uint64_t{1} << physical_address_bits),
+      address_spaces_(
           KvmCapability(version, KVM_CAP_MULTI_ADDRESS_SPACE) >= 2 ? 2 : 1) {}
 
 // The checks are in the kernel's order.
@@ -73,7 +73,7 @@ int FakeKvmSlots::Set(const kvm_userspace_memory_region& region) {
   }
   if (Overlaps(wanted.slot, wanted.guest_address, wanted.size)) return EEXIST;
   // This check is in kvm_arch_prepare_memory_region().
-  if (wanted.guest_end() > kMaxGuestAddress) return EINVAL;
+  if (wanted.guest_end() > address_end_) return EINVAL;
   if (existing != slots_.end()) Erase(existing->second);
   Insert(wanted);
   return 0;

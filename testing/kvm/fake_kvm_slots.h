@@ -30,7 +30,7 @@ struct FakeKvmSlot {
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeKvmSlots {
  public:
-  explicit FakeKvmSlots(KernelVersion version);
+  FakeKvmSlots(KernelVersion version, unsigned physical_address_bits);
 
   // Carries out KVM_SET_USER_MEMORY_REGION. Returns 0 or an errno.
   int Set(const kvm_userspace_memory_region& region);
@@ -47,6 +47,9 @@ class FakeKvmSlots {
   void Insert(const FakeKvmSlot& slot);
   void Erase(const FakeKvmSlot& slot);
 
+  // The first guest address that no slot reaches, which kvm_mmu_max_gfn() takes
+  // from the host's CPU if that has two levels of page tables.
+  const uint64_t address_end_;
   // The count of KVM_CAP_MULTI_ADDRESS_SPACE. The second one is SMM's.
   const uint32_t address_spaces_;
   std::map<uint32_t, FakeKvmSlot> slots_;  // The key is `slot`.

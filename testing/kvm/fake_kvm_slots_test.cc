@@ -29,7 +29,8 @@ kvm_userspace_memory_region Region(uint32_t slot, uint64_t guest, uint64_t size,
 
 class FakeKvmSlotsTest : public ::testing::Test {
  protected:
-  FakeKvmSlots slots_{KernelVersion::k6_12};
+  static constexpr unsigned kAddressBits = 46;
+  FakeKvmSlots slots_{KernelVersion::k6_12, kAddressBits};
 };
 
 TEST_F(FakeKvmSlotsTest, FindsTheSlotOfAnAddress) {
@@ -71,9 +72,10 @@ TEST_F(FakeKvmSlotsTest, MoreThan8TiBIsEinval) {
   EXPECT_EQ(slots_.Set(Region(0, 0, (uint64_t{1} << 43) - kPage, 0)), 0);
 }
 
-TEST_F(FakeKvmSlotsTest, AddressBeyond52BitsIsEinval) {
-  EXPECT_EQ(slots_.Set(Region(0, uint64_t{1} << 52, kPage)), EINVAL);
-  EXPECT_EQ(slots_.Set(Region(0, (uint64_t{1} << 52) - kPage, kPage)), 0);
+TEST_F(FakeKvmSlotsTest, AddressBeyondTheCpusIsEinval) {
+  EXPECT_EQ(slots_.Set(Region(0, uint64_t{1} << kAddressBits, kPage)), EINVAL);
+  EXPECT_EQ(slots_.Set(Region(0, (uint64_t{1} << kAddressBits) - kPage, kPage)),
+            0);
 }
 
 // Compares the slots with an array that holds one owner per page, after

@@ -44,7 +44,7 @@ class GroupFile final : public FakeFile {
  public:
   explicit GroupFile(int* releases) : releases_(releases) {}
   std::string Describe() const override { return "group"; }
-  bool IsVfioFile() const override { return true; }
+  bool IsVfioFile(KernelVersion) const override { return true; }
   void OnRelease() override { ++*releases_; }
 
  private:
@@ -130,9 +130,9 @@ TEST_F(FakeKvmTest, UnreadableArgumentIsEfault) {
   KvmTestVm vm(&kernel());
   for (const unsigned long request :
        {KVM_SET_USER_MEMORY_REGION, KVM_SET_USER_MEMORY_REGION2,
-        KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_PIT2, KVM_IRQ_LINE,
-        KVM_IRQ_LINE_STATUS, KVM_SET_GSI_ROUTING, KVM_IRQFD, KVM_SIGNAL_MSI,
-        KVM_IOEVENTFD, KVM_ENABLE_CAP, KVM_CREATE_DEVICE, KVM_GET_IRQCHIP}) {
+        KVM_CREATE_PIT2, KVM_IRQ_LINE, KVM_IRQ_LINE_STATUS, KVM_SET_GSI_ROUTING,
+        KVM_IRQFD, KVM_SIGNAL_MSI, KVM_IOEVENTFD, KVM_ENABLE_CAP,
+        KVM_CREATE_DEVICE, KVM_GET_IRQCHIP}) {
     EXPECT_EQ(kernel().IoctlInt(vm.fd(), request, kBadAddress).error, EFAULT)
         << std::hex << request;
   }
@@ -162,6 +162,34 @@ TEST_F(FakeKvmTest, RoutesThatCannotBeReadAreEfault) {
 TEST_F(FakeKvmTest, UnknownVcpuCallIsEinval) {
   KvmTestVm vm(&kernel());
   EXPECT_EQ(kernel().IoctlInt(vm.vcpu_fd(), _IO(KVMIO, 0x7f), 0).error, EINVAL);
+}
+
+// Of a vCPU there is the offset of its TSC (kvm_vcpu_ioctl_device_attr()), and
+// of KVM the state that guests may have (kvm_x86_dev_get_attr()). A VM has
+// none.
+TEST_F(FakeKvmTest, VcpuAndSystemHaveOneAttributeEach) {
+  KvmTestVm vm(&kernel());
+  const int kvm = kernel().Open("/dev/kvm", O_RDWR | O_CLOEXEC).value;
+  uint64_t value = 77;
+  const auto ask = [&](int fd, unsigned long request, uint32_t group) {
+    kvm_device_attr attribute{};
+    attribute.group = group;
+    attribute.addr = reinterpret_cast<uintptr_t>(&value);
+    return kernel().Ioctl(fd, request, &attribute).error;
+  };
+  for (const int fd : {vm.vcpu_fd(), kvm}) {
+    EXPECT_EQ(ask(fd, KVM_HAS_DEVICE_ATTR, 0), 0);
+    EXPECT_EQ(ask(fd, KVM_HAS_DEVICE_ATTR, 1), ENXIO);
+    EXPECT_EQ(ask(fd, KVM_GET_DEVICE_ATTR, 0), 0);
+    EXPECT_NE(value, 77u);
+    EXPECT_EQ(kernel().IoctlInt(fd, KVM_HAS_DEVICE_ATTR, kBadAddress).error,
+              EFAULT);
+    value = 77;
+  }
+  EXPECT_EQ(ask(vm.vcpu_fd(), KVM_SET_DEVICE_ATTR, 0), 0);
+  EXPECT_EQ(ask(kvm, KVM_SET_DEVICE_ATTR, 0), EINVAL);
+  EXPECT_EQ(ask(vm.fd(), KVM_HAS_DEVICE_ATTR, 0), ENOTTY);
+  EXPECT_EQ(kernel().Close(kvm).error, 0);
 }
 
 TEST_F(FakeKvmTest, WhatIsNotBuiltIsAnUnknownCall) {
@@ -244,12 +272,25 @@ TEST_F(FakeKvmTest, UnknownCapabilitiesCannotBeEnabled) {
   EXPECT_EQ(enable(KVM_CAP_SPLIT_IRQCHIP, 0, 4097), EINVAL);
 }
 
+// The bad pointer comes after the state, in kvm_arch_vm_ioctl().
+TEST_F(FakeKvmTest, IdentityMapComesBeforeTheFirstVcpu) {
+  const KvmTestVm none(&kernel(), /*irqchip=*/true, /*vcpus=*/0);
+  EXPECT_EQ(kernel()
+                .IoctlInt(none.fd(), KVM_SET_IDENTITY_MAP_ADDR, kBadAddress)
+                .error,
+            EFAULT);
+  const KvmTestVm one(&kernel());
+  EXPECT_EQ(
+      kernel().IoctlInt(one.fd(), KVM_SET_IDENTITY_MAP_ADDR, kBadAddress).error,
+      EINVAL);
+}
+
 TEST_F(FakeKvmTest, SplitIrqchipComesBeforeTheFirstVcpu) {
   KvmTestVm vm(&kernel(), /*irqchip=*/false);
   kvm_enable_cap capability{};
   capability.cap = KVM_CAP_SPLIT_IRQCHIP;
   capability.args[0] = 24;
-  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_ENABLE_CAP, &capability).error, EINVAL);
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_ENABLE_CAP, &capability).error, EEXIST);
 }
 
 // The state that Linux 6.18 reports of a VM that has not run.

@@ -75,7 +75,7 @@ int FakeKvmVfioDevice::AddFile(int fd) {
   core_->mutex.AssertHeld();
   if (!FileTable::IsOpen(fd)) return EBADF;
   FileRef file = core_->files.Lookup(fd);
-  if (file == nullptr || !file->IsVfioFile()) return EINVAL;
+  if (file == nullptr || !file->IsVfioFile(core_->version)) return EINVAL;
   if (std::find(files_.begin(), files_.end(), file) != files_.end()) {
     return EEXIST;
   }

@@ -46,7 +46,7 @@ FakeKvmVm::FakeKvmVm(Options options)
       core_(options_.core),
       process_(ThisProcess()),
       task_(journal::CurrentProcess()),
-      slots_(core_->version),
+      slots_(core_->version, options_.physical_address_bits),
       irqfds_(core_, this),
       ioeventfds_(core_) {}
 
@@ -125,8 +125,8 @@ int FakeKvmVm::SetMemoryRegion2(const void* arg) {
 }
 
 int FakeKvmVm::SetIdentityMapAddress(const void* arg) {
-  if (!journal::CopyFromUser<uint64_t>(arg).has_value()) return EFAULT;
-  return vcpus_.empty() ? 0 : EINVAL;
+  if (!vcpus_.empty()) return EINVAL;
+  return journal::CopyFromUser<uint64_t>(arg).has_value() ? 0 : EFAULT;
 }
 
 int FakeKvmVm::CreateIrqchip() {
@@ -163,6 +163,9 @@ int FakeKvmVm::EnableCapability(const void* arg) {
       if ((capability->args[0] & KVM_X2APIC_API_USE_32BIT_IDS) != 0) {
         x2apic_ids_ = true;
       }
+      if ((capability->args[0] & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK) != 0) {
+        broadcast_quirk_ = false;
+      }
       return 0;
     }
     default:
@@ -173,8 +176,7 @@ int FakeKvmVm::EnableCapability(const void* arg) {
 int FakeKvmVm::EnableSplitIrqchip(const kvm_enable_cap& capability) {
   // MAX_NR_RESERVED_IOAPIC_PINS has the same value.
   if (capability.args[0] > kKvmMaxIrqRoutes) return EINVAL;
-  if (mode_ != IrqchipMode::kNone) return EEXIST;
-  if (!vcpus_.empty()) return EINVAL;
+  if (mode_ != IrqchipMode::kNone || !vcpus_.empty()) return EEXIST;
   mode_ = IrqchipMode::kSplit;
   return 0;
 }
@@ -222,9 +224,9 @@ int FakeKvmVm::SetGsiRouting(const void* arg) {
 
 SyscallResult<int> FakeKvmVm::CreateVcpu(unsigned long id) {
   core_->mutex.AssertHeld();
-  if (id >= kKvmMaxVcpuIds) return {.error = EINVAL};
+  if (id >= KvmMaxVcpuIds(core_->version)) return {.error = EINVAL};
+  if (vcpus_.size() >= KvmMaxVcpus(core_->version)) return {.error = EINVAL};
   if (vcpus_.contains(static_cast<unsigned>(id))) return {.error = EEXIST};
-  if (vcpus_.size() >= kKvmMaxVcpus) return {.error = EINVAL};
   const auto number = static_cast<unsigned>(id);
   auto vcpu = FakeVcpu::Create(
       {.core = core_,
@@ -236,6 +238,7 @@ SyscallResult<int> FakeKvmVm::CreateVcpu(unsigned long id) {
       std::make_shared<FakeKvmVcpuFile>(shared_from_this(), vcpu.value));
   if (fd.ok()) {
     vcpus_[number] = vcpu.value;
+    newest_vcpu_ = number;
     options_.on_vcpu_created(vcpu.value);
   }
   return fd;

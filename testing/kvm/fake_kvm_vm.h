@@ -24,6 +24,7 @@
 #include "passthru/testing/kernel/kernel_core.h"
 #include "passthru/testing/kvm/fake_kvm_ioeventfd.h"
 #include "passthru/testing/kvm/fake_kvm_irqfd.h"
+#include "passthru/testing/kvm/fake_kvm_pins.h"
 #include "passthru/testing/kvm/fake_kvm_routing.h"
 #include "passthru/testing/kvm/fake_kvm_slots.h"
 #include "passthru/testing/kvm/fake_vcpu.h"
@@ -37,8 +38,8 @@ namespace passthru::fake {
 // A message reaches the vCPUs that its address selects, as
 // kvm_irq_delivery_to_apic() finds them, and the journal records it as an event
 // "msi". The interrupt of an irqfd whose GSI has no route is an event
-// "interrupt-lost". The 24 pins of the IOAPIC have a level but no redirection
-// table. Like pins that are masked after a reset, they reach no vCPU.
+// "interrupt-lost". The pins of PIC and IOAPIC are as after a reset and reach
+// no vCPU.
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
 class FakeKvmVm final : public VcpuPlatform,
@@ -48,6 +49,7 @@ class FakeKvmVm final : public VcpuPlatform,
   struct Options {
     KernelCore* core = nullptr;
     size_t number = 1;  // Tells VMs apart in messages.
+    unsigned physical_address_bits = 46;
     std::function<guest::GuestProgram(unsigned vcpu)> program;
     std::function<bool()> step_hardware;
     std::function<void(std::shared_ptr<FakeVcpu>)> on_vcpu_created;
@@ -78,7 +80,7 @@ class FakeKvmVm final : public VcpuPlatform,
 
   // Handles the guest's acknowledgement (EOI) of a level interrupt.
   void Acknowledge(uint32_t gsi) { irqfds_.Acknowledge(gsi); }
-  bool LineLevel(uint32_t pin) const;
+  bool LineLevel(uint32_t pin) const { return pins_.IoapicLevel(pin); }
 
   std::string name() const { return absl::StrCat("vm ", options_.number); }
   const FakeKvmSlots& slots() const { return slots_; }
@@ -127,11 +129,11 @@ class FakeKvmVm final : public VcpuPlatform,
   // Returns -1 if `gsi` has no route, like kvm_set_irq().
   int SetRoutedIrq(IrqSource source, uint32_t gsi, bool level,
                    std::string_view cause);
-  // Returns how many vCPUs took the message.
+  // Returns how often local APICs took the message, or -1 if KVM asked none,
+  // like kvm_irq_delivery_to_apic().
   int DeliverMsi(const guest::GuestInterrupt& message, std::string_view cause,
                  int64_t gsi);
-  // Returns whether the level changed.
-  bool SetLine(IrqSource source, uint32_t pin, bool level);
+  bool IsLookedUp(uint32_t destination, bool logical, bool any_software) const;
 
   const Options options_;
   KernelCore* const core_;
@@ -141,6 +143,8 @@ class FakeKvmVm final : public VcpuPlatform,
   IrqchipMode mode_ = IrqchipMode::kNone;
   bool has_pit_ = false;
   bool x2apic_ids_ = false;  // KVM_X2APIC_API_USE_32BIT_IDS
+  // Cleared by KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK.
+  bool broadcast_quirk_ = true;
   bool has_vfio_device_ = false;
   bool vm_released_ = false;
 
@@ -149,7 +153,8 @@ class FakeKvmVm final : public VcpuPlatform,
   FakeKvmIrqfds irqfds_;
   FakeKvmIoeventfds ioeventfds_;
   std::map<unsigned, std::shared_ptr<FakeVcpu>> vcpus_;
-  std::map<uint32_t, unsigned> lines_;  // IOAPIC pin -> sources asserting it.
+  unsigned newest_vcpu_ = 0;
+  FakeKvmPins pins_;
   std::vector<guest::GuestInterrupt> messages_;
   size_t lost_interrupts_ = 0;
 };

@@ -13,6 +13,7 @@
 #include "passthru/testing/journal/call.h"
 #include "passthru/testing/kernel/fake_file.h"
 #include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/vfio/fake_container.h"
 #include "passthru/testing/vfio/vfio_rules.h"
 
@@ -93,7 +94,7 @@ class GroupFile final : public FakeFile {
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override {
     return group_->Ioctl(request, arg);
   }
-  bool IsVfioFile() const override { return true; }
+  bool IsVfioFile(KernelVersion) const override { return true; }
   void OnRelease() override { group_->OnFileReleased(); }
 
  private:

@@ -22,6 +22,7 @@
 #include "passthru/testing/fixture/device.pb.h"
 #include "passthru/testing/kernel/fake_file.h"
 #include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/models/device_model.h"
 #include "passthru/testing/models/device_platform.h"
 #include "passthru/testing/vfio/bar_memory.h"
@@ -302,7 +303,10 @@ class DeviceFile final : public PositionedFile {
                            absl::Span<const uint8_t> data) override;
   bool PeerLoad(uint64_t offset, absl::Span<uint8_t> data) override;
   bool PeerStore(uint64_t offset, absl::Span<const uint8_t> data) override;
-  bool IsVfioFile() const override { return true; }
+  // 6.1 knows only groups (vfio_file_is_group()).
+  bool IsVfioFile(KernelVersion version) const override {
+    return version > KernelVersion::k6_1;
+  }
   void OnRelease() override { device_->OnFileReleased(this); }
 
  private:

@@ -173,6 +173,14 @@ void KvmQuestions::Ioeventfds() {
   Io("deassign wrong fd", other, kAt, 4, KVM_IOEVENTFD_FLAG_DEASSIGN);
   Io("deassign", event, kAt, 4, KVM_IOEVENTFD_FLAG_DEASSIGN);
   Io("deassign again", event, kAt, 4, KVM_IOEVENTFD_FLAG_DEASSIGN);
+  // x86 has no such bus, but knows the flag.
+  constexpr uint32_t kCcw = KVM_IOEVENTFD_FLAG_VIRTIO_CCW_NOTIFY;
+  Io("VIRTIO_CCW_NOTIFY", event, kAt + 0x300, 4, kCcw);
+  Io("VIRTIO_CCW_NOTIFY again", other, kAt + 0x300, 4, kCcw);
+  Io("VIRTIO_CCW_NOTIFY of PIO", other, kAt + 0x300, 4,
+     kCcw | KVM_IOEVENTFD_FLAG_PIO);
+  Io("VIRTIO_CCW_NOTIFY deassign", event, kAt + 0x300, 4,
+     kCcw | KVM_IOEVENTFD_FLAG_DEASSIGN);
   Note("vm unknown ioctl", Integer(vm_, _IO(KVMIO, 0x7f), 0));
 }
 
@@ -188,6 +196,8 @@ std::vector<Observation> ObserveKvm(kernel::Syscalls* syscalls) {
   observer.Devices();
   observer.Ioeventfds();
   observer.Split();
+  observer.Pins();
+  observer.Deliveries();
   return observer.Take();
 }
 

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "passthru/testing/contract/kvm/kvm_questions.h"
@@ -244,6 +246,92 @@ void KvmQuestions::Split() {
   int status = 0;
   ::waitpid(child, &status, 0);
   Note("VM ioctl from another process", {.error = WEXITSTATUS(status)});
+}
+
+// The pins after a reset, of which each answers what it had pending. A GSI
+// below 16 has one of the IOAPIC and one of the PICs.
+void KvmQuestions::Pins() {
+  Section("pins");
+  const int vm = NewVm();
+  const auto drive = [this, vm](uint32_t gsi, uint32_t level) {
+    kvm_irq_level line{};
+    line.irq = gsi;
+    line.level = level;
+    std::string question =
+        absl::StrCat("IRQ_LINE_STATUS ", gsi, " level ", level);
+    const auto result = syscalls_->Ioctl(vm, KVM_IRQ_LINE_STATUS, &line);
+    Note(std::move(question), result);
+    if (!result.ok()) return;
+    notes_.Detail(absl::StrCat("status=", static_cast<int32_t>(line.status)));
+  };
+  drive(5, 1);
+  Note("CREATE_IRQCHIP", Integer(vm, KVM_CREATE_IRQCHIP, 0));
+  for (const uint32_t level : {0, 1, 1, 0, 1, 2, 0, 0}) drive(5, level);
+  // A pin of the second PIC interrupts the first one by its pin 2.
+  drive(2, 1);
+  drive(2, 0);
+  drive(9, 1);
+  drive(2, 1);
+  drive(9, 1);
+  for (const uint32_t level : {1, 1, 0, 1}) drive(20, level);
+  drive(24, 1);
+}
+
+// Messages of all kinds to vCPUs whose local APIC no software has enabled.
+void KvmQuestions::Deliveries() {
+  Section("deliveries");
+  const int vm = NewVm();
+  Integer(vm, KVM_CREATE_IRQCHIP, 0);
+  const auto send = [this, vm](std::string question, uint64_t address,
+                               uint32_t data) {
+    kvm_msi message{};
+    message.address_lo = static_cast<uint32_t>(address);
+    message.address_hi = static_cast<uint32_t>(address >> 32);
+    message.data = data;
+    Note(std::move(question), syscalls_->Ioctl(vm, KVM_SIGNAL_MSI, &message));
+  };
+  constexpr uint64_t kFirst = 0xfee00000;
+  constexpr uint64_t kAll = 0xfeeff000;
+  constexpr uint64_t kHint = 8;
+  constexpr uint64_t kLogical = 4;
+  constexpr uint32_t kNmi = 0x400;
+  const auto bad_pointer = [this, vm](std::string question) {
+    Note(std::move(question), syscalls_->Ioctl(vm, KVM_SET_IDENTITY_MAP_ADDR,
+                                               reinterpret_cast<void*>(kPage)));
+  };
+  send("NMI without a vCPU", kFirst, kNmi);
+  bad_pointer("SET_IDENTITY_MAP_ADDR bad pointer");
+  Create("CREATE_VCPU 0", vm, KVM_CREATE_VCPU, 0);
+  bad_pointer("SET_IDENTITY_MAP_ADDR bad pointer after a vCPU");
+  // The map of local APICs is made before the newest vCPU is in it.
+  send("NMI to the newest vCPU", kFirst, kNmi);
+  send("NMI to all", kAll, kNmi);
+  Create("CREATE_VCPU 1", vm, KVM_CREATE_VCPU, 1);
+  send("NMI to 1, the newest", 0xfee01000, kNmi);
+  send("NMI to 5, which there is not", 0xfee05000, kNmi);
+  for (uint32_t mode = 0; mode < 8; ++mode) {
+    // Not SMI, because a kernel may have no SMM.
+    if (mode == 2) continue;
+    const uint32_t data = mode << 8 | 0x41;
+    send(absl::StrCat("mode ", mode, " to 0"), kFirst, data);
+    send(absl::StrCat("mode ", mode, " to all"), kAll, data);
+    send(absl::StrCat("mode ", mode, " to all, with hint"), kAll | kHint, data);
+    send(absl::StrCat("mode ", mode, " to logical 1"), 0xfee01000 | kLogical,
+         data);
+    send(absl::StrCat("mode ", mode, " to logical all"), kAll | kLogical, data);
+    send(absl::StrCat("mode ", mode, " to logical all, with hint"),
+         kAll | kLogical | kHint, data);
+  }
+  Capability("ENABLE_CAP X2APIC_API 3", vm, KVM_CAP_X2APIC_API, 3);
+  constexpr uint64_t kHigh = uint64_t{0xffffff00} << 32;
+  send("NMI to 0xff with x2apic api", kAll, kNmi);
+  send("NMI to 0xffffffff with x2apic api", kHigh | kAll, kNmi);
+  send("NMI to 0xffffff00 with x2apic api", kHigh | kFirst, kNmi);
+
+  const int late = NewVm();
+  Keep(Integer(late, KVM_CREATE_VCPU, 0).value);
+  Capability("ENABLE_CAP SPLIT_IRQCHIP after a vCPU", late,
+             KVM_CAP_SPLIT_IRQCHIP, 24);
 }
 
 }  // namespace passthru::contract

@@ -46,6 +46,8 @@ class KvmQuestions {
   void Devices();
   void Ioeventfds();
   void Split();
+  void Pins();
+  void Deliveries();
 
   std::vector<Observation> Take() { return notes_.Take(); }
 

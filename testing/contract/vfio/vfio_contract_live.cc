@@ -242,6 +242,8 @@ void VfioQuestions::AskKvm() {
   attribute("FILE_ADD group", KVM_DEV_VFIO_FILE_ADD, group_);
   attribute("FILE_ADD group again", KVM_DEV_VFIO_FILE_ADD, group_);
   attribute("FILE_ADD container", KVM_DEV_VFIO_FILE_ADD, container_);
+  attribute("FILE_ADD device", KVM_DEV_VFIO_FILE_ADD, device_);
+  attribute("FILE_DEL device", KVM_DEV_VFIO_FILE_DEL, device_);
   attribute("FILE_DEL container", KVM_DEV_VFIO_FILE_DEL, container_);
   attribute("FILE_DEL group", KVM_DEV_VFIO_FILE_DEL, group_);
   attribute("FILE_DEL group again", KVM_DEV_VFIO_FILE_DEL, group_);
