@@ -78,11 +78,14 @@ random_calls() {
   "$lab" --kernel="$kernel" \
     --device=pcie-root-port,id=port1,chassis=1,addr=2 \
     --device=pcie-root-port,id=port2,chassis=2,addr=3 \
+    --device=pcie-root-port,id=port3,chassis=3,addr=4 \
     --device=e1000e,bus=port1,romfile= --bind=0000:01:00.0 \
     "${disk[@]}" --device=$nvme,bus=port2 --bind=0000:02:00.0 \
+    --device=virtio-net-pci,bus=port3,romfile= --bind=0000:03:00.0 \
     --device=edu,addr=10 --bind=0000:00:10.0 \
     "$here/testing/random_calls/random_calls" --seed=1 \
-    --calls=1200 0000:01:00.0 0000:02:00.0 --calls=6000 0000:00:10.0
+    --calls=1200 0000:01:00.0 0000:02:00.0 0000:03:00.0 \
+    --calls=6000 0000:00:10.0
 }
 
 # Checks that a guest sees the same as on the simulated kernel. The NVMe

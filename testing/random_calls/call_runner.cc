@@ -16,6 +16,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "passthru/testing/random_calls/answer_text.h"
+#include "passthru/testing/random_calls/kvm_calls.h"
 
 namespace passthru::random_calls {
 namespace {
@@ -23,20 +25,9 @@ namespace {
 using kernel::SyscallResult;
 
 constexpr unsigned kRegionShift = 40;
-constexpr int kNoDescriptor = 9999;
 constexpr uintptr_t kUnmappedAddress = 0x1000;
 // No capability chain of a region or container is longer.
 constexpr size_t kInfoBytes = 4096;
-
-std::string ErrorName(int error) {
-  const char* const name = strerrorname_np(error);
-  return name != nullptr ? name : absl::StrCat("errno ", error);
-}
-
-template <typename T>
-std::string Text(const SyscallResult<T>& result) {
-  return result.ok() ? absl::StrCat(result.value) : ErrorName(result.error);
-}
 
 sigjmp_buf on_sigbus;
 
@@ -66,47 +57,60 @@ absl::Status CallRunner::Open() {
   const auto open = [this](const std::string& path) {
     return kernel_.Open(path.c_str(), O_RDWR | O_CLOEXEC);
   };
-  null_ = open("/dev/null").value;
+  objects_.null = open("/dev/null").value;
   const auto container = open("/dev/vfio/vfio");
   if (!container.ok()) return check("/dev/vfio/vfio", container.error);
-  container_ = container.value;
+  objects_.container = container.value;
   const auto group = open(absl::StrCat("/dev/vfio/", group_number_));
   if (!group.ok()) return check("open its group", group.error);
-  group_ = group.value;
+  objects_.group = group.value;
   int error =
-      kernel_.Ioctl(group_, VFIO_GROUP_SET_CONTAINER, &container_).error;
+      kernel_
+          .Ioctl(objects_.group, VFIO_GROUP_SET_CONTAINER, &objects_.container)
+          .error;
   if (error == 0) {
     error = kernel_
-                .Ioctl(container_, VFIO_SET_IOMMU,
+                .Ioctl(objects_.container, VFIO_SET_IOMMU,
                        reinterpret_cast<void*>(uintptr_t{VFIO_TYPE1v2_IOMMU}))
                 .error;
   }
   if (error != 0) return check("use its IOMMU", error);
-  const auto device = kernel_.Ioctl(group_, VFIO_GROUP_GET_DEVICE_FD,
+  const auto device = kernel_.Ioctl(objects_.group, VFIO_GROUP_GET_DEVICE_FD,
                                     const_cast<char*>(bdf_.c_str()));
   if (!device.ok()) return check("open it", device.error);
-  device_ = device.value;
-  for (size_t i = 0; i < kEventfds; ++i) {
-    eventfds_.push_back(kernel_.Eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC).value);
+  objects_.device = device.value;
+  for (int& fd : objects_.eventfds) {
+    fd = kernel_.Eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC).value;
   }
+  // The shape says whether it is there.
+  const auto kvm = open("/dev/kvm");
+  if (kvm.ok()) objects_.kvm = kvm.value;
   const auto memory =
       kernel_.Mmap(nullptr, kMemoryPages * kPage, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (!memory.ok()) return check("get memory", memory.error);
-  memory_ = static_cast<uint8_t*>(memory.value);
+  objects_.memory = static_cast<uint8_t*>(memory.value);
   return absl::OkStatus();
 }
 
 void CallRunner::Close() {
   for (size_t slot = 0; slot < kMappings; ++slot) Munmap(slot);
-  for (int* fd : {&device_, &group_, &container_, &null_}) {
-    if (*fd >= 0) kernel_.Close(*fd);
-    *fd = -1;
+  const auto close = [this](int& fd) {
+    if (fd >= 0) kernel_.Close(fd);
+    fd = -1;
+  };
+  for (int& fd : objects_.kvm_devices) close(fd);
+  for (int& fd : objects_.vcpus) close(fd);
+  for (int& fd : objects_.vms) close(fd);
+  for (int* fd : {&objects_.kvm, &objects_.device, &objects_.group,
+                  &objects_.container, &objects_.null}) {
+    close(*fd);
   }
-  for (const int fd : eventfds_) kernel_.Close(fd);
-  eventfds_.clear();
-  if (memory_ != nullptr) kernel_.Munmap(memory_, kMemoryPages * kPage);
-  memory_ = nullptr;
+  for (int& fd : objects_.eventfds) close(fd);
+  if (objects_.memory != nullptr) {
+    kernel_.Munmap(objects_.memory, kMemoryPages * kPage);
+  }
+  objects_.memory = nullptr;
 }
 
 absl::StatusOr<Shape> CallRunner::AskShape() {
@@ -115,11 +119,13 @@ absl::StatusOr<Shape> CallRunner::AskShape() {
     return status;
   }
   Shape shape;
+  shape.has_kvm = objects_.kvm >= 0;
   for (uint32_t index = 0; index < shape.regions.size(); ++index) {
     vfio_region_info info = {};
     info.argsz = sizeof(info);
     info.index = index;
-    if (!kernel_.Ioctl(device_, VFIO_DEVICE_GET_REGION_INFO, &info).ok()) {
+    if (!kernel_.Ioctl(objects_.device, VFIO_DEVICE_GET_REGION_INFO, &info)
+             .ok()) {
       continue;
     }
     shape.regions[index] = {.size = info.size, .flags = info.flags};
@@ -128,12 +134,13 @@ absl::StatusOr<Shape> CallRunner::AskShape() {
     vfio_irq_info info = {};
     info.argsz = sizeof(info);
     info.index = index;
-    if (!kernel_.Ioctl(device_, VFIO_DEVICE_GET_IRQ_INFO, &info).ok()) continue;
+    if (!kernel_.Ioctl(objects_.device, VFIO_DEVICE_GET_IRQ_INFO, &info).ok())
+      continue;
     shape.irq_counts[index] = info.count;
   }
   std::vector<uint8_t> config(shape.regions[VFIO_PCI_CONFIG_REGION_INDEX].size);
   const auto read =
-      kernel_.Pread(device_, config.data(), config.size(),
+      kernel_.Pread(objects_.device, config.data(), config.size(),
                     RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, 0));
   Close();
   if (!read.ok() || read.value < PCI_STD_HEADER_SIZEOF) {
@@ -162,12 +169,6 @@ std::string CallRunner::Ioctl(int fd, unsigned long request, void* argument) {
   return Text(kernel_.Ioctl(fd, request, argument));
 }
 
-int CallRunner::FdOf(uint64_t place) const {
-  if (place == kNoFd) return -1;
-  if (place == kNullDevice) return null_;
-  return place < eventfds_.size() ? eventfds_[place] : kNoDescriptor;
-}
-
 std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
   const auto argument = [&call](size_t i) { return call.arguments[i]; };
   switch (call.kind) {
@@ -186,7 +187,7 @@ std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
     case CallKind::kFunctionReset:
       return FunctionReset(shape);
     case CallKind::kReset:
-      return Ioctl(device_, VFIO_DEVICE_RESET, nullptr);
+      return Ioctl(objects_.device, VFIO_DEVICE_RESET, nullptr);
     case CallKind::kHotReset:
       return HotReset(argument(0), argument(1));
     case CallKind::kSetIrqs:
@@ -194,12 +195,13 @@ std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
     case CallKind::kReadEventfd: {
       uint64_t count = 0;
       const auto read =
-          kernel_.Read(eventfds_[argument(0)], &count, sizeof(count));
+          kernel_.Read(objects_.eventfds[argument(0)], &count, sizeof(count));
       return absl::StrCat(Text(read), " ", count);
     }
     case CallKind::kWriteEventfd: {
       const uint64_t one = 1;
-      return Text(kernel_.Write(eventfds_[argument(0)], &one, sizeof(one)));
+      return Text(
+          kernel_.Write(objects_.eventfds[argument(0)], &one, sizeof(one)));
     }
     case CallKind::kMap:
       return Map(call);
@@ -207,12 +209,12 @@ std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
       return Unmap(call);
     case CallKind::kReadRegion: {
       std::vector<uint8_t> data(argument(2) + 1);
-      return Text(kernel_.Pread(device_, data.data(), argument(2),
+      return Text(kernel_.Pread(objects_.device, data.data(), argument(2),
                                 RegionOffset(argument(0), argument(1))));
     }
     case CallKind::kWriteRegion: {
       const std::vector<uint8_t> data(argument(2) + 1);
-      return Text(kernel_.Pwrite(device_, data.data(), argument(2),
+      return Text(kernel_.Pwrite(objects_.device, data.data(), argument(2),
                                  RegionOffset(argument(0), argument(1))));
     }
     case CallKind::kMmap:
@@ -231,15 +233,20 @@ std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
       return IoEventFd(call);
     case CallKind::kContainer:
       return Container(argument(0));
+    case CallKind::kLifetime:
+      return Lifetime(argument(0));
+    case CallKind::kNewEventfd:
+      return NewEventfd(argument(0));
+    default:
+      return AnswerKvm(kernel_, objects_, call);
   }
-  return "no such call";
 }
 
 std::string CallRunner::ReadConfig(const Shape& shape, uint64_t offset,
                                    size_t length) {
   std::vector<uint8_t> data(std::max<size_t>(length, 1));
   const auto read =
-      kernel_.Pread(device_, data.data(), length,
+      kernel_.Pread(objects_.device, data.data(), length,
                     RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset));
   std::string text = Text(read);
   for (size_t i = 0; read.ok() && i < read.value; ++i) {
@@ -254,7 +261,7 @@ std::string CallRunner::ReadConfig(const Shape& shape, uint64_t offset,
 std::string CallRunner::WriteConfig(uint64_t offset, size_t length,
                                     uint64_t value) {
   return Text(
-      kernel_.Pwrite(device_, &value, std::min(length, sizeof(value)),
+      kernel_.Pwrite(objects_.device, &value, std::min(length, sizeof(value)),
                      RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset)));
 }
 
@@ -281,7 +288,7 @@ std::string CallRunner::FunctionReset(const Shape& shape) {
   if (shape.express != 0) {
     uint16_t control = 0;
     const uint64_t at = shape.express + PCI_EXP_DEVCTL;
-    kernel_.Pread(device_, &control, sizeof(control),
+    kernel_.Pread(objects_.device, &control, sizeof(control),
                   RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, at));
     return WriteConfig(at, 2, control | PCI_EXP_DEVCTL_BCR_FLR);
   }
@@ -297,10 +304,10 @@ std::string CallRunner::HotReset(uint64_t count, uint64_t fd) {
   std::vector<uint32_t> request = {
       static_cast<uint32_t>(sizeof(vfio_pci_hot_reset)) + 4 * given, 0, given};
   static_assert(sizeof(vfio_pci_hot_reset) == 12);
-  request.resize(
-      request.size() + given,
-      static_cast<uint32_t>(fd == kClosedFd ? kNoDescriptor : group_));
-  return Ioctl(device_, VFIO_DEVICE_PCI_HOT_RESET, request.data());
+  request.resize(request.size() + given,
+                 static_cast<uint32_t>(fd == kClosedFd ? Objects::kNoDescriptor
+                                                       : objects_.group));
+  return Ioctl(objects_.device, VFIO_DEVICE_PCI_HOT_RESET, request.data());
 }
 
 std::string CallRunner::SetIrqs(const RandomCall& call) {
@@ -317,7 +324,7 @@ std::string CallRunner::SetIrqs(const RandomCall& call) {
   for (uint64_t i = 0; i < count; ++i) {
     const uint64_t value = call.arguments[5 + i];
     if ((flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0) {
-      const int32_t fd = FdOf(value);
+      const int32_t fd = objects_.FdOf(value);
       const auto* const bytes = reinterpret_cast<const uint8_t*>(&fd);
       request.insert(request.end(), bytes, bytes + sizeof(fd));
     } else {
@@ -326,7 +333,7 @@ std::string CallRunner::SetIrqs(const RandomCall& call) {
   }
   // So that the kernel reads zeroes beyond the data, whatever argsz says.
   request.resize(std::max<size_t>(request.size(), kInfoBytes));
-  return Ioctl(device_, VFIO_DEVICE_SET_IRQS, request.data());
+  return Ioctl(objects_.device, VFIO_DEVICE_SET_IRQS, request.data());
 }
 
 std::string CallRunner::Map(const RandomCall& call) {
@@ -334,11 +341,12 @@ std::string CallRunner::Map(const RandomCall& call) {
   map.argsz = sizeof(map);
   map.iova = call.arguments[0];
   map.size = call.arguments[1];
-  map.vaddr = call.arguments[2] == kNoMemory
-                  ? kUnmappedAddress
-                  : reinterpret_cast<uintptr_t>(memory_) + call.arguments[2];
+  map.vaddr =
+      call.arguments[2] == kNoMemory
+          ? kUnmappedAddress
+          : reinterpret_cast<uintptr_t>(objects_.memory) + call.arguments[2];
   map.flags = static_cast<uint32_t>(call.arguments[3]);
-  return Ioctl(container_, VFIO_IOMMU_MAP_DMA, &map);
+  return Ioctl(objects_.container, VFIO_IOMMU_MAP_DMA, &map);
 }
 
 std::string CallRunner::Unmap(const RandomCall& call) {
@@ -347,24 +355,25 @@ std::string CallRunner::Unmap(const RandomCall& call) {
   unmap.iova = call.arguments[0];
   unmap.size = call.arguments[1];
   unmap.flags = static_cast<uint32_t>(call.arguments[2]);
-  std::string text = Ioctl(container_, VFIO_IOMMU_UNMAP_DMA, &unmap);
+  std::string text = Ioctl(objects_.container, VFIO_IOMMU_UNMAP_DMA, &unmap);
   return text == "0" ? absl::StrFormat("0 size=%#x", unmap.size) : text;
 }
 
 std::string CallRunner::Mmap(const RandomCall& call) {
   const size_t slot = call.arguments[0];
   Munmap(slot);
-  const auto mapped =
-      kernel_.Mmap(nullptr, call.arguments[3], PROT_READ | PROT_WRITE,
-                   call.arguments[4] != 0 ? MAP_PRIVATE : MAP_SHARED, device_,
-                   RegionOffset(call.arguments[1], call.arguments[2]));
+  const auto mapped = kernel_.Mmap(
+      nullptr, call.arguments[3], PROT_READ | PROT_WRITE,
+      call.arguments[4] != 0 ? MAP_PRIVATE : MAP_SHARED, objects_.device,
+      RegionOffset(call.arguments[1], call.arguments[2]));
   if (!mapped.ok()) return ErrorName(mapped.error);
-  mappings_[slot] = {.address = mapped.value, .length = call.arguments[3]};
+  objects_.mappings[slot] = {.address = mapped.value,
+                             .length = call.arguments[3]};
   return "mapped";
 }
 
 std::string CallRunner::Munmap(size_t slot) {
-  Mapping& mapping = mappings_[slot];
+  Objects::Mapping& mapping = objects_.mappings[slot];
   if (mapping.address == nullptr) return "none";
   std::string text = Text(kernel_.Munmap(mapping.address, mapping.length));
   mapping = {};
@@ -372,7 +381,7 @@ std::string CallRunner::Munmap(size_t slot) {
 }
 
 std::string CallRunner::Touch(size_t slot, uint64_t page) {
-  const Mapping& mapping = mappings_[slot];
+  const Objects::Mapping& mapping = objects_.mappings[slot];
   if (mapping.address == nullptr) return "none";
   const uint64_t pages = (mapping.length + kPage - 1) / kPage;
   struct sigaction action = {};
@@ -409,7 +418,7 @@ std::string CallRunner::Info(uint64_t which, uint64_t index, uint64_t argsz) {
       request = VFIO_DEVICE_GET_PCI_HOT_RESET_INFO;
       break;
   }
-  std::string text = Ioctl(device_, request, bytes.data());
+  std::string text = Ioctl(objects_.device, request, bytes.data());
   const auto end = std::find_if(bytes.rbegin(), bytes.rend(), [](uint8_t byte) {
                      return byte != 0;
                    }).base();
@@ -423,7 +432,7 @@ std::string CallRunner::Feature(uint64_t flags) {
   vfio_device_feature feature = {};
   feature.argsz = sizeof(feature);
   feature.flags = static_cast<uint32_t>(flags);
-  return Ioctl(device_, VFIO_DEVICE_FEATURE, &feature);
+  return Ioctl(objects_.device, VFIO_DEVICE_FEATURE, &feature);
 }
 
 // Enters and leaves the state of runtime power management. In between the
@@ -446,41 +455,89 @@ std::string CallRunner::IoEventFd(const RandomCall& call) {
   request.argsz = sizeof(request);
   request.offset = RegionOffset(call.arguments[0], call.arguments[1]);
   request.flags = static_cast<uint32_t>(call.arguments[2]);
-  request.fd = FdOf(call.arguments[3]);
-  return Ioctl(device_, VFIO_DEVICE_IOEVENTFD, &request);
+  request.fd = objects_.FdOf(call.arguments[3]);
+  return Ioctl(objects_.device, VFIO_DEVICE_IOEVENTFD, &request);
 }
 
 std::string CallRunner::Container(uint64_t which) {
   switch (which) {
     case 0:
-      return Ioctl(group_, VFIO_GROUP_UNSET_CONTAINER, nullptr);
+      return Ioctl(objects_.group, VFIO_GROUP_UNSET_CONTAINER, nullptr);
     case 1:
-      return Ioctl(group_, VFIO_GROUP_SET_CONTAINER, &container_);
+      return Ioctl(objects_.group, VFIO_GROUP_SET_CONTAINER,
+                   &objects_.container);
     case 2: {
       vfio_group_status status = {};
       status.argsz = sizeof(status);
-      const std::string text = Ioctl(group_, VFIO_GROUP_GET_STATUS, &status);
+      const std::string text =
+          Ioctl(objects_.group, VFIO_GROUP_GET_STATUS, &status);
       return absl::StrFormat("%s flags=%#x", text, status.flags);
     }
     case 3: {
-      const auto second = kernel_.Ioctl(group_, VFIO_GROUP_GET_DEVICE_FD,
-                                        const_cast<char*>(bdf_.c_str()));
+      const auto second =
+          kernel_.Ioctl(objects_.group, VFIO_GROUP_GET_DEVICE_FD,
+                        const_cast<char*>(bdf_.c_str()));
       if (!second.ok()) return ErrorName(second.error);
       kernel_.Close(second.value);
       return "opened";
     }
     case 4:
-      return Ioctl(container_, VFIO_SET_IOMMU,
+      return Ioctl(objects_.container, VFIO_SET_IOMMU,
                    reinterpret_cast<void*>(uintptr_t{VFIO_TYPE1v2_IOMMU}));
     case 5:
-      return Ioctl(container_, VFIO_GET_API_VERSION, nullptr);
+      return Ioctl(objects_.container, VFIO_GET_API_VERSION, nullptr);
     case 6:
-      return Ioctl(device_, VFIO_GROUP_GET_STATUS, nullptr);
+      return Ioctl(objects_.device, VFIO_GROUP_GET_STATUS, nullptr);
     case 7:
-      return Ioctl(device_, VFIO_DEVICE_GET_INFO, nullptr);
+      return Ioctl(objects_.device, VFIO_DEVICE_GET_INFO, nullptr);
     default:
-      return Ioctl(container_, VFIO_IOMMU_MAP_DMA, nullptr);
+      return Ioctl(objects_.container, VFIO_IOMMU_MAP_DMA, nullptr);
   }
+}
+
+// Closes what the device hangs on, and tries to open it again.
+std::string CallRunner::Lifetime(uint64_t which) {
+  const bool all = which == 3;
+  std::string text;
+  const auto renew = [&](int& fd, auto open) {
+    if (fd >= 0) kernel_.Close(fd);
+    const SyscallResult<int> opened = open();
+    fd = opened.ok() ? opened.value : -1;
+    absl::StrAppend(&text, opened.ok() ? "opened" : ErrorName(opened.error),
+                    " ");
+  };
+  const auto open = [this](std::string_view name) {
+    return kernel_.Open(absl::StrCat("/dev/vfio/", name).c_str(),
+                        O_RDWR | O_CLOEXEC);
+  };
+  if (all) {
+    for (int* fd : {&objects_.device, &objects_.group}) {
+      if (*fd >= 0) kernel_.Close(*fd);
+      *fd = -1;
+    }
+  }
+  if (all || which == 2) {
+    renew(objects_.container, [&] { return open("vfio"); });
+  }
+  if (all || which == 1) {
+    renew(objects_.group, [&] { return open(absl::StrCat(group_number_)); });
+  }
+  if (all) absl::StrAppend(&text, Container(1), " ", Container(4), " ");
+  if (all || which == 0) {
+    renew(objects_.device, [&] {
+      return kernel_.Ioctl(objects_.group, VFIO_GROUP_GET_DEVICE_FD,
+                           const_cast<char*>(bdf_.c_str()));
+    });
+  }
+  return text;
+}
+
+// Closes an eventfd, which the kernel may hold, and makes another one.
+std::string CallRunner::NewEventfd(size_t place) {
+  kernel_.Close(objects_.eventfds[place]);
+  const auto made = kernel_.Eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  objects_.eventfds[place] = made.ok() ? made.value : -1;
+  return made.ok() ? "made" : ErrorName(made.error);
 }
 
 }  // namespace passthru::random_calls

@@ -2,7 +2,6 @@
 #ifndef PASSTHRU_TESTING_RANDOM_CALLS_CALL_RUNNER_H_
 #define PASSTHRU_TESTING_RANDOM_CALLS_CALL_RUNNER_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "passthru/devices/kernel/syscalls.h"
+#include "passthru/testing/random_calls/objects.h"
 #include "passthru/testing/random_calls/random_call.h"
 
 namespace passthru::random_calls {
@@ -62,25 +62,16 @@ class CallRunner {
   std::string LowPower(const Shape& shape);
   std::string IoEventFd(const RandomCall& call);
   std::string Container(uint64_t which);
+  std::string Lifetime(uint64_t which);
+  std::string NewEventfd(size_t place);
 
-  int FdOf(uint64_t place) const;
   std::string Ioctl(int fd, unsigned long request, void* argument);
 
   kernel::Syscalls& kernel_;
   const std::string bdf_;
   const uint32_t group_number_;
 
-  int null_ = -1;
-  int container_ = -1;
-  int group_ = -1;
-  int device_ = -1;
-  std::vector<int> eventfds_;
-  uint8_t* memory_ = nullptr;
-  struct Mapping {
-    void* address = nullptr;
-    size_t length = 0;
-  };
-  std::array<Mapping, kMappings> mappings_ = {};
+  Objects objects_;
 };
 
 }  // namespace passthru::random_calls

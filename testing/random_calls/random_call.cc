@@ -5,13 +5,13 @@
 #include <linux/vfio.h>
 
 #include <algorithm>
-#include <initializer_list>
-#include <random>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "passthru/testing/fixture/fixture_bytes.h"
+#include "passthru/testing/random_calls/random_kvm_call.h"
+#include "passthru/testing/random_calls/source.h"
 
 namespace passthru::random_calls {
 namespace {
@@ -21,29 +21,20 @@ constexpr uint8_t kVirtioPciCfg = 5;    // VIRTIO_PCI_CAP_PCI_CFG.
 constexpr uint16_t kVirtioVendor = 0x1af4;
 
 constexpr std::string_view kNames[kCallKinds] = {
-    "read config",   "write config",   "set power state",
-    "set COMMAND",   "function reset", "RESET",
-    "HOT_RESET",     "SET_IRQS",       "read eventfd",
-    "write eventfd", "MAP_DMA",        "UNMAP_DMA",
-    "pread region",  "pwrite region",  "mmap",
-    "munmap",        "touch",          "info",
-    "FEATURE",       "low power",      "IOEVENTFD",
-    "container"};
-
-class Source {
- public:
-  explicit Source(uint64_t seed) : engine_(seed) {}
-
-  uint64_t Bits() { return engine_(); }
-  uint64_t Below(uint64_t limit) { return engine_() % limit; }
-  bool Percent(unsigned percent) { return Below(100) < percent; }
-  uint64_t OneOf(std::initializer_list<uint64_t> values) {
-    return values.begin()[Below(values.size())];
-  }
-
- private:
-  std::mt19937_64 engine_;
-};
+    "read config",     "write config",   "set power state",
+    "set COMMAND",     "function reset", "RESET",
+    "HOT_RESET",       "SET_IRQS",       "read eventfd",
+    "write eventfd",   "MAP_DMA",        "UNMAP_DMA",
+    "pread region",    "pwrite region",  "mmap",
+    "munmap",          "touch",          "info",
+    "FEATURE",         "low power",      "IOEVENTFD",
+    "container",       "lifetime",       "new eventfd",
+    "CREATE_VM",       "close",          "CHECK_EXTENSION",
+    "CREATE_IRQCHIP",  "CREATE_PIT2",    "ENABLE_CAP",
+    "CREATE_DEVICE",   "DEVICE_ATTR",    "SET_USER_MEMORY_REGION",
+    "slot over a BAR", "IRQFD",          "SET_GSI_ROUTING",
+    "SIGNAL_MSI",      "IRQ_LINE",       "CREATE_VCPU",
+    "KVM_IOEVENTFD",   "SET_TSS_ADDR",   "no argument"};
 
 // Returns a region that exists, or now and then any number.
 uint64_t DrawRegion(const Shape& shape, Source& source) {
@@ -254,8 +245,29 @@ RandomCall DrawOne(const Shape& shape, Source& source) {
   if (choice < 95) return DrawInfo(source);
   if (choice < 96) return DrawFeature(source);
   if (choice < 97) return {CallKind::kLowPower, {}};
-  if (choice < 99) return DrawIoEventFd(shape, source);
-  return {CallKind::kContainer, {source.Below(9)}};
+  if (choice < 98) return DrawIoEventFd(shape, source);
+  if (choice < 99) return {CallKind::kContainer, {source.Below(9)}};
+  if (source.Percent(50)) return {CallKind::kLifetime, {source.Below(6)}};
+  return {CallKind::kNewEventfd, {source.Below(kEventfds)}};
+}
+
+// Returns the name of what stands for a descriptor, or an empty string.
+std::string FdName(uint64_t place) {
+  if (place == kNoFd) return "-1";
+  if (place == kClosedFd) return "closed";
+  if (place == kNullDevice) return "null";
+  if (place == kGroup) return "group";
+  if (place == kDevice) return "device";
+  if (place == kContainer) return "container";
+  if (place == kKvm) return "kvm";
+  const auto numbered = [place](std::string_view name, uint64_t first,
+                                size_t count) {
+    return first - place < count ? absl::StrCat(name, first - place) : "";
+  };
+  std::string name = numbered("vm", kFirstVm, kVms);
+  if (name.empty()) name = numbered("vcpu", kFirstVcpu, kVcpus);
+  if (name.empty()) name = numbered("kvm-vfio", kFirstKvmDevice, kKvmDevices);
+  return name;
 }
 
 }  // namespace
@@ -263,15 +275,9 @@ RandomCall DrawOne(const Shape& shape, Source& source) {
 std::string RandomCall::ToString() const {
   std::string text(kNames[static_cast<size_t>(kind)]);
   for (const uint64_t argument : arguments) {
-    if (argument == kNoFd) {
-      absl::StrAppend(&text, " -1");
-    } else if (argument == kClosedFd) {
-      absl::StrAppend(&text, " closed");
-    } else if (argument == kNullDevice) {
-      absl::StrAppend(&text, " null");
-    } else {
-      absl::StrAppendFormat(&text, " %#x", argument);
-    }
+    const std::string name = FdName(argument);
+    absl::StrAppend(&text, " ",
+                    name.empty() ? absl::StrFormat("%#x", argument) : name);
   }
   return text;
 }
@@ -303,11 +309,20 @@ void AddCapabilities(const std::vector<uint8_t>& config, Shape& shape) {
   }
 }
 
+// A third of the sequences has calls of VFIO only, a third mixes them with
+// those of KVM, and a third has few of VFIO.
 Sequence Draw(const Shape& shape, uint64_t seed, size_t length) {
   Source source(seed);
+  const uint64_t kvm_percent = shape.has_kvm ? source.OneOf({0, 50, 90}) : 0;
   Sequence calls;
   calls.reserve(length);
-  while (calls.size() < length) calls.push_back(DrawOne(shape, source));
+  if (kvm_percent != 0) DrawMachine(source, calls);
+  while (calls.size() < length) {
+    calls.push_back(source.Percent(static_cast<unsigned>(kvm_percent))
+                        ? DrawKvmCall(source)
+                        : DrawOne(shape, source));
+  }
+  calls.resize(length);
   return calls;
 }
 

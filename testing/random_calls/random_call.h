@@ -29,6 +29,8 @@ struct Shape {
   // Where the MSI-X table is. The BAR is 6 without one.
   uint32_t msix_bar = 6;
   uint64_t msix_offset = 0;
+  // Whether there is a /dev/kvm.
+  bool has_kvm = false;
   // The bytes of configuration space that no call writes, and that are not
   // compared, because they reach behaviour that only the device knows.
   std::vector<bool> excluded;
@@ -61,22 +63,59 @@ enum class CallKind {
   kInfo,          // which, index, argsz
   kFeature,       // flags
   kLowPower,
-  kIoEventFd,  // region, offset, width, eventfd
-  kContainer,  // which
+  kIoEventFd,   // region, offset, width, eventfd
+  kContainer,   // which
+  kLifetime,    // which
+  kNewEventfd,  // eventfd, in whose place it comes
+
+  // Of KVM. The first argument is the descriptor on which the call is made.
+  kCreateVm,       // KVM, VM, type
+  kCloseKvm,       // descriptor
+  kExtension,      // descriptor, capability
+  kCreateIrqchip,  // VM
+  kCreatePit,      // VM
+  kEnableCap,      // VM, capability, flags, argument
+  kCreateDevice,   // VM, device, type, flags
+  kDeviceAttr,     // device, which, group, attribute, descriptor
+  kSlot,           // VM, slot, flags, guest address, size, offset in memory
+  kBarSlot,        // VM, slot, flags, guest address, pages, mapping
+  kIrqfd,          // VM, eventfd, GSI, flags, resample eventfd
+  kRoutes,         // VM, count, flags, then kRouteWords for each route
+  kSignalMsi,      // VM, address, data, flags
+  kIrqLine,        // VM, GSI, level, whether it asks for the status
+  kCreateVcpu,     // VM, vCPU, id
+  kKvmIoEventFd,   // VM, address, length, eventfd, flags, data
+  kAddress,        // VM, which, address
+  kNoArgument,     // descriptor, which
 };
-inline constexpr size_t kCallKinds = 22;
+inline constexpr size_t kCallKinds = 42;
+// From this one on the kinds need KVM.
+inline constexpr CallKind kFirstKvmKind = CallKind::kCreateVm;
 
 inline constexpr uint64_t kPage = 4096;
 // The places of a sequence's own objects.
 inline constexpr size_t kEventfds = 6;
 inline constexpr size_t kMappings = 3;
 inline constexpr size_t kMemoryPages = 8;
-// Stand for descriptors in kSetIrqs, kHotReset and kIoEventFd.
+inline constexpr size_t kVms = 2;
+inline constexpr size_t kVcpus = 3;
+inline constexpr size_t kKvmDevices = 2;
+// Stand for descriptors. Numbers from 0 on are eventfds.
 inline constexpr uint64_t kNoFd = ~uint64_t{0};  // -1.
 inline constexpr uint64_t kClosedFd = ~uint64_t{0} - 1;
 inline constexpr uint64_t kNullDevice = ~uint64_t{0} - 2;
-// Stands for an address that no process can have, in kMap.
+inline constexpr uint64_t kGroup = ~uint64_t{0} - 3;
+inline constexpr uint64_t kDevice = ~uint64_t{0} - 4;
+inline constexpr uint64_t kContainer = ~uint64_t{0} - 5;
+inline constexpr uint64_t kKvm = ~uint64_t{0} - 6;
+inline constexpr uint64_t kFirstVm = ~uint64_t{0} - 8;  // The next is below.
+inline constexpr uint64_t kFirstVcpu = kFirstVm - kVms;
+inline constexpr uint64_t kFirstKvmDevice = kFirstVcpu - kVcpus;
+// Stands for an address that no process can have, in kMap, kSlot and
+// kDeviceAttr.
 inline constexpr uint64_t kNoMemory = ~uint64_t{0};
+// A route in kRoutes has GSI, type, flags, and two words of its type.
+inline constexpr size_t kRouteWords = 5;
 
 // One call to a kernel. All that it needs is in it, so that a sequence means
 // the same on every kernel and after calls were taken out.

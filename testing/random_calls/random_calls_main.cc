@@ -9,6 +9,8 @@
 // The devices are bound to vfio-pci. The program writes to all of their
 // configuration registers, so it is for emulated devices.
 
+#include <cpuid.h>
+#include <fcntl.h>
 #include <sys/utsname.h>
 
 #include <cstdint>
@@ -40,7 +42,7 @@ namespace passthru::random_calls {
 namespace {
 
 // How many different sequences are shrunk and shown for a device.
-constexpr int kShown = 5;
+constexpr int kShown = 15;
 
 struct Options {
   uint64_t seed = 1;
@@ -60,6 +62,15 @@ absl::StatusOr<fake::KernelVersion> RunningVersion() {
       absl::StrCat("there is no simulation of Linux ", system.release));
 }
 
+unsigned PhysicalAddressBits() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  __get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx);
+  return eax & 0xff;
+}
+
 // Returns how many sequences differ.
 absl::StatusOr<int> CompareDevice(const std::string& address,
                                   const Options& options) {
@@ -74,8 +85,16 @@ absl::StatusOr<int> CompareDevice(const std::string& address,
   auto captured = capture::CaptureDevice(&kernel, bdf, what);
   if (!captured.ok()) return captured.status();
 
+  const auto kvm = kernel.Open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  if (kvm.ok()) kernel.Close(kvm.value);
   fake::SimulatedHost host(
-      {.kernel = {.version = version}, .enforce_invariants = false});
+      {.kernel = {.version = version,
+                  .has_kvm = kvm.ok(),
+                  .journal = false,
+                  .kvm = {.physical_address_bits = PhysicalAddressBits()}},
+       .enforce_invariants = false});
+  // The calls break the rules on purpose.
+  host.kernel().SetObserver(nullptr);
   PASSTHRU_RETURN_IF_ERROR(
       host.vfio().AddDevice(captured->device, {.bdf = bdf, .group = group}));
   CallRunner real(&kernel, address, group);
@@ -130,6 +149,8 @@ absl::Status Run(const std::vector<std::string_view>& arguments) {
                               CompareDevice(std::string(argument), options));
     differ += more;
     ++devices;
+    // So that the next one gets other calls of KVM.
+    options.seed += options.calls / options.length + 1;
   }
   if (devices == 0) {
     return absl::InvalidArgumentError(
