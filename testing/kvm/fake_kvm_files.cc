@@ -99,6 +99,11 @@ SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
       return {.error = SetCpuid(arg)};
     case KVM_SET_MSRS:
       return SetMsrs(arg);
+    case KVM_ENABLE_CAP:
+      // kvm_vcpu_ioctl_enable_cap() knows those of Hyper-V.
+      return {.error = journal::CopyFromUser<kvm_enable_cap>(arg).has_value()
+                           ? EINVAL
+                           : EFAULT};
     case KVM_SET_DEVICE_ATTR:
     case KVM_GET_DEVICE_ATTR:
     case KVM_HAS_DEVICE_ATTR:

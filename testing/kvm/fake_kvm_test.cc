@@ -187,6 +187,8 @@ TEST_F(FakeKvmTest, VcpuAndSystemHaveOneAttributeEach) {
     value = 77;
   }
   EXPECT_EQ(ask(vm.vcpu_fd(), KVM_SET_DEVICE_ATTR, 0), 0);
+  EXPECT_EQ(kernel().IoctlInt(vm.vcpu_fd(), KVM_ENABLE_CAP, kBadAddress).error,
+            EFAULT);
   EXPECT_EQ(ask(kvm, KVM_SET_DEVICE_ATTR, 0), EINVAL);
   EXPECT_EQ(ask(vm.fd(), KVM_HAS_DEVICE_ATTR, 0), ENOTTY);
   EXPECT_EQ(kernel().Close(kvm).error, 0);

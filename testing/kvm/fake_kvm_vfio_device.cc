@@ -34,17 +34,15 @@ journal::Call FakeKvmVfioDevice::DescribeIoctl(unsigned long request,
 
 // Answers like kvm_device_ioctl().
 SyscallResult<int> FakeKvmVfioDevice::Ioctl(unsigned long request, void* arg) {
+  if (vm_->IsForeignProcess()) return {.error = EIO};
   switch (request) {
     case KVM_SET_DEVICE_ATTR: {
       const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
       if (!attribute.has_value()) return {.error = EFAULT};
       return {.error = SetAttribute(*attribute)};
     }
-    case KVM_GET_DEVICE_ATTR: {
-      const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
-      if (!attribute.has_value()) return {.error = EFAULT};
+    case KVM_GET_DEVICE_ATTR:
       return {.error = EPERM};  // kvm_vfio_ops has no get_attr.
-    }
     case KVM_HAS_DEVICE_ATTR: {
       const auto attribute = journal::CopyFromUser<kvm_device_attr>(arg);
       if (!attribute.has_value()) return {.error = EFAULT};
