@@ -65,6 +65,13 @@ class DeviceModel {
   // asks only about registers.
   virtual bool IsDoorbell(pci::BarIndex, uint64_t) const { return false; }
 
+  // Returns whether a processor that reaches the BAR as memory, past the model,
+  // may expect the register there. Few are better, because each is looked at
+  // again and again.
+  virtual bool IsPolled(pci::BarIndex bar, uint64_t offset) const {
+    return HandlesBar(bar, offset);
+  }
+
   virtual uint64_t ReadBar(pci::BarIndex bar, uint64_t offset,
                            unsigned width) = 0;
   virtual void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,

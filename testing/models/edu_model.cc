@@ -56,6 +56,11 @@ bool EduModel::HandlesBar(pci::BarIndex bar, uint64_t) const {
   return bar == pci::BarIndex(0);
 }
 
+// The rest of the BAR, which is 1 MiB, has no registers.
+bool EduModel::IsPolled(pci::BarIndex bar, uint64_t offset) const {
+  return HandlesBar(bar, offset) && offset < kDmaCommandOffset + 8;
+}
+
 uint64_t* EduModel::DmaRegister(uint64_t offset) {
   switch (offset) {
     case kDmaSourceOffset:

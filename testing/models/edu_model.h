@@ -50,6 +50,7 @@ class EduModel final : public DeviceModel {
 
   std::string_view name() const override { return "edu"; }
   bool HandlesBar(pci::BarIndex bar, uint64_t offset) const override;
+  bool IsPolled(pci::BarIndex bar, uint64_t offset) const override;
   uint64_t ReadBar(pci::BarIndex bar, uint64_t offset, unsigned width) override;
   void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
                 uint64_t value) override;

@@ -48,6 +48,9 @@ TEST_F(EduModelTest, AllOfBar0IsRegistersAndNoOtherBarIs) {
   EXPECT_TRUE(edu_.HandlesBar(kBar0, 0));
   EXPECT_TRUE(edu_.HandlesBar(kBar0, 0xfffff));
   EXPECT_FALSE(edu_.HandlesBar(pci::BarIndex(1), 0));
+  EXPECT_TRUE(edu_.IsPolled(kBar0, 0x98));
+  EXPECT_FALSE(edu_.IsPolled(kBar0, 0xa0));
+  EXPECT_FALSE(edu_.IsPolled(pci::BarIndex(1), 0));
 }
 
 TEST_F(EduModelTest, IdentificationReadsAsCaptured) {

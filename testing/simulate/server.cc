@@ -123,6 +123,7 @@ int Server::Run(pid_t program, const std::function<void()>& report) {
       } else if (fd == kernel_epoll_) {
         epoll_event ignored[kEvents];
         ::epoll_wait(kernel_epoll_, ignored, kEvents, 0);
+        if (polls_) host_->kernel().StepDevices();
         host_->kernel().Service();
         UpdateTree();
       } else if (fd == signals_) {

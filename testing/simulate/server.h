@@ -33,7 +33,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Sets whether devices must look at mapped registers before each call.
+  // Sets whether devices must look at mapped registers before and after each
+  // call.
   void set_polls(bool polls) { polls_ = polls; }
 
   // Serves until `program` and all other programs have ended. Returns the exit

@@ -315,26 +315,46 @@ absl::Status FakeVfioDevice::DmaWrite(uint64_t iova,
              [&](const Type1Iommu& iommu) { return iommu.Write(iova, data); });
 }
 
+bool FakeVfioDevice::Step() {
+  const bool worked = hardware_->Step();
+  for (const auto& deliver : std::exchange(raised_, {})) deliver();
+  return worked;
+}
+
+void FakeVfioDevice::Raise(std::function<void()> deliver) {
+  if (options_.mapped_registers) {
+    raised_.push_back(std::move(deliver));
+  } else {
+    deliver();
+  }
+}
+
 // The interrupts of a closed device reach no eventfd, but its pending bits and
 // its pin still change.
 void FakeVfioDevice::RaiseMsix(uint16_t vector) {
-  if (irqs_ != nullptr) {
-    irqs_->OnMsix(vector);
-  } else if (vector < hardware_->msix_vectors()) {
-    hardware_->SetMsixPending(vector, true);
-  }
+  Raise([this, vector] {
+    if (irqs_ != nullptr) {
+      irqs_->OnMsix(vector);
+    } else if (vector < hardware_->msix_vectors()) {
+      hardware_->SetMsixPending(vector, true);
+    }
+  });
 }
 
 void FakeVfioDevice::RaiseMsi(uint16_t vector) {
-  if (irqs_ != nullptr) irqs_->OnMsi(vector);
+  Raise([this, vector] {
+    if (irqs_ != nullptr) irqs_->OnMsi(vector);
+  });
 }
 
 void FakeVfioDevice::SetIntx(bool asserted) {
-  if (irqs_ != nullptr) {
-    irqs_->OnIntx(asserted);
-  } else {
-    hardware_->SetIntxLevel(asserted);
-  }
+  Raise([this, asserted] {
+    if (irqs_ != nullptr) {
+      irqs_->OnIntx(asserted);
+    } else {
+      hardware_->SetIntxLevel(asserted);
+    }
+  });
 }
 
 uint32_t FakeVfioDevice::ReadConfig(uint16_t offset, unsigned width) {

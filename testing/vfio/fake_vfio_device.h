@@ -106,7 +106,7 @@ class FakeVfioDevice final
     return options_.vf_token;
   }
   HardwareFunction& hardware() { return *hardware_; }
-  bool Step() { return hardware_->Step(); }
+  bool Step();
 
   // Returns a new open file of the device, which the caller installs. The first
   // open enables and resets the function, and makes the kernel's view of it.
@@ -242,6 +242,10 @@ class FakeVfioDevice final
   void ResetFunction(models::ResetKind kind);
   static models::ResetKind KindOf(fixture::Reset::Method method);
 
+  // Delivers an interrupt, or keeps it until Step() if processors reach the
+  // registers directly. They would find the old values there.
+  void Raise(std::function<void()> deliver);
+
   // Makes every mapping follow MemoryIsReachable().
   void UpdateMappings();
   void RemapAll(bool alive);
@@ -274,6 +278,10 @@ class FakeVfioDevice final
   std::optional<fixture::Reset::Method> reset_at_open_;
   bool low_power_ = false;  // VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY.
   bool mappings_alive_ = false;
+
+  // The interrupts that wait for the mapped registers to show why they come, in
+  // order, if processors reach those directly.
+  std::vector<std::function<void()>> raised_;
 
   uint64_t resets_ = 0;
   uint64_t mapped_msix_table_accesses_ = 0;

@@ -139,7 +139,9 @@ absl::Status HardwareFunction::CreateMappedRegisters() {
 bool HardwareFunction::Step() {
   bool done = false;
   for (const auto& registers : mapped_registers_) done |= registers->Sync();
-  return (model_ != nullptr && model_->Step()) || done;
+  if (model_ == nullptr || !model_->Step()) return done;
+  for (const auto& registers : mapped_registers_) registers->Show();
+  return true;
 }
 
 void HardwareFunction::FillBars() {

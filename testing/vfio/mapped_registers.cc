@@ -40,7 +40,7 @@ absl::StatusOr<std::unique_ptr<MappedRegisters>> MappedRegisters::Create(
       model, bar, static_cast<uint8_t*>(mapped.value), memory->size()));
   for (uint64_t offset = memory->size() & ~(kWidth - 1); offset != 0;) {
     offset -= kWidth;
-    if (!model->HandlesBar(bar, offset)) continue;
+    if (!model->IsPolled(bar, offset)) continue;
     registers->registers_.push_back(
         {.offset = offset, .is_doorbell = model->IsDoorbell(bar, offset)});
   }
@@ -53,8 +53,12 @@ MappedRegisters::~MappedRegisters() { munmap(memory_, size_); }
 bool MappedRegisters::Sync() {
   bool stored = false;
   for (Register& reg : registers_) stored |= TakeStore(reg);
-  for (Register& reg : registers_) Show(reg);
+  Show();
   return stored;
+}
+
+void MappedRegisters::Show() {
+  for (Register& reg : registers_) Show(reg);
 }
 
 void MappedRegisters::Reset() {

@@ -40,6 +40,10 @@ class MappedRegisters {
   // Returns whether the guest had stored anything.
   bool Sync();
 
+  // Makes the memory show what the model has changed since Sync(). Keeps the
+  // stores that Sync() has not taken.
+  void Show();
+
   // Makes the memory show the registers. Stores that Sync() has not taken are
   // lost.
   void Reset();

@@ -332,6 +332,11 @@ void Polled() {
     Register32(bar, 4) = i << 8;
     while (Register32(bar, 4) != ~(i << 8)) {
     }
+    // What a call wrote, the mapping shows at once.
+    const uint32_t written = i << 16;
+    EXPECT(pwrite(device.fd, &written, sizeof(written),
+                  static_cast<off_t>(Region(device, 0).offset + 4)) == 4);
+    EXPECT(Register32(bar, 4) == ~written);
   }
   Close(device);
 }
