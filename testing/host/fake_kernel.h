@@ -130,6 +130,8 @@ class FakeKernel final : public kernel::Syscalls {
     uint64_t size = 0;
   };
   std::optional<FileInfo> LookAt(int fd);
+  // Returns whether a KVM-VFIO device takes the file.
+  bool IsVfioFile(int fd);
   // A task forked, or lost its memory and perhaps its descriptors by execve(2)
   // or its end.
   void OnFork(pid_t parent, pid_t child);

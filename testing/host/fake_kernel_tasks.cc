@@ -94,6 +94,12 @@ std::optional<FakeKernel::FileInfo> FakeKernel::LookAt(int fd) {
                   .size = file->size().value_or(0)};
 }
 
+bool FakeKernel::IsVfioFile(int fd) {
+  const absl::MutexLock lock(&core_.mutex);
+  const FileRef file = core_.files.Lookup(fd);
+  return file != nullptr && file->IsVfioFile(core_.version);
+}
+
 void FakeKernel::OnFork(pid_t parent, pid_t child) {
   const absl::MutexLock lock(&core_.mutex);
   core_.mappings.CopyProcess(parent, child);

@@ -14,27 +14,18 @@
 #include <unistd.h>
 
 #include "testing/preload/client.h"
+#include "testing/preload/kvm_vfio.h"
 #include "testing/preload/paths.h"
 #include "testing/preload/raw.h"
 
 namespace passthru::preload {
 namespace {
 
-// The ioctls that make a file, or that name one of the launcher's to the
-// machine's own KVM (linux/vfio.h, linux/kvm.h).
+// The ioctls that make a file (linux/vfio.h, linux/kvm.h).
 constexpr unsigned long kGroupGetDeviceFd = _IO(';', 106);
 constexpr unsigned long kKvmCreateVm = _IO(0xae, 0x01);
 constexpr unsigned long kKvmCreateVcpu = _IO(0xae, 0x41);
 constexpr unsigned long kKvmCreateDevice = _IOWR(0xae, 0xe0, uint32_t[3]);
-struct KvmDeviceAttribute {  // struct kvm_device_attr.
-  uint32_t flags;
-  uint32_t group;
-  uint64_t attribute;
-  uint64_t address;
-};
-constexpr unsigned long kKvmSetDeviceAttribute =
-    _IOW(0xae, 0xe1, KvmDeviceAttribute);
-constexpr uint32_t kKvmDevVfioGroup = 1;
 
 // Reserves the number of a descriptor, as get_unused_fd_flags() does in the
 // kernel before the file exists. Returns it, or minus an errno.
@@ -115,6 +106,7 @@ long OpenAt(int directory, const char* name, int flags, unsigned mode) {
 }
 
 Closing::Closing(int fd) {
+  ForgetKvmVfio(static_cast<unsigned>(fd), static_cast<unsigned>(fd));
   request_.kind = Kind::kClosed;
   told_ = IsOurs(fd, &request_) ||
           (Watches(Reply::kWatchesCloses) && IsEventfd(fd));
@@ -191,6 +183,8 @@ ALSO_AS(dup2, __dup2);
 
 INTERPOSE(int, close_range, unsigned first, unsigned last, int flags) {
   DropConnections(first, last);
+  // With CLOSE_RANGE_CLOEXEC they remain open.
+  if (flags == 0) ForgetKvmVfio(first, last);
   const long result = Raw(SYS_close_range, first, last, flags);
   if (result == 0 && Folder() != nullptr) {
     Request request;
@@ -226,16 +220,9 @@ INTERPOSE(int, ioctl, int fd, unsigned long number, ...) {
   va_end(arguments);
   Request request;
   if (!IsOurs(fd, &request)) {
-    // The machine's own KVM-VFIO device does not know the launcher's groups. It
-    // would keep their IOMMU coherent, and has nothing else to do.
-    if (number == kKvmSetDeviceAttribute) {
-      const auto* const attribute =
-          reinterpret_cast<const KvmDeviceAttribute*>(argument);
-      if (attribute != nullptr && attribute->group == kKvmDevVfioGroup &&
-          attribute->address != 0 &&
-          IsOurs(*reinterpret_cast<const int*>(attribute->address))) {
-        return 0;
-      }
+    long answer = 0;
+    if (SetKvmVfioFile(fd, number, argument, &answer)) {
+      return static_cast<int>(Return(answer));
     }
     return static_cast<int>(Return(Raw(SYS_ioctl, fd, static_cast<long>(number),
                                        static_cast<long>(argument))));

@@ -26,22 +26,23 @@ inline constexpr size_t kLargestAccess = 64;
 inline constexpr size_t kLongestPath = 4096;
 
 enum class Kind : uint32_t {
-  kHello,     // The program has started (after execve(2)).
-  kForked,    // argument[0]: the parent.
-  kExit,      // The program ends in order.
-  kOpen,      // A path; argument[0]: flags. May make a file.
-  kIoctl,     // argument: request, arg. May make a file.
-  kRead,      // argument: buffer, count.
-  kWrite,     // The same.
-  kPread,     // argument: buffer, count, offset.
-  kPwrite,    // The same.
-  kSeek,      // argument: offset, whence.
-  kMap,       // argument: address, length, protection << 32 | flags, offset.
-  kUnmapped,  // argument: address, length. It has happened.
-  kLoad,      // argument[0]: address. Replies with `data`.
-  kStore,     // The same, with `data`.
-  kClosed,    // It has happened.
-  kStat,      // Replies with a mode, a device number and a size, and a name.
+  kHello,       // The program has started (after execve(2)).
+  kForked,      // argument[0]: the parent.
+  kExit,        // The program ends in order.
+  kOpen,        // A path; argument[0]: flags. May make a file.
+  kIoctl,       // argument: request, arg. May make a file.
+  kRead,        // argument: buffer, count.
+  kWrite,       // The same.
+  kPread,       // argument: buffer, count, offset.
+  kPwrite,      // The same.
+  kSeek,        // argument: offset, whence.
+  kMap,         // argument: address, length, protection << 32 | flags, offset.
+  kUnmapped,    // argument: address, length. It has happened.
+  kLoad,        // argument[0]: address. Replies with `data`.
+  kStore,       // The same, with `data`.
+  kClosed,      // It has happened.
+  kStat,        // Replies with a mode, a device number and a size, and a name.
+  kIsVfioFile,  // Succeeds if the KVM-VFIO device takes the file.
 };
 
 struct Request {

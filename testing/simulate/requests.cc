@@ -59,6 +59,8 @@ void Server::Handle(journal::Task& task, const Message& message, Reply& reply) {
   task.reserved_fd = request.reserved_fd;
   task.mapped_is_device = false;
   const SyscallResult<int64_t> result = Carry(task, message, reply);
+  // What the call changed shows in the mapped registers when it returns.
+  if (polls_) host_->kernel().StepDevices();
   UpdateTree();
   reply.result = result.value;
   reply.error = result.error;
@@ -122,6 +124,8 @@ SyscallResult<int64_t> Server::Carry(journal::Task& task,
                                   request.fd, request.argument[3]));
     case Kind::kStat:
       return Stat(request, reply);
+    case Kind::kIsVfioFile:
+      return {.error = kernel.IsVfioFile(request.fd) ? 0 : EINVAL};
     default:
       return {.error = ENOSYS};
   }

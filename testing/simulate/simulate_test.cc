@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Runs small programs, and programs of the machine, on the simulated kernel.
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -55,6 +59,15 @@ std::string Client(const std::string& name) {
 // Runs the launcher with these arguments.
 Result Simulate(const std::string& arguments) {
   return Shell(absl::StrCat("testing/simulate/simulate ", arguments));
+}
+
+// Returns whether this machine's KVM makes virtual machines.
+bool HasKvm() {
+  const int kvm = ::open("/dev/kvm", O_RDWR | O_CLOEXEC);
+  const int vm = kvm < 0 ? -1 : ::ioctl(kvm, KVM_CREATE_VM, 0);
+  if (vm >= 0) ::close(vm);
+  if (kvm >= 0) ::close(kvm);
+  return vm >= 0;
 }
 
 bool IsInstalled(const std::string& program) {
@@ -271,11 +284,46 @@ TEST_F(SimulateTest, DeviceReachesTheBarOfAnother) {
   EXPECT_EQ(result.status, 0) << result.output;
 }
 
+// The machine's own KVM makes a virtual machine of the program, and the device
+// is the launcher's.
+class RealKvmTest : public SimulateTest {
+ protected:
+  void SetUp() override {
+    SimulateTest::SetUp();
+    if (!HasKvm()) {
+      GTEST_SKIP() << "SKIPPED: this machine has no usable /dev/kvm, so no "
+                      "guest of --kvm=real ran";
+    }
+  }
+};
+
+TEST_F(RealKvmTest, LaunchersDeviceIsAsGoodAsOneOfTheMachine) {
+  const Result result = Simulate(
+      absl::StrCat("--fixture=nvme.textproto --kvm=real --bars=polled -- ",
+                   Client("kvm"), " real"));
+  EXPECT_EQ(result.status, 0) << result.output;
+}
+
+// This repository's own VMM drives what it takes for real hardware.
+TEST_F(RealKvmTest, GuestDrivesAController) {
+  const Result result = Simulate(
+      "--fixture=nvme.textproto --kvm=real --bars=polled --check=fail "
+      "--leaks=fail -- vmm/demo/passthrough_demo --device=0000:02:00.0 "
+      "--allow_writes");
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("real hardware, this machine's kernel"));
+  EXPECT_THAT(result.output, HasSubstr("512 blocks as written, 0 different"));
+  EXPECT_THAT(result.output, HasSubstr("0 unexpected in the guest"));
+}
+
 // The order of stores is lost, but a register that the program waits for, and
 // one that it asks for with a call, are the device's.
 TEST_F(SimulateTest, PolledBarsAreMemory) {
   const Result result = Edu("polled", "--bars=polled");
   EXPECT_EQ(result.status, 0) << result.output;
+  // An interrupt comes after the registers that say why.
+  const Result interrupts = Edu("interrupts", "--bars=polled");
+  EXPECT_EQ(interrupts.status, 0) << interrupts.output;
 }
 
 TEST_F(SimulateTest, CallsFailOnDemand) {
