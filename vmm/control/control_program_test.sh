@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Checks that the program answers wrong arguments, and a socket at which no VM
+# listens, with one line that says what to do.
+set -u
+
+control=vmm/control/control
+work=${TEST_TMPDIR:?}
+failures=0
+
+# refuses STATUS TEXT ARGUMENT... checks the exit status, and that there is one
+# line that contains TEXT.
+refuses() {
+  local status=$1 text=$2
+  shift 2
+  "$control" "$@" >"$work/out" 2>"$work/err"
+  local got=$?
+  if [[ $got != "$status" || -s $work/out || $(wc -l <"$work/err") != 1 ]] ||
+    ! grep -qF -- "$text" "$work/err"; then
+    echo "control $*: not status $status and one line with '$text', but $got:"
+    cat "$work/out" "$work/err"
+    failures=$((failures + 1))
+  fi
+}
+
+refuses 2 "give the socket of a passthrough_vm"
+refuses 2 "neither text nor json" --output=xml "$work/socket"
+refuses 2 "only inspect answers in JSON" --output=json "$work/socket" help
+refuses 2 "is no path of a socket" "$work/$(printf 'x%.0s' {1..200})"
+# The path of a socket is short, and that of a test's folder is not.
+refuses 1 "no VM listens at ./socket" ./socket
+
+[[ $failures == 0 ]]
