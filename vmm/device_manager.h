@@ -161,6 +161,12 @@ class DeviceManager {
   // DeviceManagerOptions::peer_to_peer asks for it.
   size_t unreachable_bars() const { return dma_.unreachable_bars(); }
 
+  // Returns where the devices' DMA goes.
+  passthrough::GroupDmaReport DescribeDma() const { return dma_.Describe(); }
+
+  // Returns failures of this manager that no caller received as a status.
+  const kernel::FailureLog& failures() const { return failures_; }
+
   // Returns where the guest has devices, in ascending order.
   std::vector<pci::Bdf> Devices() const { return devices_.Devices(); }
 

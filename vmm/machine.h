@@ -68,6 +68,7 @@ class Machine {
   pci_host::PciSegment& segment() { return *segment_; }
   memory::GuestMemoryMap& memory() { return memory_; }
   interrupts::GsiRouter& router() { return *router_; }
+  const kvm::KvmSlotListener& slots() const { return *slot_listener_; }
   kernel::EpollEventLoop& loop() { return *loop_; }
 
   // Guest RAM below 4 GiB, from guest-physical 0 on.

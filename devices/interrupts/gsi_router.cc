@@ -192,4 +192,16 @@ GsiRouterStats GsiRouter::stats() const {
   return stats;
 }
 
+std::vector<GsiRouteReport> GsiRouter::Routes() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<GsiRouteReport> routes;
+  for (const auto& [gsi, route] : routes_) {
+    if (!route.owned()) continue;
+    routes.push_back({.gsi = gsi,
+                      .message = route.staged,
+                      .committed = route.staged.has_value() && !route.dirty()});
+  }
+  return routes;
+}
+
 }  // namespace passthru::interrupts

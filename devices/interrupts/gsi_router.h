@@ -38,6 +38,17 @@ struct GsiRouterStats {
                          const GsiRouterStats&) = default;
 };
 
+// A route of a GsiRouter.
+struct GsiRouteReport {
+  allocator::Gsi gsi;
+  // The message that the owner of the route staged last, if there was one.
+  std::optional<pci::MsiMessage> message;
+  bool committed = false;  // whether the kernel's table has this message
+
+  friend bool operator==(const GsiRouteReport&,
+                         const GsiRouteReport&) = default;
+};
+
 // The one GSI routing table of a VM. It holds the irqchips' routes, which never
 // change, and the staged and committed routes of MSI messages.
 //
@@ -87,6 +98,8 @@ class GsiRouter final : public MsiRouter {
   // Returns how many more routes Allocate() can provide.
   uint32_t available() const;
   GsiRouterStats stats() const;
+  // Returns the routes that are allocated now, in the order of their GSIs.
+  std::vector<GsiRouteReport> Routes() const;
 
  private:
   struct Route {

@@ -145,6 +145,22 @@ TEST_F(GsiRouterTest, AFailedCommitKeepsTheOldTableAndSaysSo) {
   EXPECT_TRUE(router_->IsCommitted(b, Message(2)));
 }
 
+TEST_F(GsiRouterTest, RoutesAreThoseThatHaveAnOwner) {
+  const allocator::Gsi a = Staged(Message(1));
+  ASSERT_THAT(router_->Commit(), IsOk());
+  const allocator::Gsi b = Staged(Message(2));
+  const absl::StatusOr<allocator::Gsi> c = router_->Allocate();
+  ASSERT_THAT(c, IsOk());
+  EXPECT_THAT(
+      router_->Routes(),
+      ::testing::ElementsAre(
+          GsiRouteReport{.gsi = a, .message = Message(1), .committed = true},
+          GsiRouteReport{.gsi = b, .message = Message(2)},
+          GsiRouteReport{.gsi = *c}));
+  router_->Release(a);
+  EXPECT_THAT(router_->Routes(), SizeIs(2));
+}
+
 TEST_F(GsiRouterTest, AReleasedRouteLeavesTheTableWithTheNextCommit) {
   const allocator::Gsi a = Staged(Message(1));
   const allocator::Gsi b = Staged(Message(2));

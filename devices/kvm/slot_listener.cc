@@ -2,6 +2,7 @@
 #include "passthru/devices/kvm/slot_listener.h"
 
 #include <cstddef>
+#include <map>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -11,6 +12,7 @@
 #include "passthru/allocator/id_allocator.h"
 #include "passthru/allocator/memory_slot.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/memory/guest_address.h"
 #include "passthru/devices/memory/memory_area.h"
 
 namespace passthru::kvm {
@@ -40,6 +42,14 @@ absl::Status KvmSlotListener::OnRemove(const memory::MemoryArea& area) {
 size_t KvmSlotListener::slot_count() const {
   absl::MutexLock lock(&mutex_);
   return used_.size();
+}
+
+std::map<memory::GuestAddress, allocator::MemorySlot> KvmSlotListener::Slots()
+    const {
+  absl::MutexLock lock(&mutex_);
+  std::map<memory::GuestAddress, allocator::MemorySlot> slots;
+  for (const auto& [address, slot] : used_) slots.emplace(address, slot.id());
+  return slots;
 }
 
 }  // namespace passthru::kvm

@@ -3,6 +3,7 @@
 #define PASSTHRU_DEVICES_KVM_SLOT_LISTENER_H_
 
 #include <cstddef>
+#include <map>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -36,6 +37,8 @@ class KvmSlotListener final : public memory::MemoryListener {
 
   // Returns how many slots this listener uses.
   size_t slot_count() const;
+  // Returns the slot of each area, by the area's first address.
+  std::map<memory::GuestAddress, allocator::MemorySlot> Slots() const;
 
  private:
   KvmVm* const vm_;

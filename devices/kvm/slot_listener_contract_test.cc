@@ -67,6 +67,9 @@ class KvmSlotListenerTest : public KvmContractTest {
 TEST_F(KvmSlotListenerTest, AreaTakesASlotAndGivesItBack) {
   EXPECT_THAT(listener_->OnAdd(Area(1)), IsOk());
   EXPECT_EQ(listener_->slot_count(), 1u);
+  const auto slots = listener_->Slots();
+  ASSERT_EQ(slots.size(), 1u);
+  EXPECT_EQ(slots.begin()->first, Area(1).guest);
   EXPECT_EQ(slots_->available(), 1u);
   // The kernel has the slot and refuses another one at the same place.
   EXPECT_EQ(ErrnoOf(vm().SetMemorySlot(allocator::MemorySlot(0), Area(1).guest,

@@ -181,4 +181,15 @@ size_t GroupDmaSpace::unreachable_bars() const {
   return dma_ == nullptr ? 0 : dma_->unreachable_bars();
 }
 
+GroupDmaReport GroupDmaSpace::Describe() const {
+  absl::MutexLock lock(&mutex_);
+  GroupDmaReport report;
+  for (const auto& [number, in_use] : groups_) report.groups.push_back(number);
+  if (dma_ == nullptr) return report;
+  report.mappings = dma_->Mappings();
+  report.unreachable_bars = dma_->unreachable_bars();
+  report.failures = dma_->RecentFailures();
+  return report;
+}
+
 }  // namespace passthru::passthrough

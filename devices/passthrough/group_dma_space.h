@@ -7,7 +7,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -28,6 +30,15 @@
 #include "passthru/pci/bdf.h"
 
 namespace passthru::passthrough {
+
+// What a GroupDmaSpace has now.
+struct GroupDmaReport {
+  std::vector<uint32_t> groups;  // the numbers of the groups in use
+  std::vector<vfio::DmaMapping> mappings;
+  // As GroupDmaSpace::unreachable_bars(), and why.
+  size_t unreachable_bars = 0;
+  std::vector<std::string> failures;
+};
 
 // A DmaSpace of VFIO groups. It has one container, in which guest memory is
 // mapped at the IOVA that equals the guest address.
@@ -91,6 +102,7 @@ class GroupDmaSpace final : public DmaSpace {
   // Returns how many BAR areas of the guest devices cannot reach now, although
   // Options::peer_to_peer asks for it.
   size_t unreachable_bars() const;
+  GroupDmaReport Describe() const;
 
  private:
   // A group in use by at least one device.

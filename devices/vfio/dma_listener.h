@@ -3,6 +3,8 @@
 #define PASSTHRU_DEVICES_VFIO_DMA_LISTENER_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -19,6 +21,16 @@
 #include "passthru/devices/vfio/vfio_container.h"
 
 namespace passthru::vfio {
+
+// Guest memory that devices reach, at the IOVA that equals its guest address.
+struct DmaMapping {
+  memory::GuestAddress guest;
+  uint64_t size = 0;
+  bool read_only = false;
+  std::string name;  // MemoryArea::name
+
+  friend bool operator==(const DmaMapping&, const DmaMapping&) = default;
+};
 
 // A listener that lets the devices of a container do DMA to guest memory. It
 // maps every area at the IOVA that equals its guest address.
@@ -54,6 +66,8 @@ class DmaListener final : public memory::MemoryListener {
   // Returns how many BAR areas of the guest devices cannot reach now, although
   // Options::device_bars asks for it.
   size_t unreachable_bars() const;
+  // Returns what is mapped now, in ascending order.
+  std::vector<DmaMapping> Mappings() const;
   // Returns the latest failures to map a BAR, oldest first.
   std::vector<std::string> RecentFailures() const { return failures_.Recent(); }
 
@@ -72,6 +86,7 @@ class DmaListener final : public memory::MemoryListener {
   // The addresses of the BAR areas that could not be mapped.
   absl::flat_hash_set<memory::GuestAddress> unreachable_
       ABSL_GUARDED_BY(mutex_);
+  std::map<memory::GuestAddress, DmaMapping> mapped_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace passthru::vfio

@@ -103,8 +103,13 @@ TEST_F(DmaListenerTest, BarsOfDevicesAreMappedWhenWanted) {
   DmaListener listener(group_->container(), {.device_bars = true});
   EXPECT_THAT(listener.OnAdd(Bar(0xc0000000)), IsOk());
   EXPECT_THAT(Mappings(), SizeIs(1));
+  const MemoryArea bar = Bar(0xc0000000);
+  EXPECT_THAT(listener.Mappings(),
+              ElementsAre(DmaMapping{
+                  .guest = bar.guest, .size = bar.size, .name = bar.name}));
   EXPECT_THAT(listener.OnRemove(Bar(0xc0000000)), IsOk());
   EXPECT_THAT(Mappings(), IsEmpty());
+  EXPECT_THAT(listener.Mappings(), IsEmpty());
 }
 
 // The guest reaches the BAR without the IOMMU, so the BAR must not be lost.
@@ -113,6 +118,7 @@ TEST_F(DmaListenerTest, ABarThatTheIommuDoesNotReachIsAWarning) {
   constexpr uint64_t kBeyond39Bits = uint64_t{1} << 40;
   EXPECT_THAT(listener.OnAdd(Bar(kBeyond39Bits)), IsOk());
   EXPECT_THAT(Mappings(), IsEmpty());
+  EXPECT_THAT(listener.Mappings(), IsEmpty());
   EXPECT_EQ(listener.unreachable_bars(), 1u);
   EXPECT_THAT(listener.RecentFailures(),
               ElementsAre(AllOf(HasSubstr("other devices do not reach bar"),
