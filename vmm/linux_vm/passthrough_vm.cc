@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -24,12 +25,14 @@
 #include <vector>
 
 #include "absl/base/log_severity.h"
+#include "absl/base/thread_annotations.h"
 #include "absl/cleanup/cleanup.h"
 #include "absl/flags/flag.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
@@ -38,11 +41,14 @@
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/journal/call_recorder.h"
 #include "passthru/testing/program/program.h"
+#include "passthru/vmm/control/control_server.h"
 #include "passthru/vmm/linux_vm/device_flag.h"
 #include "passthru/vmm/linux_vm/linux_vm.h"
 #include "passthru/vmm/linux_vm/reporter.h"
+#include "passthru/vmm/linux_vm/vm_commands.h"
 #include "passthru/vmm/platform/serial_port.h"
 #include "passthru/vmm/platform/terminal.h"
+#include "passthru/vmm/root_ports.h"
 
 ABSL_FLAG(std::string, kernel, "",
           "The Linux kernel to boot, a bzImage such as /boot/vmlinuz.");
@@ -64,6 +70,17 @@ ABSL_FLAG(std::string, fixture, "",
     .OnUpdate(passthru::program::CollectValue<FLAGS_fixture>);
 ABSL_FLAG(bool, peer_to_peer, false,
           "Whether devices may do DMA to the BARs of one another.");
+ABSL_FLAG(uint32_t, root_ports, 0,
+          "How many PCI Express root ports the guest has. Devices are plugged "
+          "and unplugged behind them (--control), and sit there from the start "
+          "with the option port=0.");
+ABSL_FLAG(std::string, root_port_windows, "",
+          "How much of the guest's addresses each root port has for what will "
+          "be behind it, such as memory=64M,prefetchable=8G,io=0. The default "
+          "is memory=2M,prefetchable=1G,io=4K.");
+ABSL_FLAG(std::string, control, "",
+          "The path of a socket at which the VM takes commands while it runs. "
+          "`bazel run //vmm:control -- PATH help` lists them.");
 ABSL_FLAG(bool, reboot, false,
           "Starts the machine again when the guest resets it, instead of "
           "ending.");
@@ -118,6 +135,12 @@ absl::StatusOr<std::vector<uint8_t>> FileBytes(const std::string& flag,
   return bytes;
 }
 
+// A device as a flag or a command names it.
+struct NamedDevice {
+  std::string text;  // with its options
+  pci::Bdf host;
+};
+
 // What the flags say, and what stays while the guest resets.
 struct Setup {
   std::vector<uint8_t> kernel;
@@ -126,10 +149,18 @@ struct Setup {
   std::unique_ptr<fake::SimulatedHost> host;
   std::unique_ptr<kernel::LinuxSyscalls> linux_kernel;
   std::unique_ptr<journal::CallRecorder> calls;
-  // The devices' flags, with the addresses in `hosts`.
-  std::vector<std::string> devices;
-  std::vector<pci::Bdf> hosts;
+  // Those that the machine has when it starts.
+  std::vector<NamedDevice> devices;
 };
+
+// Returns the host device of a name, which is its address, or the file of a
+// fixture whose device is new on the simulated host.
+absl::StatusOr<pci::Bdf> FindHostDevice(const Setup& setup,
+                                        const std::string& name) {
+  const absl::StatusOr<pci::Bdf> address = vfio::ParseHostDevice(name);
+  if (setup.host == nullptr || address.ok()) return address;
+  return setup.host->AddFixture(program::UserPath(name));
+}
 
 absl::Status AddDevices(Setup& setup) {
   if (!Fixtures().empty() && !Devices().empty()) {
@@ -137,20 +168,16 @@ absl::Status AddDevices(Setup& setup) {
         "--device names real devices and --fixture simulated ones. Give only "
         "one of the two flags.");
   }
-  setup.devices = Fixtures().empty() ? Devices() : Fixtures();
   if (!Fixtures().empty()) {
     fake::SimulatedHost::Options options;
     options.kernel.passthrough_kvm = true;
     setup.host = std::make_unique<fake::SimulatedHost>(std::move(options));
   }
-  for (const std::string& text : setup.devices) {
+  for (const std::string& text : Fixtures().empty() ? Devices() : Fixtures()) {
     PASSTHRU_ASSIGN_OR_RETURN(const DeviceFlag flag, ParseDeviceFlag(text));
-    absl::StatusOr<pci::Bdf> host =
-        setup.host == nullptr
-            ? vfio::ParseHostDevice(flag.name)
-            : setup.host->AddFixture(program::UserPath(flag.name));
-    if (!host.ok()) return host.status();
-    setup.hosts.push_back(*host);
+    PASSTHRU_ASSIGN_OR_RETURN(const pci::Bdf host,
+                              FindHostDevice(setup, flag.name));
+    setup.devices.push_back({.text = text, .host = host});
   }
   if (setup.host != nullptr) setup.host->kernel().StartDeviceThread();
   return absl::OkStatus();
@@ -180,6 +207,10 @@ absl::StatusOr<Setup> SetupFromFlags() {
   options.vcpu_count = absl::GetFlag(FLAGS_vcpus);
   options.command_line = absl::GetFlag(FLAGS_append);
   options.peer_to_peer = absl::GetFlag(FLAGS_peer_to_peer);
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const RootPortOptions port,
+      ParsePortWindows(absl::GetFlag(FLAGS_root_port_windows)));
+  options.root_ports.assign(absl::GetFlag(FLAGS_root_ports), port);
   options.kernel = setup.kernel;
   options.initrd = setup.initrd;
   // The guest must not stop because its output cannot be written. A reader that
@@ -202,16 +233,20 @@ absl::StatusOr<Setup> SetupFromFlags() {
   return setup;
 }
 
+// Fills in what a flag has of a device by name.
+absl::Status Complete(DeviceFlag& flag, pci::Bdf host) {
+  flag.options.host = host;
+  if (flag.rom.empty()) return absl::OkStatus();
+  PASSTHRU_ASSIGN_OR_RETURN(flag.options.device.rom.bytes,
+                            FileBytes("rom=", flag.rom));
+  return absl::OkStatus();
+}
+
 // Attaches the devices and tells the user where the guest finds them.
 absl::Status Attach(const Setup& setup, LinuxVm& vm) {
-  for (size_t i = 0; i < setup.devices.size(); ++i) {
-    PASSTHRU_ASSIGN_OR_RETURN(DeviceFlag flag,
-                              ParseDeviceFlag(setup.devices[i]));
-    flag.options.host = setup.hosts[i];
-    if (!flag.rom.empty()) {
-      PASSTHRU_ASSIGN_OR_RETURN(flag.options.device.rom.bytes,
-                                FileBytes("rom=", flag.rom));
-    }
+  for (const NamedDevice& device : setup.devices) {
+    PASSTHRU_ASSIGN_OR_RETURN(DeviceFlag flag, ParseDeviceFlag(device.text));
+    PASSTHRU_RETURN_IF_ERROR(Complete(flag, device.host));
     PASSTHRU_ASSIGN_OR_RETURN(const pci::Bdf guest,
                               vm.devices().Attach(std::move(flag.options)));
     std::cerr << "passthrough_vm: " << flag.name << " is the guest's "
@@ -323,7 +358,57 @@ class UserEvents {
   std::atomic<int> signal_ = 0;
 };
 
-absl::StatusOr<int> RunVm(const Setup& setup, const LinuxVm::Options& options,
+// The devices that are plugged while a VM runs.
+class PluggedDevices {
+ public:
+  PluggedDevices(const Setup* setup, LinuxVm* vm) : setup_(setup), vm_(vm) {}
+
+  absl::StatusOr<pci::Bdf> Plug(std::string_view text) {
+    PASSTHRU_ASSIGN_OR_RETURN(DeviceFlag flag, ParseDeviceFlag(text));
+    absl::MutexLock lock(&mutex_);
+    PASSTHRU_ASSIGN_OR_RETURN(const pci::Bdf host,
+                              FindHostDevice(*setup_, flag.name));
+    PASSTHRU_RETURN_IF_ERROR(Complete(flag, host));
+    PASSTHRU_ASSIGN_OR_RETURN(const pci::Bdf guest,
+                              vm_->Plug(std::move(flag.options)));
+    // After a reset it is behind the same port.
+    const size_t port = *vm_->devices().root_ports().PortOf(guest);
+    devices_.push_back(
+        {.text = absl::StrCat(text, ",port=", port), .host = host});
+    return guest;
+  }
+
+  std::vector<NamedDevice> Take() {
+    absl::MutexLock lock(&mutex_);
+    return std::exchange(devices_, {});
+  }
+
+ private:
+  const Setup* const setup_;
+  LinuxVm* const vm_;
+  // Held while a device is plugged, for the simulated host too.
+  absl::Mutex mutex_;
+  std::vector<NamedDevice> devices_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Makes the devices that the VM has kept those of its next life.
+void KeepDevices(const LinuxVm& vm, std::vector<NamedDevice> plugged,
+                 Setup& setup) {
+  for (NamedDevice& device : plugged) {
+    // It may have been there before.
+    std::erase_if(setup.devices, [&device](const NamedDevice& earlier) {
+      return earlier.host == device.host;
+    });
+    setup.devices.push_back(std::move(device));
+  }
+  const std::vector<std::string> kept = vm.kept();
+  std::erase_if(setup.devices, [&kept](const NamedDevice& device) {
+    return std::find(kept.begin(), kept.end(), device.host.ToString()) ==
+           kept.end();
+  });
+}
+
+absl::StatusOr<int> RunVm(Setup& setup, const LinuxVm::Options& options,
                           int signals, Reporter& reporter) {
   PASSTHRU_ASSIGN_OR_RETURN(auto vm, LinuxVm::Create(options));
   reporter.Watch(vm.get());
@@ -332,8 +417,23 @@ absl::StatusOr<int> RunVm(const Setup& setup, const LinuxVm::Options& options,
   PASSTHRU_RETURN_IF_ERROR(Attach(setup, *vm));
   UserEvents events(vm.get(), options.syscalls, signals);
   PASSTHRU_RETURN_IF_ERROR(events.Watch());
+  PluggedDevices plugged(&setup, vm.get());
+  VmCommands commands(vm.get(), [&plugged](std::string_view device) {
+    return plugged.Plug(device);
+  });
+  std::unique_ptr<ControlServer> control;
+  if (const std::string path = absl::GetFlag(FLAGS_control); !path.empty()) {
+    PASSTHRU_ASSIGN_OR_RETURN(
+        control,
+        ControlServer::Create(setup.options.syscalls, program::UserPath(path),
+                              [&commands](std::string_view command) {
+                                return commands.Run(command);
+                              }));
+  }
   reporter.Begin("run");
   absl::StatusOr<VmEnd> end = vm->Run();
+  control.reset();
+  KeepDevices(*vm, plugged.Take(), setup);
   if (setup.calls != nullptr) PrintStatistics(*vm, *setup.calls);
   if (!end.ok()) return end.status();
   std::cerr << "passthrough_vm: " << Name(*end) << "\n";
@@ -347,16 +447,19 @@ absl::StatusOr<int> RunVm(const Setup& setup, const LinuxVm::Options& options,
     case VmEnd::kRequested:
       break;
   }
-  return kSignalBase + events.signal();
+  // The command quit is no signal.
+  return events.signal() == 0 ? kPoweredOff : kSignalBase + events.signal();
 }
 
 // Runs one life of the machine. Returns the exit status.
-absl::StatusOr<int> RunOnce(const Setup& setup, int signals) {
+absl::StatusOr<int> RunOnce(Setup& setup, int signals) {
   Reporter::Options wanted = {.page = absl::GetFlag(FLAGS_report),
                               .trace = absl::GetFlag(FLAGS_trace),
                               .host = setup.host.get()};
-  for (size_t i = 0; setup.host != nullptr && i < setup.hosts.size(); ++i) {
-    wanted.fixtures[setup.hosts[i]] = setup.devices[i];
+  if (setup.host != nullptr) {
+    for (const NamedDevice& device : setup.devices) {
+      wanted.fixtures[device.host] = device.text;
+    }
   }
   Reporter reporter(std::move(wanted));
   PASSTHRU_RETURN_IF_ERROR(reporter.Open());
@@ -392,7 +495,7 @@ absl::StatusOr<int> Main(const std::vector<char*>& arguments) {
         "'", arguments[1], "' is not a flag. --help lists the flags."));
   }
   PASSTHRU_ASSIGN_OR_RETURN(const int signals, SignalDescriptor());
-  PASSTHRU_ASSIGN_OR_RETURN(const Setup setup, SetupFromFlags());
+  PASSTHRU_ASSIGN_OR_RETURN(Setup setup, SetupFromFlags());
   for (;;) {
     PASSTHRU_ASSIGN_OR_RETURN(const int status, RunOnce(setup, signals));
     if (status != kGuestReset || !absl::GetFlag(FLAGS_reboot)) return status;
@@ -412,7 +515,8 @@ int main(int argc, char** argv) {
       "--device=0000:01:00.0\n"
       "Options of --device and --fixture, after a comma each:\n",
       passthru::vmm::DeviceOptionsHelp(),
-      "The exit status is 0 if the guest turned the power off, 1 after a "
+      "The exit status is 0 if the guest turned the power off or the command "
+      "quit ended the VM (--control), 1 after a "
       "failure or for a flag that cannot be parsed, 2 for a value that cannot "
       "be, 3 if the guest reset itself, 4 "
       "after a triple fault, and 128 plus the number of the signal that ended "
