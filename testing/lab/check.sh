@@ -21,6 +21,8 @@ disk=(--drive="if=none,id=disk,file=$work/lab.img,format=raw")
 nvme=nvme,serial=lab,drive=disk
 cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru/lab}
 failed=0
+# What a VM is told while it runs; see linux_guest().
+driven=()
 
 # run NAME COMMAND... runs one check and shows its output.
 run() {
@@ -227,7 +229,9 @@ reset_of_half_a_bus() {
 # and the exit status (0, or that of the caller's variable expected_status). The
 # guest's RAM is on both sides of 4 GiB. The caller's variable images lists the
 # serial numbers of the controllers that the guest writes to; default: lab. Its
-# variable guest_files lists more files of the guest.
+# variable guest_files lists more files of the guest, and its array driven has
+# what the VM is told while it runs, as pairs of a text in its output and a
+# command.
 linux_guest() {
   local guest_options=$1 said status=0 lab_options=() sum serial
   shift
@@ -236,11 +240,16 @@ linux_guest() {
   "$here/testing/lab/fetch.sh" "$cache" "$kernel" || return
   "$here/testing/lab/make_initramfs" "$work/guest" \
     init="$here/testing/lab/guest_init" "${guest_files[@]}" || return
-  said=$("$lab" --kernel="$kernel" --timeout=300 "${disk[@]}" \
+  local vm=("$here/vmm/linux_vm/passthrough_vm_static")
+  if [[ ${#driven[@]} != 0 ]]; then
+    lab_options+=(--file=lab/vm="${vm[0]}")
+    vm=("$here/vmm/control/driven_static" /tmp/control "${driven[@]}" --
+      /lab/vm --control=/tmp/control)
+  fi
+  said=$("$lab" --kernel="$kernel" --timeout="${timeout:-300}" "${disk[@]}" \
     --device=$nvme,addr=4 --bind=0000:00:04.0 "${lab_options[@]}" \
     --file=lab/vmlinuz="$cache/$kernel/vmlinuz" \
-    --file=lab/guest="$work/guest" \
-    "$here/vmm/linux_vm/passthrough_vm_static" --kernel=/lab/vmlinuz \
+    --file=lab/guest="$work/guest" "${vm[@]}" --kernel=/lab/vmlinuz \
     --initrd=/lab/guest --memory=256M --low_memory_end=160M --statistics \
     --append="console=ttyS0 quiet panic=-1 $guest_options" \
     "$@") || status=$?
@@ -279,6 +288,51 @@ linux_reset() {
     --drive="if=none,id=disk2,file=$work/lab2.img,format=raw" \
     --device=nvme,serial=lab2,drive=disk2,addr=5 --bind=0000:00:05.0 -- \
     --device=0000:00:04.0 --device=0000:00:05.0,slot=7,max_vectors=2 --vcpus=4
+}
+
+# The NVMe controller goes and comes back behind another root port while the
+# guest writes to it, by the guest's leave and by surprise. Then the guest
+# ignores attention buttons, and loses the controller when the time is over. (By
+# multipath Linux would wait for another path to it for ever.) The ports
+# interrupt by MSI.
+linux_hot_plug() {
+  local timeout=500
+  local driven=("guest: I/O runs" "unplug 0000:00:04.0 300"
+    "guest: after" "plug 0000:00:04.0,port=1"
+    "guest: I/O runs" "unplug 0000:00:04.0 0"
+    "guest: after" "plug 0000:00:04.0,port=0"
+    "guest: I/O runs" "unplug 0000:00:04.0 5")
+  linux_guest "nvme_core.io_timeout=5 nvme_core.multipath=N -- \
+port_vectors=PCI-MSI unplug=lab unplug=lab surprise=lab cpus=2" -- \
+    --root_ports=2 --device=0000:00:04.0,port=0 --vcpus=2 |
+    tee "$work/said" || return
+  said_in_order "300: the guest let go of it" \
+    "the guest finds it behind root port 1" "0: the guest did not let go" \
+    "the guest finds it behind root port 0" "5: the guest did not let go"
+}
+
+# The same by INTx, and then the guest resets in the middle of an unplug.
+linux_hot_plug_intx() {
+  local timeout=500 expected_status=3
+  local driven=("guest: I/O runs" "unplug 0000:00:04.0 300"
+    "guest: after" "plug 0000:00:04.0"
+    "guest: a button resets" "unplug 0000:00:04.0 300")
+  linux_guest "pcie_pme=nomsi -- port_vectors=IO-APIC unplug=lab \
+reset_at_button" -- --root_ports=1 --device=0000:00:04.0,port=0 |
+    tee "$work/said" || return
+  said_in_order "300: the guest let go of it" \
+    "the guest finds it behind root port 0" \
+    "300: the VM ended before the guest let go of it"
+}
+
+# said_in_order TEXT... checks that the driven VM answered with these texts.
+said_in_order() {
+  local answers text
+  answers=$(grep '^driven: ' "$work/said")
+  for text in "$@"; do
+    [[ $answers == *"$text"* ]] || { echo "no answer '$text'"; return 1; }
+    answers=${answers#*"$text"}
+  done
 }
 
 # Linux's NVMe driver on a simulated controller, whose model it drives.
@@ -428,6 +482,8 @@ for kernel in "$@"; do
   run "Linux beside QEMU" beside_qemu
   run "Linux with network cards" linux_cards
   run "Linux with a virtual function" linux_virtual_function
+  run "Linux with hot plug" linux_hot_plug
+  run "Linux with hot plug by INTx" linux_hot_plug_intx
 done
 if [[ $failed != 0 ]]; then
   echo "lab: $failed of the runs failed"

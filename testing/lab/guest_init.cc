@@ -21,10 +21,19 @@
 //                       fails unless they are of this kind: msix, msi or intx
 //   remove=DRIVER       removes the driver's device and finds it again
 //   function_reset=DRIVER  resets the driver's device
-//   suspend=DRIVER,...  sleeps (s2idle) until a key is pressed, and fails
-//   unless
-//                       the devices of these drivers were in D3hot
+//   suspend=DRIVER,...  sleeps (s2idle) until a key is pressed. Fails unless
+//   the
+//                       devices of these drivers were in D3hot.
 //   rom=DRIVER          prints the size and sum of the device's expansion ROM
+//   port_vectors=KIND   fails unless the interrupts of root ports are of this
+//                       kind
+//   unplug=SERIAL       writes to the disk of a controller until it is
+//                       unplugged, waits until it is plugged again, checks its
+//                       data, and then does what write= does
+//   surprise=SERIAL     ignores the attention buttons of ports from now on, and
+//                       writes to the disk until that fails
+//   reset_at_button     at the end waits for an attention button and resets the
+//                       machine then, before Linux has let go of the device
 //   log                 prints the kernel's log
 //   reset               resets the machine instead of turning the power off
 //   restart=/dev/nvme0n1  resets the machine at once, unless a mark on the disk
@@ -55,6 +64,7 @@
 #include <vector>
 
 #include "testing/lab/guest_device.h"
+#include "testing/lab/guest_hot_plug.h"
 #include "testing/lab/guest_network.h"
 
 namespace {
@@ -257,6 +267,28 @@ void PrintRom(const std::string& driver) {
               driver.c_str(), rom.size(), Cksum(rom));
 }
 
+void UnplugAndPlug(const std::string& serial) {
+  std::string disk;
+  const std::string error =
+      passthru::lab::WriteUntilUnplugged(serial, true, disk);
+  if (!error.empty()) return Fail(error);
+  WriteAndReadBack(disk);
+}
+
+void LoseBySurprise(const std::string& serial) {
+  std::string disk;
+  std::string error = passthru::lab::IgnoreButtons();
+  if (error.empty()) {
+    error = passthru::lab::WriteUntilUnplugged(serial, false, disk);
+  }
+  if (!error.empty()) Fail(error);
+}
+
+void CheckPortVectors(const std::string& kind) {
+  const std::string error = passthru::lab::CheckPortInterrupts(kind);
+  if (!error.empty()) Fail(error);
+}
+
 void CheckCpus(const std::string& wanted) {
   const long online = sysconf(_SC_NPROCESSORS_ONLN);
   std::printf("guest: %ld CPUs are online\n", online);
@@ -308,6 +340,7 @@ int main(int argc, char** argv) {
   LoadModules();
   int end = RB_POWER_OFF;
   bool log = false;
+  bool reset_at_button = false;
   for (int i = 1; i < argc; ++i) {
     const std::string what = argv[i];
     const size_t equals = what.find('=');
@@ -336,6 +369,10 @@ int main(int argc, char** argv) {
       end = static_cast<int>(RB_AUTOBOOT);
       break;
     }
+    if (key == "port_vectors") CheckPortVectors(value);
+    if (key == "unplug") UnplugAndPlug(value);
+    if (key == "surprise") LoseBySurprise(value);
+    if (key == "reset_at_button") reset_at_button = true;
     if (key == "log") log = true;
     if (key == "reset") end = static_cast<int>(RB_AUTOBOOT);
   }
@@ -343,6 +380,7 @@ int main(int argc, char** argv) {
   std::printf("%s\n", failed ? "GUEST-FAILED" : "GUEST-OK");
   std::fflush(stdout);
   sync();
+  if (reset_at_button) Fail(passthru::lab::ResetAtButton());
   reboot(end);
   return 1;
 }
