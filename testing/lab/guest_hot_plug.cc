@@ -37,7 +37,7 @@ std::string WriteFile(const std::string& path, const std::string& text) {
   const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
   const bool written = fd >= 0 && write(fd, text.data(), text.size()) ==
                                       static_cast<ssize_t>(text.size());
-  const std::string error = written ? "" : WithErrno("write to " + path);
+  std::string error = written ? "" : WithErrno("write to " + path);
   if (fd >= 0) close(fd);
   return error;
 }
@@ -72,7 +72,7 @@ std::string FindDisk(const std::string& serial) {
   std::error_code error;
   for (const auto& entry :
        std::filesystem::directory_iterator("/sys/block", error)) {
-    const std::string disk = "/dev/" + entry.path().filename().string();
+    std::string disk = "/dev/" + entry.path().filename().string();
     if (SerialOfDisk(disk) == serial && access(disk.c_str(), F_OK) == 0) {
       return disk;
     }
@@ -160,7 +160,7 @@ std::string IgnoreButtons() {
   }
   if (ports.empty()) return "pciehp has no port";
   for (const std::string& port : ports) {
-    const std::string error = WriteFile(driver + "unbind", port);
+    std::string error = WriteFile(driver + "unbind", port);
     if (!error.empty()) return error;
   }
   return "";

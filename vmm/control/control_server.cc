@@ -246,8 +246,8 @@ void ControlServer::Serve(Connection& connection) {
 
 bool ControlServer::Answer(int socket,
                            const absl::StatusOr<std::string>& answer) {
-  std::string text(answer.ok() ? std::string_view(*answer)
-                               : answer.status().message());
+  std::string text = std::string(answer.status().message());
+  if (answer.ok()) text = *answer;
   if (!text.empty() && !absl::EndsWith(text, "\n")) text += '\n';
   const std::string message =
       absl::StrCat(answer.ok() ? "ok " : "error ", text.size(), "\n", text);

@@ -211,8 +211,10 @@ TEST_F(ControlTest, ACommandThatWaitsHoldsUpNoOther) {
 
 TEST_F(ControlTest, ManyClientsAtOnce) {
   ASSERT_THAT(Listen(), IsOk());
+  constexpr int kClients = 8;
   std::vector<std::thread> clients;
-  for (int id = 0; id < 8; ++id) {
+  clients.reserve(kClients);
+  for (int id = 0; id < kClients; ++id) {
     clients.emplace_back([this, id] {
       for (int i = 0; i < 20; ++i) {
         EXPECT_THAT(SendCommand(path_, absl::StrCat(id, " ", i)),
@@ -226,6 +228,7 @@ TEST_F(ControlTest, ManyClientsAtOnce) {
 TEST_F(ControlTest, OneConnectionTooManyIsTold) {
   ASSERT_THAT(Listen(), IsOk());
   std::vector<kernel::FileDescriptor> clients;
+  clients.reserve(ControlServer::kMaxConnections);
   for (size_t i = 0; i < ControlServer::kMaxConnections; ++i) {
     clients.push_back(Connect());
     Send(clients.back(), "a\n");

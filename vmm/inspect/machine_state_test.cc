@@ -56,9 +56,9 @@ class MachineStateTest : public ::testing::Test {
                              static_cast<uint8_t>(value >> 8)});
   }
   void WriteMemory(uint64_t address, uint32_t value) {
-    std::vector<uint8_t> bytes;
-    for (int i = 0; i < 4; ++i) {
-      bytes.push_back(static_cast<uint8_t>(value >> 8 * i));
+    std::vector<uint8_t> bytes(4);
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      bytes[i] = static_cast<uint8_t>(value >> 8 * i);
     }
     machine_->mmio().Write(address, bytes);
   }

@@ -157,7 +157,7 @@ struct Setup {
 // fixture whose device is new on the simulated host.
 absl::StatusOr<pci::Bdf> FindHostDevice(const Setup& setup,
                                         const std::string& name) {
-  const absl::StatusOr<pci::Bdf> address = vfio::ParseHostDevice(name);
+  absl::StatusOr<pci::Bdf> address = vfio::ParseHostDevice(name);
   if (setup.host == nullptr || address.ok()) return address;
   return setup.host->AddFixture(program::UserPath(name));
 }
