@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <iterator>
@@ -25,6 +26,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/event_fd.h"
 #include "passthru/devices/kernel/file_descriptor.h"
@@ -40,6 +42,10 @@ constexpr mode_t kOwnerOnly = S_IRUSR | S_IWUSR;
 
 // How long a client may leave an answer unread, beyond what the socket holds.
 constexpr timeval kSendTime = {.tv_sec = 1, .tv_usec = 0};
+
+// How long a connection too many waits for another one to end. The server
+// notices a little later than the client that it has ended.
+constexpr absl::Duration kRoomTime = absl::Seconds(1);
 
 absl::Status CannotListen(const std::string& path, std::string_view why) {
   return absl::InvalidArgumentError(
@@ -174,6 +180,9 @@ void ControlServer::Accept() {
 
 void ControlServer::AddConnection(kernel::FileDescriptor socket) {
   absl::MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(absl::Condition(this, &ControlServer::HasRoom),
+                          kRoomTime);
+  Reap();
   if (connections_.size() >= kMaxConnections) {
     Answer(socket.get(),
            absl::ResourceExhaustedError(absl::StrCat(
@@ -202,6 +211,13 @@ void ControlServer::AddConnection(kernel::FileDescriptor socket) {
   Answer(connection.socket.get(),
          kernel::ErrnoError(started.error, "starting a thread"));
   connections_.pop_back();
+}
+
+bool ControlServer::HasRoom() const {
+  return stopping_ || connections_.size() < kMaxConnections ||
+         std::any_of(
+             connections_.begin(), connections_.end(),
+             [](const Connection& connection) { return connection.over; });
 }
 
 void ControlServer::Reap() {
@@ -241,6 +257,7 @@ void ControlServer::Serve(Connection& connection) {
   // The client sees the end now. The descriptor stays until the thread is
   // joined.
   shutdown(socket, SHUT_RDWR);
+  absl::MutexLock lock(&mutex_);
   connection.over = true;
 }
 

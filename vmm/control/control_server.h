@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <sys/types.h>
 
-#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <list>
@@ -63,7 +62,7 @@ class ControlServer {
     ControlServer* server = nullptr;
     kernel::FileDescriptor socket;
     std::optional<pthread_t> thread;
-    std::atomic<bool> over = false;
+    bool over = false;  // guarded by the server's mutex
   };
 
   ControlServer(kernel::Syscalls* syscalls, std::string path, Handler handler,
@@ -80,6 +79,8 @@ class ControlServer {
   void Accept();
   void Serve(Connection& connection);
   void AddConnection(kernel::FileDescriptor socket);
+  // Returns whether a further connection need not wait for another one to end.
+  bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Joins the threads of connections that are over.
   void Reap() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Sends an answer and returns false if the client is gone.
