@@ -21,9 +21,8 @@
 //                       fails unless they are of this kind: msix, msi or intx
 //   remove=DRIVER       removes the driver's device and finds it again
 //   function_reset=DRIVER  resets the driver's device
-//   suspend=DRIVER,...  sleeps (s2idle) until a key is pressed. Fails unless
-//   the
-//                       devices of these drivers were in D3hot.
+//   suspend=DRIVER,...  sleeps (s2idle) until a key is pressed, and checks that
+//                       the devices of these drivers were in D3hot
 //   rom=DRIVER          prints the size and sum of the device's expansion ROM
 //   port_vectors=KIND   fails unless the interrupts of root ports are of this
 //                       kind

@@ -2,10 +2,8 @@
 //
 // The beginning and the end of a program, and system calls by number.
 #include <pthread.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -14,8 +12,6 @@
 #include "testing/preload/memory.h"
 #include "testing/preload/raw.h"
 #include "testing/preload/trap.h"
-
-extern char** environ;
 
 namespace passthru::preload {
 namespace {
@@ -44,91 +40,7 @@ __attribute__((destructor)) void End() {
   if (Folder() != nullptr) Call(request);
 }
 
-// The two variables without which a program is not on the simulated kernel.
-char preload_entry[4096];
-char folder_entry[256];
-
-// Returns the environment of a new program, which has the variables, too, if
-// the caller left them out. `room` has place for `size` entries.
-char* const* WithVariables(char* const* environment, char** room, int size) {
-  if (Folder() == nullptr) return environment;
-  bool preload = false;
-  bool folder = false;
-  int count = 0;
-  for (char* const* entry = environment; entry != nullptr && *entry != nullptr;
-       ++entry, ++count) {
-    preload = preload || strncmp(*entry, "LD_PRELOAD=", 11) == 0;
-    folder = folder ||
-             strncmp(*entry, kFolderVariable, sizeof(kFolderVariable) - 1) == 0;
-  }
-  if (preload && folder) return environment;
-  if (count + 3 > size) return environment;
-  if (preload_entry[0] == 0 || folder_entry[0] == 0) return environment;
-  for (int i = 0; i < count; ++i) room[i] = environment[i];
-  if (!preload) room[count++] = preload_entry;
-  if (!folder) room[count++] = folder_entry;
-  room[count] = nullptr;
-  return room;
-}
-
-constexpr int kMostVariables = 4096;
-
-// Keeps the variables, because the program may clear its environment.
-__attribute__((constructor)) void KeepVariables() {
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-    if (strncmp(*entry, "LD_PRELOAD=", 11) == 0 &&
-        strlen(*entry) < sizeof(preload_entry)) {
-      strcpy(preload_entry, *entry);
-    }
-    if (strncmp(*entry, kFolderVariable, sizeof(kFolderVariable) - 1) == 0 &&
-        strlen(*entry) < sizeof(folder_entry)) {
-      strcpy(folder_entry, *entry);
-    }
-  }
-}
-
 }  // namespace
-
-INTERPOSE(int, execve, const char* path, char* const* arguments,
-          char* const* environment) {
-  char* room[kMostVariables];
-  return static_cast<int>(
-      Return(Raw(SYS_execve, AsLong(path), AsLong(arguments),
-                 AsLong(WithVariables(environment, room, kMostVariables)))));
-}
-
-INTERPOSE(int, execv, const char* path, char* const* arguments) {
-  return passthru_execve(path, arguments, environ);
-}
-
-INTERPOSE(int, execvpe, const char* file, char* const* arguments,
-          char* const* environment) {
-  char* room[kMostVariables];
-  return NEXT(execvpe)(file, arguments,
-                       WithVariables(environment, room, kMostVariables));
-}
-
-INTERPOSE(int, execvp, const char* file, char* const* arguments) {
-  return passthru_execvpe(file, arguments, environ);
-}
-
-INTERPOSE(int, posix_spawn, pid_t* process, const char* path,
-          const posix_spawn_file_actions_t* actions,
-          const posix_spawnattr_t* attributes, char* const* arguments,
-          char* const* environment) {
-  char* room[kMostVariables];
-  return NEXT(posix_spawn)(process, path, actions, attributes, arguments,
-                           WithVariables(environment, room, kMostVariables));
-}
-
-INTERPOSE(int, posix_spawnp, pid_t* process, const char* file,
-          const posix_spawn_file_actions_t* actions,
-          const posix_spawnattr_t* attributes, char* const* arguments,
-          char* const* environment) {
-  char* room[kMostVariables];
-  return NEXT(posix_spawnp)(process, file, actions, attributes, arguments,
-                            WithVariables(environment, room, kMostVariables));
-}
 
 // These end a program without its destructors.
 INTERPOSE(void, _exit, int status) {
@@ -147,6 +59,9 @@ ssize_t passthru_pread(int, void*, size_t, off_t) __asm__("pread");
 ssize_t passthru_pwrite(int, const void*, size_t, off_t) __asm__("pwrite");
 void* passthru_mmap(void*, size_t, int, int, int, off_t) __asm__("mmap");
 int passthru_munmap(void*, size_t) __asm__("munmap");
+int passthru_execve(const char*, char* const*, char* const*) __asm__("execve");
+int passthru_execveat(int, const char*, char* const*, char* const*,
+                      int) __asm__("execveat");
 }
 
 // Programs call by number what their C library lacks. Those that concern the
@@ -195,6 +110,15 @@ INTERPOSE(long, syscall, long number, ...) {
     case SYS_munmap:
       return passthru_munmap(reinterpret_cast<void*>(a[0]),
                              static_cast<size_t>(a[1]));
+    case SYS_execve:
+      return passthru_execve(reinterpret_cast<const char*>(a[0]),
+                             reinterpret_cast<char* const*>(a[1]),
+                             reinterpret_cast<char* const*>(a[2]));
+    case SYS_execveat:
+      return passthru_execveat(fd, reinterpret_cast<const char*>(a[1]),
+                               reinterpret_cast<char* const*>(a[2]),
+                               reinterpret_cast<char* const*>(a[3]),
+                               static_cast<int>(a[4]));
     default:
       return Return(Raw(number, a[0], a[1], a[2], a[3], a[4], a[5]));
   }

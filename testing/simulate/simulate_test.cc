@@ -131,6 +131,47 @@ TEST_F(SimulateTest, ProgramsThatOneStartsShareTheKernel) {
   EXPECT_EQ(result.status, 0) << result.output;
 }
 
+TEST_F(SimulateTest, ChildrenStayOnTheSimulatedKernel) {
+  const Result result =
+      Simulate(absl::StrCat("--fixture=edu.textproto -- ", Client("starts")));
+  EXPECT_EQ(result.status, 0) << result.output;
+  EXPECT_EQ(result.output, "");
+}
+
+// An ELF file without an interpreter.
+std::string StaticProgram() {
+  const std::string program = absl::StrCat(::testing::TempDir(), "/static");
+  EXPECT_EQ(Shell(absl::StrCat("printf '\\177ELF\\2%0100d' 0 > ", program,
+                               " && chmod +x ", program))
+                .status,
+            0);
+  return program;
+}
+
+TEST_F(SimulateTest, StaticProgramsAreTold) {
+  const std::string program = StaticProgram();
+  EXPECT_THAT(
+      Simulate(absl::StrCat("--fixture=edu.textproto -- ", program)).output,
+      HasSubstr("is linked statically"));
+  const std::string script = absl::StrCat(program, "_script");
+  ASSERT_EQ(Shell(absl::StrCat("echo '#!", program, "' > ", script,
+                               " && chmod +x ", script))
+                .status,
+            0);
+  // So is what a program starts, each time.
+  const Result result = Simulate(absl::StrCat(
+      "--fixture=edu.textproto -- sh -c '", program, "; ", script, "; true'"));
+  EXPECT_EQ(result.status, 0);
+  const std::string told =
+      absl::StrCat("simulate: ", program,
+                   " is linked statically, so the simulated kernel cannot "
+                   "reach it; link it dynamically\n");
+  const size_t first = result.output.find(told);
+  ASSERT_NE(first, std::string::npos) << result.output;
+  EXPECT_NE(result.output.find(told, first + 1), std::string::npos)
+      << result.output;
+}
+
 TEST_F(SimulateTest, ProgramsOfTheMachineSeeTheDevices) {
   const std::string sysfs = "/sys/bus/pci/devices";
   const Result list =
@@ -386,14 +427,6 @@ TEST_F(SimulateTest, MistakesGetOneSentence) {
   EXPECT_EQ(Simulate("--fixture=edu.textproto -- sh -c 'exit 7'").status, 7);
   EXPECT_EQ(Simulate("--fixture=edu.textproto -- sh -c 'kill -9 $$'").status,
             137);
-  const std::string program = absl::StrCat(::testing::TempDir(), "/static");
-  ASSERT_EQ(Shell(absl::StrCat("printf '\\177ELF\\2%0100d' 0 > ", program,
-                               " && chmod +x ", program))
-                .status,
-            0);
-  EXPECT_THAT(
-      Simulate(absl::StrCat("--fixture=edu.textproto -- ", program)).output,
-      HasSubstr("is linked statically"));
   const Result help = Simulate("--help");
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.output, HasSubstr("--fixture=FILE"));
