@@ -5,10 +5,10 @@
 # 6.12, on which the lab runs. 6.1-generic and 6.12-generic are Debian's kernels
 # for any machine, of which it keeps what the lab and its guests need, with the
 # drivers of network cards, which the cloud kernels lack. `tools` (pciutils,
-# qemu-utils) and `dpdk` (its testpmd and dpdk-devbind.py, with their Python) are
-# programs for testing/simulate/check.sh. It unpacks them into a folder, installs
-# nothing and needs no root. It reads the system's apt configuration only to find
-# a mirror. It works on Debian 12 or newer.
+# qemu-utils, driverctl) and `dpdk` (its testpmd and dpdk-devbind.py, with their
+# Python) are programs for testing/simulate/check.sh. It unpacks them into a
+# folder, installs nothing and needs no root. It reads the system's apt
+# configuration only to find a mirror. It works on Debian 12 or newer.
 #
 #   fetch.sh DIR [qemu | 6.1 | 6.12 | 6.1-generic | 6.12-generic | tools | dpdk]...
 set -euo pipefail
@@ -30,11 +30,12 @@ modules=(irqbypass vfio vfio_virqfd vfio_iommu_type1 vfio-pci-core vfio-pci
 host_drivers=(igb)
 guest_drivers=(nvme e1000e igb igbvf 8139cp)
 
-# Prints the mark of a complete folder, which lists its modules. A folder with
-# another list is fetched again.
+# Prints the mark of a complete folder, which lists its modules, or what came
+# later. A folder with another list is fetched again.
 mark() {
   case $1 in
-    qemu | tools | dpdk) ;;
+    qemu | dpdk) ;;
+    tools) echo driverctl ;;
     *-generic) echo "${modules[*]} ${host_drivers[*]} ${guest_drivers[*]}" ;;
     *) echo "${modules[*]}" ;;
   esac
@@ -95,6 +96,9 @@ fetch_tools() {
   apt-get -qq install -y --no-install-recommends --download-only \
     pciutils qemu-utils qemu-block-extra >/dev/null ||
     die "cannot download pciutils and qemu-utils"
+  # A script, which does not need the udev on which it depends.
+  (cd "$work/cache/archives" && apt-get -qq download driverctl) ||
+    die "cannot download driverctl"
   mkdir -p "$1"
   for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
 }

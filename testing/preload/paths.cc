@@ -19,7 +19,16 @@ bool IsIn(const char* path, const char* folder) {
          (path[length] == 0 || path[length] == '/');
 }
 
+// Returns whether this is the program that loads modules, for which the
+// launcher has another one (SysfsTree::AddPrograms()).
+bool IsModprobe(const char* path) {
+  if (strncmp(path, "/usr/", 5) == 0) path += 4;
+  return strcmp(path, "/sbin/modprobe") == 0 ||
+         strcmp(path, "/bin/modprobe") == 0;
+}
+
 bool BelongsToTree(const char* path) {
+  if (IsModprobe(path)) return true;
   if (strncmp(path, "/dev/", 5) == 0) {
     return IsIn(path, "/dev/vfio") || IsIn(path, "/dev/iommu") ||
            (KvmIsSimulated() && IsIn(path, "/dev/kvm"));
@@ -114,7 +123,7 @@ bool Path::Translate(const char* path) {
   // Most paths end here.
   const char* const name = path + strspn(path, "/");
   if (strncmp(name, "sys", 3) != 0 && strncmp(name, "dev", 3) != 0 &&
-      name[0] != '.') {
+      name[0] != '.' && strstr(name, "bin/modprobe") == nullptr) {
     return false;
   }
   const size_t length = FolderLength();

@@ -3,9 +3,10 @@
 #
 # Runs programs of others, from Debian's packages, on the simulated kernel: those
 # that look at devices, QEMU's own NVMe driver, QEMU's vfio-pci under a Linux
-# guest, and DPDK. What the packages cannot be had for is said, and is no failure.
+# guest, driverctl, and DPDK. What the packages cannot be had for is said, and
+# is no failure.
 #
-#   check.sh [lspci | qemu-io | guest | dpdk]...
+#   check.sh [lspci | qemu-io | guest | driverctl | dpdk]...
 set -uo pipefail
 
 here=$PWD
@@ -50,6 +51,18 @@ unpacked() {
   libraries+=:$root/usr/lib/x86_64-linux-gnu/pulseaudio
   timeout -k 60 "$patience" "$simulate" "${on[@]}" -- "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" \
     --library-path "$libraries" "$root/usr/bin/$program" "$@"
+}
+
+# as_command FOLDER PROGRAM makes a program of a fetched folder one that others
+# find in $work/bin.
+as_command() {
+  local root=$cache/$1
+  local libraries=$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu
+  mkdir -p "$work/bin"
+  printf '#!/bin/bash\nexec %q --library-path %q %q "$@"\n' \
+    "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" "$libraries" \
+    "$root/usr/bin/$2" >"$work/bin/$2"
+  chmod +x "$work/bin/$2"
 }
 
 lspci() {
@@ -97,12 +110,47 @@ qemu_io() {
   ((i == batches * depth))
 }
 
-. "$here/testing/simulate/guest.sh"
+# shellcheck source=/dev/null
+source "$here/testing/simulate/guest.sh"
+
+# What driverctl binds, the next program drives. It does not save the override
+# in /etc, which is the machine's.
+driverctl() {
+  get tools || return 0
+  as_command tools qemu-io
+  cat >"$work/driverctl" <<'SCRIPT'
+set -e
+driverctl() { "$DRIVERCTL" --nosave "$@"; }
+driverctl list-devices
+driverctl set-override 0000:02:00.0 vfio-pci
+driverctl list-devices storage
+driverctl list-overrides
+qemu-io -f raw -c 'write -q -P 7 0 64k' -c 'read -q -P 7 0 64k' \
+  nvme://0000:02:00.0/1
+driverctl unset-override 0000:02:00.0
+driverctl list-devices
+! driverctl set-override 0000:02:00.0 vfio-bsd
+ls /dev/vfio
+SCRIPT
+  PATH=$work/bin:$PATH DRIVERCTL=$cache/tools/usr/sbin/driverctl "$simulate" \
+    --fixture=nvme.textproto,driver=nvme --fixture=e1000e.textproto,driver=none \
+    --check=fail -- bash -e "$work/driverctl" >"$work/shown" 2>"$work/errors" ||
+    { cat "$work/shown" "$work/errors"; return 1; }
+  diff - "$work/shown" <<'SHOWN' && grep 'no such module: vfio-bsd' "$work/errors"
+0000:01:00.0 (none)
+0000:02:00.0 nvme
+0000:02:00.0 vfio-pci [*]
+0000:02:00.0 vfio-pci
+0000:01:00.0 (none)
+0000:02:00.0 nvme
+vfio
+SHOWN
+}
 
 # shellcheck source=/dev/null
 source "$here/testing/simulate/dpdk_checks.sh"
 
-[[ $# -gt 0 ]] || set -- lspci qemu-io guest dpdk
+[[ $# -gt 0 ]] || set -- lspci qemu-io guest driverctl dpdk
 for what in "$@"; do
   case $what in
     lspci) run "lspci -vvvxxxx, setpci" lspci ;;
@@ -115,11 +163,12 @@ for what in "$@"; do
       run "two disks and edu in a guest, in three groups" several 7 8
       run "the same, the disks in one group" several 7 7
       ;;
+    driverctl) run "driverctl, then qemu-io" driverctl ;;
     dpdk)
       run "DPDK: testpmd on two wired devices" dpdk_packets
       run "DPDK: dpdk-devbind.py" dpdk_devbind
       ;;
-    *) echo "unknown '$what': lspci, qemu-io, guest or dpdk" >&2; exit 2 ;;
+    *) echo "unknown '$what': lspci, qemu-io, guest, driverctl or dpdk" >&2; exit 2 ;;
   esac
 done
 echo "--- $ran checks with programs of others: $failed failed," \

@@ -125,18 +125,6 @@ dpdk_packets() {
   return "$status"
 }
 
-# as_command FOLDER PROGRAM makes a program of a fetched folder one that others
-# find in $work/bin.
-as_command() {
-  local root=$cache/$1
-  local libraries=$root/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux-gnu
-  mkdir -p "$work/bin"
-  printf '#!/bin/bash\nexec %q --library-path %q %q "$@"\n' \
-    "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" "$libraries" \
-    "$root/usr/bin/$2" >"$work/bin/$2"
-  chmod +x "$work/bin/$2"
-}
-
 # Binds and unbinds as DPDK's users do. The tool asks ip(8) which devices the
 # machine's routes use, which are none of the simulated ones.
 dpdk_devbind() {

@@ -244,6 +244,7 @@ absl::StatusOr<int> Simulate(const Options& options) {
   host.kernel().EditPaths(
       [&nodes](fake::FakeSysfs& paths) { nodes = paths.All(); });
   PASSTHRU_RETURN_IF_ERROR(tree.Update(nodes));
+  PASSTHRU_RETURN_IF_ERROR(tree.AddPrograms());
   if (options.host_devices) PASSTHRU_RETURN_IF_ERROR(tree.AddHostDevices());
   PASSTHRU_ASSIGN_OR_RETURN(const auto server,
                             Server::Create(&host, &tree, folder->path()));

@@ -210,6 +210,8 @@ TEST_F(SimulateTest, DriversAreBoundBySysfs) {
                      "test ! -e driver\n"
                      "echo vfio-pci > driver_override\n"
                      "cat driver_override\n"
+                     "/sbin/modprobe vfio-pci\n"
+                     "! /sbin/modprobe -q vfio-bsd\n"
                      "echo $device > /sys/bus/pci/drivers_probe\n"
                      "ls /dev/vfio\n"
                      "readlink driver\n"

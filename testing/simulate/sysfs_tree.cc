@@ -140,6 +140,34 @@ absl::Status SysfsTree::LinkRest(const std::string& directory) {
   return absl::OkStatus();
 }
 
+absl::Status SysfsTree::AddPrograms() {
+  // The simulated kernel has its modules loaded, under names with "_". All
+  // others are the machine's, whose program has a path that is not translated.
+  constexpr char kModprobe[] = R"script(#!/bin/sh
+for name; do
+  case $name in -*) continue ;; esac
+  [ -d "/sys/module/$(echo "$name" | tr - _)" ] && continue
+  for program in /usr/sbin/../sbin/modprobe /sbin/../sbin/modprobe; do
+    [ -x "$program" ] && exec "$program" "$@"
+  done
+  case $* in
+    *-q*) ;;
+    *) echo "modprobe: the simulated kernel has no module $name" >&2 ;;
+  esac
+  exit 1
+done
+)script";
+  for (const char* const directory :
+       {"/sbin", "/bin", "/usr/sbin", "/usr/bin"}) {
+    std::error_code error;
+    std::filesystem::create_directories(folder_ + directory, error);
+    PASSTHRU_RETURN_IF_ERROR(
+        WriteFile(absl::StrCat(folder_, directory, "/modprobe"), kModprobe,
+                  sizeof(kModprobe) - 1, 0755));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SysfsTree::AddHostDevices() {
   namespace fs = std::filesystem;
   for (const char* const directory :

@@ -28,6 +28,9 @@ class SysfsTree {
   // Makes the folder show these nodes, and no others.
   absl::Status Update(const std::vector<fake::FakeSysfs::Entry>& nodes);
 
+  // Adds the programs that would change the real kernel, and here must not.
+  absl::Status AddPrograms();
+
   // Links what the real file system has in the simulated part of it and the
   // nodes do not.
   absl::Status AddHostDevices();
