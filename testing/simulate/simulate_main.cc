@@ -47,6 +47,7 @@ namespace fs = std::filesystem;
 
 constexpr int kLauncherFailed = 125;
 constexpr int kRulesBroken = 99;
+constexpr char kLibraryName[] = "libpassthru_simulate.so";
 
 // A folder that goes with the object.
 class TemporaryFolder {
@@ -96,15 +97,32 @@ std::vector<fs::path> Roots() {
           program.parent_path(), program.parent_path() / "../share/passthru"};
 }
 
-std::string FindLibrary(const Options& options) {
-  if (!options.library.empty()) return options.library;
-  constexpr char kName[] = "libpassthru_simulate.so";
+std::string FindLibrary(const Options& options, const fs::path& user) {
+  if (!options.library.empty()) return (user / options.library).string();
   std::vector<fs::path> candidates;
   for (const fs::path& root : Roots()) {
-    candidates.push_back(root / "testing/preload" / kName);
-    candidates.push_back(root / kName);
+    candidates.push_back(root / "testing/preload" / kLibraryName);
+    candidates.push_back(root / kLibraryName);
   }
   return FirstThatExists(candidates);
+}
+
+// Gives the library a path that LD_PRELOAD, a list, can have.
+absl::Status MakeLoadable(const std::string& folder, std::string& library) {
+  constexpr char kSeparators[] = " :";
+  if (folder.find_first_of(kSeparators) != std::string::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder, " has a space or a colon. Set TMPDIR to a folder without."));
+  }
+  if (library.find_first_of(kSeparators) == std::string::npos) {
+    return absl::OkStatus();
+  }
+  const std::string link = absl::StrCat(folder, "/", kLibraryName);
+  if (::symlink(library.c_str(), link.c_str()) != 0) {
+    return kernel::ErrnoError(errno, link);
+  }
+  library = link;
+  return absl::OkStatus();
 }
 
 std::string FindFixture(const std::string& name, const fs::path& user) {
@@ -215,7 +233,7 @@ absl::Status OpenJournal(const Options& options, std::ofstream& file,
 absl::StatusOr<int> Simulate(const Options& options) {
   const char* const directory = std::getenv("BUILD_WORKING_DIRECTORY");
   const fs::path user = directory == nullptr ? fs::current_path() : directory;
-  const std::string library = FindLibrary(options);
+  std::string library = FindLibrary(options, user);
   if (library.empty()) {
     return absl::NotFoundError(
         "libpassthru_simulate.so is not beside the launcher. Name it with "
@@ -239,6 +257,7 @@ absl::StatusOr<int> Simulate(const Options& options) {
   }
 
   PASSTHRU_ASSIGN_OR_RETURN(const auto folder, TemporaryFolder::Create());
+  PASSTHRU_RETURN_IF_ERROR(MakeLoadable(folder->path(), library));
   SysfsTree tree(folder->path());
   std::vector<fake::FakeSysfs::Entry> nodes;
   host.kernel().EditPaths(
