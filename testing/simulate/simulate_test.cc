@@ -99,7 +99,8 @@ TEST_P(EduTest, DriverSeesWhatLinuxShows) {
 INSTANTIATE_TEST_SUITE_P(Cases, EduTest,
                          ::testing::Values("descriptors", "calls", "mapped",
                                            "interrupts", "over_mapped",
-                                           "forked", "close_all"),
+                                           "threads", "protected", "forked",
+                                           "close_all"),
                          [](const auto& test) {
                            return std::string(test.param);
                          });

@@ -19,6 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+#include <vector>
+
 #include "testing/simulate/clients/client.h"
 
 namespace client {
@@ -320,6 +324,85 @@ void OverMapped() {
   EXPECT(open("/dev/vfio/3", O_RDWR) >= 0);
 }
 
+// Maps memory for DMA and frees it, so that other threads soon get its
+// addresses.
+void MapAndFree(const Device& device, uint64_t iova) {
+  constexpr size_t kSize = 4 * kPageBytes;
+  for (int i = 0; i < 300; ++i) {
+    void* const memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    EXPECT(memory != MAP_FAILED);
+    EXPECT(MapDma(device, memory, iova, kSize) == 0);
+    vfio_iommu_type1_dma_unmap unmap = {};
+    unmap.argsz = sizeof(unmap);
+    unmap.iova = iova;
+    unmap.size = kSize;
+    EXPECT(ioctl(device.container, VFIO_IOMMU_UNMAP_DMA, &unmap) == 0);
+    if (i % 3 == 0) {
+      EXPECT(munmap(memory, kSize) == 0);
+    } else if (i % 3 == 1) {
+      EXPECT(mremap(memory, kSize, kPageBytes, 0) == memory);
+      EXPECT(munmap(memory, kPageBytes) == 0);
+    } else {
+      void* const moved = mremap(memory, kSize, 64 * kSize, MREMAP_MAYMOVE);
+      EXPECT(moved != MAP_FAILED);
+      EXPECT(munmap(moved, 64 * kSize) == 0);
+    }
+  }
+}
+
+// What one thread does with its memory and its part of a BAR does not disturb
+// the others.
+void Threads() {
+  const Device device = Open(kAddress, kGroup);
+  SetCommand(device, kMemoryAndMaster);
+  const uint64_t size = Region(device, 0).size;
+  uint8_t* const bar = MapBar(device, 0);
+  std::atomic<bool> done = false;
+  std::thread reader([&] {
+    while (!done) EXPECT(Register32(bar, 0) == kIdentification);
+  });
+  std::vector<std::thread> threads;
+  for (uint64_t i = 0; i < 4; ++i) {
+    threads.emplace_back([&device, i] { MapAndFree(device, i << 32); });
+  }
+  for (int i = 0; i < 200; ++i) {
+    uint8_t* const page = bar + 3 * kPageBytes;
+    EXPECT(mprotect(page, kPageBytes, PROT_READ) == 0);
+    EXPECT(mprotect(page, kPageBytes, PROT_READ | PROT_WRITE) == 0);
+    EXPECT(munmap(MapBar(device, 0), size) == 0);
+  }
+  for (std::thread& thread : threads) thread.join();
+  done = true;
+  reader.join();
+  EXPECT(munmap(bar, size) == 0);
+  Close(device);
+}
+
+// The program's own memory between two BARs gets its protection.
+void Protected() {
+  const Device device = Open(kAddress, kGroup);
+  SetCommand(device, kMemoryAndMaster);
+  uint8_t* const bar = MapBar(device, 0);
+  uint8_t* const own = bar + 2 * kPageBytes;
+  EXPECT(mmap(own, kPageBytes, PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == own);
+  own[0] = 1;
+  signal(SIGSEGV, OnFault);
+  EXPECT(mprotect(bar + kPageBytes, 3 * kPageBytes, PROT_NONE) == 0);
+  EXPECT(Faults(bar + kPageBytes, SIGSEGV));
+  EXPECT(Faults(own, SIGSEGV));
+  EXPECT(Faults(bar + 3 * kPageBytes, SIGSEGV));
+  EXPECT(Register32(bar, 0) == kIdentification);
+  EXPECT(mprotect(bar, 4 * kPageBytes, PROT_READ) == 0);
+  EXPECT(own[0] == 1 && !Faults(bar + 3 * kPageBytes, SIGSEGV));
+  EXPECT(munmap(bar + 1, kPageBytes) == -1 && errno == EINVAL);
+  EXPECT(munmap(bar, 0) == -1 && errno == EINVAL);
+  EXPECT(Register32(bar, 0) == kIdentification);
+  EXPECT(munmap(bar, Region(device, 0).size) == 0);
+  Close(device);
+}
+
 // Registers are memory, which the device polls.
 void Polled() {
   const Device device = Open(kAddress, kGroup);
@@ -495,6 +578,8 @@ int main(int argc, char** argv) {
       {"mapped", client::Mapped},
       {"interrupts", client::Interrupts},
       {"over_mapped", client::OverMapped},
+      {"threads", client::Threads},
+      {"protected", client::Protected},
       {"polled", client::Polled},
       {"forked", client::Forked},
       {"close_all", client::CloseAll},
