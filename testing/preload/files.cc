@@ -59,6 +59,16 @@ bool IsEventfd(int fd) {
   return length == 20 && memcmp(target, "anon_inode:[eventfd]", 20) == 0;
 }
 
+// Returns whether the folder of a path exists. No file can be made in one of
+// sysfs (lookup_open()).
+bool HasFolder(const char* path) {
+  char folder[kLongestPath];
+  strcpy(folder, path);
+  char* const slash = strrchr(folder, '/');
+  if (slash != nullptr) *slash = 0;
+  return Raw(SYS_faccessat, AT_FDCWD, AsLong(folder), F_OK) == 0;
+}
+
 // Opens what a file of the launcher's folder stands for. Returns the
 // descriptor, or minus an errno.
 long OpenLive(int placeholder, int flags) {
@@ -94,9 +104,11 @@ void DescriptorPath(int fd, char* path) {
 
 long OpenAt(int directory, const char* name, int flags, unsigned mode) {
   const Path path(directory, name);
+  const bool creates = path.translated() && (flags & O_CREAT) != 0;
   // What stands for a file of the launcher keeps its size.
   if (path.translated()) flags &= ~(O_CREAT | O_TRUNC);
   const long fd = Raw(SYS_openat, directory, AsLong(path.get()), flags, mode);
+  if (fd == -ENOENT && creates && HasFolder(path.get())) return -EACCES;
   if (fd < 0 || (flags & (O_PATH | O_DIRECTORY)) != 0) return fd;
   struct stat status;
   if (Folder() == nullptr || Raw(SYS_fstat, fd, AsLong(&status)) != 0) {

@@ -13,6 +13,9 @@ long OpenAt(int directory, const char* name, int flags, unsigned mode);
 // Writes the path of a descriptor in /proc, which needs 32 bytes.
 void DescriptorPath(int fd, char* path);
 
+// Ends a wait of another thread in a child of fork(2).
+void ForgetStreamsLock();
+
 // The close of a descriptor, which may have been the last one of a file of the
 // launcher or of an eventfd that it watches. Constructed before the close.
 class Closing {

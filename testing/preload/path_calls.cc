@@ -85,9 +85,36 @@ char* Shown(char* path) {
   return path;
 }
 
+// A stream of a file of the launcher, in a list for fileno(3).
 struct LiveStream {
   int fd;
+  FILE* stream;
+  LiveStream* next;
 };
+LiveStream* live_streams;
+int streams_lock;
+
+class StreamsLocked {
+ public:
+  StreamsLocked() {
+    while (__atomic_exchange_n(&streams_lock, 1, __ATOMIC_ACQUIRE) != 0) {
+      Raw(SYS_sched_yield);
+    }
+  }
+  ~StreamsLocked() { __atomic_store_n(&streams_lock, 0, __ATOMIC_RELEASE); }
+  StreamsLocked(const StreamsLocked&) = delete;
+  StreamsLocked& operator=(const StreamsLocked&) = delete;
+};
+
+// Returns the descriptor of a stream of this list, or -1.
+int DescriptorOf(const FILE* stream) {
+  if (__atomic_load_n(&live_streams, __ATOMIC_ACQUIRE) == nullptr) return -1;
+  const StreamsLocked locked;
+  for (const LiveStream* at = live_streams; at != nullptr; at = at->next) {
+    if (at->stream == stream) return at->fd;
+  }
+  return -1;
+}
 
 ssize_t ReadStream(void* cookie, char* buffer, size_t size) {
   return read(static_cast<LiveStream*>(cookie)->fd, buffer, size);
@@ -105,6 +132,12 @@ int SeekStream(void* cookie, off64_t* offset, int whence) {
 }
 
 int CloseStream(void* cookie) {
+  {
+    const StreamsLocked locked;
+    LiveStream** at = &live_streams;
+    while (*at != cookie) at = &(*at)->next;
+    *at = (*at)->next;
+  }
   const int result = close(static_cast<LiveStream*>(cookie)->fd);
   free(cookie);
   return result;
@@ -116,8 +149,16 @@ FILE* OpenStream(int fd, const char* mode) {
   auto* const cookie = static_cast<LiveStream*>(malloc(sizeof(LiveStream)));
   if (cookie == nullptr) return nullptr;
   cookie->fd = fd;
-  return fopencookie(cookie, mode,
-                     {ReadStream, WriteStream, SeekStream, CloseStream});
+  cookie->stream = fopencookie(
+      cookie, mode, {ReadStream, WriteStream, SeekStream, CloseStream});
+  if (cookie->stream == nullptr) {
+    free(cookie);
+    return nullptr;
+  }
+  const StreamsLocked locked;
+  cookie->next = live_streams;
+  __atomic_store_n(&live_streams, cookie, __ATOMIC_RELEASE);
+  return cookie->stream;
 }
 
 int OpenFlags(const char* mode) {
@@ -130,6 +171,8 @@ int OpenFlags(const char* mode) {
 }
 
 }  // namespace
+
+void ForgetStreamsLock() { streams_lock = 0; }
 
 INTERPOSE(int, stat, const char* path, struct stat* status) {
   return static_cast<int>(Return(StatAt(AT_FDCWD, path, status, 0)));
@@ -345,5 +388,12 @@ ALSO_AS(fopen, fopen64);
 INTERPOSE(FILE*, fdopen, int fd, const char* mode) {
   return IsOurs(fd) ? OpenStream(fd, mode) : NEXT(fdopen)(fd, mode);
 }
+
+// The streams of C++ read and write the descriptor themselves.
+INTERPOSE(int, fileno, FILE* stream) {
+  const int fd = DescriptorOf(stream);
+  return fd >= 0 ? fd : NEXT(fileno)(stream);
+}
+ALSO_AS(fileno, fileno_unlocked);
 
 }  // namespace passthru::preload

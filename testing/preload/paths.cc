@@ -72,10 +72,10 @@ uint64_t DeviceOf(const char* path) {
              : 0;
 }
 
-// Writes the path of a directory of the real /sys or /dev, from which a
-// relative path may lead into the tree. Returns its length, or 0 for other
-// directories.
-size_t RealDirectory(int directory, char* to, size_t room) {
+// Writes the path of a directory of the real /sys or /dev, or of the tree, from
+// which a relative path may lead into the tree. Returns its length, or 0 for
+// other directories.
+size_t DirectoryNear(int directory, char* to, size_t room) {
   static const uint64_t sys = DeviceOf("/sys");
   static const uint64_t dev = DeviceOf("/dev");
   struct stat status;
@@ -83,7 +83,10 @@ size_t RealDirectory(int directory, char* to, size_t room) {
       directory == AT_FDCWD
           ? Raw(SYS_newfstatat, AT_FDCWD, AsLong("."), AsLong(&status), 0)
           : Raw(SYS_fstat, directory, AsLong(&status));
-  if (result != 0 || (status.st_dev != sys && status.st_dev != dev)) return 0;
+  if (result != 0 || (status.st_dev != sys && status.st_dev != dev &&
+                      status.st_dev != FolderDevice())) {
+    return 0;
+  }
   char link[32] = "/proc/self/cwd";
   if (directory != AT_FDCWD) {
     char* end = link + strlen(strcpy(link, "/proc/self/fd/"));
@@ -111,11 +114,18 @@ Path::Path(int directory, const char* path) : path_(path) {
     return;
   }
   char whole[kLongestPath];
-  const size_t length = RealDirectory(directory, whole, sizeof(whole));
+  const size_t length = DirectoryNear(directory, whole, sizeof(whole));
   const size_t rest = strlen(path);
   if (length == 0 || length + rest + 2 > sizeof(whole)) return;
   whole[length] = '/';
   memcpy(whole + length + 1, path, rest + 1);
+  if (strncmp(whole, Folder(), FolderLength()) == 0 &&
+      whole[FolderLength()] == '/') {
+    // It is in the tree already.
+    memcpy(buffer_, whole, length + rest + 2);
+    path_ = buffer_;
+    return;
+  }
   Translate(whole);
 }
 

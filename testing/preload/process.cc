@@ -20,6 +20,7 @@ void AfterFork() {
   if (Folder() == nullptr) return;
   ForgetConnections();
   ForgetMappingLock();
+  ForgetStreamsLock();
   Request request;
   request.kind = Kind::kForked;
   request.argument[0] = static_cast<uint64_t>(Raw(SYS_getppid));

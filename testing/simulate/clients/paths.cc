@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <set>
 #include <string>
 
@@ -87,6 +88,46 @@ void Files() {
   fclose(stream);
 }
 
+std::string Line(FILE* stream) {
+  char line[256] = {};
+  EXPECT(stream != nullptr && fgets(line, sizeof(line), stream) == line);
+  fclose(stream);
+  return line;
+}
+
+// What only the simulated kernel can answer, from a working directory that is a
+// device's.
+void Relative() {
+  EXPECT(chdir("/sys/bus/pci/devices/0000:01:00.0") == 0);
+  EXPECT(Line(fopen("driver_override", "r")) == "(null)\n");
+  FILE* const written = fopen("driver_override", "w");
+  EXPECT(written != nullptr && fputs("vfio-pci\n", written) >= 0);
+  EXPECT(fclose(written) == 0);
+  EXPECT(Line(fopen("./driver_override", "re")) == "vfio-pci\n");
+  const int written_fd = open("driver_override", O_WRONLY | O_CREAT | O_TRUNC);
+  EXPECT(write(written_fd, "\n", 1) == 1 && close(written_fd) == 0);
+  struct stat status;
+  EXPECT(stat("driver_override", &status) == 0 && status.st_size == 4096);
+  EXPECT(Text(open("driver_override", O_RDONLY)) == "(null)\n");
+  EXPECT(open("nothing", O_WRONLY | O_CREAT, 0600) == -1 && errno == EACCES);
+  EXPECT(open("nothing/x", O_WRONLY | O_CREAT, 0600) == -1 && errno == ENOENT);
+  EXPECT(chdir("..") == 0);
+  EXPECT(Line(fopen("0000:01:00.0/driver_override", "r")) == "(null)\n");
+  const int directory = open("0000:01:00.0", O_RDONLY | O_DIRECTORY);
+  EXPECT(Text(openat(directory, "driver_override", O_RDONLY | O_CREAT)) ==
+         "(null)\n");
+  close(directory);
+  // As the library of C++ reads it.
+  EXPECT(chdir("0000:01:00.0") == 0);
+  std::string words;
+  EXPECT(std::getline(std::ifstream("driver_override"), words));
+  EXPECT(words == "(null)");
+  char id[4];
+  EXPECT(std::ifstream("config", std::ios::binary).read(id, 4));
+  EXPECT(memcmp(id, "\x86\x80\xd3\x10", 4) == 0);
+  EXPECT(chdir("/") == 0);
+}
+
 void Links() {
   const char* const device = "/sys/bus/pci/devices/0000:00:02.0";
   EXPECT(Link(device) == "../../../devices/pci0000:00/0000:00:02.0");
@@ -159,6 +200,7 @@ void Config() {
 int main() {
   client::Directories();
   client::Files();
+  client::Relative();
   client::Links();
   client::Status();
   client::Config();
