@@ -98,7 +98,9 @@ std::vector<fs::path> Roots() {
 }
 
 std::string FindLibrary(const Options& options, const fs::path& user) {
-  if (!options.library.empty()) return (user / options.library).string();
+  if (!options.library.empty()) {
+    return FirstThatExists({user / options.library});
+  }
   std::vector<fs::path> candidates;
   for (const fs::path& root : Roots()) {
     candidates.push_back(root / "testing/preload" / kLibraryName);
@@ -236,8 +238,10 @@ absl::StatusOr<int> Simulate(const Options& options) {
   std::string library = FindLibrary(options, user);
   if (library.empty()) {
     return absl::NotFoundError(
-        "libpassthru_simulate.so is not beside the launcher. Name it with "
-        "--library.");
+        options.library.empty()
+            ? "libpassthru_simulate.so is not beside the launcher. Name it "
+              "with --library."
+            : absl::StrCat("There is no library ", options.library));
   }
   std::ofstream journal;
   fake::SimulatedHost host(HostOptions(options));
