@@ -48,7 +48,7 @@ constexpr Minimum kMinimums[] = {
     {"ioeventfd", 26},
     {"split irqchip", 8},
     {"pins", 20},
-    {"deliveries", 56},
+    {"deliveries", 58},
     // VFIO.
     {"container", 51},
     {"group", 117},

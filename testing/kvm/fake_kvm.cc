@@ -36,18 +36,24 @@ using kernel::SyscallResult;
 
 namespace {
 
-// Answers like kvm_dev_ioctl_get_cpuid(), with a vendor, long mode and the size
-// of addresses only. VMMs check these before they pass the list on to
-// KVM_SET_CPUID2.
+// Answers like kvm_dev_ioctl_get_cpuid(), with no more than VMMs check before
+// they pass the list on to KVM_SET_CPUID2: a vendor, an APIC, long mode and the
+// size of addresses.
 SyscallResult<int> GetSupportedCpuid(unsigned physical_address_bits,
                                      void* arg) {
   constexpr uint32_t kVirtualAddressBits = 48;
+  constexpr uint32_t kProcessor = 0x306a9;
+  // SSE3, CMPXCHG16B and x2APIC.
+  constexpr uint32_t kFeatures = 1u << 0 | 1u << 13 | 1u << 21;
+  // What each processor with long mode has, an APIC among it.
+  constexpr uint32_t kOldFeatures = 0x078bfbff;
   const kvm_cpuid_entry2 entries[] = {
       {.function = 0,
-       .eax = 0,
+       .eax = 1,
        .ebx = 0x756e6547,  // "GenuineIntel"
        .ecx = 0x6c65746e,
        .edx = 0x49656e69},
+      {.function = 1, .eax = kProcessor, .ecx = kFeatures, .edx = kOldFeatures},
       {.function = 0x80000000, .eax = 0x80000008},
       {.function = 0x80000001, .edx = 1u << 29},
       {.function = 0x80000008,
@@ -79,6 +85,14 @@ int SystemAttribute(unsigned long request, const void* arg) {
                              kSupportedXcr0)
              ? 0
              : EFAULT;
+}
+
+// Answers like kvm_arch_dev_ioctl() of a CPU whose registers need not be saved.
+int ListNoMsrs(void* arg) {
+  auto list = journal::CopyFromUser<kvm_msr_list>(arg);
+  if (!list.has_value()) return EFAULT;
+  list->nmsrs = 0;
+  return journal::CopyToUser(arg, *list) ? 0 : EFAULT;
 }
 
 }  // namespace
@@ -115,6 +129,12 @@ class FakeKvmSystemFile final : public FakeFile {
       case KVM_GET_DEVICE_ATTR:
       case KVM_HAS_DEVICE_ATTR:
         return {.error = SystemAttribute(request, arg)};
+      case KVM_X86_GET_MCE_CAP_SUPPORTED:
+        return {.error =
+                    journal::CopyToUser(arg, kKvmMceCapabilities) ? 0 : EFAULT};
+      case KVM_GET_MSR_INDEX_LIST:
+      case KVM_GET_MSR_FEATURE_INDEX_LIST:
+        return {.error = ListNoMsrs(arg)};
       case KVM_GET_SUPPORTED_CPUID:
         return GetSupportedCpuid(kvm_->physical_address_bits_, arg);
       default:

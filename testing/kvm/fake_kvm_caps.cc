@@ -42,7 +42,20 @@ int KvmCapability(KernelVersion version, unsigned long capability) {
     case KVM_CAP_SPLIT_IRQCHIP:
     case KVM_CAP_IOEVENTFD_ANY_LENGTH:
     case KVM_CAP_IMMEDIATE_EXIT:
+    case KVM_CAP_MP_STATE:
+    case KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
+    case KVM_CAP_JOIN_MEMORY_REGIONS_WORKS:
+    case KVM_CAP_PIT_STATE2:
+    case KVM_CAP_INTERNAL_ERROR_DATA:
+    case KVM_CAP_VCPU_EVENTS:
+    case KVM_CAP_DEBUGREGS:
+    case KVM_CAP_X86_ROBUST_SINGLESTEP:
+    case KVM_CAP_XSAVE:
       return 1;
+    case KVM_CAP_MCE:
+      return kKvmMceBanks;
+    case KVM_CAP_ADJUST_CLOCK:
+      return KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
     case KVM_CAP_NR_MEMSLOTS:
       return kKvmSlotCount;
     case KVM_CAP_IRQ_ROUTING:

@@ -13,6 +13,9 @@ namespace passthru::fake {
 // data and the coalesced MMIO ring.
 inline constexpr size_t kVcpuMmapSize = 12288;
 
+// kvm_caps.supported_mce_cap (MCG_CTL_P and MCG_SER_P), and KVM_MAX_MCE_BANKS.
+inline constexpr uint64_t kKvmMceCapabilities = 0x1000100;
+inline constexpr uint32_t kKvmMceBanks = 32;
 inline constexpr uint32_t kKvmSlotCount = 32764;    // KVM_USER_MEM_SLOTS
 inline constexpr uint32_t kKvmMaxIrqRoutes = 4096;  // KVM_MAX_IRQ_ROUTES
 inline constexpr uint64_t kKvmPageSize = 4096;      // PAGE_SIZE of x86

@@ -16,6 +16,7 @@
 #include "passthru/testing/journal/decode_kvm.h"
 #include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_caps.h"
 #include "passthru/testing/kvm/fake_kvm_vm.h"
 #include "passthru/testing/kvm/fake_vcpu.h"
 
@@ -25,7 +26,6 @@ namespace {
 using kernel::SyscallResult;
 
 constexpr uint32_t kMaxCpuidEntries = 256;  // KVM_MAX_CPUID_ENTRIES
-constexpr uint32_t kMaxMsrs = 256;          // MAX_IO_MSRS
 
 template <typename T>
 SyscallResult<int> GetState(void* arg, const T& state) {
@@ -98,7 +98,21 @@ SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
     case KVM_SET_CPUID2:
       return {.error = SetCpuid(arg)};
     case KVM_SET_MSRS:
-      return SetMsrs(arg);
+      return vcpu_->stored_state().SetMsrs(arg);
+    case KVM_GET_MSRS:
+      return vcpu_->stored_state().GetMsrs(arg);
+    case KVM_SET_VAPIC_ADDR:
+      if (vm_->irqchip_mode() == IrqchipMode::kNone) return {.error = EINVAL};
+      return {.error = journal::CopyFromUser<kvm_vapic_addr>(arg).has_value()
+                           ? 0
+                           : EFAULT};
+    case KVM_TPR_ACCESS_REPORTING: {
+      const auto control = journal::CopyFromUser<kvm_tpr_access_ctl>(arg);
+      if (!control.has_value()) return {.error = EFAULT};
+      return {.error = control->flags == 0 ? 0 : EINVAL};
+    }
+    case KVM_X86_SETUP_MCE:
+      return {.error = SetupMce(arg)};
     case KVM_ENABLE_CAP:
       // kvm_vcpu_ioctl_enable_cap() knows those of Hyper-V.
       return {.error = journal::CopyFromUser<kvm_enable_cap>(arg).has_value()
@@ -109,7 +123,9 @@ SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
     case KVM_HAS_DEVICE_ATTR:
       return {.error = DeviceAttribute(request, arg)};
     default:
-      return {.error = EINVAL};
+      return vcpu_->stored_state()
+          .Ioctl(request, arg)
+          .value_or(SyscallResult<int>{.error = EINVAL});
   }
 }
 
@@ -133,6 +149,18 @@ int FakeKvmVcpuFile::DeviceAttribute(unsigned long request, const void* arg) {
   }
 }
 
+// Checks like kvm_vcpu_ioctl_x86_setup_mce(). No guest has a machine check.
+int FakeKvmVcpuFile::SetupMce(const void* arg) {
+  constexpr uint64_t kBanks = 0xff;
+  constexpr uint64_t kExtended = 0xff0000;
+  const auto wanted = journal::CopyFromUser<uint64_t>(arg);
+  if (!wanted.has_value()) return EFAULT;
+  const uint64_t banks = *wanted & kBanks;
+  if (banks == 0 || banks > kKvmMceBanks) return EINVAL;
+  return (*wanted & ~(kKvmMceCapabilities | kBanks | kExtended)) == 0 ? 0
+                                                                      : EINVAL;
+}
+
 // Checks whether kvm_vcpu_ioctl_set_cpuid2() would accept the list, and then
 // drops it, because guest programs do not use CPUID.
 int FakeKvmVcpuFile::SetCpuid(const void* arg) const {
@@ -144,20 +172,6 @@ int FakeKvmVcpuFile::SetCpuid(const void* arg) const {
       entries, static_cast<const char*>(arg) + offsetof(kvm_cpuid2, entries),
       header->nent * sizeof(entries[0]));
   return readable ? 0 : EFAULT;
-}
-
-// Answers like msr_io(), and then drops the values, because guest programs do
-// not use MSRs.
-SyscallResult<int> FakeKvmVcpuFile::SetMsrs(const void* arg) const {
-  const auto header = journal::CopyFromUser<kvm_msrs>(arg);
-  if (!header.has_value()) return {.error = EFAULT};
-  if (header->nmsrs >= kMaxMsrs) return {.error = E2BIG};
-  kvm_msr_entry entries[kMaxMsrs];
-  const bool readable = journal::CopyFromUser(
-      entries, static_cast<const char*>(arg) + offsetof(kvm_msrs, entries),
-      header->nmsrs * sizeof(entries[0]));
-  if (!readable) return {.error = EFAULT};
-  return {.value = static_cast<int>(header->nmsrs)};
 }
 
 SyscallResult<void*> FakeKvmVcpuFile::Mmap(void* address, size_t length,

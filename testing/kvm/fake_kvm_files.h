@@ -53,8 +53,8 @@ class FakeKvmVcpuFile final : public FakeFile {
 
  private:
   int SetCpuid(const void* arg) const;
+  static int SetupMce(const void* arg);
   static int DeviceAttribute(unsigned long request, const void* arg);
-  kernel::SyscallResult<int> SetMsrs(const void* arg) const;
 
   std::shared_ptr<FakeKvmVm> vm_;
   const std::shared_ptr<FakeVcpu> vcpu_;

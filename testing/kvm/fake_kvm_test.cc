@@ -194,16 +194,58 @@ TEST_F(FakeKvmTest, VcpuAndSystemHaveOneAttributeEach) {
   EXPECT_EQ(kernel().Close(kvm).error, 0);
 }
 
+// A VMM reads the state of a vCPU back that it has set, or that of nobody.
+TEST_F(FakeKvmTest, StateIsKept) {
+  KvmTestVm vm(&kernel());
+  kvm_vcpu_events events{};
+  events.flags = 7;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_GET_VCPU_EVENTS, &events).error,
+            0);
+  EXPECT_EQ(events.flags, 0u);
+  events.flags = 5;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_VCPU_EVENTS, &events).error,
+            0);
+  events = {};
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_GET_VCPU_EVENTS, &events).error,
+            0);
+  EXPECT_EQ(events.flags, 5u);
+  EXPECT_EQ(kernel().IoctlInt(vm.vcpu_fd(), KVM_SET_XSAVE, kBadAddress).error,
+            EFAULT);
+  kvm_irqchip chip{};
+  chip.chip_id = KVM_IRQCHIP_PIC_SLAVE;
+  chip.chip.pic.imr = 0x5a;
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_SET_IRQCHIP, &chip).error, 0);
+  chip.chip.pic.imr = 0;
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_GET_IRQCHIP, &chip).error, 0);
+  EXPECT_EQ(chip.chip.pic.imr, 0x5a);
+  chip.chip_id = 3;
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_SET_IRQCHIP, &chip).error, EINVAL);
+  kernel::FlexArray<kvm_msrs, kvm_msr_entry> msrs(1);
+  msrs.header().nmsrs = 1;
+  msrs.elements()[0].index = 0x277;
+  msrs.elements()[0].data = 9;
+  void* const list = msrs.bytes().data();
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_MSRS, list).value, 1);
+  msrs.elements()[0].data = 0;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_GET_MSRS, list).value, 1);
+  EXPECT_EQ(msrs.elements()[0].data, 9u);
+  uint64_t banks = 0x1000100 | 10;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_X86_SETUP_MCE, &banks).error, 0);
+  banks = 33;
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_X86_SETUP_MCE, &banks).error,
+            EINVAL);
+}
+
 TEST_F(FakeKvmTest, WhatIsNotBuiltIsAnUnknownCall) {
   KvmTestVm vm(&kernel());
   for (const unsigned long request :
-       {KVM_GET_DIRTY_LOG, KVM_GET_CLOCK, KVM_REGISTER_COALESCED_MMIO,
+       {KVM_GET_DIRTY_LOG, KVM_XEN_HVM_CONFIG, KVM_REGISTER_COALESCED_MMIO,
         KVM_CREATE_GUEST_MEMFD}) {
     EXPECT_EQ(kernel().IoctlInt(vm.fd(), request, 0).error, ENOTTY)
         << std::hex << request;
   }
   for (const unsigned long request :
-       {KVM_GET_MSRS, KVM_INTERRUPT, KVM_SET_SIGNAL_MASK, KVM_GET_MP_STATE}) {
+       {KVM_GET_NESTED_STATE, KVM_INTERRUPT, KVM_SET_SIGNAL_MASK}) {
     EXPECT_EQ(kernel().IoctlInt(vm.vcpu_fd(), request, 0).error, EINVAL)
         << std::hex << request;
   }

@@ -77,6 +77,8 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
       return {.error = CreateIrqchip()};
     case KVM_GET_IRQCHIP:
       return {.error = GetIrqchip(arg)};
+    case KVM_SET_IRQCHIP:
+      return {.error = SetIrqchip(arg)};
     case KVM_CREATE_PIT2:
       return {.error = CreatePit(arg)};
     case KVM_ENABLE_CAP:
@@ -101,7 +103,8 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
     case KVM_CREATE_DEVICE:
       return CreateDevice(arg);
     default:
-      break;
+      return stored_state_.Ioctl(request, arg)
+          .value_or(SyscallResult<int>{.error = ENOTTY});
   }
   return {.error = ENOTTY};
 }
@@ -187,6 +190,9 @@ int FakeKvmVm::GetIrqchip(void* arg) {
   auto chip = journal::CopyFromUser<kvm_irqchip>(arg);
   if (!chip.has_value()) return EFAULT;
   if (mode_ != IrqchipMode::kKernel) return ENXIO;
+  if (const auto set = irqchips_.find(chip->chip_id); set != irqchips_.end()) {
+    return journal::CopyToUser(arg, set->second) ? 0 : EFAULT;
+  }
   switch (chip->chip_id) {
     case KVM_IRQCHIP_PIC_MASTER:
       chip->chip.pic = {};
@@ -205,6 +211,16 @@ int FakeKvmVm::GetIrqchip(void* arg) {
       return EINVAL;
   }
   return journal::CopyToUser(arg, *chip) ? 0 : EFAULT;
+}
+
+// Keeps the state for GetIrqchip(). The pins do not follow it.
+int FakeKvmVm::SetIrqchip(const void* arg) {
+  const auto chip = journal::CopyFromUser<kvm_irqchip>(arg);
+  if (!chip.has_value()) return EFAULT;
+  if (mode_ != IrqchipMode::kKernel) return ENXIO;
+  if (chip->chip_id > KVM_IRQCHIP_IOAPIC) return EINVAL;
+  irqchips_[chip->chip_id] = *chip;
+  return 0;
 }
 
 int FakeKvmVm::SetGsiRouting(const void* arg) {
@@ -226,7 +242,11 @@ SyscallResult<int> FakeKvmVm::CreateVcpu(unsigned long id) {
   core_->mutex.AssertHeld();
   if (id >= KvmMaxVcpuIds(core_->version)) return {.error = EINVAL};
   if (vcpus_.size() >= KvmMaxVcpus(core_->version)) return {.error = EINVAL};
-  if (vcpus_.contains(static_cast<unsigned>(id))) return {.error = EEXIST};
+  if (vcpus_.contains(static_cast<unsigned>(id))) {
+    // kvm_arch_vcpu_create() has already made the map of local APICs anew.
+    newest_vcpu_.reset();
+    return {.error = EEXIST};
+  }
   const auto number = static_cast<unsigned>(id);
   auto vcpu = FakeVcpu::Create(
       {.core = core_,

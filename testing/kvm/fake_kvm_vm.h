@@ -27,6 +27,7 @@
 #include "passthru/testing/kvm/fake_kvm_pins.h"
 #include "passthru/testing/kvm/fake_kvm_routing.h"
 #include "passthru/testing/kvm/fake_kvm_slots.h"
+#include "passthru/testing/kvm/fake_kvm_stored_state.h"
 #include "passthru/testing/kvm/fake_vcpu.h"
 
 namespace passthru::fake {
@@ -123,6 +124,7 @@ class FakeKvmVm final : public VcpuPlatform,
   int EnableCapability(const void* arg);
   int EnableSplitIrqchip(const kvm_enable_cap& capability);
   int GetIrqchip(void* arg);
+  int SetIrqchip(const void* arg);
   int SetGsiRouting(const void* arg);
   int SetIdentityMapAddress(const void* arg);
 
@@ -153,8 +155,12 @@ class FakeKvmVm final : public VcpuPlatform,
   FakeKvmIrqfds irqfds_;
   FakeKvmIoeventfds ioeventfds_;
   std::map<unsigned, std::shared_ptr<FakeVcpu>> vcpus_;
-  unsigned newest_vcpu_ = 0;
+  // Not in the map of local APICs.
+  std::optional<unsigned> newest_vcpu_;
   FakeKvmPins pins_;
+  // By chip, what was set last.
+  std::map<uint32_t, kvm_irqchip> irqchips_;
+  FakeKvmStoredState stored_state_{FakeKvmStoredState::Of::kVm};
   std::vector<guest::GuestInterrupt> messages_;
   size_t lost_interrupts_ = 0;
 };

@@ -22,6 +22,7 @@
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/testing/guest/guest_cpu.h"
 #include "passthru/testing/kernel/kernel_core.h"
+#include "passthru/testing/kvm/fake_kvm_stored_state.h"
 
 namespace passthru::fake {
 
@@ -135,6 +136,7 @@ class FakeVcpu final : public guest::GuestCpu,
 
   kvm_regs& regs() { return regs_; }
   kvm_sregs& sregs() { return sregs_; }
+  FakeKvmStoredState& stored_state() { return stored_state_; }
   bool has_run() const { return has_run_; }
 
   // GuestCpu.
@@ -214,6 +216,7 @@ class FakeVcpu final : public guest::GuestCpu,
   // The fake kernel's mutex serializes the vCPU's ioctls.
   kvm_regs regs_{};
   kvm_sregs sregs_{};
+  FakeKvmStoredState stored_state_{FakeKvmStoredState::Of::kVcpu};
   bool has_run_ = false;
 };
 

@@ -6,7 +6,7 @@
 # guest, driverctl, and DPDK. What the packages cannot be had for is said, and
 # is no failure.
 #
-#   check.sh [lspci | qemu-io | guest | driverctl | dpdk]...
+#   check.sh [lspci | qemu-io | kvm | guest | driverctl | dpdk]...
 set -uo pipefail
 
 here=$PWD
@@ -147,14 +147,41 @@ vfio
 SHOWN
 }
 
+# Starts QEMU on the simulated KVM, which executes no guest and says so once.
+# QEMU then stops, and its monitor is told to end it.
+# shellcheck disable=SC2094  # It waits for what the other one writes.
+qemu_kvm() {
+  get qemu || return 0
+  local root=$cache/qemu status=0
+  on=(--fixture=nvme.textproto --kvm=simulated --check=off --leaks=off)
+  {
+    for ((tries = 0; tries < 600; ++tries)); do
+      ! grep -q 'KVM_RUN' "$work/kvm" 2>/dev/null || break
+      sleep 0.2
+    done
+    echo quit
+  } | unpacked qemu qemu-system-x86_64 \
+    -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" \
+    -L "$root/usr/lib/ipxe/qemu" -accel kvm -M q35 -cpu qemu64 -m 128M \
+    -nodefaults -display none -serial none -monitor stdio \
+    -device pcie-root-port,id=port1,chassis=1,addr=4 \
+    -device vfio-pci,host=0000:02:00.0,bus=port1 >"$work/kvm" 2>&1 || status=$?
+  if [[ $status != 0 || $(grep -c 'simulate: KVM_RUN' "$work/kvm") != 1 ]]; then
+    tail -n 20 "$work/kvm"
+    return 1
+  fi
+  grep 'simulate: KVM_RUN' "$work/kvm"
+}
+
 # shellcheck source=/dev/null
 source "$here/testing/simulate/dpdk_checks.sh"
 
-[[ $# -gt 0 ]] || set -- lspci qemu-io guest driverctl dpdk
+[[ $# -gt 0 ]] || set -- lspci qemu-io kvm guest driverctl dpdk
 for what in "$@"; do
   case $what in
     lspci) run "lspci -vvvxxxx, setpci" lspci ;;
     qemu-io) run "qemu-io on nvme://" qemu_io ;;
+    kvm) run "QEMU on the simulated KVM" qemu_kvm ;;
     guest)
       run "QEMU's vfio-pci, Linux 6.12 in the guest: mapped BARs, resets" mapped
       run "the same, x-no-mmap" trapped
@@ -168,7 +195,10 @@ for what in "$@"; do
       run "DPDK: testpmd on two wired devices" dpdk_packets
       run "DPDK: dpdk-devbind.py" dpdk_devbind
       ;;
-    *) echo "unknown '$what': lspci, qemu-io, guest, driverctl or dpdk" >&2; exit 2 ;;
+    *)
+      echo "unknown '$what': lspci, qemu-io, kvm, guest, driverctl or dpdk" >&2
+      exit 2
+      ;;
   esac
 done
 echo "--- $ran checks with programs of others: $failed failed," \

@@ -308,6 +308,8 @@ void KvmQuestions::Deliveries() {
   send("NMI to all", kAll, kNmi);
   Create("CREATE_VCPU 1", vm, KVM_CREATE_VCPU, 1);
   send("NMI to 1, the newest", 0xfee01000, kNmi);
+  Create("CREATE_VCPU 1 again", vm, KVM_CREATE_VCPU, 1);
+  send("NMI to 1, no longer the newest", 0xfee01000, kNmi);
   send("NMI to 5, which there is not", 0xfee05000, kNmi);
   for (uint32_t mode = 0; mode < 8; ++mode) {
     // Not SMI, because a kernel may have no SMM.
