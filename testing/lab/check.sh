@@ -432,7 +432,7 @@ linux_virtual_function() {
   [[ $kernel == 6.12 ]] || return 0
   local e1000e=IntMode=1 said status=0
   local cards="net=e1000e:10.0.2 net=igb:10.0.3 net=igbvf:10.0.4"
-  said=$(linux_with_cards "-- write=/dev/nvme*n1 $cards restart=/dev/nvme*n1 \
+  said=$(linux_with_cards "-- wreck write=/dev/nvme*n1 $cards restart=/dev/nvme*n1 \
 interrupts=e1000e:intx interrupts=igb:msi interrupts=igbvf:msix \
 function_reset=igbvf net=igbvf:10.0.4 suspend=e1000e,igb $cards" \
     --netdev="$(network 2)" --netdev="$(network 3)" --netdev="$(network 4)" \
@@ -443,7 +443,7 @@ function_reset=igbvf net=igbvf:10.0.4 suspend=e1000e,igb $cards" \
     --device=pcie-root-port,id=port2,chassis=2,addr=3 \
     --device=igb,netdev=net3,bus=port2,romfile= --bind=0000:02:00.0 -- \
     --device=0000:00:04.0 --device=0000:00:05.0 --device=0000:01:10.0 \
-    --device=0000:02:00.0,hide=11 --reboot) || status=$?
+    --device=0000:02:00.0,hide=11 --vcpus=2 --reboot) || status=$?
   echo "$said"
   [[ $status == 0 && $said == *"first start"*"second start"* ]]
 }

@@ -2,16 +2,19 @@
 #include "testing/lab/guest_device.h"
 
 #include <fcntl.h>
+#include <sys/io.h>
 #include <sys/klog.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <set>
 #include <sstream>
 #include <string>
@@ -196,6 +199,42 @@ std::string ReadRom(const std::string& driver, std::vector<uint8_t>& rom) {
   error = WriteTo(path, "0");
   if (rom.empty()) return driver + " at " + device + " has no expansion ROM";
   return error;
+}
+
+std::string WreckAndReset() {
+  std::printf("guest: writes everywhere in PCI space\n");
+  std::fflush(stdout);
+  std::mt19937 random(1);
+  const auto below = [&random](uint32_t end) {
+    return static_cast<uint32_t>(random() % end);
+  };
+  std::vector<int> functions;
+  for (const std::string& device : Names(kPci + std::string("devices"))) {
+    const std::string path = FolderOf(device) + "config";
+    functions.push_back(open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (functions.back() < 0) return path + ": " + std::strerror(errno);
+  }
+  constexpr int kWrites = 2000;
+  constexpr uint32_t kConfigSize = 4096;
+  for (int i = 0; i < kWrites; ++i) {
+    // Half of the writes are to the first 256 bytes.
+    const uint32_t end = i % 2 == 0 ? kConfigSize : 256;
+    const size_t size = size_t{1} << below(3);
+    const off_t offset = below(end) & ~(static_cast<uint32_t>(size) - 1);
+    const uint32_t value = random();
+    // The kernel refuses what is behind a small space.
+    static_cast<void>(
+        pwrite(functions[below(functions.size())], &value, size, offset));
+  }
+  if (iopl(3) != 0) return std::string("iopl: ") + std::strerror(errno);
+  constexpr uint16_t kConfigAddress = 0xcf8;
+  constexpr uint16_t kConfigData = 0xcfc;
+  for (int i = 0; i < kWrites; ++i) {
+    outl(0x80000000 | below(0x1000000), kConfigAddress);
+    outl(random(), kConfigData);
+  }
+  // This reset asks no driver.
+  return WriteTo("/proc/sysrq-trigger", "b");
 }
 
 }  // namespace passthru::lab

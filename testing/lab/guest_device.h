@@ -30,6 +30,11 @@ std::string Suspend(const std::string& drivers);
 // Reads the expansion ROM.
 std::string ReadRom(const std::string& driver, std::vector<uint8_t>& rom);
 
+// Writes random values to configuration registers of all functions, also of
+// those that are not there, and has the machine reset itself before a driver
+// sees what happened. Returns only if it cannot.
+std::string WreckAndReset();
+
 }  // namespace passthru::lab
 
 #endif  // PASSTHRU_TESTING_LAB_GUEST_DEVICE_H_

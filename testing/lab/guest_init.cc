@@ -38,6 +38,7 @@
 //   restart=/dev/nvme0n1  resets the machine at once, unless a mark on the disk
 //                       says that it has been reset. Removes the mark in that
 //                       case.
+//   wreck               writes everywhere in PCI space before such a reset
 //
 // It then checks the kernel's log and turns the power off. Its last line is
 // "GUEST-OK", unless something failed.
@@ -340,6 +341,7 @@ int main(int argc, char** argv) {
   int end = RB_POWER_OFF;
   bool log = false;
   bool reset_at_button = false;
+  bool wreck = false;
   for (int i = 1; i < argc; ++i) {
     const std::string what = argv[i];
     const size_t equals = what.find('=');
@@ -372,6 +374,7 @@ int main(int argc, char** argv) {
     if (key == "unplug") UnplugAndPlug(value);
     if (key == "surprise") LoseBySurprise(value);
     if (key == "reset_at_button") reset_at_button = true;
+    if (key == "wreck") wreck = true;
     if (key == "log") log = true;
     if (key == "reset") end = static_cast<int>(RB_AUTOBOOT);
   }
@@ -380,6 +383,7 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
   sync();
   if (reset_at_button) Fail(passthru::lab::ResetAtButton());
+  if (wreck && end != RB_POWER_OFF) Fail(passthru::lab::WreckAndReset());
   reboot(end);
   return 1;
 }
