@@ -116,7 +116,13 @@ void VfioPciDevice::Impl::WriteTopology(uint16_t offset,
   {
     absl::MutexLock lock(&mutex_);
     WriteLocked(offset, bytes);
-    if (shadow_->CoversPowerState(offset, size)) RefreshPowerState(power);
+    if (shadow_->CoversPowerState(offset, size)) {
+      const bool was_off = power_state_ != pci::PowerState::kD0;
+      RefreshPowerState(power);
+      // Hardware takes the enable bit of MSI and MSI-X in any state. The kernel
+      // enables them in D0 only (__pci_enable_msix_range()).
+      if (was_off && power_state_ == pci::PowerState::kD0) mode_->Retry();
+    }
     decoded = Decoded(*shadow_, power_state_);
   }
   Place(decoded);

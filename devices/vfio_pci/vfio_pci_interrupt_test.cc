@@ -123,6 +123,20 @@ TEST_F(VfioPciInterruptTest, AMaskedVectorIsPendingUntilUnmasked) {
   EXPECT_EQ(rig_->Load(kNvmePba, 8), 0u);
 }
 
+// Hardware takes the enable bit in D3hot. The kernel enables no MSI-X there
+// (__pci_enable_msix_range()), so this happens on the way back.
+TEST_F(VfioPciInterruptTest, MsixThatWasEnabledInD3hotWorksInD0) {
+  Attach();
+  rig_->PlaceBar(0, kBar);
+  rig_->WriteVector(0, 0x30, /*masked=*/false);
+  const auto power = static_cast<uint16_t>(rig_->FindCapability(0x01) + 4);
+  rig_->Write(power, 2, 0x3);
+  rig_->SetMsixControl(/*enable=*/true, /*function_mask=*/false);
+  rig_->Write(power, 2, 0x0);
+  rig_->RaiseMsix(0);
+  EXPECT_THAT(rig_->TakeMessages(), ElementsAre(0x30));
+}
+
 TEST_F(VfioPciInterruptTest, TheFunctionMaskHoldsAllVectors) {
   AttachNvme();
   rig_->WriteVector(0, 0x30, /*masked=*/false);
