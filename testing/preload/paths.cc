@@ -111,6 +111,7 @@ Path::Path(int directory, const char* path) : path_(path) {
   if (path == nullptr || path[0] == 0 || Folder() == nullptr) return;
   if (path[0] == '/') {
     Translate(path);
+    Tell();
     return;
   }
   char whole[kLongestPath];
@@ -127,6 +128,16 @@ Path::Path(int directory, const char* path) : path_(path) {
     return;
   }
   Translate(whole);
+  Tell();
+}
+
+void Path::Tell() const {
+  if (!translated() || !Watches(Reply::kWatchesPaths)) return;
+  const char* const path = path_ + FolderLength();
+  if (strncmp(path, "/sys/", 5) != 0) return;
+  Request request;
+  request.kind = Kind::kPath;
+  Call(request, nullptr, path);
 }
 
 bool Path::Translate(const char* path) {

@@ -30,6 +30,8 @@ class Path {
   // Writes the folder and a path that begins with a slash. Returns whether the
   // path belongs to the tree and has room.
   bool Translate(const char* path);
+  // Tells the launcher of a path of /sys, if it wants to know.
+  void Tell() const;
 
   const char* path_;
   char buffer_[kLongestPath];

@@ -43,6 +43,7 @@ enum class Kind : uint32_t {
   kClosed,      // It has happened.
   kStat,        // Replies with a mode, a device number and a size, and a name.
   kIsVfioFile,  // Succeeds if the KVM-VFIO device takes the file.
+  kPath,        // A path of /sys that a call names. Only the journal wants it.
 };
 
 struct Request {
@@ -66,6 +67,8 @@ struct Reply {
   // unmaps memory.
   static constexpr uint32_t kWatchesCloses = 4;
   static constexpr uint32_t kWatchesUnmaps = 8;
+  // It wants to know of each path of /sys that the process uses.
+  static constexpr uint32_t kWatchesPaths = 16;
 
   int64_t result = 0;
   int32_t error = 0;  // An errno, or 0.

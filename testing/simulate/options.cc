@@ -246,8 +246,8 @@ Kernel
 
 What you get to see
   --journal=FILE
-      Write every call on the simulated kernel to the file, and every access to
-      a mapped BAR.
+      Write every call on the simulated kernel to the file, every access to a
+      mapped BAR, and every path of /sys that a call names.
   --check=report|fail|off
       Watch what programs do that no VMM should do, such as a memory slot over
       an MSI-X table, an irqfd without a route, or memory unmapped while it is

@@ -91,6 +91,10 @@ SyscallResult<int64_t> Server::Carry(journal::Task& task,
       if (!fake::FakeSysfs::Owns(message.path)) return {.error = ENOENT};
       return AsNumber(kernel.Open(message.path.c_str(),
                                   static_cast<int>(request.argument[0])));
+    case Kind::kPath:
+      kernel.journal().RecordCall({.name = "path", .subject = message.path}, 0,
+                                  0);
+      return {};
     case Kind::kUnmapped:
       return AsNumber(
           kernel.Munmap(UserPointer(request.argument[0]), request.argument[1]));
@@ -242,6 +246,7 @@ void Server::NoteExit() {
 
 uint32_t Server::Wishes() {
   uint32_t wishes = pins_memory_ ? Reply::kWatchesUnmaps : 0;
+  if (host_->kernel().journal().uses_entries()) wishes |= Reply::kWatchesPaths;
   const absl::MutexLock lock(&host_->kernel().core().mutex);
   if (host_->kernel().core().eventfds.has_waiters()) {
     wishes |= Reply::kWatchesCloses;

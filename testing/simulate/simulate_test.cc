@@ -389,6 +389,19 @@ TEST_F(SimulateTest, JournalHasEveryCall) {
                                     "region=0, offset=0x98, width=8"));
 }
 
+TEST_F(SimulateTest, JournalHasEveryPathOfSysfs) {
+  const std::string file = absl::StrCat(::testing::TempDir(), "/journal");
+  const Result result = Simulate(
+      absl::StrCat("--fixture=edu.textproto --journal=", file,
+                   " -- cat /sys/bus/pci/devices/0000:00:02.0/vendor"));
+  EXPECT_EQ(result.status, 0) << result.output;
+  std::ifstream stream(file);
+  std::stringstream text;
+  text << stream.rdbuf();
+  EXPECT_EQ(text.str(),
+            "#1 path(/sys/bus/pci/devices/0000:00:02.0/vendor) = 0\n");
+}
+
 // The shell's parent is the launcher.
 TEST_F(SimulateTest, CallsCostNoMemory) {
   if (kSanitized) {
