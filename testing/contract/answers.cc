@@ -38,7 +38,7 @@ struct Minimum {
 };
 constexpr Minimum kMinimums[] = {
     // KVM.
-    {"system", 28},
+    {"system", 38},
     {"slots", 30},
     {"irqfd", 44},
     {"resample", 35},

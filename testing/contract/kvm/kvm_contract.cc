@@ -52,7 +52,17 @@ void KvmQuestions::System() {
                                KVM_CAP_IOEVENTFD_ANY_LENGTH,
                                KVM_CAP_USER_MEMORY2,
                                KVM_CAP_MEMORY_FAULT_INFO,
-                               KVM_CAP_GUEST_MEMFD}) {
+                               KVM_CAP_GUEST_MEMFD,
+                               KVM_CAP_MP_STATE,
+                               KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
+                               KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
+                               KVM_CAP_MCE,
+                               KVM_CAP_PIT_STATE2,
+                               KVM_CAP_INTERNAL_ERROR_DATA,
+                               KVM_CAP_VCPU_EVENTS,
+                               KVM_CAP_DEBUGREGS,
+                               KVM_CAP_X86_ROBUST_SINGLESTEP,
+                               KVM_CAP_XSAVE}) {
     Note(
         absl::StrCat("CHECK_EXTENSION ", capability),
         Integer(kvm_, KVM_CHECK_EXTENSION, static_cast<uintptr_t>(capability)));
