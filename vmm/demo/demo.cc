@@ -43,7 +43,8 @@ class Demo {
   // `simulated` is null if `syscalls` is this machine's kernel.
   Demo(kernel::Syscalls* syscalls, fake::SimulatedHost* simulated,
        const DemoOptions& options)
-      : timeline_(options.timeline),
+      : kernel_(syscalls),
+        timeline_(options.timeline),
         calls_(syscalls, options.journal, options.timeline),
         simulated_(simulated),
         may_write_(simulated != nullptr || options.may_write),
@@ -62,7 +63,8 @@ class Demo {
     for (const pci::Bdf device : devices) {
       PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices_->Attach(device));
       attached_.push_back({.host = device, .guest = guest});
-      const auto group = vfio::FindGroup(&calls_, device);
+      // The report's own question is no cost of attaching.
+      const auto group = vfio::FindGroup(kernel_, device);
       *report_.add_devices() = ReportAttached(
           {.host = device,
            .guest = guest,
@@ -157,6 +159,7 @@ class Demo {
     return ByReason(exits);
   }
 
+  kernel::Syscalls* const kernel_;
   Timeline* const timeline_;
   journal::CallRecorder calls_;
   fake::SimulatedHost* const simulated_;
