@@ -10,8 +10,9 @@
 // "GUEST-MARK NAME" on its console and waits for a line. Then this program
 // reads the counters, and sends the line. At the end it prints
 // "COUNT NAME KIND WHAT NUMBER" for all that was counted up to each mark, and
-// up to the end under the name "all". KIND is ioctl, exit (a return of
-// KVM_RUN), port or memory (an access of the guest, by port or page).
+// up to the end under the name "all". KIND is ioctl, call (another system
+// call), exit (a return of KVM_RUN), port or memory (an access of the guest, by
+// port or page).
 //
 // Exits with the program's status, and with 125 if it cannot count.
 
@@ -19,6 +20,7 @@
 #include <linux/kvm.h>
 #include <linux/vfio.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,8 +59,10 @@ struct Histogram {
 // Pages are of 4096 bytes. The kernel tells of a read that a device in it
 // answers, and of one that it gives to the VMM (type 0). Of writes it tells
 // only that there was one (type 2).
-constexpr std::array<Histogram, 4> kHistograms = {{
+constexpr std::array<Histogram, 6> kHistograms = {{
     {"ioctl", "syscalls/sys_enter_ioctl", "hist:keys=cmd:size=4096"},
+    {"call", "syscalls/sys_enter_pread64", "hist:keys=__syscall_nr"},
+    {"call", "syscalls/sys_enter_pwrite64", "hist:keys=__syscall_nr"},
     {"exit", "kvm/kvm_userspace_exit", "hist:keys=reason,errno"},
     {"port", "kvm/kvm_pio", "hist:keys=port:size=4096"},
     {"memory", "kvm/kvm_mmio",
@@ -149,6 +153,8 @@ void AddLine(const Histogram& histogram, const std::string& line,
   } else if (kind == "exit") {
     what = ExitName(static_cast<uint64_t>(Field(line, "reason")),
                     static_cast<int>(Field(line, "errno")));
+  } else if (kind == "call") {
+    what = Field(line, "__syscall_nr") == SYS_pread64 ? "pread64" : "pwrite64";
   } else if (kind == "port") {
     std::snprintf(text, sizeof(text), "0x%x",
                   static_cast<unsigned>(Field(line, "port")));

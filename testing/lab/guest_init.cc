@@ -13,6 +13,8 @@
 //   reads=DISK:N        reads N single blocks of 4 KiB past the caches, between
 //                       two marks that the counter of calls waits for
 //                       (count_calls.cc)
+//   device=BDF          waits for a PCI device
+//   mark=NAME           prints a mark and waits for a line of input
 //   cpus=N              fails unless N CPUs are online
 //   net=e1000e:10.0.2   gives the driver's network card the address 10.0.2.15,
 //                       pings 10.0.2.2, fetches the file "data" from there by
@@ -289,6 +291,15 @@ void CheckPortVectors(const std::string& kind) {
   if (!error.empty()) Fail(error);
 }
 
+void WaitForDevice(const std::string& bdf) {
+  const std::string device = "/sys/bus/pci/devices/" + bdf;
+  for (int tries = 0; tries < 1200; ++tries) {
+    if (access(device.c_str(), F_OK) == 0) return;
+    usleep(50 * 1000);
+  }
+  Fail("there is no device " + bdf);
+}
+
 void CheckCpus(const std::string& wanted) {
   const long online = sysconf(_SC_NPROCESSORS_ONLN);
   std::printf("guest: %ld CPUs are online\n", online);
@@ -350,6 +361,8 @@ int main(int argc, char** argv) {
         equals == std::string::npos ? "" : what.substr(equals + 1);
     if (key == "write") WriteAndReadBack(value);
     if (key == "reads") ReadBlocks(value);
+    if (key == "device") WaitForDevice(value);
+    if (key == "mark") Mark(value.c_str());
     if (key == "cpus") CheckCpus(value);
     if (key == "vectors" && !PrintInterrupts(value)) {
       Fail("the controller's interrupts are not of the kind " + value);

@@ -37,7 +37,7 @@ enum class Kind : uint32_t {
   kPwrite,      // The same.
   kSeek,        // argument: offset, whence.
   kMap,         // argument: address, length, protection << 32 | flags, offset.
-  kUnmapped,    // argument: address, length. It has happened.
+  kUnmapped,    // argument: address, length. It is about to happen.
   kLoad,        // argument[0]: address. Replies with `data`.
   kStore,       // The same, with `data`.
   kClosed,      // It has happened.
