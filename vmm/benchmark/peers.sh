@@ -61,7 +61,7 @@ of_qemu() {
   rm -f "$work"/{monitor,serial}.{in,out} "$work"/{journal,phases,qemu,console}
   mkfifo "$work"/{monitor,serial}.{in,out} || exit
   "$here/testing/simulate/simulate" --fixture="$1.textproto,address=01:00.0" \
-    --journal="$work/journal" --check=off -- \
+    --journal="$work/journal" --check=fail -- \
     "$root/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" --library-path \
     "$libraries" "$root/usr/bin/qemu-system-x86_64" \
     -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" \
