@@ -51,6 +51,37 @@ _ATTRS = {
     ),
 }
 
+def _report_impl(ctx):
+    ctx.actions.expand_template(
+        template = ctx.file._template,
+        output = ctx.outputs.executable,
+        is_executable = True,
+        substitutions = {
+            "@FIXTURES@": " ".join([f.short_path for f in ctx.files.fixtures]),
+            "@KERNEL@": ctx.attr.kernel,
+            "@NAME@": ctx.label.name,
+            "@RUNNER@": ctx.executable._runner.short_path,
+        },
+    )
+    runfiles = ctx.runfiles(files = ctx.files.fixtures)
+    return [DefaultInfo(
+        runfiles = runfiles.merge(ctx.attr._runner[DefaultInfo].default_runfiles),
+    )]
+
+_report = rule(
+    _report_impl,
+    attrs = {
+        "fixtures": attr.label_list(allow_files = [".textproto"], mandatory = True),
+        "kernel": attr.string(mandatory = True),
+        "_runner": _RUNNER,
+        "_template": attr.label(
+            allow_single_file = True,
+            default = "//vmm/regression:report.sh",
+        ),
+    },
+    executable = True,
+)
+
 _regression_test = rule(_regression_impl, attrs = _ATTRS, test = True)
 
 def _regression_table_impl(ctx):
@@ -124,7 +155,8 @@ def passthrough_regression_test(
         **kwargs):
     """Compares the transcript of a captured device with its golden transcript.
 
-    Also makes NAME.update, a program that writes the golden transcript.
+    Also makes NAME.update, a program that writes the golden transcript, and
+    NAME.report, one that prints the run as a page.
 
     Args:
       name: the name of the test.
@@ -155,6 +187,13 @@ def passthrough_regression_test(
         testonly = True,
         tags = ["manual"],
         tests = [name],
+    )
+    _report(
+        name = name + ".report",
+        testonly = True,
+        fixtures = [fixture],
+        kernel = kernel,
+        tags = ["manual"],
     )
 
 def passthrough_regression_tests(name, fixtures, kernel = _DEFAULT_KERNEL, **kwargs):
@@ -200,7 +239,8 @@ def passthrough_regression_table_test(
     The table has a row for each capture, with a digest of the whole transcript.
     A capture nic.textproto beside which there is a nic.golden is also compared
     with that. `bazel run` of NAME.update, which this also makes, writes the
-    table and those golden transcripts that exist.
+    table and those golden transcripts that exist. `bazel run NAME.report -- nic`
+    prints the run of that capture as a page.
 
     Args:
       name: the name of the test.
@@ -227,4 +267,11 @@ def passthrough_regression_table_test(
         testonly = True,
         tags = ["manual"],
         tests = [name] + update,
+    )
+    _report(
+        name = name + ".report",
+        testonly = True,
+        fixtures = fixtures,
+        kernel = kernel,
+        tags = ["manual"],
     )

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Opens the page of passthrough_demo --output=html in headless Chromium, light
-# and dark, and lets its self-test use it: zoom, filter, the pictures, no text
-# of a device that becomes markup, no error on the console, nothing wider than
-# 1280 pixels.
+# Opens the pages of the demo, the regression and a VM in headless Chromium,
+# light and dark, and lets their self-test use them: zoom, filter, the pictures,
+# no text of a device that becomes markup, no error on the console, nothing
+# wider than 1280 pixels.
 #
 #   bazel run //vmm/demo:html_check -- [--required] [--keep=FOLDER]
 #
@@ -34,9 +34,11 @@ fi
 
 work="$(mktemp -d)"
 trap 'rm -rf "${work}"' EXIT
-readonly demo=vmm/demo/passthrough_demo
+readonly demo=(vmm/demo/passthrough_demo --output=html)
+readonly regression=(vmm/regression/passthrough_regression --output=html)
 readonly fixtures="${PWD}/testing/fixtures"
 failures=0
+pages=0
 
 fail() {
   echo "FAILED: $*"
@@ -55,16 +57,18 @@ browse() {
     "$@" "file://${page}"
 }
 
-# check NAME DEMO_FLAG...: makes a page and looks at it in both schemes.
+# check NAME PROGRAM ARGUMENT...: makes a page and looks at it in both schemes.
 check() {
   local -r name="$1"
   local scheme dark grounds=()
   shift
-  if ! env -u BUILD_WORKING_DIRECTORY "${demo}" --output=html "$@" \
-    > "${work}/${name}.html"; then
-    fail "${name}: the demo"
+  if ! env -u BUILD_WORKING_DIRECTORY "$@" > "${work}/${name}.html" \
+    2> "${work}/log"; then
+    fail "${name}: $1"
+    tail -n 20 "${work}/log"
     return
   fi
+  pages=$((pages + 1))
   for scheme in light dark; do
     dark=()
     [[ ${scheme} == light ]] || dark=(--force-dark-mode)
@@ -101,16 +105,20 @@ check() {
 }
 
 [[ -z ${keep} ]] || mkdir -p "${keep}"
-check nvme --fixture="${fixtures}/nvme.textproto"
-check two --fixture="${fixtures}/nvme.textproto" --fixture="${fixtures}/igb.textproto"
+check nvme "${demo[@]}" --fixture="${fixtures}/nvme.textproto"
+check two "${demo[@]}" --fixture="${fixtures}/nvme.textproto" \
+  --fixture="${fixtures}/igb.textproto"
+check regression "${regression[@]}" --fixture="${fixtures}/igb.textproto"
+check vm vmm/linux_vm/vm_report_sample "${fixtures}/nvme.textproto" \
+  "${fixtures}/edu.textproto"
 # The name of a file is a part of the report.
 evil="${work}/</script><img src=x onerror=alert(1)><script>.textproto"
 mkdir -p "$(dirname "${evil}")"
 cp "${fixtures}/edu.textproto" "${evil}"
-check evil --fixture="${evil}"
+check evil "${demo[@]}" --fixture="${evil}"
 
 if ((failures > 0)); then
   echo "${failures} failures"
   exit 1
 fi
-echo "COUNT: 3 pages seen in a browser, light and dark"
+echo "COUNT: ${pages} pages seen in a browser, light and dark"

@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "passthru/devices/interrupts/msix_vector_group.h"
 #include "passthru/devices/kernel/read_file.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
@@ -21,25 +20,6 @@
 #include "passthru/vmm/report/trace_events.h"
 
 namespace passthru::vmm {
-namespace {
-
-// Returns how busy the vectors of a device are: first by those that deliver,
-// and then by those that are in use.
-std::pair<size_t, size_t> Business(const vfio_pci::DeviceReport& report) {
-  size_t delivering = 0;
-  size_t in_use = 0;
-  for (const vfio_pci::VectorGroupReport& group : report.vector_groups) {
-    for (const interrupts::VectorReport& vector : group.vectors) {
-      if (vector.state == interrupts::VectorState::kOff) continue;
-      ++in_use;
-      if (vector.state != interrupts::VectorState::kMasked) ++delivering;
-    }
-  }
-  return {delivering, in_use};
-}
-
-}  // namespace
-
 VmReport::VmReport(Options options)
     : options_(std::move(options)),
       calls_(options_.syscalls, /*journal=*/nullptr, &timeline_),
@@ -114,7 +94,7 @@ void VmReport::LookNowAndThen() {
 void VmReport::Look(pci::Bdf guest, const vfio_pci::VfioPciDevice& device) {
   vfio_pci::DeviceReport report = device.Describe();
   vfio_pci::DeviceReport& busiest = busiest_[guest];
-  if (Business(report) >= Business(busiest)) {
+  if (VectorActivity(report) >= VectorActivity(busiest)) {
     busiest = std::move(report);
   }
   const absl::StatusOr<pci::Bdf> host = pci::Bdf::Parse(device.name());

@@ -45,6 +45,8 @@ class RegressionBench {
     device_ = std::move(device);
   }
   void ReleaseDevice() { device_.reset(); }
+  // Returns whether the device is set and was not released.
+  bool has_device() const { return device_ != nullptr; }
 
   pci::Bdf guest_bdf() const { return guest_bdf_; }
   vfio_pci::VfioPciDevice& device() const { return *device_; }

@@ -10,6 +10,7 @@
 #include <iostream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,12 +23,20 @@
 #include "absl/strings/str_cat.h"
 #include "passthru/devices/passthrough/version.h"
 #include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/program/program.h"
 #include "passthru/vmm/regression/regression.h"
+#include "passthru/vmm/report/html_page.h"
+#include "passthru/vmm/report/timeline.h"
+#include "passthru/vmm/report/trace_events.h"
 
 ABSL_FLAG(std::string, fixture, "",
           "The captured device: a textproto of testing/fixture/device.proto.");
 ABSL_FLAG(std::string, facts, "",
           "A file to which the device's facts are written, as one line.");
+ABSL_FLAG(std::string, output, "text",
+          "What is printed: text for the transcript, html for a page with "
+          "pictures and a timeline, or trace for the timeline alone, which "
+          "trace viewers such as Perfetto open.");
 ABSL_FLAG(std::string, kernel, "6.12",
           "Which kernel the simulated one answers as: 6.1, 6.12, 6.18 or 7.2.");
 
@@ -50,6 +59,26 @@ void LimitDescriptors() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// Returns whether the result was printed.
+bool Print(const RegressionResult& result, const TimelineData& timeline,
+           std::string_view output) {
+  if (output == "html") {
+    const auto json = program::Json(result.report);
+    if (!json.ok()) {
+      std::cerr << "passthrough_regression: " << json.status().message()
+                << "\n";
+      return false;
+    }
+    std::cout << HtmlPage(*json, timeline);
+  } else if (output == "trace") {
+    std::cout << TraceEventsJson(timeline);
+  } else {
+    std::cout << result.transcript;
+  }
+  std::cout.flush();
+  return true;
+}
+
 ExitStatus Main() {
   RegressionOptions options;
   options.fixture = absl::GetFlag(FLAGS_fixture);
@@ -65,6 +94,14 @@ ExitStatus Main() {
     return kCannotRun;
   }
   options.kernel = *kernel;
+  const std::string output = absl::GetFlag(FLAGS_output);
+  if (output != "text" && output != "html" && output != "trace") {
+    std::cerr << "passthrough_regression: --output=" << output
+              << " is none of text, html and trace.\n";
+    return kCannotRun;
+  }
+  Timeline timeline;
+  if (output != "text") options.timeline = &timeline;
   LimitDescriptors();
   const auto result = RunRegression(options);
   if (!result.ok()) {
@@ -72,8 +109,7 @@ ExitStatus Main() {
               << "\n";
     return kCannotRun;
   }
-  std::cout << result->transcript;
-  std::cout.flush();
+  if (!Print(*result, timeline.Data(), output)) return kCannotRun;
   if (const std::string path = absl::GetFlag(FLAGS_facts); !path.empty()) {
     std::ofstream facts(path);
     facts << result->facts.ToString() << "\n";

@@ -2,14 +2,19 @@
 #include "passthru/vmm/regression/regression.h"
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/vcpu_exit.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/guest/guest_cpu.h"
@@ -23,6 +28,7 @@
 #include "passthru/vmm/regression/bench.h"
 #include "passthru/vmm/regression/device_facts.h"
 #include "passthru/vmm/regression/guest_program.h"
+#include "passthru/vmm/regression/run_recorder.h"
 #include "passthru/vmm/regression/transcript.h"
 #include "passthru/vmm/vcpu_runner.h"
 
@@ -46,24 +52,39 @@ fake::SimulatedHost::Options HostOptions(fake::KernelVersion version) {
 }
 
 absl::Status RunGuest(fake::SimulatedHost& host, Machine& machine,
-                      RegressionBench& bench) {
+                      RegressionBench& bench, RunRecorder* recorder) {
   const guest::GuestLayout layout = GuestLayoutOf(machine);
-  auto guest = GuestRun::Create(&machine, &host.kernel(),
-                                [&bench, &layout](guest::GuestCpu& cpu) {
-                                  return RunRegressionGuest(cpu, layout, bench);
-                                });
-  if (!guest.ok()) return guest.status();
-  VcpuRunner runner({.vcpu = &machine.vcpu(0),
-                     .mmio = &machine.mmio(),
-                     .pio = &machine.pio()});
-  return (*guest)->Run(runner);
+  guest::GuestProgram program = [&](guest::GuestCpu& cpu) {
+    if (recorder == nullptr) return RunRegressionGuest(cpu, layout, bench);
+    RecordingCpu recording(&cpu, machine.ram().size(), &recorder->timeline());
+    return RunRegressionGuest(recording, layout, bench);
+  };
+  PASSTHRU_ASSIGN_OR_RETURN(
+      const auto guest,
+      GuestRun::Create(&machine, &host.kernel(), std::move(program)));
+  VcpuRunner::Options options = {
+      .vcpu = &machine.vcpu(0), .mmio = &machine.mmio(), .pio = &machine.pio()};
+  if (recorder != nullptr) {
+    options.on_handled = [recorder](const kvm::VcpuExit& exit) {
+      recorder->timeline().OnExit(exit);
+    };
+  }
+  VcpuRunner runner(std::move(options));
+  if (recorder != nullptr) recorder->SetRunner(&runner);
+  const absl::Cleanup release = [recorder] {
+    if (recorder != nullptr) recorder->SetRunner(nullptr);
+  };
+  return guest->Run(runner);
 }
 
 absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
-                        Transcript& transcript, DeviceFacts& facts) {
+                        Transcript& transcript, DeviceFacts& facts,
+                        RunRecorder* recorder) {
+  kernel::Syscalls* const syscalls =
+      recorder == nullptr ? &host.kernel() : recorder->syscalls();
   PASSTHRU_ASSIGN_OR_RETURN(
       auto machine,
-      Machine::Create({.syscalls = &host.kernel(), .ram_size = kRamSize}));
+      Machine::Create({.syscalls = syscalls, .ram_size = kRamSize}));
   // RegressionBench runs the loop. Stop() may leave one wake-up in it.
   machine->loop().Stop();
   if (const auto woken = machine->loop().RunOnce(0); !woken.ok()) {
@@ -71,12 +92,21 @@ absl::Status RunMachine(fake::SimulatedHost& host, pci::Bdf device,
   }
   PASSTHRU_ASSIGN_OR_RETURN(
       auto devices, DeviceManager::Create(machine.get(), {.intx = true}));
+  RegressionBench bench(&host, machine.get(), &transcript, &facts);
+  if (recorder != nullptr) {
+    transcript.SetListener([recorder, &bench](std::string_view title) {
+      recorder->Begin(title, bench.has_device() ? &bench.device() : nullptr);
+    });
+  }
+  const absl::Cleanup forget = [&transcript] {
+    transcript.SetListener(nullptr);
+  };
 
   transcript.Begin("Attach");
   PASSTHRU_ASSIGN_OR_RETURN(const auto guest, devices->Attach(device));
-  RegressionBench bench(&host, machine.get(), &transcript, &facts);
   bench.SetDevice(device, guest, devices->Find(guest));
-  PASSTHRU_RETURN_IF_ERROR(RunGuest(host, *machine, bench));
+  PASSTHRU_RETURN_IF_ERROR(RunGuest(host, *machine, bench, recorder));
+  if (recorder != nullptr) recorder->AddDevice(device, guest, bench.device());
   transcript.Begin("Detach");
   bench.ReleaseDevice();
   absl::Status detached = devices->Detach(guest);
@@ -101,7 +131,11 @@ absl::StatusOr<RegressionResult> RunRegression(
   transcript.Headline(absl::StrCat(fixture.name(), " on the simulated Linux ",
                                    fake::Name(options.kernel)));
   DeviceFacts facts;
-  if (absl::Status status = RunMachine(host, device, transcript, facts);
+  std::optional<RunRecorder> recorder;
+  if (options.timeline != nullptr) recorder.emplace(&host, options.timeline);
+  if (absl::Status status =
+          RunMachine(host, device, transcript, facts,
+                     recorder.has_value() ? &*recorder : nullptr);
       !status.ok()) {
     transcript.Problem(status.ToString());
   }
@@ -116,9 +150,29 @@ absl::StatusOr<RegressionResult> RunRegression(
   std::string text = transcript.Finish();
   facts.exits = transcript.exits();
   facts.kernel_calls = transcript.kernel_calls();
+  RunReport run;
+  if (recorder.has_value()) {
+    recorder->End();
+    run = std::move(recorder->report());
+    run.mutable_source()->set_kernel(
+        absl::StrCat("Linux ", fake::Name(options.kernel)));
+    for (const std::string& problem : transcript.problems()) {
+      run.add_problems(problem);
+    }
+    for (const std::string& leak : report.leaks) {
+      run.mutable_teardown()->add_leftovers(leak);
+    }
+    run.mutable_teardown();
+    run.set_transcript(text);
+    for (Passthrough& one : *run.mutable_devices()) {
+      one.mutable_device()->set_fixture(options.fixture);
+      one.mutable_device()->set_iommu_group(fixture.iommu_group().number());
+    }
+  }
   return RegressionResult{.transcript = std::move(text),
                           .problems = transcript.problems(),
-                          .facts = std::move(facts)};
+                          .facts = std::move(facts),
+                          .report = std::move(run)};
 }
 
 }  // namespace passthru::vmm

@@ -10,6 +10,8 @@
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/vmm/regression/device_facts.h"
+#include "passthru/vmm/report/run_report.pb.h"
+#include "passthru/vmm/report/timeline.h"
 
 namespace passthru::vmm {
 
@@ -19,6 +21,8 @@ struct RegressionOptions {
   // Called when the device is in the host and there is no machine yet.
   std::function<void(fake::SimulatedHost&)> prepare = [](fake::SimulatedHost&) {
   };
+  // Records what happens when, for a page or a trace. May be null.
+  Timeline* timeline = nullptr;
 };
 
 struct RegressionResult {
@@ -28,6 +32,8 @@ struct RegressionResult {
   // example a lost interrupt. They are lines of the transcript too.
   std::vector<std::string> problems;
   DeviceFacts facts;
+  // The report for a page. Empty without a timeline.
+  RunReport report;
 };
 
 // Passes the captured device through on the simulated kernel. The run attaches

@@ -2,6 +2,8 @@
 #include "passthru/vmm/regression/regression.h"
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
@@ -11,6 +13,8 @@
 #include "passthru/testing/journal/call.h"
 #include "passthru/testing/journal/fault_injector.h"
 #include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/vmm/report/run_report.pb.h"
+#include "passthru/vmm/report/timeline.h"
 
 namespace passthru::vmm {
 namespace {
@@ -40,6 +44,37 @@ TEST(RegressionTest, TwoRunsAreAlike) {
   ASSERT_THAT(second, IsOk());
   EXPECT_THAT(first->problems, IsEmpty());
   EXPECT_EQ(first->transcript, second->transcript);
+}
+
+TEST(RegressionTest, APageHasTheSectionsAndTheTranscriptIsTheSame) {
+  const auto plain = RunRegression({.fixture = kNvme});
+  Timeline timeline;
+  const auto recorded =
+      RunRegression({.fixture = kNvme, .timeline = &timeline});
+  ASSERT_THAT(plain, IsOk());
+  ASSERT_THAT(recorded, IsOk());
+  EXPECT_EQ(plain->transcript, recorded->transcript);
+  EXPECT_EQ(plain->report.phases_size(), 0);
+  const RunReport& report = recorded->report;
+  EXPECT_EQ(report.transcript(), plain->transcript);
+  ASSERT_EQ(report.devices_size(), 1);
+  EXPECT_GT(report.devices(0).vectors_size(), 0);
+  EXPECT_TRUE(report.has_teardown());
+  const TimelineData data = timeline.Data();
+  ASSERT_EQ(data.phases.size(), static_cast<size_t>(report.phases_size()));
+  EXPECT_EQ(data.phases.front().name, "Attach");
+  EXPECT_EQ(data.phases.back().name, "Detach");
+  uint64_t exits = 0;
+  for (const Phase& phase : report.phases()) {
+    for (const auto& [reason, count] : phase.exits()) exits += count;
+  }
+  // A section of the transcript that is not measured costs exits as well.
+  EXPECT_GE(exits, recorded->facts.exits);
+  uint64_t raised = 0;
+  for (const Vector& vector : report.devices(0).vectors()) {
+    raised += vector.raised();
+  }
+  EXPECT_GT(raised, 0u);
 }
 
 TEST(RegressionTest, KernelsDiffer) {

@@ -48,6 +48,7 @@ void Transcript::Headline(std::string_view text) {
 void Transcript::Begin(std::string_view title) {
   EndMeasurement();
   absl::StrAppend(&text_, "\n", title, "\n");
+  if (listener_ != nullptr) listener_(title);
   measuring_ = true;
   kernel_->journal().Clear();
   exits_before_ = kernel_->kvm().ExitCounts();

@@ -3,8 +3,10 @@
 #define PASSTHRU_VMM_REGRESSION_TRANSCRIPT_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "passthru/testing/host/fake_kernel.h"
@@ -23,6 +25,11 @@ class Transcript {
   explicit Transcript(fake::FakeKernel* kernel) : kernel_(kernel) {}
   Transcript(const Transcript&) = delete;
   Transcript& operator=(const Transcript&) = delete;
+
+  // Has `listener` told of each section that begins.
+  void SetListener(std::function<void(std::string_view title)> listener) {
+    listener_ = std::move(listener);
+  }
 
   // Adds a line that stands before the first section.
   void Headline(std::string_view text);
@@ -49,6 +56,7 @@ class Transcript {
 
  private:
   fake::FakeKernel* const kernel_;
+  std::function<void(std::string_view title)> listener_;
   std::string text_;
   bool measuring_ = false;
   fake::FakeExitCounts exits_before_;

@@ -90,6 +90,19 @@ void AddState(const vfio_pci::DeviceReport& settled, Passthrough& passthrough) {
   }
 }
 
+std::pair<size_t, size_t> VectorActivity(const vfio_pci::DeviceReport& report) {
+  size_t delivering = 0;
+  size_t in_use = 0;
+  for (const vfio_pci::VectorGroupReport& group : report.vector_groups) {
+    for (const interrupts::VectorReport& vector : group.vectors) {
+      if (vector.state == interrupts::VectorState::kOff) continue;
+      ++in_use;
+      if (vector.state != interrupts::VectorState::kMasked) ++delivering;
+    }
+  }
+  return {delivering, in_use};
+}
+
 void AddActivity(const vfio_pci::DeviceReport& settled,
                  const std::map<uint32_t, uint64_t>& raised,
                  Passthrough& passthrough) {

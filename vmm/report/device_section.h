@@ -2,10 +2,12 @@
 #ifndef PASSTHRU_VMM_REPORT_DEVICE_SECTION_H_
 #define PASSTHRU_VMM_REPORT_DEVICE_SECTION_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bdf.h"
@@ -31,6 +33,11 @@ Passthrough ReportAttached(const AttachedDevice& device);
 // Adds to `passthrough` the device's counters, BARs, vectors and failures.
 // `settled` is its report from a time when the guest uses it.
 void AddState(const vfio_pci::DeviceReport& settled, Passthrough& passthrough);
+
+// Returns how many vectors of a device deliver interrupts, and how many are in
+// use. Of several reports, that with the greatest pair shows most. (A guest
+// turns its interrupts off before it ends.)
+std::pair<size_t, size_t> VectorActivity(const vfio_pci::DeviceReport& report);
 
 // Adds lines on what a guest did that does not tell itself, by the same report,
 // and how often the device interrupted, by vector.

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/report/device_section.h"
 
+#include <vector>
+
 #include "gtest/gtest.h"
+#include "passthru/devices/interrupts/msix_vector_group.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/vmm/report/run_report.pb.h"
@@ -42,6 +45,24 @@ TEST(DeviceSectionTest, StateSaysWhatIsDegradedAndWhy) {
       passthrough.degraded(0),
       "BAR0+0x0 is trapped instead of mapped, because there is no slot left");
   ASSERT_EQ(passthrough.failures_size(), 1);
+}
+
+TEST(DeviceSectionTest, VectorsThatDeliverCountMoreThanOthers) {
+  using interrupts::VectorState;
+  const auto report = [](std::vector<VectorState> states) {
+    vfio_pci::VectorGroupReport group;
+    for (const VectorState state : states) {
+      group.vectors.push_back({.state = state});
+    }
+    return vfio_pci::DeviceReport{.vector_groups = {group}};
+  };
+  const auto off = VectorActivity(report({VectorState::kOff}));
+  const auto masked =
+      VectorActivity(report({VectorState::kMasked, VectorState::kMasked}));
+  const auto active =
+      VectorActivity(report({VectorState::kOff, VectorState::kActive}));
+  EXPECT_LT(off, masked);
+  EXPECT_LT(masked, active);
 }
 
 TEST(DeviceSectionTest, ActivityCountsTheInterruptsOfEachVector) {

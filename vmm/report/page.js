@@ -143,7 +143,7 @@ function drawHeader() {
 }
 
 function drawCounts(id, counts) {
-  const header = ['', ...phases.map((phase) => phase.name), 'all'];
+  const header = ['', 'all', ...phases.map((phase) => phase.name)];
   const kinds = new Set(phases.flatMap((phase) =>
     Object.keys(phase[counts] || {}).filter((name) => !waits(name))));
   const values = [...kinds].sort().map((name) =>
@@ -156,11 +156,12 @@ function drawCounts(id, counts) {
   }, count === 0 ? '·' : String(count));
   const total = (row) => row.reduce((a, b) => a + b, 0);
   const rows = values.map(([name, row]) =>
-    element('tr', {}, element('td', {class: 'mono'}, name), ...row.map(cell),
-            element('td', {class: 'number'}, String(total(row)))));
+    element('tr', {}, element('td', {class: 'mono'}, name),
+            element('td', {class: 'number'}, String(total(row))),
+            ...row.map(cell)));
   const sums = phases.map((phase) => sum(phase[counts]));
   rows.push(element('tr', {}, element('th', {}, 'all'),
-                    ...[...sums, total(sums)].map((count) =>
+                    ...[total(sums), ...sums].map((count) =>
                       element('th', {class: 'number'}, String(count)))));
   table(id, header, rows);
 }
@@ -233,16 +234,12 @@ function addressMap(bars) {
 
 // The way of each vector's interrupts, which depends on its state
 // (interrupts::VectorState).
-function interruptPaths(vectors) {
+function pathPicture(vectors) {
   const kWidth = 1180;
   const kRow = 44;
-  const kMost = 32;
-  const used = vectors.filter((vector) =>
-    vector.state !== 'Off' || Number(vector.taken) !== 0 ||
-    Number(vector.raised) !== 0);
   const parts = [];
   let y = 4;
-  for (const vector of used.slice(0, kMost)) {
+  for (const vector of vectors) {
     const kernel = vector.state === 'Active';
     const gsi = vector.has_gsi ? `GSI ${vector.gsi}` : 'no GSI';
     const nodes = [[`vector ${vector.index}`, 86], ['eventfd', 76]];
@@ -283,19 +280,39 @@ function interruptPaths(vectors) {
                    vector.handler || `state ${vector.state}`));
     y += kRow;
   }
-  const picture = svg('svg', {viewBox: `0 0 ${kWidth} ${Math.max(y, 10)}`,
-                              width: kWidth, role: 'img',
-                              'aria-label': 'Interrupt paths'}, ...parts);
-  const unused = vectors.length - used.length;
+  return svg('svg', {viewBox: `0 0 ${kWidth} ${Math.max(y, 10)}`,
+                     width: kWidth, role: 'img',
+                     'aria-label': 'Interrupt paths'}, ...parts);
+}
+
+// The pictures of the vectors in use, and how many are not.
+function interruptPaths(vectors) {
+  const kShown = 12;
+  const kMost = 512;
+  const used = vectors.filter((vector) =>
+    vector.state !== 'Off' || Number(vector.taken) !== 0 ||
+    Number(vector.raised) !== 0);
+  const parts = [pathPicture(used.slice(0, kShown))];
+  const more = used.slice(kShown, kMost);
+  if (more.length !== 0) {
+    parts.push(element('details', {},
+      element('summary', {}, `${plural(more.length, 'more vector')} in use`),
+      pathPicture(more)));
+  }
   const notes = [];
   if (used.length > kMost) {
-    notes.push(`${plural(used.length - kMost, 'more vector')} in use.`);
+    notes.push(`${plural(used.length - kMost, 'vector')} in use are not drawn.`);
   }
+  const unused = vectors.length - used.length;
   if (unused > 0) {
     notes.push(`${plural(unused, 'unused vector')} took no host vector, no ` +
                'eventfd and no route.');
   }
-  return [picture, element('p', {class: 'note'}, notes.join(' '))];
+  if (vectors.length === 0) {
+    notes.push('The guest used no message vectors.');
+  }
+  parts.push(element('p', {class: 'note'}, notes.join(' ')));
+  return parts;
 }
 
 // A heading and a list, or nothing if it is empty.
