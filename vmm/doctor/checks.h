@@ -58,6 +58,12 @@ Findings CheckDevice(const HostFiles& host, const HostFacts& facts,
                      const DeviceFacts& device);
 Findings CheckUses(const HostFiles& host, const DeviceFacts& device);
 
+// Appends a warning for each way in which the host uses the device's disks:
+// file systems, swap space, logical volumes, RAID arrays and so on
+// (disk_uses.cc).
+void CheckDisks(const HostFiles& host, const DeviceFacts& device,
+                Findings& findings);
+
 // Checks the device's IOMMU group and what the kernel says when it is attached
 // to an I/O address space (group_checks.cc). Fills in device.group.
 Findings CheckGroup(const HostFiles& host, const HostFacts& facts,

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
@@ -21,6 +22,7 @@ namespace passthru::doctor {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -41,6 +43,11 @@ struct Expected {
 const std::set<Wrong> kSeenInGroup = {Wrong::kNoRemapping, Wrong::kNarrowIommu};
 const std::set<Wrong> kSeenByUser = {Wrong::kGroupForbidden, Wrong::kGroupBusy,
                                      Wrong::kNoRemapping, Wrong::kNarrowIommu};
+
+// The host uses the disk, and so the device, by its driver.
+const std::set<Wrong> kDiskUses = {Wrong::kMounted, Wrong::kSwap,
+                                   Wrong::kLogicalVolume, Wrong::kRaid};
+const std::set<Wrong> kWithoutDriver = {Wrong::kNoDriver, Wrong::kNoVfioPci};
 
 const std::vector<Expected>& AllExpected() {
   static const auto* const all = new std::vector<Expected>{
@@ -163,6 +170,14 @@ const std::vector<Expected>& AllExpected() {
        {}},
       {Wrong::kMounted, false, "use at /srv", Finding::WARNING,
        "/dev/nvme0n1p2 is mounted on /srv", "umount /srv", kSeenByUser},
+      {Wrong::kSwap, false, "use as swap", Finding::WARNING,
+       "/dev/nvme0n1p3 is swap space", "swapoff /dev/nvme0n1p3", kSeenByUser},
+      {Wrong::kLogicalVolume, false, "use in vg-home", Finding::WARNING,
+       "/dev/nvme0n1p4 is a part of the logical volume /dev/mapper/vg-home",
+       "lvchange --activate n /dev/mapper/vg-home", kSeenByUser},
+      {Wrong::kRaid, false, "use in md0", Finding::WARNING,
+       "/dev/nvme0n1p5 is a part of the RAID array /dev/md0",
+       "mdadm --stop /dev/md0", kSeenByUser},
       {Wrong::kConsole,
        false,
        "use as console",
@@ -257,8 +272,14 @@ TEST(DoctorTest, OneThingIsWrong) {
     std::set<std::string> more = Bad(report);
     more.erase(std::string(expected.check));
     switch (expected.wrong) {
+      case Wrong::kLogicalVolume:
+        EXPECT_EQ(more.erase("use at /home"), 1u);
+        EXPECT_EQ(more.erase("driver"), 1u);
+        break;
       case Wrong::kNoVfioPci:
       case Wrong::kMounted:
+      case Wrong::kSwap:
+      case Wrong::kRaid:
         EXPECT_EQ(more.erase("driver"), 1u);
         break;
       case Wrong::kIommuOff:
@@ -274,8 +295,9 @@ TEST(DoctorTest, OneThingIsWrong) {
         break;
     }
     EXPECT_THAT(more, IsEmpty()) << expected.check;
-    EXPECT_EQ(report.devices(0).ready(), expected.verdict != Finding::PROBLEM &&
-                                             expected.wrong != Wrong::kMounted)
+    EXPECT_EQ(report.devices(0).ready(),
+              expected.verdict != Finding::PROBLEM &&
+                  !kDiskUses.contains(expected.wrong))
         << expected.check;
   }
 }
@@ -284,13 +306,13 @@ TEST(DoctorTest, OneThingIsWrong) {
 bool Exclude(const Expected& a, const Expected& b) {
   const std::set<std::set<Wrong>> same = {
       {Wrong::kNoDriver, Wrong::kHostDriver},
-      {Wrong::kNoDriver, Wrong::kMounted},
       {Wrong::kNoVfioPci, Wrong::kHostDriver},
-      {Wrong::kNoVfioPci, Wrong::kMounted},
       {Wrong::kNoHostVectors, Wrong::kFewHostVectors}};
   return (a.host == b.host && a.check == b.check && a.wrong != b.wrong &&
           a.check != "driver") ||
-         same.contains({a.wrong, b.wrong});
+         same.contains({a.wrong, b.wrong}) ||
+         (kDiskUses.contains(a.wrong) && kWithoutDriver.contains(b.wrong)) ||
+         (kDiskUses.contains(b.wrong) && kWithoutDriver.contains(a.wrong));
 }
 
 TEST(DoctorTest, TwoThingsAreWrong) {
@@ -310,6 +332,92 @@ TEST(DoctorTest, TwoThingsAreWrong) {
   }
   EXPECT_GT(pairs, 300);
   std::cout << "COUNT: " << pairs << " pairs of wrong things found by doctor\n";
+}
+
+// Returns the device's findings on its use by the host, each as "check: what".
+std::vector<std::string> Uses(WrongHost& host) {
+  const Report report =
+      Examine({.syscalls = host.syscalls(), .devices = {host.device()}});
+  std::vector<std::string> uses;
+  for (const Finding& finding : report.devices(0).findings()) {
+    if (!absl::StartsWith(finding.check(), "use ")) continue;
+    uses.push_back(absl::StrCat(finding.check(), ": ", finding.what()));
+  }
+  return uses;
+}
+
+TEST(DoctorTest, DisksOfASataControllerAreSeen) {
+  WrongHost host({Wrong::kHostDriver});
+  host.AddDisk("ata1/host0/target0:0:0/0:0:0:0/block/sda", {"sda1"});
+  host.AddDisk("/sys/devices/pci0000:00/0000:00:1f.2/ata2/block/sdb", {"sdb1"});
+  host.AddFile("/proc/mounts",
+               "/dev/sda1 /mnt/my\\040disk ext4 rw 0 0\n"
+               "/dev/sdb1 /other ext4 rw 0 0\n");
+  EXPECT_THAT(Uses(host),
+              ElementsAre("use at /mnt/my disk: the host uses it: /dev/sda1 is "
+                          "mounted on /mnt/my disk"));
+  const Report report =
+      Examine({.syscalls = host.syscalls(), .devices = {host.device()}});
+  EXPECT_EQ(Commands(*Find(report, false, "use at /mnt/my disk")),
+            "umount '/mnt/my disk'");
+}
+
+TEST(DoctorTest, NamespacesWithSeveralPathsAreTheControllers) {
+  WrongHost host({Wrong::kHostDriver});
+  host.AddDeviceFile("nvme/nvme3/model", "a disk\n");
+  host.AddFile("/sys/class/nvme-subsystem/nvme-subsys1/nvme3/state", "live\n");
+  host.AddFile("/sys/class/nvme-subsystem/nvme-subsys2/nvme4/state", "live\n");
+  const std::string folder = "/sys/devices/virtual/nvme-subsystem/";
+  host.AddDisk(folder + "nvme-subsys1/nvme1n1", {});
+  host.AddDisk(folder + "nvme-subsys2/nvme2n1", {});
+  host.AddFile("/proc/mounts",
+               "/dev/nvme1n1 /ours ext4 rw 0 0\n"
+               "/dev/nvme2n1 /others ext4 rw 0 0\n");
+  EXPECT_THAT(Uses(host),
+              ElementsAre("use at /ours: the host uses it: /dev/nvme1n1 is "
+                          "mounted on /ours"));
+}
+
+// A volume in an encrypted one in a RAID array of two partitions, with swap
+// space. What comes first in the list has to go first.
+TEST(DoctorTest, WhatIsBuiltOnADiskComesApartFromTheTop) {
+  WrongHost host({Wrong::kHostDriver});
+  host.AddDisk("nvme/nvme0/nvme0n1", {"nvme0n1p1", "nvme0n1p2"});
+  host.AddHolder("nvme0n1p1", "md0", {{"md/level", "raid1\n"}});
+  host.AddHolder("nvme0n1p2", "md0", {{"md/level", "raid1\n"}});
+  host.AddHolder("md0", "dm-0",
+                 {{"dm/name", "safe\n"}, {"dm/uuid", "CRYPT-LUKS2-1\n"}});
+  host.AddHolder("dm-0", "dm-1",
+                 {{"dm/name", "vg-swap\n"}, {"dm/uuid", "LVM-1\n"}});
+  host.AddFile("/proc/swaps", "Filename Type\n/dev/dm-1 partition 1 0 -2\n");
+  EXPECT_THAT(
+      Uses(host),
+      ElementsAre(
+          "use as swap: the host uses it: /dev/dm-1 is swap space",
+          "use in vg-swap: the host uses it: /dev/mapper/safe is a part of the "
+          "logical volume /dev/mapper/vg-swap",
+          "use in safe: the host uses it: /dev/md0 is a part of the encrypted "
+          "volume /dev/mapper/safe",
+          "use in md0: the host uses it: /dev/nvme0n1p1 is a part of the RAID "
+          "array /dev/md0",
+          "use in md0: the host uses it: /dev/nvme0n1p2 is a part of the RAID "
+          "array /dev/md0"));
+}
+
+TEST(DoctorTest, DisksOfADeviceThatVfioHasAreNotTheHosts) {
+  WrongHost host({});
+  host.AddDisk("nvme/nvme0/nvme0n1", {});
+  host.AddFile("/proc/mounts", "/dev/nvme0n1 /srv ext4 rw 0 0\n");
+  EXPECT_THAT(Uses(host), IsEmpty());
+}
+
+TEST(DoctorTest, AHostThatDoesNotShowItsDisksLeavesTheirUseUnknown) {
+  WrongHost host({Wrong::kHostDriver});
+  host.host().kernel().EditPaths(
+      [](fake::FakeSysfs& paths) { paths.Remove("/sys/block"); });
+  EXPECT_THAT(Uses(host),
+              ElementsAre("use of its disks: whether the host uses its disks "
+                          "cannot be seen"));
 }
 
 TEST(DoctorTest, BridgesOfTheGroupAreNamedApart) {

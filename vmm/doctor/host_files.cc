@@ -71,6 +71,13 @@ Answer<std::string> HostFiles::Link(const std::string& path) const {
   return {.value = std::move(name), .known_by = std::move(known_by)};
 }
 
+Answer<std::string> HostFiles::Target(const std::string& path) const {
+  kernel::SyscallResult<std::string> link = syscalls_->Readlink(path.c_str());
+  if (!link.ok()) return Failure<std::string>(path, link.error);
+  std::string known_by = absl::StrCat(path, " -> ", link.value);
+  return {.value = std::move(link.value), .known_by = std::move(known_by)};
+}
+
 Answer<std::vector<std::string>> HostFiles::Folder(
     const std::string& path) const {
   kernel::SyscallResult<std::vector<std::string>> names =

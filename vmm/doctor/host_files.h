@@ -37,6 +37,8 @@ class HostFiles {
   Answer<std::string> Bytes(const std::string& path, size_t limit) const;
   // Returns the last component of what a link refers to.
   Answer<std::string> Link(const std::string& path) const;
+  // Returns what a link refers to, as it is written there.
+  Answer<std::string> Target(const std::string& path) const;
   // Returns the sorted names in a folder.
   Answer<std::vector<std::string>> Folder(const std::string& path) const;
 

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string>
-#include <string_view>
-#include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/vmm/doctor/checks.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
@@ -26,30 +22,6 @@ void CheckNetwork(const HostFiles& host, const DeviceFacts& device,
         absl::StrCat("the host uses it: the network interface ", name,
                      " is up. Is it the one you came in by?"),
         {state.known_by}, {absl::StrCat("ip link set ", name, " down")}));
-  }
-}
-
-// Appends a warning for each file system that is mounted from a namespace of an
-// NVMe controller.
-void CheckNvme(const HostFiles& host, const DeviceFacts& device,
-               Findings& findings) {
-  const auto controllers = host.Folder(device.folder + "/nvme");
-  if (controllers.value.empty()) return;
-  const auto mounts = host.Text("/proc/mounts");
-  for (const std::string& controller : controllers.value) {
-    const std::string source = absl::StrCat("/dev/", controller, "n");
-    for (const std::string_view line :
-         absl::StrSplit(mounts.value, '\n', absl::SkipEmpty())) {
-      if (!absl::StartsWith(line, source)) continue;
-      const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
-      if (words.size() < 2) continue;
-      findings.push_back(
-          MakeFinding(absl::StrCat("use at ", words[1]), Finding::WARNING,
-                      absl::StrCat("the host uses it: ", words[0],
-                                   " is mounted on ", words[1]),
-                      {absl::StrCat("/proc/mounts: ", words[0], " ", words[1])},
-                      {absl::StrCat("umount ", words[1])}));
-    }
   }
 }
 
@@ -74,7 +46,7 @@ Findings CheckUses(const HostFiles& host, const DeviceFacts& device) {
   Findings findings;
   if (!vfio::IsVfioDriver(device.driver)) {
     CheckNetwork(host, device, findings);
-    CheckNvme(host, device, findings);
+    CheckDisks(host, device, findings);
   }
   CheckConsole(host, device, findings);
   return findings;

@@ -3,11 +3,13 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
@@ -40,10 +42,14 @@ fake::SimulatedHost::Options HostOptions(const std::set<Wrong>& wrong) {
   return options;
 }
 
+// Returns whether the host uses the device's disk.
+bool DiskIsUsed(const std::set<Wrong>& wrong) {
+  return wrong.contains(Wrong::kMounted) || wrong.contains(Wrong::kSwap) ||
+         wrong.contains(Wrong::kLogicalVolume) || wrong.contains(Wrong::kRaid);
+}
+
 std::string DriverOf(const std::set<Wrong>& wrong) {
-  if (wrong.contains(Wrong::kHostDriver) || wrong.contains(Wrong::kMounted)) {
-    return "nvme";
-  }
+  if (wrong.contains(Wrong::kHostDriver) || DiskIsUsed(wrong)) return "nvme";
   const bool none =
       wrong.contains(Wrong::kNoDriver) || wrong.contains(Wrong::kNoVfioPci);
   return none ? "" : "vfio-pci";
@@ -81,6 +87,7 @@ WrongHost::WrongHost(const std::set<Wrong>& wrong)
   }
   AddHostFiles(wrong);
   AddDeviceFiles(wrong);
+  if (DiskIsUsed(wrong)) AddDiskFiles(wrong);
   if (has_iommu) AddGroupFiles(wrong);
 }
 
@@ -111,16 +118,28 @@ void WrongHost::AddHostFiles(const std::set<Wrong>& wrong) {
   host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
     for (const std::string_view path :
          {"/proc/cpuinfo", "/proc/cmdline", "/proc/mounts", "/proc/self",
-          "/sys/class", "/sys/module", "/sys/kernel/debug"}) {
+          "/proc/swaps", "/sys/block", "/sys/class", "/sys/devices/virtual",
+          "/sys/module", "/sys/kernel/debug"}) {
       paths.Adopt(path);
     }
     paths.AddFile("/proc/cpuinfo",
                   "processor\t: 0\nvendor_id\t: GenuineIntel\n"
                   "address sizes\t: 39 bits physical, 48 bits virtual\n");
     paths.AddFile("/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro quiet\n");
-    paths.AddFile("/proc/mounts", wrong.contains(Wrong::kMounted)
-                                      ? "/dev/nvme0n1p2 /srv ext4 rw 0 0\n"
-                                      : "tmpfs /tmp tmpfs rw 0 0\n");
+    std::string mounts = "tmpfs /tmp tmpfs rw 0 0\n";
+    if (wrong.contains(Wrong::kMounted)) {
+      absl::StrAppend(&mounts, "/dev/nvme0n1p2 /srv ext4 rw 0 0\n");
+    }
+    if (wrong.contains(Wrong::kLogicalVolume)) {
+      absl::StrAppend(&mounts, "/dev/mapper/vg-home /home ext4 rw 0 0\n");
+    }
+    paths.AddFile("/proc/mounts", mounts);
+    paths.AddFile("/proc/swaps",
+                  absl::StrCat("Filename\tType\tSize\tUsed\tPriority\n",
+                               wrong.contains(Wrong::kSwap)
+                                   ? "/dev/nvme0n1p3  partition 1 0 -2\n"
+                                   : ""));
+    paths.AddDirectory("/sys/block");
     const std::string_view limit =
         wrong.contains(Wrong::kLockedMemory) ? "8388608" : "unlimited";
     paths.AddFile("/proc/self/limits",
@@ -183,10 +202,59 @@ void WrongHost::AddDeviceFiles(const std::set<Wrong>& wrong) {
   if (wrong.contains(Wrong::kVirtualFunctions)) {
     AddDeviceFile("sriov_numvfs", "4\n");
   }
-  if (wrong.contains(Wrong::kMounted)) {
-    AddDeviceFile("nvme/nvme0/model", "a disk\n");
-  }
   if (wrong.contains(Wrong::kConsole)) AddDeviceFile("boot_vga", "1\n");
+}
+
+void WrongHost::AddDiskFiles(const std::set<Wrong>& wrong) {
+  AddDisk("nvme/nvme0/nvme0n1",
+          {"nvme0n1p2", "nvme0n1p3", "nvme0n1p4", "nvme0n1p5"});
+  if (wrong.contains(Wrong::kLogicalVolume)) {
+    AddHolder("nvme0n1p4", "dm-0",
+              {{"dm/name", "vg-home\n"}, {"dm/uuid", "LVM-abcd\n"}});
+  }
+  if (wrong.contains(Wrong::kRaid)) {
+    AddHolder("nvme0n1p5", "md0", {{"md/level", "raid1\n"}});
+  }
+}
+
+void WrongHost::AddDisk(const std::string& folder,
+                        const std::vector<std::string>& partitions) {
+  host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
+    const std::string path =
+        folder.front() == '/'
+            ? folder
+            : absl::StrCat(Folder(paths, device_), "/", folder);
+    const std::string disk = path.substr(path.rfind('/') + 1);
+    const std::string target = absl::StrCat("..", path.substr(4));  // /sys
+    paths.AddFile(path + "/size", "1024\n");
+    paths.AddLink("/sys/block/" + disk, target);
+    paths.AddLink("/sys/class/block/" + disk, absl::StrCat("../", target));
+    for (const std::string& partition : partitions) {
+      paths.AddFile(absl::StrCat(path, "/", partition, "/partition"), "1\n");
+      paths.AddLink("/sys/class/block/" + partition,
+                    absl::StrCat("../", target, "/", partition));
+    }
+  });
+}
+
+void WrongHost::AddHolder(const std::string& disk, const std::string& holder,
+                          const std::map<std::string, std::string>& files) {
+  host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
+    const std::string folder = "/sys/devices/virtual/block/" + holder;
+    for (const auto& [name, text] : files) {
+      paths.AddFile(absl::StrCat(folder, "/", name), text);
+    }
+    for (const std::string_view list : {"/sys/block/", "/sys/class/block/"}) {
+      paths.AddLink(absl::StrCat(list, holder),
+                    absl::StrCat(list == "/sys/block/" ? ".." : "../..",
+                                 folder.substr(4)));
+    }
+    const auto link = paths.Readlink("/sys/class/block/" + disk);
+    CHECK(link.ok());
+    paths.AddDirectory(
+        absl::StrCat("/sys", link.value.substr(link.value.find("/devices/")),
+                     "/holders/", holder));
+  });
 }
 
 void WrongHost::AddGroupFiles(const std::set<Wrong>& wrong) {

@@ -2,9 +2,11 @@
 #ifndef PASSTHRU_VMM_DOCTOR_WRONG_HOST_H_
 #define PASSTHRU_VMM_DOCTOR_WRONG_HOST_H_
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/pci/bdf.h"
@@ -34,7 +36,11 @@ enum class Wrong {
   kUnplacedBar,
   kPowerError,
   kVirtualFunctions,
-  kMounted,  // The device has its host driver.
+  // The host uses its disk, so the device has its host driver.
+  kMounted,
+  kSwap,
+  kLogicalVolume,
+  kRaid,
   kConsole,
   kSibling,
   kFirmwareMemory,
@@ -57,12 +63,21 @@ class WrongHost {
   void AddDeviceFile(const std::string& name, const std::string& text);
   // Does so anywhere.
   void AddFile(const std::string& path, const std::string& text);
+  // Adds a disk of the device. `folder` is where sysfs has it, below the
+  // device's folder, or an absolute path.
+  void AddDisk(const std::string& folder,
+               const std::vector<std::string>& partitions);
+  // Says that the host built a device on a disk or partition. `files` are those
+  // of its folder.
+  void AddHolder(const std::string& disk, const std::string& holder,
+                 const std::map<std::string, std::string>& files);
   // Adds the root port that leads to the device to the device's group.
   void AddBridgeToGroup();
 
  private:
   void AddHostFiles(const std::set<Wrong>& wrong);
   void AddDeviceFiles(const std::set<Wrong>& wrong);
+  void AddDiskFiles(const std::set<Wrong>& wrong);
   void AddGroupFiles(const std::set<Wrong>& wrong);
 
   std::unique_ptr<fake::SimulatedHost> host_;

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Finds out what the host does with the disks of a device. The disks are those
+// of /sys/block whose folder is below the device's. What is built on a disk, a
+// partition or such a device is in its folder `holders`.
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "passthru/vmm/doctor/checks.h"
+#include "passthru/vmm/doctor/doctor_report.pb.h"
+#include "passthru/vmm/doctor/host_files.h"
+
+namespace passthru::doctor {
+namespace {
+
+constexpr uint32_t kMassStorage = 0x01;
+
+std::string BlockFolder(std::string_view name) {
+  return absl::StrCat("/sys/class/block/", name);
+}
+
+// Returns whether the disk of this link in /sys/block is the device's. With
+// multipath an NVMe namespace is in the folder of its subsystem, which names
+// the controllers.
+bool IsDiskOf(const HostFiles& host, const DeviceFacts& device,
+              const std::string& link) {
+  if (absl::StrContains(link,
+                        absl::StrCat("/", device.address.ToString(), "/"))) {
+    return true;
+  }
+  const std::string_view folder =
+      std::string_view(link).substr(0, link.rfind('/'));
+  const size_t name = folder.rfind("/nvme-subsystem/");
+  if (name == std::string_view::npos) return false;
+  const std::string subsystem = absl::StrCat("/sys/class", folder.substr(name));
+  const auto controllers = host.Folder(device.folder + "/nvme");
+  for (const std::string& one : host.Folder(subsystem).value) {
+    for (const std::string& controller : controllers.value) {
+      if (one == controller) return true;
+    }
+  }
+  return false;
+}
+
+// Unescapes a word of /proc/mounts or /proc/swaps (mangle_path()).
+std::string Unescaped(std::string_view word) {
+  return absl::StrReplaceAll(
+      word,
+      {{"\\040", " "}, {"\\011", "\t"}, {"\\012", "\n"}, {"\\134", "\\"}});
+}
+
+// Quotes a word for the shell, if it needs that.
+std::string Quoted(std::string_view word) {
+  if (word.find_first_of(" \t\n'\"\\$&|;<>()*?`#~") == std::string_view::npos) {
+    return std::string(word);
+  }
+  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
+}
+
+// A device that is built on others: a logical volume, a RAID array and so on.
+struct Holder {
+  std::string what;     // "the logical volume /dev/mapper/vg-home"
+  std::string command;  // which takes it apart
+};
+
+class DiskUses {
+ public:
+  explicit DiskUses(const HostFiles& host)
+      : host_(host),
+        mounts_(host.Text("/proc/mounts")),
+        swaps_(host.Text("/proc/swaps")) {}
+
+  // Looks at a disk or partition and at what is built on it.
+  void Look(const std::string& name) {
+    // A device that is built on several partitions comes once for each.
+    if (!seen_.insert(name).second) return;
+    const std::string node = Node(name);
+    CheckMounts(name, node);
+    CheckSwap(name, node);
+    for (const std::string& holder :
+         host_.Folder(BlockFolder(name) + "/holders").value) {
+      Look(holder);
+      AddHolder(node, name, holder);
+    }
+  }
+
+  // Returns the findings in the order in which their commands have to be given.
+  Findings Take() {
+    for (Finding& holder : holders_) found_.push_back(std::move(holder));
+    holders_.clear();
+    return std::move(found_);
+  }
+
+  // Returns why the uses are not known. Empty if they are.
+  std::string WhyUnknown() const {
+    if (!mounts_.ok()) return mounts_.known_by;
+    // A kernel without swap has no such file.
+    return "";
+  }
+
+ private:
+  // Returns the node in /dev of a block device.
+  std::string Node(const std::string& name) const {
+    const auto mapped = host_.Text(BlockFolder(name) + "/dm/name");
+    return mapped.ok() && !mapped.value.empty()
+               ? absl::StrCat("/dev/mapper/", mapped.value)
+               : absl::StrCat("/dev/", name);
+  }
+
+  void CheckMounts(const std::string& name, const std::string& node) {
+    for (const std::string_view line :
+         absl::StrSplit(mounts_.value, '\n', absl::SkipEmpty())) {
+      const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
+      if (words.size() < 2) continue;
+      const std::string source = Unescaped(words[0]);
+      if (source != node && source != absl::StrCat("/dev/", name)) continue;
+      const std::string place = Unescaped(words[1]);
+      found_.push_back(MakeFinding(
+          absl::StrCat("use at ", place), Finding::WARNING,
+          absl::StrCat("the host uses it: ", source, " is mounted on ", place),
+          {absl::StrCat("/proc/mounts: ", words[0], " ", words[1])},
+          {absl::StrCat("umount ", Quoted(place))}));
+    }
+  }
+
+  void CheckSwap(const std::string& name, const std::string& node) {
+    for (const std::string_view line :
+         absl::StrSplit(swaps_.value, '\n', absl::SkipEmpty())) {
+      const std::vector<std::string_view> words =
+          absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+      if (words.empty()) continue;
+      const std::string source = Unescaped(words[0]);
+      if (source != node && source != absl::StrCat("/dev/", name)) continue;
+      found_.push_back(MakeFinding(
+          "use as swap", Finding::WARNING,
+          absl::StrCat("the host uses it: ", source, " is swap space"),
+          {absl::StrCat("/proc/swaps: ", words[0])},
+          {absl::StrCat("swapoff ", Quoted(source))}));
+    }
+  }
+
+  // What a device mapper's device is says the beginning of its UUID.
+  Holder Describe(const std::string& name) const {
+    const std::string node = Node(name);
+    const auto uuid = host_.Text(BlockFolder(name) + "/dm/uuid");
+    if (absl::StartsWith(uuid.value, "LVM-")) {
+      return {absl::StrCat("the logical volume ", node),
+              absl::StrCat("lvchange --activate n ", Quoted(node))};
+    }
+    if (absl::StartsWith(uuid.value, "CRYPT-")) {
+      return {absl::StrCat("the encrypted volume ", node),
+              absl::StrCat("cryptsetup close ", Quoted(node))};
+    }
+    if (uuid.ok()) {
+      return {node, absl::StrCat("dmsetup remove ", Quoted(node))};
+    }
+    if (host_.Text(BlockFolder(name) + "/md/level").ok()) {
+      return {absl::StrCat("the RAID array ", node),
+              absl::StrCat("mdadm --stop ", Quoted(node))};
+    }
+    return {node, ""};
+  }
+
+  void AddHolder(const std::string& node, const std::string& name,
+                 const std::string& holder) {
+    const Holder what = Describe(holder);
+    const std::string holder_node = Node(holder);
+    std::vector<std::string> commands;
+    if (!what.command.empty()) commands.push_back(what.command);
+    holders_.push_back(MakeFinding(
+        absl::StrCat("use in ",
+                     absl::StripPrefix(absl::StripPrefix(holder_node, "/dev/"),
+                                       "mapper/")),
+        Finding::WARNING,
+        absl::StrCat("the host uses it: ", node, " is a part of ", what.what),
+        {absl::StrCat(BlockFolder(name), "/holders/", holder)},
+        std::move(commands)));
+  }
+
+  const HostFiles& host_;
+  const Answer<std::string> mounts_;
+  const Answer<std::string> swaps_;
+  std::set<std::string> seen_;
+  Findings found_;
+  // Those that are built on others come before these.
+  Findings holders_;
+};
+
+}  // namespace
+
+void CheckDisks(const HostFiles& host, const DeviceFacts& device,
+                Findings& findings) {
+  const auto disks = host.Folder("/sys/block");
+  DiskUses uses(host);
+  std::string unknown = disks.ok() ? uses.WhyUnknown() : disks.known_by;
+  bool has_disk = !disks.ok();
+  for (const std::string& disk : disks.value) {
+    const auto link = host.Target("/sys/block/" + disk);
+    if (!link.ok() || !IsDiskOf(host, device, link.value)) continue;
+    has_disk = true;
+    uses.Look(disk);
+    for (const std::string& part : host.Folder("/sys/block/" + disk).value) {
+      if (absl::StartsWith(part, disk)) uses.Look(part);
+    }
+  }
+  for (Finding& finding : uses.Take()) findings.push_back(std::move(finding));
+  if (device.class_code >> 16 == kMassStorage && has_disk && !unknown.empty()) {
+    findings.push_back(
+        MakeFinding("use of its disks", Finding::UNKNOWN,
+                    "whether the host uses its disks cannot be seen",
+                    {std::move(unknown)}));
+  }
+}
+
+}  // namespace passthru::doctor
