@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
@@ -170,6 +171,56 @@ std::string ModuleAlias(const SysfsPciDevice& device) {
       device.class_code & 0xff);
 }
 
+// Parses what kstrtobool() takes, by its first letters.
+bool ParseBool(std::string_view text, bool* value) {
+  if (text.empty()) return false;
+  if (absl::StrContains("yYtT1", text[0])) {
+    *value = true;
+    return true;
+  }
+  *value = false;
+  if (absl::StrContains("nNfF0", text[0])) return true;
+  if (text.size() < 2 || (text[0] != 'o' && text[0] != 'O')) return false;
+  *value = text[1] == 'n' || text[1] == 'N';
+  return *value || text[1] == 'f' || text[1] == 'F';
+}
+
+// An attribute that keeps a bool. One that takes numbers takes any
+// (kstrtoul()), and another one takes words (kstrtobool()).
+SysfsAttribute KeptBool(bool value, bool takes_numbers) {
+  const auto kept = std::make_shared<bool>(value);
+  return {.show = [kept] { return std::string(*kept ? "1\n" : "0\n"); },
+          .store =
+              [kept, takes_numbers](std::string_view text) {
+                bool written = false;
+                if (uint64_t number = 0; takes_numbers) {
+                  if (!absl::SimpleAtoi(text, &number)) return EINVAL;
+                  written = number != 0;
+                } else if (!ParseBool(text, &written)) {
+                  return EINVAL;
+                }
+                *kept = written;
+                return 0;
+              }};
+}
+
+// An attribute that keeps the node of a machine that has one (numa_node_show(),
+// numa_node_store()).
+SysfsAttribute KeptNode() {
+  const auto node = std::make_shared<int>(-1);
+  return {.show = [node] { return absl::StrCat(*node, "\n"); },
+          .store =
+              [node](std::string_view text) {
+                int written = 0;
+                if (!absl::SimpleAtoi(text, &written) || written < -1 ||
+                    written > 0) {
+                  return EINVAL;
+                }
+                *node = written;
+                return 0;
+              }};
+}
+
 std::string UeventOf(const SysfsPciDevice& device) {
   return absl::StrCat(
       device.driver.empty() ? "" : absl::StrCat("DRIVER=", device.driver, "\n"),
@@ -220,9 +271,10 @@ bool FakeSysfs::Owns(std::string_view path) {
        {"/sys/devices/pci", "/sys/module/vfio"}) {
     if (absl::StartsWith(path, begin)) return true;
   }
-  static constexpr std::array<std::string_view, 5> kPrefixes = {
-      "/dev/vfio", "/dev/kvm", "/dev/iommu", "/sys/bus/pci",
-      "/sys/kernel/iommu_groups"};
+  static constexpr std::array<std::string_view, 6> kPrefixes = {
+      "/dev/vfio",           "/dev/kvm",
+      "/dev/iommu",          "/sys/bus/pci",
+      "/sys/class/vfio-dev", "/sys/kernel/iommu_groups"};
   return std::any_of(
       kPrefixes.begin(), kPrefixes.end(), [path](std::string_view prefix) {
         if (!absl::StartsWith(path, prefix)) return false;
@@ -439,12 +491,27 @@ void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
   };
   text("irq", absl::StrCat(device.irq, "\n"));
   text("modalias", absl::StrCat(ModuleAlias(device), "\n"));
-  text("numa_node", "-1\n");
+  const auto attribute = [&](std::string_view name, SysfsAttribute made) {
+    AddAttribute(absl::StrCat(base, "/", name), std::move(made));
+  };
+  attribute("numa_node", KeptNode());
+  attribute("broken_parity_status", KeptBool(false, /*takes_numbers=*/true));
+  attribute("msi_bus", KeptBool(true, /*takes_numbers=*/true));
+  // pci_pm_init() allows it.
+  attribute("d3cold_allowed",
+            KeptBool(device.has_power_management, /*takes_numbers=*/true));
   text("local_cpulist", "0\n");
   text("local_cpus", "1\n");
   text("dma_mask_bits", "32\n");
   text("consistent_dma_mask_bits", "32\n");
-  text("ari_enabled", "0\n");
+  text("ari_enabled", device.has_ari ? "1\n" : "0\n");
+  for (const auto& [name, value] :
+       {std::pair("current_link_speed", &device.link_speed),
+        std::pair("current_link_width", &device.link_width),
+        std::pair("max_link_speed", &device.max_link_speed),
+        std::pair("max_link_width", &device.max_link_width)}) {
+    if (!value->empty()) text(name, absl::StrCat(*value, "\n"));
+  }
   AddAttribute(absl::StrCat(base, "/uevent"),
                {.show =
                     [this, bdf = device.bdf] {
@@ -461,12 +528,15 @@ void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
     number("sriov_totalvfs", device.sriov->total_vfs);
     number("sriov_offset", device.sriov->offset);
     number("sriov_stride", device.sriov->stride);
-    number("sriov_drivers_autoprobe", 1);
+    attribute("sriov_drivers_autoprobe",
+              KeptBool(true, /*takes_numbers=*/false));
     number("sriov_vf_total_msix", 0);
     text("sriov_vf_device", absl::StrFormat("%x\n", device.sriov->vf_device));
   }
   AddFile(absl::StrCat(base, "/resource"), device.resource);
-  AddFile(absl::StrCat(base, "/reset_method"), device.reset_method);
+  if (!device.reset_method.empty()) {
+    AddFile(absl::StrCat(base, "/reset_method"), device.reset_method);
+  }
   if (device.config != nullptr) {
     AddBinaryFile(absl::StrCat(base, "/config"), device.config);
   }

@@ -60,6 +60,13 @@ struct SysfsPciDevice {
   std::string resource;                 // Contents of the attribute.
   std::string reset_method;             // The same, such as "flr bus\n".
   bool is_virtual_function = false;
+  bool has_power_management = false;  // The capability of that name.
+  bool has_ari = false;               // Alternative Routing-ID.
+  // Of a PCI Express link, or empty: such as "2.5 GT/s PCIe" and "1".
+  std::string link_speed;
+  std::string link_width;
+  std::string max_link_speed;
+  std::string max_link_width;
   std::shared_ptr<BinaryAttribute> config;  // Null if there is none.
 };
 

@@ -56,12 +56,46 @@ class ConfigAttribute final : public BinaryAttribute {
   std::weak_ptr<FakeVfioDevice> device_;
 };
 
+// Returns the name of a link's speed (pci_speed_string()).
+std::string LinkSpeed(unsigned speed) {
+  switch (speed) {
+    case PCI_EXP_LNKCAP_SLS_2_5GB:
+      return "2.5 GT/s PCIe";
+    case PCI_EXP_LNKCAP_SLS_5_0GB:
+      return "5.0 GT/s PCIe";
+    case PCI_EXP_LNKCAP_SLS_8_0GB:
+      return "8.0 GT/s PCIe";
+    case PCI_EXP_LNKCAP_SLS_16_0GB:
+      return "16.0 GT/s PCIe";
+    case PCI_EXP_LNKCAP_SLS_32_0GB:
+      return "32.0 GT/s PCIe";
+    default:
+      return "Unknown";
+  }
+}
+
+void FillLink(const std::vector<uint8_t>& config, SysfsPciDevice& entry) {
+  const auto express = fixture::FindCapability(config, PCI_CAP_ID_EXP);
+  if (!express.has_value()) return;
+  const uint32_t most =
+      fixture::ReadLe32(config, *express + size_t{PCI_EXP_LNKCAP});
+  const uint32_t now =
+      fixture::ReadLe16(config, *express + size_t{PCI_EXP_LNKSTA});
+  entry.max_link_speed = LinkSpeed(most & PCI_EXP_LNKCAP_SLS);
+  entry.max_link_width = absl::StrCat((most & PCI_EXP_LNKCAP_MLW) >> 4);
+  entry.link_speed = LinkSpeed(now & PCI_EXP_LNKSTA_CLS);
+  entry.link_width = absl::StrCat((now & PCI_EXP_LNKSTA_NLW) >> 4);
+}
+
 // Fills in what only the registers tell.
 void FillFromConfig(const fixture::PciDevice& fixture, SysfsPciDevice& entry) {
   constexpr size_t kExtendedStart = 256;
   const std::vector<uint8_t> config = fixture::ExpandConfig(fixture).bytes;
   entry.revision = static_cast<uint8_t>(fixture.identity().revision_id());
   if (config[PCI_INTERRUPT_PIN] != 0) entry.irq = config[PCI_INTERRUPT_LINE];
+  entry.has_power_management =
+      fixture::FindCapability(config, PCI_CAP_ID_PM).has_value();
+  FillLink(config, entry);
   size_t at = kExtendedStart;
   size_t walked = 0;
   while (at >= kExtendedStart && at + 64 <= config.size() &&
@@ -74,6 +108,7 @@ void FillFromConfig(const fixture::PciDevice& fixture, SysfsPciDevice& entry) {
           .stride = fixture::ReadLe16(config, at + PCI_SRIOV_VF_STRIDE),
           .vf_device = fixture::ReadLe16(config, at + PCI_SRIOV_VF_DID)};
     }
+    if (PCI_EXT_CAP_ID(header) == PCI_EXT_CAP_ID_ARI) entry.has_ari = true;
     at = PCI_EXT_CAP_NEXT(header);
   }
 }

@@ -33,6 +33,12 @@ PciBusFiles::Machine FakeVfio::MachineForFiles() {
                 bdf.ok() ? Find(*bdf) : nullptr;
             return device != nullptr && device->is_open();
           },
+      .power_state =
+          [this](const std::string& address) {
+            const auto bdf = pci::Bdf::Parse(address);
+            FakeVfioDevice* const device = bdf.ok() ? Find(*bdf) : nullptr;
+            return device == nullptr ? 0 : device->hardware().power_state();
+          },
   };
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstring>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::string_view kDriversPath = "/sys/bus/pci/drivers/";
 constexpr char kVfioPciName[] = "vfio-pci";
+constexpr std::string_view kClassPath = "/sys/class/vfio-dev/vfio";
 
 // The drivers of functions for which Debian's kernels have one and the
 // simulation has a capture or a model.
@@ -89,6 +91,7 @@ PciBusFiles::PciBusFiles(FakeSysfs* paths, KernelVersion version,
   AddModules(allow_unsafe_interrupts);
   AddDriver(kVfioPciName);
   paths_.AddDirectory("/sys/bus/pci/slots");
+  paths_.AddDirectory("/sys/class/vfio-dev");
   paths_.AddFile("/sys/bus/pci/drivers_autoprobe", "1\n");
   paths_.AddAttribute("/sys/bus/pci/drivers_probe",
                       {.show = nullptr, .store = [this](std::string_view text) {
@@ -102,6 +105,7 @@ PciBusFiles::PciBusFiles(FakeSysfs* paths, KernelVersion version,
 
 PciBusFiles::~PciBusFiles() {
   for (const auto& [bdf, device] : devices_) paths_.RemovePciDevice(bdf);
+  paths_.Remove("/sys/class/vfio-dev");
   for (const auto& [name, ids] : drivers_) {
     paths_.Remove(absl::StrCat(kDriversPath, name));
   }
@@ -217,6 +221,8 @@ void PciBusFiles::AddAttributes(const std::string& bdf) {
                                   : std::string("0\n");
                      },
                  .store = stored(&PciBusFiles::Enable)});
+  add("power_state",
+      {.show = [this, bdf] { return PowerState(bdf); }, .store = nullptr});
   add("remove", {.show = nullptr, .store = stored(&PciBusFiles::Remove)});
   add("rescan", {.show = nullptr, .store = [this](std::string_view text) {
                    return Rescan(text);
@@ -240,6 +246,9 @@ void PciBusFiles::SetDriver(const std::string& bdf, const std::string& driver) {
   Device& device = found->second;
   const std::string folder = FakeSysfs::DevicePath(bdf) + "/vfio-dev";
   paths_.Remove(folder);
+  if (device.vfio_index.has_value()) {
+    paths_.Remove(absl::StrCat(kClassPath, *device.vfio_index));
+  }
   device.vfio_index.reset();
   if (driver != kVfioPciName) return;
   for (unsigned index = 0; !device.vfio_index.has_value(); ++index) {
@@ -251,7 +260,12 @@ void PciBusFiles::SetDriver(const std::string& bdf, const std::string& driver) {
   }
   const std::string vfio = absl::StrCat(folder, "/vfio", *device.vfio_index);
   paths_.AddLink(vfio + "/device", absl::StrCat("../../../", bdf));
-  paths_.AddFile(vfio + "/uevent", "");
+  paths_.AddLink(vfio + "/subsystem", "../../../../../class/vfio-dev");
+  paths_.AddAttribute(vfio + "/uevent",
+                      {.show = [] { return std::string(); },
+                       .store = [](std::string_view) { return 0; }});
+  paths_.AddLink(absl::StrCat(kClassPath, *device.vfio_index),
+                 absl::StrCat("../..", vfio.substr(std::strlen("/sys"))));
 }
 
 bool PciBusFiles::Matches(const Device& device,
@@ -348,6 +362,18 @@ int PciBusFiles::Remove(const std::string& bdf, std::string_view text) {
   paths_.RemovePciDevice(bdf);
   devices_.at(bdf).removed = true;
   return 0;
+}
+
+// Answers like power_state_show(). A device of vfio-pci that nobody has open is
+// suspended (vfio_pci_core_register_device()).
+std::string PciBusFiles::PowerState(const std::string& bdf) const {
+  const Device& device = devices_.at(bdf);
+  if (!machine_.is_open(bdf) && device.entry.has_power_management &&
+      paths_.DriverOf(bdf) == kVfioPciName) {
+    return "D3hot\n";
+  }
+  constexpr const char* kNames[] = {"D0\n", "D1\n", "D2\n", "D3hot\n"};
+  return kNames[machine_.power_state(bdf) & 3];
 }
 
 // Answers like reset_store().

@@ -22,9 +22,9 @@ namespace passthru::fake {
 //
 // - /sys/bus/pci/{drivers_probe,rescan} and the like
 // - bind, unbind, new_id and remove_id of every driver
-// - driver_override, enable, reset, remove, rescan, sriov_numvfs and vfio-dev
-// of
-//   every function
+// - driver_override, enable, power_state, reset, remove, rescan, sriov_numvfs
+//   and vfio-dev of every function
+// - /sys/class/vfio-dev
 // - /sys/module/vfio*
 //
 // Guarded by the fake kernel's mutex (Thread-compatible).
@@ -40,6 +40,8 @@ class PciBusFiles {
     std::function<void(const std::string& bdf)> remove;
     std::function<void(const std::string& bdf)> restore;
     std::function<bool(const std::string& bdf)> is_open;
+    // 0 to 3 for D0 to D3hot.
+    std::function<unsigned(const std::string& bdf)> power_state;
   };
 
   PciBusFiles(FakeSysfs* paths, KernelVersion version,
@@ -84,6 +86,7 @@ class PciBusFiles {
   int Remove(const std::string& bdf, std::string_view text);
   int Reset(const std::string& bdf, std::string_view text);
   int Enable(const std::string& bdf, std::string_view text);
+  std::string PowerState(const std::string& bdf) const;
   int SetNumberOfVfs(const std::string& bdf, std::string_view text);
 
   FakeSysfs& paths_;

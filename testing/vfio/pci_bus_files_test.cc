@@ -17,6 +17,7 @@
 namespace passthru::fake {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::Not;
@@ -131,6 +132,59 @@ TEST_F(PciBusFilesTest, VfioDeviceHasItsOwnFolder) {
             ENOENT);
 }
 
+TEST_F(PciBusFilesTest, VfioDeviceIsOneOfItsClass) {
+  EXPECT_THAT(List("/sys/class/vfio-dev"), ElementsAre("vfio0"));
+  EXPECT_THAT(List("/sys/class/vfio-dev/vfio0"),
+              ElementsAre("device", "subsystem", "uevent"));
+  EXPECT_EQ(Read("/sys/class/vfio-dev/vfio0/device/vendor"), "0x1b36\n");
+  EXPECT_THAT(List("/sys/class/vfio-dev/vfio0/subsystem"),
+              ElementsAre("vfio0"));
+  ASSERT_EQ(Write(Device("driver/unbind"), kBdf), 0);
+  EXPECT_THAT(List("/sys/class/vfio-dev"), ElementsAre());
+}
+
+// The answers are those of Linux 6.1 and 6.12 (testing/selftests).
+TEST_F(PciBusFilesTest, DeviceThatNobodyHasOpenIsSuspended) {
+  EXPECT_EQ(Read(Device("power_state")), "D3hot\n");
+  {
+    VfioUser user(&host_, *pci::Bdf::Parse(kBdf), kGroup);
+    EXPECT_EQ(Read(Device("power_state")), "D0\n");
+  }
+  ASSERT_EQ(Write(Device("driver/unbind"), kBdf), 0);
+  EXPECT_EQ(Read(Device("power_state")), "D0\n");
+  // edu has no power management.
+  Plug("edu", "0000:03:00.0", {.group = 8});
+  const std::string edu = "/sys/bus/pci/devices/0000:03:00.0/";
+  EXPECT_EQ(Read(edu + "power_state"), "D0\n");
+  EXPECT_EQ(Read(edu + "d3cold_allowed"), "0\n");
+  EXPECT_EQ(Read(Device("d3cold_allowed")), "1\n");
+}
+
+TEST_F(PciBusFilesTest, LinkIsThatOfTheCapability) {
+  EXPECT_EQ(Read(Device("current_link_speed")), "2.5 GT/s PCIe\n");
+  EXPECT_EQ(Read(Device("max_link_width")), "1\n");
+  Plug("edu", "0000:03:00.0", {.group = 8});
+  EXPECT_THAT(List("/sys/bus/pci/devices/0000:03:00.0"),
+              Not(Contains("current_link_speed")));
+}
+
+TEST_F(PciBusFilesTest, FlagsTakeWhatTheirParserTakes) {
+  EXPECT_EQ(Read(Device("msi_bus")), "1\n");
+  EXPECT_EQ(Write(Device("msi_bus"), "x"), EINVAL);
+  EXPECT_EQ(Write(Device("msi_bus"), "0\n"), 0);
+  EXPECT_EQ(Read(Device("msi_bus")), "0\n");
+  EXPECT_EQ(Write(Device("numa_node"), "7"), EINVAL);
+  EXPECT_EQ(Read(Device("numa_node")), "-1\n");
+  Plug("igb", "0000:03:00.0", {.group = 8});
+  const std::string probe =
+      "/sys/bus/pci/devices/0000:03:00.0/sriov_drivers_autoprobe";
+  EXPECT_EQ(Write(probe, "2"), EINVAL);
+  EXPECT_EQ(Write(probe, "of"), 0);
+  EXPECT_EQ(Read(probe), "0\n");
+  EXPECT_EQ(Write(probe, "on"), 0);
+  EXPECT_EQ(Read(probe), "1\n");
+}
+
 TEST_F(PciBusFilesTest, DeviceInUseIsAskedForAndNotTaken) {
   VfioUser user(&host_, *pci::Bdf::Parse(kBdf), kGroup);
   EXPECT_EQ(Read(Device("enable")), "1\n");
@@ -169,7 +223,7 @@ TEST_F(PciBusFilesTest, ResetIsThatOfTheFunction) {
   // edu has no reset.
   Plug("edu", "0000:03:00.0", {.group = 8});
   EXPECT_THAT(List("/sys/bus/pci/devices/0000:03:00.0"),
-              Not(Contains("reset")));
+              AllOf(Not(Contains("reset")), Not(Contains("reset_method"))));
 }
 
 TEST_F(PciBusFilesTest, RemovedDeviceComesBackByARescan) {
