@@ -46,8 +46,8 @@ uint64_t DeviceNumber(std::string_view path) {
   return preload::DeviceSize(kMiscMajor, kVfioMinor);
 }
 
-absl::Status WriteFile(const std::string& path, std::string_view text,
-                       uint64_t size, mode_t mode) {
+absl::Status MakeFile(const std::string& path, uint64_t size, mode_t mode,
+                      std::string_view text = "") {
   ::unlink(path.c_str());
   const int fd =
       ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
@@ -78,16 +78,16 @@ absl::Status SysfsTree::Make(const Entry& node) {
       if (::symlink(node.text.c_str(), path.c_str()) == 0) break;
       return kernel::ErrnoError(errno, path);
     case Type::kText:
-      return WriteFile(path, node.text, node.text.size(), 0444);
+      return MakeFile(path, kAttributeBytes, 0444 | preload::kLiveBit);
     case Type::kAttribute:
-      return WriteFile(path, "", node.readable ? kAttributeBytes : 0,
-                       (node.readable ? 0444 : 0) | (node.writable ? 0200 : 0) |
-                           preload::kLiveBit);
+      return MakeFile(path, kAttributeBytes,
+                      (node.readable ? 0444 : 0) | (node.writable ? 0200 : 0) |
+                          preload::kLiveBit);
     case Type::kBinary:
-      return WriteFile(path, "", node.size, 0644 | preload::kLiveBit);
+      return MakeFile(path, node.size, 0644 | preload::kLiveBit);
     case Type::kCharacterDevice:
-      return WriteFile(path, "", DeviceNumber(node.path),
-                       0666 | preload::kLiveBit | preload::kDeviceBit);
+      return MakeFile(path, DeviceNumber(node.path),
+                      0666 | preload::kLiveBit | preload::kDeviceBit);
   }
   return absl::OkStatus();
 }
@@ -112,7 +112,8 @@ absl::Status SysfsTree::Update(const std::vector<Entry>& nodes) {
   shown_ = std::move(wanted);
   if (!first) return absl::OkStatus();
   for (const char* const directory :
-       {"/sys", "/sys/bus", "/sys/kernel", "/sys/devices", "/sys/module"}) {
+       {"/sys", "/sys/bus", "/sys/class", "/sys/kernel", "/sys/devices",
+        "/sys/module"}) {
     PASSTHRU_RETURN_IF_ERROR(LinkRest(directory));
   }
   return absl::OkStatus();
@@ -162,8 +163,8 @@ done
     std::error_code error;
     std::filesystem::create_directories(folder_ + directory, error);
     PASSTHRU_RETURN_IF_ERROR(
-        WriteFile(absl::StrCat(folder_, directory, "/modprobe"), kModprobe,
-                  sizeof(kModprobe) - 1, 0755));
+        MakeFile(absl::StrCat(folder_, directory, "/modprobe"),
+                 sizeof(kModprobe) - 1, 0755, kModprobe));
   }
   return absl::OkStatus();
 }

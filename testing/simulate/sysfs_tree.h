@@ -12,10 +12,10 @@
 namespace passthru::simulate {
 
 // The simulated part of the file system as real files in a folder, where the
-// programs of the launcher find it (testing/preload/paths.h). What does not
-// change is there in full. What only the simulated kernel can answer is an
-// empty file with the marks of protocol.h. The other folders of /sys are links
-// to the real ones, for paths that leave the simulated part.
+// programs of the launcher find it (testing/preload/paths.h). Files are empty
+// and have the marks of protocol.h, because the simulated kernel answers for
+// them. The other folders of /sys are links to the real ones, for paths that
+// leave the simulated part.
 //
 // Thread-compatible.
 class SysfsTree {
