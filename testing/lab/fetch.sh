@@ -55,33 +55,10 @@ done
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work"/{sources,state/lists/partial,cache/archives/partial,debs}
-# With an empty list of installed packages apt names every library.
-: >"$work/status"
-
-mirror=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null |
-  sed -n 's/^URIs:[[:space:]]*\([^[:space:]]*\).*/\1/p' |
-  grep -v security | head -n 1 || true)
-[[ -n $mirror ]] || mirror=$(cat /etc/apt/sources.list \
-  /etc/apt/sources.list.d/*.list 2>/dev/null |
-  sed -n 's/^deb[[:space:]]\+\(\[[^]]*\][[:space:]]*\)\?\([^[:space:]]*\).*/\2/p' |
-  grep -v security | head -n 1 || true)
-[[ -n $mirror ]] || die "no Debian mirror in /etc/apt"
-
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-printf 'Types: deb\nURIs: %s\nSuites: bookworm bookworm-backports\nComponents: main\nSigned-By: %s\n' \
-  "$mirror" "$keyring" >"$work/sources/lab.sources"
-cat >"$work/apt.conf" <<CONF
-Dir::Etc::sourcelist "/dev/null";
-Dir::Etc::sourceparts "$work/sources";
-Dir::State "$work/state";
-Dir::State::status "$work/status";
-Dir::Cache "$work/cache";
-APT::Sandbox::User "";
-Debug::NoLocking "true";
-CONF
-export APT_CONFIG=$work/apt.conf
-apt-get -qq update || die "apt-get update failed for $mirror"
+mkdir "$work/debs"
+# shellcheck source=/dev/null
+source "${BASH_SOURCE[0]%/*}/apt.sh"
+private_apt "$work" bookworm bookworm-backports || exit 125
 
 fetch_qemu() {
   apt-get -qq install -y --no-install-recommends --download-only \
