@@ -31,6 +31,7 @@ echo "VFIO selftests of Linux $version"
 # says. Each is behind a root port on a bus of its own, but edu, which is
 # conventional PCI.
 devices=(nvme e1000e igb virtio_net edu)
+fixtures=(qemu10_nvme qemu10_e1000e igb qemu10_virtio_net qemu10_edu)
 # shellcheck disable=SC2054  # The commas are QEMU's.
 emulated=(nvme,serial=lab,drive=disk e1000e,romfile= igb,romfile=
   virtio-net-pci,iommu_platform=on,disable-legacy=on,romfile=,ats=on,mq=on,vectors=18
@@ -61,7 +62,7 @@ in_the_lab() {
 on_the_simulation() {
   local machine=() i
   for i in "${!devices[@]}"; do
-    machine+=(--fixture="${devices[i]}.textproto,address=${addresses[i]},group=$((i + 10))")
+    machine+=(--fixture="${fixtures[i]}.textproto,address=${addresses[i]},group=$((i + 10))")
   done
   "$here/testing/simulate/simulate" --kernel="$1" --leaks=off "${machine[@]}" -- \
     "$selftests/run_selftests" "$tests/dynamic" "${named[@]}"

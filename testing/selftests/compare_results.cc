@@ -41,9 +41,10 @@ int main(int argc, char** argv) {
   }
   const auto comparison = selftests::Compare(real, simulated, exceptions);
   std::cout << "  " << real.size()
-            << " cases, the same on both: " << comparison.passed << " passed, "
-            << comparison.skipped << " skipped, " << comparison.failed
-            << " failed as listed; " << comparison.apart << " not compared; "
+            << " results, the same on both: " << comparison.passed
+            << " cases passed, " << comparison.skipped << " skipped, "
+            << comparison.failed << " failed as listed, " << comparison.answers
+            << " answers of sysfs; " << comparison.apart << " not compared; "
             << comparison.differences.size() << " differ\n";
   for (const std::string& difference : comparison.differences) {
     std::cout << "  " << difference << "\n";

@@ -5,9 +5,11 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -22,6 +24,11 @@ namespace {
 
 constexpr std::string_view kPrefix = "SELFTEST ";
 constexpr int kSkipStatus = 4;  // KSFT_SKIP of kselftest.h.
+
+constexpr std::pair<std::string_view, Exception::Kind> kKinds[] = {
+    {"kernel", Exception::Kind::kKernel},
+    {"apart", Exception::Kind::kApart},
+    {"absent", Exception::Kind::kAbsent}};
 
 // Parses a line like "not ok 3 NAME" or "ok 2 NAME # SKIP why". Returns false
 // for another one.
@@ -120,16 +127,16 @@ std::vector<Exception> ReadExceptions(std::string_view text,
     if (line.empty() || line.front() == '#') continue;
     const std::vector<std::string> parts =
         absl::StrSplit(line, absl::MaxSplits(' ', 2));
-    if (parts.size() != 3 || (parts[0] != "kernel" && parts[0] != "apart")) {
-      *error = absl::StrCat("\"", line, "\" is not \"kernel|apart PATTERN ",
-                            "REASON\".");
+    const auto kind =
+        std::find_if(std::begin(kKinds), std::end(kKinds),
+                     [&parts](const auto& k) { return k.first == parts[0]; });
+    if (parts.size() != 3 || kind == std::end(kKinds)) {
+      *error = absl::StrCat("\"", line, "\" is not \"kernel|apart|absent ",
+                            "PATTERN REASON\".");
       return {};
     }
-    exceptions.push_back({.pattern = parts[1],
-                          .kind = parts[0] == "kernel"
-                                      ? Exception::Kind::kKernel
-                                      : Exception::Kind::kApart,
-                          .reason = parts[2]});
+    exceptions.push_back(
+        {.pattern = parts[1], .kind = kind->second, .reason = parts[2]});
   }
   return exceptions;
 }
@@ -145,8 +152,10 @@ Comparison Compare(const std::vector<Result>& real,
     const std::string simulation = found == rest.end() ? "none" : found->second;
     if (found != rest.end()) rest.erase(found);
     const Exception* const exception = Find(exceptions, name);
-    if (exception != nullptr && simulation != "none" &&
-        exception->kind == Exception::Kind::kApart) {
+    const bool absent = simulation == "none";
+    if (exception != nullptr &&
+        exception->kind ==
+            (absent ? Exception::Kind::kAbsent : Exception::Kind::kApart)) {
       ++comparison.apart;
     } else if (linux != simulation) {
       comparison.differences.push_back(absl::StrCat(
@@ -155,6 +164,8 @@ Comparison Compare(const std::vector<Result>& real,
       ++comparison.passed;
     } else if (linux == "skip") {
       ++comparison.skipped;
+    } else if (linux != "fail") {
+      ++comparison.answers;
     } else if (exception != nullptr) {
       ++comparison.failed;
     } else {

@@ -8,7 +8,8 @@
 
 namespace passthru::selftests {
 
-// What one case of a test program gave: "pass", "skip" or "fail".
+// What one case of a test program gave: "pass", "skip" or "fail". Another word
+// is the answer to a question.
 struct Result {
   std::string name;
   std::string result;
@@ -31,12 +32,13 @@ struct Exception {
   enum class Kind {
     kKernel,  // The kernel fails it, and so must the simulation.
     kApart,   // The results may differ.
+    kAbsent,  // The simulation has none.
   } kind = Kind::kKernel;
   std::string reason;
 };
 
-// Parses lines "kernel|apart PATTERN REASON". Ignores empty lines and those
-// that begin with '#', and reports others in `error`.
+// Parses lines "kernel|apart|absent PATTERN REASON". Ignores empty lines and
+// those that begin with '#', and reports others in `error`.
 std::vector<Exception> ReadExceptions(std::string_view text,
                                       std::string* error);
 
@@ -47,7 +49,8 @@ struct Comparison {
   int passed = 0;
   int skipped = 0;
   int failed = 0;  // On both, for a reason that is listed.
-  int apart = 0;   // Not compared.
+  int answers = 0;
+  int apart = 0;  // Not compared.
 };
 
 // Compares what the real kernel gave with what the simulation did.

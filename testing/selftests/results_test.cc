@@ -75,12 +75,13 @@ class SelftestComparisonTest : public ::testing::Test {
 
 TEST_F(SelftestComparisonTest, CountsWhatIsTheSame) {
   const std::vector<Result> results = {
-      {"a", "pass"}, {"b", "skip"}, {"c.overflow", "fail"}};
+      {"a", "pass"}, {"b", "skip"}, {"c.overflow", "fail"}, {"d", "ENOENT"}};
   const Comparison comparison = Compare(results, results, exceptions_);
   EXPECT_THAT(comparison.differences, IsEmpty());
   EXPECT_EQ(comparison.passed, 1);
   EXPECT_EQ(comparison.skipped, 1);
   EXPECT_EQ(comparison.failed, 1);
+  EXPECT_EQ(comparison.answers, 1);
 }
 
 TEST_F(SelftestComparisonTest, NamesWhatDiffers) {
@@ -107,6 +108,17 @@ TEST_F(SelftestComparisonTest, WhatIsSetApartIsNotCompared) {
   EXPECT_EQ(comparison.apart, 1);
   EXPECT_THAT(Compare({{"huge", "skip"}}, {}, exceptions_).differences,
               ElementsAre("huge: Linux skip, the simulation none."));
+}
+
+TEST_F(SelftestComparisonTest, WhatIsAbsentMayNotBeThere) {
+  const std::vector<Exception> absent = {
+      {"power", Exception::Kind::kAbsent, "none"}};
+  const Comparison comparison = Compare({{"power", "directory"}}, {}, absent);
+  EXPECT_THAT(comparison.differences, IsEmpty());
+  EXPECT_EQ(comparison.apart, 1);
+  EXPECT_THAT(Compare({{"power", "directory"}}, {{"power", "link"}}, absent)
+                  .differences,
+              ElementsAre("power: Linux directory, the simulation link."));
 }
 
 TEST_F(SelftestComparisonTest, NameThatOccursTwiceIsReported) {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The program "run_selftests FOLDER NAME=ADDRESS..." runs Linux's VFIO
-// selftests, the programs of a folder, on devices, in both type 1 modes. It
-// prints a line for each case, and the output of a program that fails.
-//
-// Exits with 0 if all programs ran, whatever they gave.
+// selftests, the programs of a folder, on devices, in both type 1 modes, and
+// asks what sysfs says of these. It prints a line for each case and answer, and
+// the output of a program that fails. Exits with 0 whatever the programs gave.
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "passthru/testing/selftests/results.h"
+#include "passthru/testing/selftests/sysfs_answers.h"
 
 namespace passthru::selftests {
 namespace {
@@ -142,6 +142,11 @@ void RunProgram(const std::string& program, const std::string& mode,
 // Runs everything on one device.
 void RunOn(const std::string& device,
            const std::vector<std::string>& programs) {
+  const size_t equals = device.find('=');
+  for (const Result& answer : AskSysfs(device.substr(equals + 1))) {
+    std::fputs(ToLine(device.substr(0, equals) + "/sysfs", answer).c_str(),
+               stdout);
+  }
   for (const char* const mode : kModes) {
     for (const std::string& program : programs) {
       RunProgram(program, mode, device);
