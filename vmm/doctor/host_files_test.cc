@@ -19,20 +19,24 @@ using ::testing::ElementsAre;
 
 TEST(HostFilesTest, SaysHowItKnows) {
   WrongHost host({});
-  host.AddFile("/sys/class/one", " 1\n");
-  host.AddFile("/sys/class/none", "\n");
-  host.AddFile("/sys/class/lines", "1\n2\n");
+  host.AddFile("/sys/class/test/one", " 1\n");
+  host.AddFile("/sys/class/test/none", "\n");
+  host.AddFile("/sys/class/test/lines", "1\n2\n");
   const HostFiles files(host.syscalls());
-  EXPECT_EQ(files.Text("/sys/class/one").value, "1");
-  EXPECT_EQ(files.Text("/sys/class/one").known_by, "/sys/class/one = 1");
-  EXPECT_EQ(files.Text("/sys/class/none").known_by, "/sys/class/none is empty");
-  EXPECT_EQ(files.Text("/sys/class/lines").known_by, "/sys/class/lines");
-  EXPECT_EQ(files.Text("/sys/class/absent").known_by,
-            "/sys/class/absent: ENOENT");
-  EXPECT_EQ(files.Bytes("/sys/class/lines", 3).value, "1\n2");
-  EXPECT_FALSE(files.Link("/sys/class/one").ok());
-  EXPECT_EQ(files.Folder("/sys/class").value.size(), 4u);
-  EXPECT_EQ(files.Folder("/sys/class/one").known_by, "/sys/class/one: ENOTDIR");
+  EXPECT_EQ(files.Text("/sys/class/test/one").value, "1");
+  EXPECT_EQ(files.Text("/sys/class/test/one").known_by,
+            "/sys/class/test/one = 1");
+  EXPECT_EQ(files.Text("/sys/class/test/none").known_by,
+            "/sys/class/test/none is empty");
+  EXPECT_EQ(files.Text("/sys/class/test/lines").known_by,
+            "/sys/class/test/lines");
+  EXPECT_EQ(files.Text("/sys/class/test/absent").known_by,
+            "/sys/class/test/absent: ENOENT");
+  EXPECT_EQ(files.Bytes("/sys/class/test/lines", 3).value, "1\n2");
+  EXPECT_FALSE(files.Link("/sys/class/test/one").ok());
+  EXPECT_EQ(files.Folder("/sys/class/test").value.size(), 3u);
+  EXPECT_EQ(files.Folder("/sys/class/test/one").known_by,
+            "/sys/class/test/one: ENOTDIR");
 }
 
 TEST(HostFilesTest, TakesMessagesOfTheLibraryApart) {
