@@ -86,8 +86,8 @@ random_calls() {
     --device=virtio-net-pci,bus=port3,romfile= --bind=0000:03:00.0 \
     --device=edu,addr=10 --bind=0000:00:10.0 \
     "$here/testing/random_calls/random_calls" --seed=1 \
-    --calls=1200 0000:01:00.0 0000:02:00.0 0000:03:00.0 \
-    --calls=6000 0000:00:10.0
+    --calls=900 0000:01:00.0 0000:02:00.0 0000:03:00.0 \
+    --calls=4000 0000:00:10.0
 }
 
 # Checks that a guest sees the same as on the simulated kernel. The NVMe
