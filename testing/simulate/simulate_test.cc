@@ -141,7 +141,7 @@ TEST_F(SimulateTest, ChildrenStayOnTheSimulatedKernel) {
 
 // An ELF file without an interpreter.
 std::string StaticProgram() {
-  const std::string program = absl::StrCat(::testing::TempDir(), "/static");
+  std::string program = absl::StrCat(::testing::TempDir(), "/static");
   EXPECT_EQ(Shell(absl::StrCat("printf '\\177ELF\\2%0100d' 0 > ", program,
                                " && chmod +x ", program))
                 .status,
