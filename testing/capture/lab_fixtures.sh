@@ -172,7 +172,9 @@ machine_virtual() {
 machines=(contract express conventional odd functions virtual)
 [[ $# -eq 0 ]] || machines=("$@")
 failed=0
+number=0
 for machine in "${machines[@]}"; do
+  number=$((number + 1))
   arguments=() specifications=() slot=2 bus=1
   "machine_$machine" || die "no machine $machine"
   status=0
@@ -187,6 +189,8 @@ for machine in "${machines[@]}"; do
     command=(capture "QEMU 10, intel-iommu intremap=on" "$(date -u +%Y-%m-%d)"
       "${specifications[@]}")
   fi
+  echo "lab_fixtures: machine $machine, $number of ${#machines[@]}, has" \
+    "${#specifications[@]} devices"
   "$lab" --kernel="$kernel" --timeout=600 "${arguments[@]}" "$capture" \
     "${command[@]}" >"$work/output" || status=$?
   awk -v directory="$directory" '
@@ -194,7 +198,7 @@ for machine in "${machines[@]}"; do
     /^<==$/ { close(file); file = ""; next }
     file != "" { print > file; next }
     { print }' "$work/output"
-  echo "lab_fixtures: machine $machine, ${#specifications[@]} devices, status $status"
+  echo "lab_fixtures: machine $machine ended with status $status"
   [[ $status == 0 ]] || failed=1
 done
 exit $failed

@@ -34,6 +34,15 @@ APT::Sandbox::User "";
 Debug::NoLocking "true";
 CONF
   export APT_CONFIG=$folder/apt.conf
-  apt-get -qq update ||
+  packages update ||
     { echo "lab: apt-get update failed for $mirror" >&2; return 1; }
+}
+
+# packages COMMAND... is apt-get, which shows how far it is on a terminal.
+packages() {
+  if [[ -t 2 ]]; then
+    apt-get "$@" >&2
+  else
+    apt-get -qq "$@" >/dev/null
+  fi
 }

@@ -61,8 +61,8 @@ source "${BASH_SOURCE[0]%/*}/apt.sh"
 private_apt "$work" bookworm bookworm-backports || exit 125
 
 fetch_qemu() {
-  apt-get -qq install -y --no-install-recommends --download-only \
-    -t bookworm-backports qemu-system-x86 >/dev/null ||
+  packages install -y --no-install-recommends --download-only \
+    -t bookworm-backports qemu-system-x86 ||
     die "cannot download qemu-system-x86 10"
   mkdir -p "$1"
   for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
@@ -70,11 +70,11 @@ fetch_qemu() {
 
 fetch_tools() {
   rm -f "$work"/cache/archives/*.deb
-  apt-get -qq install -y --no-install-recommends --download-only \
-    pciutils qemu-utils qemu-block-extra >/dev/null ||
+  packages install -y --no-install-recommends --download-only \
+    pciutils qemu-utils qemu-block-extra ||
     die "cannot download pciutils and qemu-utils"
   # A script, which does not need the udev on which it depends.
-  (cd "$work/cache/archives" && apt-get -qq download driverctl) ||
+  (cd "$work/cache/archives" && packages download driverctl) ||
     die "cannot download driverctl"
   mkdir -p "$1"
   for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
@@ -88,10 +88,10 @@ fetch_dpdk() {
   mapfile -t needed < <(apt-cache depends dpdk-dev |
     sed -n 's/.*Depends: \(.*\)/\1/p' | grep -v -e '-dev$' -e python)
   mapfile -O "${#needed[@]}" -t needed < <(apt-cache pkgnames librte-net-virtio)
-  apt-get -qq install -y --no-install-recommends --download-only \
-    "${needed[@]}" python3-minimal libpython3-stdlib >/dev/null ||
+  packages install -y --no-install-recommends --download-only \
+    "${needed[@]}" python3-minimal libpython3-stdlib ||
     die "cannot download what DPDK needs"
-  (cd "$work/cache/archives" && apt-get -qq download dpdk dpdk-dev) ||
+  (cd "$work/cache/archives" && packages download dpdk dpdk-dev) ||
     die "cannot download dpdk and dpdk-dev"
   mkdir -p "$1"
   for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
@@ -103,7 +103,7 @@ fetch_kernel() {
   package=$(apt-cache depends "linux-image-cloud-amd64/$2" |
     sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1)
   [[ -n $package ]] || die "$2 has no linux-image-cloud-amd64"
-  (cd "$work/debs" && apt-get -qq download "$package") ||
+  (cd "$work/debs" && packages download "$package") ||
     die "cannot download $package"
   dpkg-deb -x "$work/debs/$package"_*.deb "$work/$2"
   mkdir -p "$1"
@@ -145,7 +145,7 @@ fetch_generic() {
   package=$(apt-cache depends "linux-image-amd64/$2" |
     sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1)
   [[ -n $package ]] || die "$2 has no linux-image-amd64"
-  (cd "$work/debs" && apt-get -qq download "$package") ||
+  (cd "$work/debs" && packages download "$package") ||
     die "cannot download $package"
   mkdir -p "$work/generic-$2" "$1"
   dpkg-deb --fsys-tarfile "$work/debs/$package"_*.deb |
@@ -159,8 +159,10 @@ fetch_generic() {
   done
 }
 
+number=0
 for what in "${missing[@]}"; do
-  echo "lab: fetching $what" >&2
+  number=$((number + 1))
+  echo "lab: fetching $what, $number of ${#missing[@]}" >&2
   rm -rf "${dir:?}/$what" "$dir/$what.partial"
   case $what in
     qemu) fetch_qemu "$dir/$what.partial" ;;
