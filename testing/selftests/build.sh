@@ -68,7 +68,7 @@ build() {
   sed -i 's/\(TEST_F_TIMEOUT(.*\), 60)$/\1, 600)/; s/SZ_1G);$/SZ_64M);/' \
     "$tests/vfio/vfio_pci_driver_test.c"
   local igb=$tests/vfio/lib/drivers/igb/igb.c
-  [[ ! -e $igb ]] || sed -i 's/\(retries =\) 200;$/\1 1000;/' "$igb"
+  [[ ! -e $igb ]] || sed -i 's/\(retries =\) 200;$/\1 5000;/' "$igb"
   local compile=(gcc -O1 -D_GNU_SOURCE= -Werror=implicit -isystem "$headers"
     -isystem "$headers/x86_64-linux-gnu" -I "$linux/tools/include"
     -I "$linux/tools/arch/x86/include" -I "$tests"
