@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -197,6 +199,21 @@ TEST_P(KernelVersionTest, CaptureIsTheSame) {
 INSTANTIATE_TEST_SUITE_P(All, KernelVersionTest,
                          ::testing::ValuesIn(fake::kAllKernelVersions),
                          fake::KernelTestName);
+
+// README.md shows what a capture of edu prints.
+TEST(CaptureTest, IsWhatTheReadmeShows) {
+  CapturedHost host(Load("edu"));
+  const auto capture = host.Take({.name = "edu"});
+  ASSERT_THAT(capture, IsOk());
+  const std::string block = absl::StrCat(
+      "```\n", FixtureText(capture->device, capture->notes), "```\n");
+  std::ifstream in("testing/capture/README.md");
+  std::stringstream readme;
+  readme << in.rdbuf();
+  EXPECT_TRUE(absl::StrContains(readme.str(), block))
+      << "README.md must have this block:\n"
+      << block;
+}
 
 TEST(CaptureTest, LeavesTheDeviceAsItWas) {
   const fixture::PciDevice device = Load("e1000e");
