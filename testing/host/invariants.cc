@@ -88,11 +88,22 @@ void Invariants::Check(When when) {
     CheckSlots(vm);
     CheckRoutes(vm);
   });
-  CheckDma();
+  if (dma_rule_ == DmaRule::kAlways) CheckDma();
   for (const std::string& what : found_) {
     if (!known_.contains(what)) Report(absl::StrCat(what, ", ", when()));
   }
   known_.swap(found_);
+}
+
+void Invariants::CheckDmaOfRun() {
+  const absl::MutexLock lock(mutex_);
+  found_.clear();
+  CheckDma();
+  for (const std::string& what : found_) {
+    if (known_dma_.insert(what).second) {
+      Report(absl::StrCat(what, ", when a vCPU runs"));
+    }
+  }
 }
 
 void Invariants::CheckSlots(const FakeKvm::VmTables& vm) {

@@ -34,7 +34,7 @@ namespace passthru::fake {
 //    size, or neither kernel nor IOMMU can map it with such pages.
 //  - An irqfd's GSI has a route to a message or to a pin of an irqchip.
 //  - DMA reaches only the guest's memory, at the guest's addresses (checked
-//    only if there is a VM with memory).
+//    only if there is a VM with memory; see DmaRule).
 //  - No memory is unmapped while it is in a slot or pinned for DMA.
 //
 // A slot that the kernel refused to delete is excused from the second rule for
@@ -47,15 +47,24 @@ namespace passthru::fake {
 // Thread-safe. The methods take the fake kernel's mutex.
 class Invariants final : public KernelObserver {
  public:
+  // When DMA must reach only the guest's memory. Some VMMs, QEMU among them,
+  // take slots away for a moment while no vCPU runs, and leave DMA as it is.
+  enum class DmaRule { kAlways, kWhenAVcpuRuns };
+
   // Both must outlive this object.
-  Invariants(FakeKernel* kernel, const FakeVfio* vfio)
-      : kernel_(kernel), mutex_(&kernel->core().mutex), vfio_(vfio) {}
+  Invariants(FakeKernel* kernel, const FakeVfio* vfio, DmaRule dma_rule)
+      : kernel_(kernel),
+        mutex_(&kernel->core().mutex),
+        vfio_(vfio),
+        dma_rule_(dma_rule) {}
   Invariants(const Invariants&) = delete;
   Invariants& operator=(const Invariants&) = delete;
 
   // Checks that every container with an IOMMU maps all of the guest's RAM. Call
   // it when no change is under way, on a kernel with one VM.
   void CheckAtRest();
+  // Checks what DMA reaches when a vCPU runs that this kernel does not execute.
+  void CheckDmaOfRun();
   // Checks, at the end, that the kernel holds no resources.
   void CheckNothingLeft();
 
@@ -107,12 +116,15 @@ class Invariants final : public KernelObserver {
   FakeKernel* const kernel_;
   absl::Mutex* const mutex_;
   const FakeVfio* const vfio_;
+  const DmaRule dma_rule_;
 
   std::vector<std::string> violations_ ABSL_GUARDED_BY(*mutex_);
   // The violations at the last check and at the current one. Check() reports
   // those that are only in the current one.
   std::set<std::string> known_ ABSL_GUARDED_BY(*mutex_);
   std::set<std::string> found_ ABSL_GUARDED_BY(*mutex_);
+  // What CheckDmaOfRun() has reported.
+  std::set<std::string> known_dma_ ABSL_GUARDED_BY(*mutex_);
   // What Slots() returns. It is kept, because the check after every call must
   // not allocate memory.
   std::vector<SlotOf> slots_ ABSL_GUARDED_BY(*mutex_);

@@ -183,9 +183,9 @@ absl::StatusOr<std::unique_ptr<models::DeviceModel>> MakeNvmeModel(
   return model;
 }
 
-FakeVfio::Options VfioOptions(SimulatedHost::Options options) {
-  options.vfio.mapped_registers |= options.kernel.passthrough_kvm;
-  return std::move(options.vfio);
+FakeVfio::Options VfioOptions(FakeVfio::Options vfio, bool passthrough_kvm) {
+  vfio.mapped_registers |= passthrough_kvm;
+  return vfio;
 }
 
 }  // namespace
@@ -193,8 +193,9 @@ FakeVfio::Options VfioOptions(SimulatedHost::Options options) {
 SimulatedHost::SimulatedHost(Options options)
     : enforce_invariants_(options.enforce_invariants),
       kernel_(options.kernel),
-      vfio_(&kernel_.core(), VfioOptions(std::move(options))),
-      invariants_(&kernel_, &vfio_) {
+      vfio_(&kernel_.core(), VfioOptions(std::move(options.vfio),
+                                         options.kernel.passthrough_kvm)),
+      invariants_(&kernel_, &vfio_, options.dma_rule) {
   kernel_.AddSubsystem(&vfio_);
   kernel_.SetObserver(&invariants_);
 }

@@ -44,6 +44,7 @@ class SimulatedHost {
     // Whether the destructor ends the process if an invariant was broken and no
     // caller took the violation.
     bool enforce_invariants = true;
+    Invariants::DmaRule dma_rule = Invariants::DmaRule::kAlways;
   };
   SimulatedHost() : SimulatedHost(Options()) {}
   explicit SimulatedHost(Options options);

@@ -153,7 +153,7 @@ SHOWN
 qemu_kvm() {
   get qemu || return 0
   local root=$cache/qemu status=0
-  on=(--fixture=nvme.textproto --kvm=simulated --check=off --leaks=off)
+  on=(--fixture=nvme.textproto --kvm=simulated --check=fail --leaks=off)
   {
     for ((tries = 0; tries < 600; ++tries)); do
       ! grep -q 'KVM_RUN' "$work/kvm" 2>/dev/null || break

@@ -162,6 +162,7 @@ SyscallResult<int64_t> Server::Ioctl(const Request& request) {
                    "emulates the processor.\n";
     }
     said_run_ = true;
+    host_->invariants().CheckDmaOfRun();
     return {.error = ENOSYS};
   }
   const auto result = host_->kernel().Ioctl(request.fd, number,

@@ -177,7 +177,8 @@ fake::SimulatedHost::Options HostOptions(const Options& options) {
                      .passthrough_kvm = options.bars == Options::Bars::kPolled,
                      // It would grow with every call.
                      .journal = false},
-          .enforce_invariants = false};
+          .enforce_invariants = false,
+          .dma_rule = fake::Invariants::DmaRule::kWhenAVcpuRuns};
 }
 
 // The limit of files that the program has without the launcher.

@@ -166,6 +166,30 @@ void DmaPastTheGuest() {
   const Device device = Open(kAddress, kGroup);
   SetSlot(machine, 0, NewPage());
   EXPECT(MapDma(device, NewPage(), 0x100000, kPageBytes) == 0);
+  const int vcpu = ioctl(machine.vm, KVM_CREATE_VCPU, 0);
+  EXPECT(ioctl(vcpu, KVM_RUN, 0) == -1 && errno == ENOSYS);
+}
+
+// A VMM takes the guest's memory away for a moment, while no vCPU runs.
+void MovesASlot() {
+  const Machine machine = MakeMachine();
+  const Device device = Open(kAddress, kGroup);
+  void* const page = NewPage();
+  void* const other = NewPage();
+  const int vcpu = ioctl(machine.vm, KVM_CREATE_VCPU, 0);
+  kvm_userspace_memory_region slot = {};
+  slot.slot = 1;
+  slot.guest_phys_addr = kPageBytes;
+  slot.memory_size = kPageBytes;
+  slot.userspace_addr = reinterpret_cast<uint64_t>(other);
+  EXPECT(ioctl(machine.vm, KVM_SET_USER_MEMORY_REGION, &slot) == 0);
+  SetSlot(machine, 0, page);
+  EXPECT(MapDma(device, page, 0, kPageBytes) == 0);
+  EXPECT(ioctl(vcpu, KVM_RUN, 0) == -1 && errno == ENOSYS);
+  slot = {};
+  EXPECT(ioctl(machine.vm, KVM_SET_USER_MEMORY_REGION, &slot) == 0);
+  SetSlot(machine, 0, page);
+  EXPECT(ioctl(vcpu, KVM_RUN, 0) == -1 && errno == ENOSYS);
 }
 
 void IrqfdWithoutRoute() {
@@ -201,6 +225,7 @@ int main(int argc, char** argv) {
       {"slot_over_bar_without_decode", client::SlotOverBarWithoutDecode},
       {"slot_loses_its_memory", client::SlotLosesItsMemory},
       {"dma_past_the_guest", client::DmaPastTheGuest},
+      {"moves_a_slot", client::MovesASlot},
       {"irqfd_without_route", client::IrqfdWithoutRoute},
       {"leaves_open", client::LeavesOpen},
   };
