@@ -111,6 +111,10 @@ SyscallResult<int> FakeKvmVcpuFile::Ioctl(unsigned long request, void* arg) {
       if (!control.has_value()) return {.error = EFAULT};
       return {.error = control->flags == 0 ? 0 : EINVAL};
     }
+    case KVM_GET_LAPIC:
+    case KVM_SET_LAPIC:
+      if (vm_->irqchip_mode() == IrqchipMode::kNone) return {.error = EINVAL};
+      return *vcpu_->stored_state().Ioctl(request, arg);
     case KVM_X86_SETUP_MCE:
       return {.error = SetupMce(arg)};
     case KVM_ENABLE_CAP:

@@ -236,6 +236,19 @@ TEST_F(FakeKvmTest, StateIsKept) {
             EINVAL);
 }
 
+// kvm_arch_vm_ioctl(), kvm_arch_vcpu_ioctl().
+TEST_F(FakeKvmTest, PitAndApicThatAreNotThereHaveNoState) {
+  KvmTestVm vm(&kernel(), /*irqchip=*/false);
+  kvm_pit_state2 pit = {};
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_GET_PIT2, &pit).error, ENXIO);
+  EXPECT_EQ(kernel().Ioctl(vm.fd(), KVM_SET_PIT2, &pit).error, ENXIO);
+  EXPECT_EQ(kernel().IoctlInt(vm.fd(), KVM_SET_PIT2, kBadAddress).error,
+            EFAULT);
+  kvm_lapic_state apic = {};
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_GET_LAPIC, &apic).error, EINVAL);
+  EXPECT_EQ(kernel().Ioctl(vm.vcpu_fd(), KVM_SET_LAPIC, &apic).error, EINVAL);
+}
+
 TEST_F(FakeKvmTest, WhatIsNotBuiltIsAnUnknownCall) {
   KvmTestVm vm(&kernel());
   for (const unsigned long request :

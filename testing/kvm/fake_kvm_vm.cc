@@ -102,6 +102,16 @@ SyscallResult<int> FakeKvmVm::Ioctl(unsigned long request, void* arg) {
       return IrqLine(arg, /*report_status=*/true);
     case KVM_CREATE_DEVICE:
       return CreateDevice(arg);
+    case KVM_GET_PIT2:
+    case KVM_SET_PIT2: {
+      // kvm_arch_vm_ioctl() copies before it looks for the PIT.
+      if (request == KVM_SET_PIT2 &&
+          !journal::CopyFromUser<kvm_pit_state2>(arg).has_value()) {
+        return {.error = EFAULT};
+      }
+      if (!has_pit_) return {.error = ENXIO};
+      return *stored_state_.Ioctl(request, arg);
+    }
     default:
       return stored_state_.Ioctl(request, arg)
           .value_or(SyscallResult<int>{.error = ENOTTY});

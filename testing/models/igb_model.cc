@@ -98,6 +98,10 @@ bool IgbModel::HandlesBar(pci::BarIndex bar, uint64_t offset) const {
                      });
 }
 
+bool IgbModel::IsPolled(pci::BarIndex bar, uint64_t offset) const {
+  return HandlesBar(bar, offset) && offset != kEicr;
+}
+
 uint32_t IgbModel::Get(uint64_t offset) const {
   const auto found = registers_.find(offset);
   return found == registers_.end() ? 0 : found->second;

@@ -48,6 +48,8 @@ class IgbModel final : public DeviceModel {
   uint64_t ReadBar(pci::BarIndex bar, uint64_t offset, unsigned width) override;
   void WriteBar(pci::BarIndex bar, uint64_t offset, unsigned width,
                 uint64_t value) override;
+  // Looking at EICR (8.8.3) would clear it.
+  bool IsPolled(pci::BarIndex bar, uint64_t offset) const override;
   // Fetches up to kBatch descriptors of the transmit ring, and delivers their
   // frames.
   bool Step() override;

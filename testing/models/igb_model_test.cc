@@ -88,6 +88,13 @@ TEST_F(IgbModelTest, RegistersThatDoNothingAreMemory) {
   EXPECT_FALSE(igb_.HandlesBar(pci::BarIndex(3), 0));
 }
 
+// A look at EICR clears it.
+TEST_F(IgbModelTest, LooksLeaveTheInterruptCauseAlone) {
+  const pci::BarIndex bar(0);
+  EXPECT_TRUE(igb_.IsPolled(bar, 0x1584));
+  EXPECT_FALSE(igb_.IsPolled(bar, 0x1580));
+}
+
 TEST_F(IgbModelTest, ResetOfTheDeviceEndsAtOnce) {
   Start();
   Write(0, 1u << 26);

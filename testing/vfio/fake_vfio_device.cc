@@ -193,6 +193,7 @@ void FakeVfioDevice::Enable() {
 void FakeVfioDevice::Disable() {
   ioeventfds_.clear();
   irqs_->DisableAll();
+  raised_.clear();
   irqs_.reset();
   config_.reset();
   hardware_->SetPowerState(0);
@@ -223,6 +224,7 @@ models::ResetKind FakeVfioDevice::KindOf(fixture::Reset::Method method) {
 void FakeVfioDevice::ResetFunction(models::ResetKind kind) {
   hardware_->ReturnToD0();
   const std::vector<uint8_t> saved = hardware_->SaveState();
+  raised_.clear();
   hardware_->Reset(kind);
   hardware_->RestoreState(saved);
   if (irqs_ != nullptr) irqs_->RestoreAfterReset();

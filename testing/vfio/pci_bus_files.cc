@@ -163,6 +163,7 @@ void PciBusFiles::AddDriver(const std::string& name) {
   written("new_id", &PciBusFiles::AddId);
   written("remove_id", &PciBusFiles::RemoveId);
   const std::string module = absl::StrReplaceAll(name, {{"-", "_"}});
+  paths_.Adopt(absl::StrCat("/sys/module/", module));
   paths_.AddFile(absl::StrCat("/sys/module/", module, "/initstate"), "live\n");
   paths_.AddLink(folder + "/module",
                  absl::StrCat("../../../../module/", module));
