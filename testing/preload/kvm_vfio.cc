@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
@@ -29,6 +30,7 @@ constexpr uint64_t kKvmDevVfioFileDel = 2;
 // A file of the launcher in the list of a KVM-VFIO device.
 struct Listed {
   bool used = false;
+  long process = 0;  // whose entry it is, for a child of vfork(2)
   int device = -1;
   uint64_t file_device = 0;
   uint64_t file_inode = 0;
@@ -38,16 +40,26 @@ Listed listed[kMost];
 int count;  // Of those that are used.
 int list_lock;
 
+// Holds the lock, during which no signal handler runs that would want it, too.
 class LockedList {
  public:
   LockedList() {
+    const uint64_t all = ~uint64_t{0};
+    Raw(SYS_rt_sigprocmask, SIG_BLOCK, AsLong(&all), AsLong(&mask_),
+        sizeof(mask_));
     while (__atomic_exchange_n(&list_lock, 1, __ATOMIC_ACQUIRE) != 0) {
       Raw(SYS_sched_yield);
     }
   }
-  ~LockedList() { __atomic_store_n(&list_lock, 0, __ATOMIC_RELEASE); }
+  ~LockedList() {
+    __atomic_store_n(&list_lock, 0, __ATOMIC_RELEASE);
+    Raw(SYS_rt_sigprocmask, SIG_SETMASK, AsLong(&mask_), 0, sizeof(mask_));
+  }
   LockedList(const LockedList&) = delete;
   LockedList& operator=(const LockedList&) = delete;
+
+ private:
+  uint64_t mask_ = 0;
 };
 
 // Reads the program's memory, where there may be none.
@@ -88,7 +100,7 @@ long Add(int device, Request& file) {
   if (Find(device, file) != nullptr) return -EEXIST;
   for (Listed& entry : listed) {
     if (entry.used) continue;
-    entry = {true, device, file.device, file.inode};
+    entry = {true, Raw(SYS_getpid), device, file.device, file.inode};
     ++count;
     return 0;
   }
@@ -129,12 +141,18 @@ bool SetKvmVfioFile(int device, unsigned long number, unsigned long argument,
 void ForgetKvmVfio(unsigned first, unsigned last) {
   if (__atomic_load_n(&count, __ATOMIC_ACQUIRE) == 0) return;
   const LockedList locked;
+  const long process = Raw(SYS_getpid);
   for (Listed& entry : listed) {
     const auto device = static_cast<unsigned>(entry.device);
-    if (!entry.used || device < first || device > last) continue;
+    if (!entry.used || entry.process != process || device < first ||
+        device > last) {
+      continue;
+    }
     entry.used = false;
     --count;
   }
 }
+
+void ForgetKvmVfioLock() { list_lock = 0; }
 
 }  // namespace passthru::preload

@@ -13,6 +13,9 @@ namespace passthru::preload {
 bool SetKvmVfioFile(int device, unsigned long number, unsigned long argument,
                     long* result);
 
+// For the child of a fork(2), in which no other thread holds the lock.
+void ForgetKvmVfioLock();
+
 // Forgets the files of the KVM-VFIO devices whose descriptors are closed.
 void ForgetKvmVfio(unsigned first, unsigned last);
 

@@ -99,17 +99,17 @@ bool Change(uint64_t first, uint64_t end, const int* protection) {
 // the addresses for something else.
 long TellUnmapped(uint64_t address, uint64_t length) {
   const bool registers = IsRegister(address, length);
-  if (registers) {
-    const Locked locked;
-    if (!Change(address, PageEnd(address, length), nullptr)) return -ENOMEM;
-  }
   if (!registers && !Watches(Reply::kWatchesUnmaps)) return 0;
   Request request;
   request.kind = Kind::kUnmapped;
   request.argument[0] = address;
   request.argument[1] = length;
   const long told = Call(request);
-  return told == -ENXIO ? 0 : told;  // Without a launcher there is no rule.
+  // Without a launcher there is no rule.
+  if (told < 0 && told != -ENXIO) return told;
+  if (!registers) return 0;
+  const Locked locked;
+  return Change(address, PageEnd(address, length), nullptr) ? 0 : -ENOMEM;
 }
 
 // Returns whether munmap(2) refuses the range (do_vmi_munmap()).
@@ -143,8 +143,9 @@ long Remap(uint64_t old, size_t old_size, size_t size, int flags, void* to) {
     return Raw(SYS_mremap, static_cast<long>(old), static_cast<long>(old_size),
                static_cast<long>(size), with, where);
   };
-  // The old mapping stays.
-  if (old_size == 0 || (flags & MREMAP_DONTUNMAP) != 0) {
+  // The old mapping stays, or mremap(2) refuses.
+  if (old_size == 0 || size == 0 || old % kPage != 0 ||
+      (flags & MREMAP_DONTUNMAP) != 0) {
     return remap(flags, AsLong(to));
   }
   if ((flags & MREMAP_FIXED) != 0) {

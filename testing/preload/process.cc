@@ -9,6 +9,7 @@
 
 #include "testing/preload/client.h"
 #include "testing/preload/files.h"
+#include "testing/preload/kvm_vfio.h"
 #include "testing/preload/memory.h"
 #include "testing/preload/raw.h"
 #include "testing/preload/trap.h"
@@ -21,6 +22,7 @@ void AfterFork() {
   ForgetConnections();
   ForgetMappingLock();
   ForgetStreamsLock();
+  ForgetKvmVfioLock();
   Request request;
   request.kind = Kind::kForked;
   request.argument[0] = static_cast<uint64_t>(Raw(SYS_getppid));

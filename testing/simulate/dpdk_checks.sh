@@ -29,11 +29,11 @@ testpmd() {
 }
 
 # tell COMMAND types a command into testpmd.
-tell() { echo "$*" >&"${TESTPMD[1]}"; }
+tell() { echo "$*" >&"$to_testpmd"; }
 
 # Reads a line of what testpmd says into `line`.
 hear() {
-  IFS= read -r -t 120 line <&"${TESTPMD[0]}" && echo "$line" >>"$work/testpmd"
+  IFS= read -r -t 120 line <&"$from_testpmd" && echo "$line" >>"$work/testpmd"
 }
 
 # Reads until a line that contains the text.
@@ -82,9 +82,12 @@ await_statistics() {
   return 1
 }
 
-moved_enough() { ((${sent[0]%% *} >= 5000 && ${sent[1]%% *} >= 5000)); }
+moved_enough() {
+  ((${#sent[@]} == 2 && ${sent[0]%% *} >= 5000 && ${sent[1]%% *} >= 5000))
+}
 all_arrived() {
-  [[ ${received[0]} == "${sent[1]}" && ${received[1]} == "${sent[0]}" ]]
+  ((${#sent[@]} == 2 && ${#received[@]} == 2)) &&
+    [[ ${received[0]} == "${sent[1]}" && ${received[1]} == "${sent[0]}" ]]
 }
 
 # Each port passes on to its wire what the other port received, so that packets
@@ -96,13 +99,13 @@ all_arrived() {
 # its interrupt thread would add the closed descriptor to its epoll set now and
 # then, and panic.
 talk_to_testpmd() {
-  local received sent lost
+  local received=() sent=() lost=()
   tell start tx_first 4
   await_statistics moved_enough || { echo "too few packets"; return 1; }
   tell stop
   tell set fwd rxonly
   tell start
-  await_statistics all_arrived || echo "sent and received differ"
+  await_statistics all_arrived || { echo "sent and received differ"; return 1; }
   tell stop
   tell port stop 0
   tell port close 0
@@ -120,11 +123,14 @@ dpdk_packets() {
   on=("${dpdk_wire[@]}" --check=fail --leaks=off "--journal=$work/journal")
   : >"$work/testpmd"
   coproc TESTPMD { testpmd -i --total-num-mbufs=2048; }
-  local process=$! status=0
+  # The shell forgets the array when the process has ended.
+  local process=$! status=0 from_testpmd to_testpmd
+  exec {from_testpmd}<&"${TESTPMD[0]}" {to_testpmd}>&"${TESTPMD[1]}"
   talk_to_testpmd || status=$?
   ((status == 0)) || kill "$process"
   wait "$process"
   local ended=$?
+  exec {from_testpmd}<&- {to_testpmd}>&-
   # Else it ended by itself, or broke a rule.
   ((ended == killed)) || { echo "it ended with $ended"; status=1; }
   grep -q 'VFIO_DEVICE_SET_IRQS(.*index=2, start=0, count=1' "$work/journal" ||

@@ -88,7 +88,7 @@ SyscallResult<int64_t> Server::Carry(journal::Task& task,
     case Kind::kOpen:
       // A file that another program has just closed is closed.
       kernel.Service();
-      if (!fake::FakeSysfs::Owns(message.path)) return {.error = ENOENT};
+      if (!HasPath(message.path)) return {.error = ENOENT};
       return AsNumber(kernel.Open(message.path.c_str(),
                                   static_cast<int>(request.argument[0])));
     case Kind::kPath:
@@ -225,6 +225,13 @@ SyscallResult<int64_t> Server::Stat(const Request& request, Reply& reply) {
   std::memcpy(reply.data, name.data(),
               std::min(name.size(), sizeof(reply.data) - 1));
   return {};
+}
+
+bool Server::HasPath(const std::string& path) {
+  bool has = false;
+  host_->kernel().EditPaths(
+      [&](fake::FakeSysfs& paths) { has = paths.Has(path); });
+  return has;
 }
 
 void Server::UpdateTree() {

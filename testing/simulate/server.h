@@ -74,6 +74,8 @@ class Server {
                                        preload::Reply& reply);
   kernel::SyscallResult<int64_t> Transfer(const preload::Request& request);
   kernel::SyscallResult<int64_t> Ioctl(const preload::Request& request);
+  // Returns whether the path is of the simulated kernel.
+  bool HasPath(const std::string& path);
   kernel::SyscallResult<int64_t> Access(const preload::Request& request,
                                         preload::Reply& reply);
   kernel::SyscallResult<int64_t> Stat(const preload::Request& request,

@@ -144,19 +144,30 @@ absl::Status SysfsTree::LinkRest(const std::string& directory) {
 absl::Status SysfsTree::AddPrograms() {
   // The simulated kernel has its modules loaded, under names with "_". All
   // others are the machine's, whose program has a path that is not translated.
+  // Without -a the first name is the module, and its parameters follow.
   constexpr char kModprobe[] = R"script(#!/bin/sh
+all= options= missing=
+for word; do
+  case $word in
+    -a | --all) all=yes options="$options $word" ;;
+    -*) options="$options $word" ;;
+  esac
+done
 for name; do
   case $name in -*) continue ;; esac
-  [ -d "/sys/module/$(echo "$name" | tr - _)" ] && continue
-  for program in /usr/sbin/../sbin/modprobe /sbin/../sbin/modprobe; do
-    [ -x "$program" ] && exec "$program" "$@"
-  done
-  case $* in
-    *-q*) ;;
-    *) echo "modprobe: the simulated kernel has no module $name" >&2 ;;
-  esac
-  exit 1
+  [ -d "/sys/module/$(echo "$name" | tr - _)" ] || missing="$missing $name"
+  [ "$all" ] || break
 done
+[ "$missing" ] || exit 0
+[ "$all" ] && set -- $options $missing
+for program in /usr/sbin/../sbin/modprobe /sbin/../sbin/modprobe; do
+  [ -x "$program" ] && exec "$program" "$@"
+done
+case $options in
+  *-q*) ;;
+  *) echo "modprobe: the simulated kernel has no module$missing" >&2 ;;
+esac
+exit 1
 )script";
   for (const char* const directory :
        {"/sbin", "/bin", "/usr/sbin", "/usr/bin"}) {
