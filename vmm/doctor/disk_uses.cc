@@ -3,6 +3,7 @@
 // Finds out what the host does with the disks of a device. The disks are those
 // of /sys/block whose folder is below the device's. What is built on a disk, a
 // partition or such a device is in its folder `holders`.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <set>
@@ -87,6 +88,10 @@ class DiskUses {
     const std::string node = Node(name);
     CheckMounts(name, node);
     CheckSwap(name, node);
+    // A RAID array may have partitions, as a disk has.
+    for (const std::string& part : host_.Folder(BlockFolder(name)).value) {
+      if (absl::StartsWith(part, name)) Look(part);
+    }
     for (const std::string& holder :
          host_.Folder(BlockFolder(name) + "/holders").value) {
       Look(holder);
@@ -96,6 +101,15 @@ class DiskUses {
 
   // Returns the findings in the order in which their commands have to be given.
   Findings Take() {
+    // What is mounted later may be mounted below.
+    std::stable_sort(
+        mounted_.begin(), mounted_.end(),
+        [](const Mounted& a, const Mounted& b) { return a.line > b.line; });
+    Findings all;
+    for (Mounted& mounted : mounted_) all.push_back(std::move(mounted.finding));
+    mounted_.clear();
+    for (Finding& found : found_) all.push_back(std::move(found));
+    found_ = std::move(all);
     for (Finding& holder : holders_) found_.push_back(std::move(holder));
     holders_.clear();
     return std::move(found_);
@@ -118,18 +132,22 @@ class DiskUses {
   }
 
   void CheckMounts(const std::string& name, const std::string& node) {
+    size_t number = 0;
     for (const std::string_view line :
          absl::StrSplit(mounts_.value, '\n', absl::SkipEmpty())) {
+      ++number;
       const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
       if (words.size() < 2) continue;
       const std::string source = Unescaped(words[0]);
       if (source != node && source != absl::StrCat("/dev/", name)) continue;
       const std::string place = Unescaped(words[1]);
-      found_.push_back(MakeFinding(
-          absl::StrCat("use at ", place), Finding::WARNING,
-          absl::StrCat("the host uses it: ", source, " is mounted on ", place),
-          {absl::StrCat("/proc/mounts: ", words[0], " ", words[1])},
-          {absl::StrCat("umount ", Quoted(place))}));
+      mounted_.push_back(
+          {number, MakeFinding(absl::StrCat("use at ", place), Finding::WARNING,
+                               absl::StrCat("the host uses it: ", source,
+                                            " is mounted on ", place),
+                               {absl::StrCat("/proc/mounts: ", words[0], " ",
+                                             words[1])},
+                               {absl::StrCat("umount ", Quoted(place))})});
     }
   }
 
@@ -191,7 +209,13 @@ class DiskUses {
   const Answer<std::string> mounts_;
   const Answer<std::string> swaps_;
   std::set<std::string> seen_;
-  Findings found_;
+  // A mount, with its line in /proc/mounts.
+  struct Mounted {
+    size_t line;
+    Finding finding;
+  };
+  std::vector<Mounted> mounted_;
+  Findings found_;  // Swap space.
   // Those that are built on others come before these.
   Findings holders_;
 };
@@ -209,9 +233,6 @@ void CheckDisks(const HostFiles& host, const DeviceFacts& device,
     if (!link.ok() || !IsDiskOf(host, device, link.value)) continue;
     has_disk = true;
     uses.Look(disk);
-    for (const std::string& part : host.Folder("/sys/block/" + disk).value) {
-      if (absl::StartsWith(part, disk)) uses.Look(part);
-    }
   }
   for (Finding& finding : uses.Take()) findings.push_back(std::move(finding));
   if (device.class_code >> 16 == kMassStorage && has_disk && !unknown.empty()) {

@@ -404,6 +404,29 @@ TEST(DoctorTest, WhatIsBuiltOnADiskComesApartFromTheTop) {
           "array /dev/md0"));
 }
 
+// What is mounted below something has to go before it, whatever the disks are.
+TEST(DoctorTest, NestedMountsComeFromTheInside) {
+  WrongHost host({Wrong::kHostDriver});
+  host.AddDisk("nvme/nvme0/nvme0n1", {"nvme0n1p1", "nvme0n1p2"});
+  host.AddFile("/proc/mounts",
+               "/dev/nvme0n1p2 /srv ext4 rw 0 0\n"
+               "/dev/nvme0n1p1 /srv/data ext4 rw 0 0\n"
+               "/dev/nvme0n1p2 /srv/data/more ext4 rw 0 0\n");
+  EXPECT_THAT(Uses(host), ElementsAre(HasSubstr("mounted on /srv/data/more"),
+                                      HasSubstr("mounted on /srv/data"),
+                                      HasSubstr("mounted on /srv")));
+}
+
+TEST(DoctorTest, PartitionsOfARaidArrayAreSeen) {
+  WrongHost host({Wrong::kHostDriver});
+  host.AddDisk("nvme/nvme0/nvme0n1", {"nvme0n1p1"});
+  host.AddHolder("nvme0n1p1", "md126",
+                 {{"md/level", "raid1\n"}, {"md126p1/partition", "1\n"}});
+  host.AddFile("/proc/mounts", "/dev/md126p1 /srv ext4 rw 0 0\n");
+  EXPECT_THAT(Uses(host), ElementsAre(HasSubstr("mounted on /srv"),
+                                      HasSubstr("the RAID array /dev/md126")));
+}
+
 TEST(DoctorTest, DisksOfADeviceThatVfioHasAreNotTheHosts) {
   WrongHost host({});
   host.AddDisk("nvme/nvme0/nvme0n1", {});
