@@ -42,7 +42,7 @@ void VmReport::OnInterrupt(const pci::Bdf& host, std::string_view kind,
       absl::StrCat(kind, " ", vector),
       absl::StrCat(host.ToString(), " raised ", kind, " vector ", vector));
   const absl::MutexLock lock(&mutex_);
-  ++raised_[host][vector];
+  ++raised_[{host, std::string(kind)}][vector];
 }
 
 void VmReport::End() {
@@ -111,7 +111,7 @@ void VmReport::CountInterrupts(const pci::Bdf& host) {
   if (!text.ok()) return;
   const absl::MutexLock lock(&mutex_);
   for (const auto& [vector, count] : HostInterrupts(*text, host)) {
-    uint64_t& most = raised_[host][vector];
+    uint64_t& most = raised_[{host, ""}][vector];
     most = std::max(most, count);
   }
 }
@@ -149,7 +149,9 @@ void VmReport::BeforeDetach(pci::Bdf guest) {
   }
   AddState(settled, section);
   const absl::MutexLock lock(&mutex_);
-  AddActivity(settled, raised_[*host], section);
+  const std::string kind =
+      options_.fixtures.empty() ? "" : std::string(Name(settled.interrupt));
+  AddActivity(settled, raised_[{*host, kind}], section);
 }
 
 absl::StatusOr<std::string> VmReport::Html() const {

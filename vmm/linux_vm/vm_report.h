@@ -97,9 +97,10 @@ class VmReport {
       ABSL_GUARDED_BY(look_mutex_);
 
   absl::Mutex mutex_;
-  // By host address and vector.
-  std::map<pci::Bdf, std::map<uint32_t, uint64_t>> raised_
-      ABSL_GUARDED_BY(mutex_);
+  // By host address and kind, and then by vector. Of a real device the host
+  // knows the vectors of the kind that is in use, which has no name here.
+  std::map<std::pair<pci::Bdf, std::string>, std::map<uint32_t, uint64_t>>
+      raised_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace passthru::vmm

@@ -22,7 +22,7 @@ RunRecorder::RunRecorder(fake::SimulatedHost* host, Timeline* timeline)
                             absl::StrCat(device.ToString(), " raised ", kind,
                                          " vector ", vector));
         const absl::MutexLock lock(&mutex_);
-        ++raised_[vector];
+        ++raised_[std::string(kind)][vector];
       });
 }
 
@@ -60,7 +60,7 @@ void RunRecorder::AddDevice(pci::Bdf host, pci::Bdf guest,
   section = ReportAttached({.host = host, .guest = guest, .report = settled});
   AddState(settled, section);
   const absl::MutexLock lock(&mutex_);
-  AddActivity(settled, raised_, section);
+  AddActivity(settled, raised_[std::string(Name(settled.interrupt))], section);
 }
 
 }  // namespace passthru::vmm

@@ -62,7 +62,9 @@ class RunRecorder {
   // The report with the busiest vectors.
   vfio_pci::DeviceReport busiest_;
   absl::Mutex mutex_;
-  std::map<uint32_t, uint64_t> raised_ ABSL_GUARDED_BY(mutex_);
+  // By kind and vector.
+  std::map<std::string, std::map<uint32_t, uint64_t>> raised_
+      ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace passthru::vmm
