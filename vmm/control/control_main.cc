@@ -90,7 +90,8 @@ int main(int argc, char** argv) {
       "  control SOCKET unplug 0000:01:00.0\n"
       "  control SOCKET help\n"
       "The exit status is 0 if the VM did what it was told, 1 if it did not "
-      "or is not there, and 2 for a mistake in the arguments.\n");
+      "or is not there, or for a flag that cannot be parsed, and 2 for another "
+      "mistake in the arguments.\n");
   absl::FlagsUsageConfig usage;
   usage.version_string = [] {
     return absl::StrCat("control of passthru ", passthru::kVersion, "\n");

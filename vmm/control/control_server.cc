@@ -46,6 +46,7 @@ constexpr timeval kSendTime = {.tv_sec = 1, .tv_usec = 0};
 // How long a connection too many waits for another one to end. The server
 // notices a little later than the client that it has ended.
 constexpr absl::Duration kRoomTime = absl::Seconds(1);
+constexpr int kRetryMilliseconds = 1000;
 
 absl::Status CannotListen(const std::string& path, std::string_view why) {
   return absl::InvalidArgumentError(
@@ -171,10 +172,13 @@ void ControlServer::Accept() {
       Reap();
     }
     if ((fds[0].revents & POLLIN) == 0) continue;
-    kernel::FileDescriptor client(
-        syscalls_, accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    // The client may be gone, or there is no descriptor for it.
-    if (client.valid()) AddConnection(std::move(client));
+    const int client = accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC);
+    if (client >= 0) {
+      AddConnection(kernel::FileDescriptor(syscalls_, client));
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+      // The connection waits until there is a descriptor for it.
+      poll(&fds[1], 1, kRetryMilliseconds);
+    }
   }
 }
 

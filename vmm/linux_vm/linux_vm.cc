@@ -349,12 +349,12 @@ void LinuxVm::Depart(pci::Bdf card) {
                          ? " by surprise, because it did not let go in time"
                          : ", because the host wants it back");
   }
-  if (absl::Status status = Detach(card); !status.ok()) {
-    LOG(ERROR) << status;
-  }
+  absl::Status detached = Detach(card);
+  if (!detached.ok()) LOG(ERROR) << detached;
   absl::MutexLock lock(&mutex_);
-  leaving_.extract(card).mapped()->end =
-      let_go ? UnplugEnd::kLetGo : UnplugEnd::kTaken;
+  Departure& departure = *leaving_.extract(card).mapped();
+  departure.detached = std::move(detached);
+  departure.end = let_go ? UnplugEnd::kLetGo : UnplugEnd::kTaken;
 }
 
 absl::StatusOr<pci::Bdf> LinuxVm::Plug(DeviceManager::AttachOptions options) {
@@ -398,12 +398,16 @@ absl::StatusOr<UnplugEnd> LinuxVm::Unplug(pci::Bdf guest, absl::Duration time) {
   };
   absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&over));
+  if (!departure->detached.ok()) return departure->detached;
   return departure->end.value_or(UnplugEnd::kVmEnded);
 }
 
 void LinuxVm::RequestReset() { End(VmEnd::kReset); }
 
-void LinuxVm::RequestEnd() { End(VmEnd::kRequested); }
+void LinuxVm::RequestEnd() {
+  end_requested_ = true;
+  End(VmEnd::kRequested);
+}
 
 void LinuxVm::End(absl::StatusOr<VmEnd> end) {
   absl::MutexLock lock(&mutex_);

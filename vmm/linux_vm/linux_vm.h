@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -111,6 +112,8 @@ class LinuxVm {
   // owner wants it.
   void RequestReset();
   void RequestEnd();
+  // Returns whether RequestEnd() was called, whatever else ended the VM first.
+  bool end_requested() const { return end_requested_; }
 
   // Plugs a device while the guest runs, behind the first empty root port
   // unless `options` name one, and returns where firmware would have it.
@@ -140,6 +143,7 @@ class LinuxVm {
     absl::Time deadline = absl::InfiniteFuture();
     bool let_go = false;  // by the guest
     std::optional<UnplugEnd> end;
+    absl::Status detached;  // once there is an end
   };
 
   explicit LinuxVm(const Options& options)
@@ -205,6 +209,7 @@ class LinuxVm {
   // By CardOf(). A thread that waits for the end shares it.
   std::map<pci::Bdf, std::shared_ptr<Departure>> leaving_
       ABSL_GUARDED_BY(mutex_);
+  std::atomic<bool> end_requested_ = false;
   bool leaving_changed_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::string> kept_ ABSL_GUARDED_BY(mutex_);
 };

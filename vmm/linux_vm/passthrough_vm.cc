@@ -112,6 +112,8 @@ constexpr int kPoweredOff = 0;
 constexpr int kGuestReset = 3;
 constexpr int kTripleFault = 4;
 constexpr int kSignalBase = 128;
+// Slot 0 of bus 0 is the host bridge's.
+constexpr uint32_t kMostRootPorts = 31;
 
 absl::StatusOr<std::vector<uint8_t>> FileBytes(const std::string& flag,
                                                const std::string& path) {
@@ -159,7 +161,13 @@ absl::StatusOr<pci::Bdf> FindHostDevice(const Setup& setup,
                                         const std::string& name) {
   absl::StatusOr<pci::Bdf> address = vfio::ParseHostDevice(name);
   if (setup.host == nullptr || address.ok()) return address;
-  return setup.host->AddFixture(program::UserPath(name));
+  absl::StatusOr<pci::Bdf> added =
+      setup.host->AddFixture(program::UserPath(name));
+  if (absl::IsAlreadyExists(added.status())) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(added.status().message(), ". Name it by this address."));
+  }
+  return added;
 }
 
 absl::Status AddDevices(Setup& setup) {
@@ -210,6 +218,11 @@ absl::StatusOr<Setup> SetupFromFlags() {
   PASSTHRU_ASSIGN_OR_RETURN(
       const RootPortOptions port,
       ParsePortWindows(absl::GetFlag(FLAGS_root_port_windows)));
+  if (absl::GetFlag(FLAGS_root_ports) > kMostRootPorts) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--root_ports=", absl::GetFlag(FLAGS_root_ports), " is more than ",
+        kMostRootPorts, ", for which bus 0 has room."));
+  }
   options.root_ports.assign(absl::GetFlag(FLAGS_root_ports), port);
   options.kernel = setup.kernel;
   options.initrd = setup.initrd;
@@ -441,6 +454,8 @@ absl::StatusOr<int> RunVm(Setup& setup, const LinuxVm::Options& options,
     case VmEnd::kPowerOff:
       return kPoweredOff;
     case VmEnd::kReset:
+      // With --reboot, what asked for the end meanwhile must not be lost.
+      if (vm->end_requested()) break;
       return kGuestReset;
     case VmEnd::kTripleFault:
       return kTripleFault;
