@@ -34,6 +34,7 @@ APT::Sandbox::User "";
 Debug::NoLocking "true";
 CONF
   export APT_CONFIG=$folder/apt.conf
+  export LC_ALL=C  # Scripts read what apt says.
   packages update ||
     { echo "lab: apt-get update failed for $mirror" >&2; return 1; }
 }

@@ -251,7 +251,8 @@ linux_guest() {
     --file=lab/vmlinuz="$cache/$kernel/vmlinuz" \
     --file=lab/guest="$work/guest" "${vm[@]}" --kernel=/lab/vmlinuz \
     --initrd=/lab/guest --memory=256M --low_memory_end=160M --statistics \
-    --append="console=ttyS0 quiet panic=-1 $guest_options" \
+    --append="console=ttyS0 quiet panic=-1 nowatchdog \
+rcupdate.rcu_cpu_stall_suppress=1 $guest_options" \
     "$@") || status=$?
   echo "$said"
   # Each image has the data of which the guest printed the sum, unless the

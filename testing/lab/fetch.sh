@@ -87,6 +87,7 @@ fetch_dpdk() {
   rm -f "$work"/cache/archives/*.deb
   mapfile -t needed < <(apt-cache depends dpdk-dev |
     sed -n 's/.*Depends: \(.*\)/\1/p' | grep -v -e '-dev$' -e python)
+  [[ ${#needed[@]} -gt 0 ]] || die "cannot tell what dpdk-dev depends on"
   mapfile -O "${#needed[@]}" -t needed < <(apt-cache pkgnames librte-net-virtio)
   packages install -y --no-install-recommends --download-only \
     "${needed[@]}" python3-minimal libpython3-stdlib ||

@@ -55,7 +55,7 @@ in_the_lab() {
   for program in "$tests"/static/*; do
     machine+=(--file="lab/selftests/${program##*/}=$program")
   done
-  "$here/testing/lab/lab" --kernel="$1" --timeout=900 "${machine[@]}" \
+  "$here/testing/lab/lab" --kernel="$1" --timeout=1500 "${machine[@]}" \
     "$selftests/run_selftests_static" /lab/selftests "${named[@]}"
 }
 
@@ -64,8 +64,9 @@ on_the_simulation() {
   for i in "${!devices[@]}"; do
     machine+=(--fixture="${fixtures[i]}.textproto,address=${addresses[i]},group=$((i + 10))")
   done
-  "$here/testing/simulate/simulate" --kernel="$1" --leaks=off "${machine[@]}" -- \
-    "$selftests/run_selftests" "$tests/dynamic" "${named[@]}"
+  timeout -k 60 1500 "$here/testing/simulate/simulate" --kernel="$1" \
+    --leaks=off "${machine[@]}" -- "$selftests/run_selftests" "$tests/dynamic" \
+    "${named[@]}"
 }
 
 # Both, with the output in files and what it took.
@@ -79,12 +80,12 @@ run() {
 [[ $# -gt 0 ]] || set -- 6.12 6.1
 # The kernels are fetched one by one.
 "$here/testing/lab/fetch.sh" "$cache" qemu "$@" || exit
-# Much of the time is sleep.
+# Much of the time is sleep, so two at once do not disturb one another.
 for kernel in "$@"; do
   run in_the_lab "$kernel" &
   run on_the_simulation "$kernel" &
+  wait
 done
-wait
 for kernel in "$@"; do
   echo "--- Linux $kernel and its simulation"
   "$selftests/compare_results" "$selftests/exceptions.txt" \
