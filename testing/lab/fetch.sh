@@ -58,60 +58,97 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/debs"
 # shellcheck source=/dev/null
 source "${BASH_SOURCE[0]%/*}/apt.sh"
-private_apt "$work" bookworm bookworm-backports || exit 125
 
-fetch_qemu() {
-  packages install -y --no-install-recommends --download-only \
-    -t bookworm-backports qemu-system-x86 ||
-    die "cannot download qemu-system-x86 10"
+# from SUITE... lets apt fetch from these suites, and into `archives`.
+from() {
+  archives=$work/$1/cache/archives
+  if [[ -d $archives ]]; then
+    export APT_CONFIG=$work/$1/apt.conf
+  else
+    private_apt "$work/$1" "$@" || { rm -rf "${work:?}/$1"; return 1; }
+  fi
+}
+
+# download PACKAGE... gets packages with all that they depend on.
+download() {
+  rm -f "$archives"/*.deb
+  packages install -y --no-install-recommends --download-only "$@"
+}
+
+# unpack DIR unpacks what was downloaded. In newer suites /lib is /usr/lib.
+unpack() {
+  local deb
   mkdir -p "$1"
-  for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
+  for deb in "$archives"/*.deb; do dpkg-deb -x "$deb" "$1"; done
+  [[ -e $1/lib ]] || ln -s usr/lib "$1/lib"
+}
+
+# QEMU 10 is in a stable suite, and in backports, which may go.
+fetch_qemu() {
+  if ! { from trixie && download qemu-system-x86; }; then
+    echo "lab: trixie's QEMU cannot be had; trying bookworm-backports" >&2
+    if ! { from bookworm-backports bookworm &&
+      download -t bookworm-backports qemu-system-x86; }; then
+      die "cannot download qemu-system-x86 10"
+    fi
+  fi
+  unpack "$1"
 }
 
 fetch_tools() {
-  rm -f "$work"/cache/archives/*.deb
-  packages install -y --no-install-recommends --download-only \
-    pciutils qemu-utils qemu-block-extra ||
+  if ! { from bookworm && download pciutils qemu-utils qemu-block-extra; }; then
     die "cannot download pciutils and qemu-utils"
+  fi
   # A script, which does not need the udev on which it depends.
-  (cd "$work/cache/archives" && packages download driverctl) ||
+  (cd "$archives" && packages download driverctl) ||
     die "cannot download driverctl"
-  mkdir -p "$1"
-  for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
+  unpack "$1"
 }
 
 # testpmd is in a package that depends on all headers of DPDK, which it does not
 # need.
 fetch_dpdk() {
   local needed
-  rm -f "$work"/cache/archives/*.deb
+  from bookworm || die "cannot download DPDK"
   mapfile -t needed < <(apt-cache depends dpdk-dev |
     sed -n 's/.*Depends: \(.*\)/\1/p' | grep -v -e '-dev$' -e python)
   [[ ${#needed[@]} -gt 0 ]] || die "cannot tell what dpdk-dev depends on"
   mapfile -O "${#needed[@]}" -t needed < <(apt-cache pkgnames librte-net-virtio)
-  packages install -y --no-install-recommends --download-only \
-    "${needed[@]}" python3-minimal libpython3-stdlib ||
+  download "${needed[@]}" python3-minimal libpython3-stdlib ||
     die "cannot download what DPDK needs"
-  (cd "$work/cache/archives" && packages download dpdk dpdk-dev) ||
+  (cd "$archives" && packages download dpdk dpdk-dev) ||
     die "cannot download dpdk and dpdk-dev"
-  mkdir -p "$1"
-  for deb in "$work"/cache/archives/*.deb; do dpkg-deb -x "$deb" "$1"; done
+  unpack "$1"
 }
 
-# fetch_kernel DIR RELEASE
+# download_kernel PACKAGE SUITE... gets the kernel on which the package depends
+# in the first of the suites that has it. `deb` is then its file.
+download_kernel() {
+  local wanted=$1 suite package
+  shift
+  for suite; do
+    from "$suite" || continue
+    package=$(apt-cache depends "$wanted/$suite" |
+      sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1) || true
+    if [[ -n $package ]] &&
+      (cd "$work/debs" && packages download "$package"); then
+      deb=$(echo "$work/debs/$package"_*.deb)
+      return
+    fi
+    echo "lab: $wanted of $suite cannot be had" >&2
+  done
+  die "cannot download $wanted"
+}
+
+# fetch_kernel DIR SUITE...
 fetch_kernel() {
-  local package
-  package=$(apt-cache depends "linux-image-cloud-amd64/$2" |
-    sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1)
-  [[ -n $package ]] || die "$2 has no linux-image-cloud-amd64"
-  (cd "$work/debs" && packages download "$package") ||
-    die "cannot download $package"
-  dpkg-deb -x "$work/debs/$package"_*.deb "$work/$2"
+  local deb module file tree=$work/${1##*/}.tree
+  download_kernel linux-image-cloud-amd64 "${@:2}"
+  dpkg-deb -x "$deb" "$tree"
   mkdir -p "$1"
-  cp "$work/$2"/boot/vmlinuz-* "$1/vmlinuz"
-  local module file
+  cp "$tree"/boot/vmlinuz-* "$1/vmlinuz"
   for module in "${modules[@]}"; do
-    file=$(find "$work/$2" -name "$module.ko*" | head -n 1)
+    file=$(find "$tree" -name "$module.ko*" | head -n 1)
     [[ -n $file ]] || continue
     case $file in
       *.xz) xz -dc "$file" >"$1/$module.ko" ;;
@@ -140,23 +177,19 @@ keep() {
   echo "$3.ko" >>"$2/modules"
 }
 
-# fetch_generic DIR RELEASE
+# fetch_generic DIR SUITE...
 fetch_generic() {
-  local package module
-  package=$(apt-cache depends "linux-image-amd64/$2" |
-    sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1)
-  [[ -n $package ]] || die "$2 has no linux-image-amd64"
-  (cd "$work/debs" && packages download "$package") ||
-    die "cannot download $package"
-  mkdir -p "$work/generic-$2" "$1"
-  dpkg-deb --fsys-tarfile "$work/debs/$package"_*.deb |
-    tar -x -C "$work/generic-$2" --wildcards './boot/vmlinuz-*' '*.ko*'
-  cp "$work/generic-$2"/boot/vmlinuz-* "$1/vmlinuz"
+  local deb module tree=$work/${1##*/}.tree
+  download_kernel linux-image-amd64 "${@:2}"
+  mkdir -p "$tree" "$1"
+  dpkg-deb --fsys-tarfile "$deb" |
+    tar -x -C "$tree" --wildcards './boot/vmlinuz-*' '*.ko*'
+  cp "$tree"/boot/vmlinuz-* "$1/vmlinuz"
   for module in "${modules[@]}" "${host_drivers[@]}"; do
-    keep "$work/generic-$2" "$1" "$module"
+    keep "$tree" "$1" "$module"
   done
   for module in "${guest_drivers[@]}"; do
-    keep "$work/generic-$2" "$1/guest" "$module"
+    keep "$tree" "$1/guest" "$module"
   done
 }
 
@@ -170,9 +203,11 @@ for what in "${missing[@]}"; do
     tools) fetch_tools "$dir/$what.partial" ;;
     dpdk) fetch_dpdk "$dir/$what.partial" ;;
     6.1) fetch_kernel "$dir/$what.partial" bookworm ;;
-    6.12) fetch_kernel "$dir/$what.partial" bookworm-backports ;;
+    6.12) fetch_kernel "$dir/$what.partial" trixie bookworm-backports ;;
     6.1-generic) fetch_generic "$dir/$what.partial" bookworm ;;
-    6.12-generic) fetch_generic "$dir/$what.partial" bookworm-backports ;;
+    6.12-generic)
+      fetch_generic "$dir/$what.partial" trixie bookworm-backports
+      ;;
     *) die "unknown '$what': qemu, 6.1, 6.12, either with -generic, tools or dpdk" ;;
   esac
   mark "$what" >"$dir/$what.partial/complete"
