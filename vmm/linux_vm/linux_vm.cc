@@ -352,9 +352,10 @@ void LinuxVm::Depart(pci::Bdf card) {
   absl::Status detached = Detach(card);
   if (!detached.ok()) LOG(ERROR) << detached;
   absl::MutexLock lock(&mutex_);
-  Departure& departure = *leaving_.extract(card).mapped();
-  departure.detached = std::move(detached);
-  departure.end = let_go ? UnplugEnd::kLetGo : UnplugEnd::kTaken;
+  // Nobody may wait for the end, and then this is the last that holds it.
+  const std::shared_ptr<Departure> departure = leaving_.extract(card).mapped();
+  departure->detached = std::move(detached);
+  departure->end = let_go ? UnplugEnd::kLetGo : UnplugEnd::kTaken;
 }
 
 absl::StatusOr<pci::Bdf> LinuxVm::Plug(DeviceManager::AttachOptions options) {
