@@ -28,18 +28,18 @@ testpmd() {
   SHELL=/bin/bash exec script -qec "$(printf '%q ' "${command[@]}")" /dev/null
 }
 
-# tell COMMAND types a command into testpmd.
-tell() { echo "$*" >&"$to_testpmd"; }
+# tell_testpmd COMMAND types a command into testpmd.
+tell_testpmd() { echo "$*" >&"$to_testpmd"; }
 
 # Reads a line of what testpmd says into `line`.
-hear() {
+hear_testpmd() {
   IFS= read -r -t 120 line <&"$from_testpmd" && echo "$line" >>"$work/testpmd"
 }
 
 # Reads until a line that contains the text.
-await() {
+await_testpmd() {
   local line
-  while hear; do
+  while hear_testpmd; do
     [[ $line != *"$1"* ]] || return 0
   done
   echo "testpmd did not say '$1'"
@@ -51,8 +51,8 @@ await() {
 ask_statistics() {
   local line port=
   received=() sent=() lost=()
-  tell show port stats all
-  while hear; do
+  tell_testpmd show port stats all
+  while hear_testpmd; do
     if [[ $line =~ 'NIC statistics for port '([01]) ]]; then
       port=${BASH_REMATCH[1]}
     elif [[ -z $port ]]; then
@@ -100,16 +100,16 @@ all_arrived() {
 # then, and panic.
 talk_to_testpmd() {
   local received=() sent=() lost=()
-  tell start tx_first 4
+  tell_testpmd start tx_first 4
   await_statistics moved_enough || { echo "too few packets"; return 1; }
-  tell stop
-  tell set fwd rxonly
-  tell start
+  tell_testpmd stop
+  tell_testpmd set fwd rxonly
+  tell_testpmd start
   await_statistics all_arrived || { echo "sent and received differ"; return 1; }
-  tell stop
-  tell port stop 0
-  tell port close 0
-  await 'Port 1: link state change event' || return
+  tell_testpmd stop
+  tell_testpmd port stop 0
+  tell_testpmd port close 0
+  await_testpmd 'Port 1: link state change event' || return
   kill -KILL "$(<"$work/testpmd.pid")" || return
   echo "  port 0 sent ${sent[0]}; port 1 received ${received[1]}"
   echo "  port 1 sent ${sent[1]}; port 0 received ${received[0]}"
