@@ -49,7 +49,7 @@ TEST(DeviceSectionTest, StateSaysWhatIsDegradedAndWhy) {
 
 TEST(DeviceSectionTest, VectorsThatDeliverCountMoreThanOthers) {
   using interrupts::VectorState;
-  const auto report = [](std::vector<VectorState> states) {
+  const auto report = [](const std::vector<VectorState>& states) {
     vfio_pci::VectorGroupReport group;
     for (const VectorState state : states) {
       group.vectors.push_back({.state = state});

@@ -171,8 +171,10 @@ TEST(TimelineTest, EachVcpuThreadHasLanesOfItsOwn) {
 TEST(TimelineTest, ThreadsWithoutEndShareALane) {
   Timeline timeline;
   absl::Notification done;
+  constexpr int kThreads = 50;
   std::vector<std::thread> threads;
-  for (int i = 0; i < 50; ++i) {
+  threads.reserve(kThreads);
+  for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&timeline, &done] {
       Call(timeline, "read");
       done.WaitForNotification();  // so that each has an identity of its own
