@@ -98,6 +98,7 @@ Ended Run(const std::vector<std::string>& command, const std::string& mode) {
   return WaitFor(Start([&] {
     ::setenv("PASSTHRU_IOMMU_MODE", mode.c_str(), 1);
     std::vector<char*> argv;
+    argv.reserve(command.size() + 1);
     for (const std::string& word : command) {
       argv.push_back(const_cast<char*>(word.c_str()));
     }

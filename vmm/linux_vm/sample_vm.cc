@@ -47,7 +47,7 @@ absl::Status RunGuest(guest::GuestCpu& cpu, guest::GuestLayout layout) {
   guest::GuestOptions options;
   options.layout = layout;
   guest::GuestReport report;
-  const absl::Status driven = guest::RunGuest(cpu, options, report);
+  absl::Status driven = guest::RunGuest(cpu, options, report);
   for (const char c : std::string_view("bye\n")) {
     cpu.Out(kSerialPort, 1, static_cast<uint8_t>(c));
   }
