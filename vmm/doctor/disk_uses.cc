@@ -39,8 +39,8 @@ bool IsDiskOf(const HostFiles& host, const DeviceFacts& device,
                         absl::StrCat("/", device.address.ToString(), "/"))) {
     return true;
   }
-  const std::string_view folder =
-      std::string_view(link).substr(0, link.rfind('/'));
+  std::string_view folder = link;
+  folder = folder.substr(0, folder.rfind('/'));
   const size_t name = folder.rfind("/nvme-subsystem/");
   if (name == std::string_view::npos) return false;
   const std::string subsystem = absl::StrCat("/sys/class", folder.substr(name));
