@@ -481,7 +481,7 @@ absl::StatusOr<int> RunOnce(Setup& setup, int signals) {
   LinuxVm::Options options = setup.options;
   reporter.AddTo(options);
   reporter.Begin("create VM");
-  const absl::StatusOr<int> status = RunVm(setup, options, signals, reporter);
+  absl::StatusOr<int> status = RunVm(setup, options, signals, reporter);
   const absl::Status written = reporter.Write();
   if (status.ok() && !written.ok()) return written;
   return status;
