@@ -21,9 +21,9 @@ constexpr uint32_t kActionMask = VFIO_IRQ_SET_ACTION_TYPE_MASK;
 }  // namespace
 
 VfioIrqs::VfioIrqs(Options options)
-    : options_(options),
-      msi_vectors_available_(options.msi_vectors_available),
-      msix_vectors_available_(options.msix_vectors_available) {}
+    : options_(std::move(options)),
+      msi_vectors_available_(options_.msi_vectors_available),
+      msix_vectors_available_(options_.msix_vectors_available) {}
 
 VfioIrqs::~VfioIrqs() { DisableAll(); }
 
