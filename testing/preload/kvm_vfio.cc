@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #include "testing/preload/client.h"
 #include "testing/preload/files.h"
+#include "testing/preload/lock.h"
 #include "testing/preload/raw.h"
 
 namespace passthru::preload {
@@ -39,28 +39,6 @@ constexpr int kMost = 256;
 Listed listed[kMost];
 int count;  // Of those that are used.
 int list_lock;
-
-// Holds the lock, during which no signal handler runs that would want it, too.
-class LockedList {
- public:
-  LockedList() {
-    const uint64_t all = ~uint64_t{0};
-    Raw(SYS_rt_sigprocmask, SIG_BLOCK, AsLong(&all), AsLong(&mask_),
-        sizeof(mask_));
-    while (__atomic_exchange_n(&list_lock, 1, __ATOMIC_ACQUIRE) != 0) {
-      Raw(SYS_sched_yield);
-    }
-  }
-  ~LockedList() {
-    __atomic_store_n(&list_lock, 0, __ATOMIC_RELEASE);
-    Raw(SYS_rt_sigprocmask, SIG_SETMASK, AsLong(&mask_), 0, sizeof(mask_));
-  }
-  LockedList(const LockedList&) = delete;
-  LockedList& operator=(const LockedList&) = delete;
-
- private:
-  uint64_t mask_ = 0;
-};
 
 // Reads the program's memory, where there may be none.
 bool CopyFromProgram(void* to, uint64_t from, size_t size) {
@@ -96,7 +74,7 @@ long Add(int device, Request& file) {
   file.kind = Kind::kIsVfioFile;
   const long valid = Call(file);
   if (valid != 0) return valid;
-  const LockedList locked;
+  const Locked locked(&list_lock);
   if (Find(device, file) != nullptr) return -EEXIST;
   for (Listed& entry : listed) {
     if (entry.used) continue;
@@ -109,7 +87,7 @@ long Add(int device, Request& file) {
 
 // Answers like kvm_vfio_file_del().
 long Delete(int device, const Request& file) {
-  const LockedList locked;
+  const Locked locked(&list_lock);
   Listed* const entry = Find(device, file);
   if (entry == nullptr) return -ENOENT;
   entry->used = false;
@@ -140,7 +118,7 @@ bool SetKvmVfioFile(int device, unsigned long number, unsigned long argument,
 
 void ForgetKvmVfio(unsigned first, unsigned last) {
   if (__atomic_load_n(&count, __ATOMIC_ACQUIRE) == 0) return;
-  const LockedList locked;
+  const Locked locked(&list_lock);
   const long process = Raw(SYS_getpid);
   for (Listed& entry : listed) {
     const auto device = static_cast<unsigned>(entry.device);

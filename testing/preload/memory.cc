@@ -4,11 +4,11 @@
 #include "testing/preload/memory.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 
 #include "testing/preload/client.h"
+#include "testing/preload/lock.h"
 #include "testing/preload/raw.h"
 
 namespace passthru::preload {
@@ -30,28 +30,6 @@ Range ranges[kRanges];
 int used;          // All ranges from here on are unused.
 uint64_t removed;  // How many ranges have gone so far.
 int lock;
-
-// Holds the lock, during which no signal handler runs that would want it, too.
-class Locked {
- public:
-  Locked() {
-    const uint64_t all = ~uint64_t{0};
-    Raw(SYS_rt_sigprocmask, SIG_BLOCK, AsLong(&all), AsLong(&mask_),
-        sizeof(mask_));
-    while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE) != 0) {
-      Raw(SYS_sched_yield);
-    }
-  }
-  ~Locked() {
-    __atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
-    Raw(SYS_rt_sigprocmask, SIG_SETMASK, AsLong(&mask_), 0, sizeof(mask_));
-  }
-  Locked(const Locked&) = delete;
-  Locked& operator=(const Locked&) = delete;
-
- private:
-  uint64_t mask_ = 0;
-};
 
 uint64_t PageEnd(uint64_t address, uint64_t length) {
   return (address + length + kPage - 1) & ~(kPage - 1);
@@ -108,7 +86,7 @@ long TellUnmapped(uint64_t address, uint64_t length) {
   // Without a launcher there is no rule.
   if (told < 0 && told != -ENXIO) return told;
   if (!registers) return 0;
-  const Locked locked;
+  const Locked locked(&lock);
   return Change(address, PageEnd(address, length), nullptr) ? 0 : -ENOMEM;
 }
 
@@ -209,7 +187,7 @@ long MapOurs(Request& request, long address, size_t length, int protection,
                memory, static_cast<long>(reply.argument[0]));
   Raw(SYS_close, memory);
   const uint64_t end = PageEnd(first, length);
-  const Locked locked;
+  const Locked locked(&lock);
   if (!Change(first, end, nullptr)) return -ENOMEM;
   if (traps && !IsError(result) && !Insert(first, end, protection)) {
     return -ENOMEM;
@@ -293,7 +271,7 @@ INTERPOSE(int, mprotect, void* address, size_t length, int protection) {
   }
   // The registers must go on trapping. What is between them is the program's.
   const uint64_t end = PageEnd(first, length);
-  const Locked locked;
+  const Locked locked(&lock);
   for (uint64_t at = first; at < end;) {
     uint64_t next = end;
     uint64_t after = end;

@@ -13,6 +13,7 @@
 
 #include "testing/preload/client.h"
 #include "testing/preload/files.h"
+#include "testing/preload/lock.h"
 #include "testing/preload/paths.h"
 #include "testing/preload/raw.h"
 
@@ -94,22 +95,10 @@ struct LiveStream {
 LiveStream* live_streams;
 int streams_lock;
 
-class StreamsLocked {
- public:
-  StreamsLocked() {
-    while (__atomic_exchange_n(&streams_lock, 1, __ATOMIC_ACQUIRE) != 0) {
-      Raw(SYS_sched_yield);
-    }
-  }
-  ~StreamsLocked() { __atomic_store_n(&streams_lock, 0, __ATOMIC_RELEASE); }
-  StreamsLocked(const StreamsLocked&) = delete;
-  StreamsLocked& operator=(const StreamsLocked&) = delete;
-};
-
 // Returns the descriptor of a stream of this list, or -1.
 int DescriptorOf(const FILE* stream) {
   if (__atomic_load_n(&live_streams, __ATOMIC_ACQUIRE) == nullptr) return -1;
-  const StreamsLocked locked;
+  const Locked locked(&streams_lock);
   for (const LiveStream* at = live_streams; at != nullptr; at = at->next) {
     if (at->stream == stream) return at->fd;
   }
@@ -133,7 +122,7 @@ int SeekStream(void* cookie, off64_t* offset, int whence) {
 
 int CloseStream(void* cookie) {
   {
-    const StreamsLocked locked;
+    const Locked locked(&streams_lock);
     LiveStream** at = &live_streams;
     while (*at != cookie) at = &(*at)->next;
     *at = (*at)->next;
@@ -155,7 +144,7 @@ FILE* OpenStream(int fd, const char* mode) {
     free(cookie);
     return nullptr;
   }
-  const StreamsLocked locked;
+  const Locked locked(&streams_lock);
   cookie->next = live_streams;
   __atomic_store_n(&live_streams, cookie, __ATOMIC_RELEASE);
   return cookie->stream;
