@@ -19,24 +19,39 @@ _RUNNER = attr.label(
     executable = True,
 )
 
-def _regression_impl(ctx):
+def _script(ctx, files, substitutions):
+    """Makes the script of a rule, which runs the runner on these files."""
     ctx.actions.expand_template(
         template = ctx.file._template,
         output = ctx.outputs.executable,
         is_executable = True,
-        substitutions = {
-            "@FIXTURE@": ctx.file.fixture.short_path,
-            "@GOLDEN@": ctx.file.golden.short_path if ctx.file.golden else "",
-            "@GOLDEN_NAME@": ctx.attr.golden_name,
-            "@KERNEL@": ctx.attr.kernel,
-            "@RUNNER@": ctx.executable._runner.short_path,
-            "@UPDATE_COMMAND@": ctx.attr.update_command,
-        },
+        substitutions = dict(
+            substitutions,
+            **{
+                "@KERNEL@": ctx.attr.kernel,
+                "@RUNNER@": ctx.executable._runner.short_path,
+            }
+        ),
     )
-    runfiles = ctx.runfiles(files = ctx.files.fixture + ctx.files.golden)
+    runfiles = ctx.runfiles(files = files)
     return [DefaultInfo(
         runfiles = runfiles.merge(ctx.attr._runner[DefaultInfo].default_runfiles),
     )]
+
+def _paths(files):
+    return " ".join([f.short_path for f in files])
+
+def _regression_impl(ctx):
+    return _script(
+        ctx,
+        ctx.files.fixture + ctx.files.golden,
+        {
+            "@FIXTURE@": ctx.file.fixture.short_path,
+            "@GOLDEN@": ctx.file.golden.short_path if ctx.file.golden else "",
+            "@GOLDEN_NAME@": ctx.attr.golden_name,
+            "@UPDATE_COMMAND@": ctx.attr.update_command,
+        },
+    )
 
 _ATTRS = {
     "fixture": attr.label(allow_single_file = [".textproto"], mandatory = True),
@@ -52,21 +67,14 @@ _ATTRS = {
 }
 
 def _report_impl(ctx):
-    ctx.actions.expand_template(
-        template = ctx.file._template,
-        output = ctx.outputs.executable,
-        is_executable = True,
-        substitutions = {
-            "@FIXTURES@": " ".join([f.short_path for f in ctx.files.fixtures]),
-            "@KERNEL@": ctx.attr.kernel,
+    return _script(
+        ctx,
+        ctx.files.fixtures,
+        {
+            "@FIXTURES@": _paths(ctx.files.fixtures),
             "@NAME@": ctx.label.name,
-            "@RUNNER@": ctx.executable._runner.short_path,
         },
     )
-    runfiles = ctx.runfiles(files = ctx.files.fixtures)
-    return [DefaultInfo(
-        runfiles = runfiles.merge(ctx.attr._runner[DefaultInfo].default_runfiles),
-    )]
 
 _report = rule(
     _report_impl,
@@ -85,25 +93,16 @@ _report = rule(
 _regression_test = rule(_regression_impl, attrs = _ATTRS, test = True)
 
 def _regression_table_impl(ctx):
-    ctx.actions.expand_template(
-        template = ctx.file._template,
-        output = ctx.outputs.executable,
-        is_executable = True,
-        substitutions = {
-            "@FIXTURES@": " ".join([f.short_path for f in ctx.files.fixtures]),
-            "@KERNEL@": ctx.attr.kernel,
-            "@RUNNER@": ctx.executable._runner.short_path,
+    return _script(
+        ctx,
+        ctx.files.fixtures + ctx.files.goldens + ctx.files.table,
+        {
+            "@FIXTURES@": _paths(ctx.files.fixtures),
             "@TABLE@": ctx.file.table.short_path if ctx.file.table else "",
             "@TABLE_NAME@": ctx.attr.table_name,
             "@UPDATE_COMMAND@": ctx.attr.update_command,
         },
     )
-    runfiles = ctx.runfiles(
-        files = ctx.files.fixtures + ctx.files.goldens + ctx.files.table,
-    )
-    return [DefaultInfo(
-        runfiles = runfiles.merge(ctx.attr._runner[DefaultInfo].default_runfiles),
-    )]
 
 _regression_table_test = rule(
     _regression_table_impl,
