@@ -11,6 +11,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <charconv>
+#include <system_error>
+
 #include "testing/preload/client.h"
 #include "testing/preload/files.h"
 #include "testing/preload/lock.h"
@@ -57,9 +60,12 @@ long StatAt(int directory, const char* name, struct stat* status, int flags) {
 int DescriptorNamed(const char* path) {
   static constexpr char kSelf[] = "/proc/self/fd/";
   if (strncmp(path, kSelf, sizeof(kSelf) - 1) != 0) return -1;
-  char* end = nullptr;
-  const long fd = strtol(path + sizeof(kSelf) - 1, &end, 10);
-  return *end == 0 && fd >= 0 && fd <= INT_MAX ? static_cast<int>(fd) : -1;
+  const char* const digits = path + sizeof(kSelf) - 1;
+  const char* const end = digits + strlen(digits);
+  int fd = -1;
+  // strtol() would need a glibc as new as the one that this is compiled with.
+  const std::from_chars_result result = std::from_chars(digits, end, fd);
+  return result.ec == std::errc() && result.ptr == end && fd >= 0 ? fd : -1;
 }
 
 long ReadLink(int directory, const char* name, char* buffer, size_t size) {
