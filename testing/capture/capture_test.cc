@@ -8,8 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -39,6 +37,7 @@
 #include "passthru/testing/kernel/kernel_version_test_name.h"
 #include "passthru/testing/kernel/leak_check.h"
 #include "passthru/testing/models/device_platform.h"
+#include "passthru/testing/rig/page_sample.h"
 #include "passthru/testing/vfio/fake_vfio.h"
 
 namespace passthru::capture {
@@ -207,14 +206,8 @@ TEST(CaptureTest, IsWhatTheReadmeShows) {
   ASSERT_THAT(capture, IsOk());
   // It has the machine's own, of which the simulated kernel has no name.
   capture->device.mutable_provenance()->set_kernel("6.12.117");
-  const std::string block = absl::StrCat(
-      "```\n", FixtureText(capture->device, capture->notes), "```\n");
-  std::ifstream in("testing/capture/README.md");
-  std::stringstream readme;
-  readme << in.rdbuf();
-  EXPECT_TRUE(absl::StrContains(readme.str(), block))
-      << "README.md must have this block:\n"
-      << block;
+  EXPECT_TRUE(fake::PageShows("testing/capture/README.md",
+                              FixtureText(capture->device, capture->notes)));
 }
 
 TEST(CaptureTest, LeavesTheDeviceAsItWas) {

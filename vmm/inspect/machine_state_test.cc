@@ -3,8 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -13,13 +11,12 @@
 
 #include "absl/log/check.h"
 #include "absl/status/status_matchers.h"
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/host/simulated_host.h"
+#include "passthru/testing/rig/page_sample.h"
 #include "passthru/testing/vfio/fake_vfio.h"
 #include "passthru/vmm/device_manager.h"
 #include "passthru/vmm/machine.h"
@@ -89,14 +86,7 @@ class MachineStateTest : public ::testing::Test {
 
 TEST_F(MachineStateTest, TheReadmeShowsIt) {
   BringUp();
-  std::ifstream in("vmm/inspect/README.md");
-  ASSERT_TRUE(in.is_open());
-  const std::string readme{std::istreambuf_iterator<char>(in),
-                           std::istreambuf_iterator<char>()};
-  const std::string text = Describe().ToText();
-  EXPECT_TRUE(absl::StrContains(readme, absl::StrCat("```\n", text, "```\n")))
-      << "the README must have this block:\n```\n"
-      << text << "```";
+  EXPECT_TRUE(fake::PageShows("vmm/inspect/README.md", Describe().ToText()));
 }
 
 TEST_F(MachineStateTest, ABarOutsideOfItsPortHasAReason) {
