@@ -4,6 +4,8 @@
 #include <cstdint>
 
 #include "gtest/gtest.h"
+#include "passthru/testing/rig/page_sample.h"
+#include "passthru/vmm/benchmark/interrupt_table.h"
 
 namespace passthru::benchmark {
 namespace {
@@ -35,6 +37,10 @@ TEST_P(InterruptCostsTest, EachTraceArmsAndRoutesWithFewerCallsThanOthers) {
       EXPECT_LT(costs.entries, peer.entries);
     }
   }
+}
+
+TEST(InterruptTableTest, TheReadmeShowsIt) {
+  EXPECT_TRUE(fake::PageShows("README.md", InterruptTable(64)));
 }
 
 INSTANTIATE_TEST_SUITE_P(Vectors, InterruptCostsTest,

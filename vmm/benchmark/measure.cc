@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/benchmark/measure.h"
 
-#include <cstddef>
 #include <iostream>
 
-#include "absl/strings/str_cat.h"
 #include "passthru/testing/rig/allocation_counter.h"
+#include "passthru/vmm/benchmark/table.h"
 
 namespace passthru::benchmark {
 
@@ -20,25 +19,7 @@ double AllocationsEach(absl::FunctionRef<void()> body) {
 
 void PrintTable(std::string_view title, std::string_view about,
                 const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) {
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  }
-  std::string text = absl::StrCat("\n", title, "\n", about, "\n");
-  for (const auto& row : rows) {
-    std::string line = " ";
-    for (size_t i = 0; i < row.size(); ++i) {
-      const std::string padding(widths[i] - row[i].size(), ' ');
-      absl::StrAppend(&line, " ", i == 0 ? "" : padding, row[i],
-                      i == 0 ? padding : "");
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    absl::StrAppend(&text, line, "\n");
-  }
-  std::cout << text << std::flush;
+  std::cout << "\n" << TableText(title, about, rows) << std::flush;
 }
 
 }  // namespace passthru::benchmark

@@ -45,8 +45,7 @@ double NanosecondsEach(Body body) {
 // Returns how often a call of `body` allocates memory, on average over many.
 double AllocationsEach(absl::FunctionRef<void()> body);
 
-// Prints a section's title, a sentence or two about it, and its rows, of which
-// the first is the header. All columns but the first are aligned right.
+// Prints a table as TableText() makes it.
 void PrintTable(std::string_view title, std::string_view about,
                 const std::vector<std::vector<std::string>>& rows);
 

@@ -7,8 +7,6 @@ namespace passthru::benchmark {
 // The sections of the benchmark. Each measures and prints its table on standard
 // output.
 
-// Counts the calls of an MSI-X bring-up, beside what other VMMs need.
-void PrintInterruptCosts();
 // Times guest accesses that the library answers, the search of a bus and of the
 // address allocator, and writes to an MSI-X entry, and counts allocations.
 void PrintAccesses();
