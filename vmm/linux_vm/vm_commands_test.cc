@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/guest/guest_cpu.h"
+#include "passthru/testing/rig/page_sample.h"
 #include "passthru/vmm/linux_vm/linux_vm.h"
 #include "passthru/vmm/linux_vm/linux_vm_test_base.h"
 
@@ -108,6 +109,35 @@ TEST_F(VmCommandsTest, PlugUnplugAndQuit) {
         EXPECT_THAT(Say("quit"), IsOkAndHolds("the VM ends\n"));
       }),
       IsOkAndHolds(VmEnd::kRequested));
+}
+
+TEST_F(VmCommandsTest, ThePagesShowThem) {
+  Start([](guest::GuestCpu& cpu) {
+    cpu.WaitForInterrupt();
+    return absl::OkStatus();
+  });
+  const std::string nvme = host_nvme_.ToString();
+  std::string session;
+  const auto say = [&](std::string_view command, std::string_view shown) {
+    const std::string answer = Say(command).value_or("");
+    absl::StrAppend(&session, "$ bazel run //vmm:control -- /tmp/vm ", shown,
+                    "\n", answer);
+    return answer;
+  };
+  std::string devices;
+  EXPECT_THAT(Run([&] {
+                say("plug nvme", absl::StrCat("plug ", nvme));
+                devices = say("devices", "devices");
+                const std::string unplug = absl::StrCat("unplug ", nvme);
+                say(unplug, unplug);
+                EXPECT_THAT(Say("quit"), IsOk());
+              }),
+              IsOkAndHolds(VmEnd::kRequested));
+  EXPECT_TRUE(fake::PageShows("docs/boot-linux.md", session));
+  EXPECT_TRUE(
+      fake::PageShows("vmm/control/README.md",
+                      absl::StrCat("$ socat - UNIX:/tmp/vm\ndevices\nok ",
+                                   devices.size(), "\n", devices)));
 }
 
 TEST_F(VmCommandsTest, Reset) {
