@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/testing/rig/page_sample.h"
 
 namespace passthru::simulate {
 namespace {
@@ -251,6 +252,12 @@ TEST_F(SimulateTest, CheckNamesTheCallThatBrokeARule) {
   EXPECT_THAT(open.output, HasSubstr("vfio-device 0000:00:02.0"));
   EXPECT_EQ(Edu("leaves_open", "--leaks=off").output, "");
   EXPECT_EQ(Edu("mapped", "--check=fail --leaks=fail").output, "");
+}
+
+TEST_F(SimulateTest, ThePageShowsWhatItFinds) {
+  EXPECT_TRUE(fake::PageShowsButForAddresses(
+      "docs/test-your-vmm.md",
+      Edu("reaches_gone_memory", "--check=fail").output));
 }
 
 TEST_F(SimulateTest, SimulatedKvmAnswersAndIsChecked) {
