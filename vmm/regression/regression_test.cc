@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
@@ -13,6 +14,7 @@
 #include "passthru/testing/journal/call.h"
 #include "passthru/testing/journal/fault_injector.h"
 #include "passthru/testing/kernel/kernel_version.h"
+#include "passthru/testing/rig/page_sample.h"
 #include "passthru/vmm/report/run_report.pb.h"
 #include "passthru/vmm/report/timeline.h"
 
@@ -44,6 +46,18 @@ TEST(RegressionTest, TwoRunsAreAlike) {
   ASSERT_THAT(second, IsOk());
   EXPECT_THAT(first->problems, IsEmpty());
   EXPECT_EQ(first->transcript, second->transcript);
+}
+
+// A section of the transcript, which ends with an empty line.
+TEST(RegressionTest, TheDocumentShowsASection) {
+  const auto run = RunRegression({.fixture = kNvme});
+  ASSERT_THAT(run, IsOk());
+  const std::string& text = run->transcript;
+  const size_t begin = text.find("\nBAR0 moves\n");
+  ASSERT_NE(begin, std::string::npos) << text;
+  const size_t end = text.find("\n\n", begin + 1);
+  EXPECT_TRUE(fake::PageShows("docs/regression-test.md",
+                              text.substr(begin + 1, end - begin)));
 }
 
 TEST(RegressionTest, APageHasTheSectionsAndTheTranscriptIsTheSame) {
