@@ -22,7 +22,8 @@ unset BUILD_WORKING_DIRECTORY
 work=$(mktemp -d)
 qemu=
 trap '[[ -z $qemu ]] || kill "$qemu"; rm -rf "$work"' EXIT
-[[ $# -gt 0 ]] || set -- nvme e1000e igb virtio_net edu
+[[ $# -gt 0 ]] || set -- nvme nvme_msix1 nvme_cmb e1000e igb \
+  virtio_net edu
 
 die() {
   echo "peers: $*" >&2
