@@ -7,25 +7,32 @@
 # wider than 1280 pixels.
 #
 #   bazel run //vmm/demo:html_check -- [--required] [--keep=FOLDER]
+#       [--picture=FILE]
 #
 # Without Chromium it says so and passes, with --required it fails. --keep writes
-# the pages and pictures of them to a folder.
+# the pages and pictures of them to a folder. --picture writes the picture of
+# docs/report.md and does no more.
 set -euo pipefail
 
 required=0
 keep=""
+picture=""
 for argument in "$@"; do
   case "${argument}" in
     --required) required=1 ;;
     --keep=*) keep="${argument#--keep=}" ;;
+    --picture=*) picture="${argument#--picture=}" required=1 ;;
     *)
-      echo "html_check: '${argument}' is neither --required nor --keep=FOLDER." >&2
+      echo "html_check: '${argument}' is none of --required, --keep=FOLDER and" \
+        "--picture=FILE." >&2
       exit 2
       ;;
   esac
 done
 
-[[ -z ${keep} || ${keep} == /* ]] || keep="${BUILD_WORKING_DIRECTORY:-${PWD}}/${keep}"
+readonly user_folder="${BUILD_WORKING_DIRECTORY:-${PWD}}"
+[[ -z ${keep} || ${keep} == /* ]] || keep="${user_folder}/${keep}"
+[[ -z ${picture} || ${picture} == /* ]] || picture="${user_folder}/${picture}"
 
 if ! browser="$(command -v chromium || command -v chromium-browser)"; then
   echo "SKIPPED: there is no Chromium on this machine. 'apt-get install chromium' has one."
@@ -56,6 +63,25 @@ browse() {
     --hide-scrollbars --virtual-time-budget=5000 --enable-logging=stderr \
     "$@" "file://${page}"
 }
+
+# The upper part of the page of the demo's own device, at three quarters. The
+# timeline shows the phase "bring up" in steps, because times differ from run to
+# run.
+if [[ -n ${picture} ]]; then
+  env -u BUILD_WORKING_DIRECTORY "${demo[@]}" > "${work}/report.html"
+  cat >> "${work}/report.html" << 'SCRIPT'
+<script>
+document.getElementById('order').click();
+[...document.querySelectorAll('#phases button')]
+    .find((button) => button.textContent === 'bring up').click();
+</script>
+SCRIPT
+  browse "${work}/report.html" --window-size=1280,1637 \
+    --force-device-scale-factor=0.75 --screenshot="${picture}" \
+    > /dev/null 2> "${work}/log" || { cat "${work}/log" && exit 1; }
+  echo "html_check: wrote ${picture}"
+  exit
+fi
 
 # check NAME PROGRAM ARGUMENT...: makes a page and looks at it in both schemes.
 check() {
