@@ -44,6 +44,10 @@ Machine::Machine(kernel::Syscalls* syscalls)
                 .size = kPlatformSize,
                 .name = "the interrupt controllers"}}) {}
 
+unsigned Machine::physical_address_bits() const {
+  return kvm::GuestPhysicalAddressBits(cpuid_);
+}
+
 Machine::~Machine() {
   for (const memory::AreaId area : ram_areas_) {
     if (absl::Status status = memory_.Remove(area); !status.ok()) {
@@ -60,8 +64,7 @@ Machine::~Machine() {
 
 absl::Status Machine::CreateVm() {
   PASSTHRU_ASSIGN_OR_RETURN(vm_, kvm::KvmVm::Create(syscalls_));
-  PASSTHRU_ASSIGN_OR_RETURN(physical_address_bits_,
-                            kvm::GuestPhysicalAddressBits(syscalls_));
+  PASSTHRU_ASSIGN_OR_RETURN(cpuid_, kvm::SupportedCpuid(syscalls_));
   // Before the interrupt controllers and the first vCPU, as KVM wants it.
   PASSTHRU_RETURN_IF_ERROR(
       vm_->SetTssAddress(memory::GuestAddress(kTssAddress)));
@@ -95,11 +98,11 @@ absl::Status Machine::CreateMemory(const Options& options) {
         kernel::PageSize(), " and at most ", most));
   }
   const uint64_t high = size - low_ram_size_;
-  if (high > 0 &&
-      (kHighRamBase + high - 1) >> std::min(physical_address_bits_, 63u) != 0) {
+  const unsigned address_bits = physical_address_bits();
+  if (high > 0 && (kHighRamBase + high - 1) >> address_bits != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "guest RAM of ", size, " bytes: the guest's CPUs have only ",
-        physical_address_bits_, " bits of physical address"));
+        address_bits, " bits of physical address"));
   }
   PASSTHRU_ASSIGN_OR_RETURN(
       slots_, allocator::MemorySlotAllocator::Create(allocator::MemorySlot(0),

@@ -2,6 +2,8 @@
 #ifndef PASSTHRU_VMM_MACHINE_H_
 #define PASSTHRU_VMM_MACHINE_H_
 
+#include <linux/kvm.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -79,7 +81,10 @@ class Machine {
   uint64_t high_ram_size() const { return ram_.size() - low_ram_size_; }
 
   // How many bits of a physical address the vCPUs have.
-  unsigned physical_address_bits() const { return physical_address_bits_; }
+  unsigned physical_address_bits() const;
+  // Returns the CPU features that KVM supports. What the vCPUs get of them is
+  // for who runs them to set (kvm::SetCpuid()).
+  absl::Span<const kvm_cpuid_entry2> cpuid() const { return cpuid_; }
 
   // Serializes changes of what is where in the guest: the outermost lock.
   memory::LayoutLock& layout_lock() { return layout_lock_; }
@@ -106,6 +111,7 @@ class Machine {
   // Refuses areas over ECAM and the interrupt controllers.
   memory::GuestMemoryMap memory_;
   std::unique_ptr<kvm::KvmVm> vm_;
+  std::vector<kvm_cpuid_entry2> cpuid_;
   std::unique_ptr<allocator::MemorySlotAllocator> slots_;
   std::unique_ptr<kvm::KvmSlotListener> slot_listener_;
   std::shared_ptr<pci_host::PciSegment> segment_;
@@ -114,7 +120,6 @@ class Machine {
   std::vector<std::unique_ptr<kvm::KvmVcpu>> vcpus_;
   std::vector<memory::AreaId> ram_areas_;
   bool listening_ = false;
-  unsigned physical_address_bits_ = 0;
 };
 
 }  // namespace passthru::vmm

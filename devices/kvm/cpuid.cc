@@ -13,10 +13,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/flex_array.h"
-#include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/kernel/syscalls.h"
+#include "passthru/devices/kvm/kvm_vcpu.h"
 
 namespace passthru::kvm {
 namespace {
@@ -32,7 +34,10 @@ constexpr unsigned kMostAddressBits = 52;
 
 using CpuidList = kernel::FlexArray<kvm_cpuid2, kvm_cpuid_entry2>;
 
-absl::StatusOr<CpuidList> GetSupportedCpuid(kernel::Syscalls* syscalls) {
+}  // namespace
+
+absl::StatusOr<std::vector<kvm_cpuid_entry2>> SupportedCpuid(
+    kernel::Syscalls* syscalls) {
   const auto opened = syscalls->Open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (!opened.ok()) {
     return kernel::ErrnoError(opened.error, "open(/dev/kvm)");
@@ -50,30 +55,6 @@ absl::StatusOr<CpuidList> GetSupportedCpuid(kernel::Syscalls* syscalls) {
                                             cpuid.header().nent, " of ",
                                             kMaxEntries, " entries"));
   }
-  return cpuid;
-}
-
-absl::Status SetCpuidList(kernel::Syscalls* syscalls, KvmVcpu& vcpu,
-                          CpuidList& cpuid) {
-  if (const auto set =
-          syscalls->Ioctl(vcpu.fd(), KVM_SET_CPUID2, &cpuid.header());
-      !set.ok()) {
-    return kernel::ErrnoError(
-        set.error, absl::StrCat("KVM_SET_CPUID2 on vCPU ", vcpu.id()));
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::Status SetSupportedCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu) {
-  PASSTHRU_ASSIGN_OR_RETURN(CpuidList cpuid, GetSupportedCpuid(syscalls));
-  return SetCpuidList(syscalls, vcpu, cpuid);
-}
-
-absl::StatusOr<std::vector<kvm_cpuid_entry2>> SupportedCpuid(
-    kernel::Syscalls* syscalls) {
-  PASSTHRU_ASSIGN_OR_RETURN(CpuidList cpuid, GetSupportedCpuid(syscalls));
   const auto entries = cpuid.elements().first(cpuid.header().nent);
   return std::vector<kvm_cpuid_entry2>(entries.begin(), entries.end());
 }
@@ -83,13 +64,17 @@ absl::Status SetCpuid(kernel::Syscalls* syscalls, KvmVcpu& vcpu,
   CpuidList cpuid(entries.size());
   cpuid.header().nent = static_cast<uint32_t>(entries.size());
   std::copy(entries.begin(), entries.end(), cpuid.elements().begin());
-  return SetCpuidList(syscalls, vcpu, cpuid);
+  if (const auto set =
+          syscalls->Ioctl(vcpu.fd(), KVM_SET_CPUID2, &cpuid.header());
+      !set.ok()) {
+    return kernel::ErrnoError(
+        set.error, absl::StrCat("KVM_SET_CPUID2 on vCPU ", vcpu.id()));
+  }
+  return absl::OkStatus();
 }
 
-absl::StatusOr<unsigned> GuestPhysicalAddressBits(kernel::Syscalls* syscalls) {
-  PASSTHRU_ASSIGN_OR_RETURN(CpuidList cpuid, GetSupportedCpuid(syscalls));
-  for (uint32_t i = 0; i < cpuid.header().nent; ++i) {
-    const kvm_cpuid_entry2& entry = cpuid.elements()[i];
+unsigned GuestPhysicalAddressBits(absl::Span<const kvm_cpuid_entry2> entries) {
+  for (const kvm_cpuid_entry2& entry : entries) {
     if (entry.function != kAddressSizeLeaf) continue;
     const unsigned of_cpu = entry.eax & 0xff;
     const unsigned of_guest = entry.eax >> 16 & 0xff;

@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/kvm/kvm_vcpu.h"
 #include "passthru/devices/kvm/kvm_vm.h"
@@ -25,7 +26,6 @@ namespace passthru::kvm {
 namespace {
 
 using absl_testing::IsOk;
-using absl_testing::IsOkAndHolds;
 using absl_testing::StatusIs;
 using kernel::ErrnoOf;
 using kernel::SyscallResult;
@@ -45,10 +45,6 @@ class CpuidKernel : public kernel::ForwardingSyscalls {
             reinterpret_cast<uint8_t*>(arg) + sizeof(kvm_cpuid2));
         entries[0].function = 0;
         entries[1].function = 0x80000001;
-        if (address_sizes != 0) {
-          entries[1].function = 0x80000008;
-          entries[1].eax = address_sizes;
-        }
         cpuid->nent = answered;
         return {};
       }
@@ -68,14 +64,13 @@ class CpuidKernel : public kernel::ForwardingSyscalls {
   }
 
   uint32_t answered = 2;
-  uint32_t address_sizes = 0;  // EAX of leaf 0x80000008, or 0 without the leaf.
   int get_error = 0;
   int set_error = 0;
   int set_fd = -1;
   std::vector<uint32_t> functions;
 };
 
-class SetSupportedCpuidTest : public testing::Test {
+class CpuidTest : public testing::Test {
  protected:
   void SetUp() override {
     absl::StatusOr<std::unique_ptr<KvmVm>> vm = KvmVm::Create(&kernel_);
@@ -87,55 +82,57 @@ class SetSupportedCpuidTest : public testing::Test {
     vcpu_ = *std::move(vcpu);
   }
 
+  // Gives the vCPU what KVM supports.
+  absl::Status PassOn() {
+    PASSTHRU_ASSIGN_OR_RETURN(const auto entries, SupportedCpuid(&kernel_));
+    return SetCpuid(&kernel_, *vcpu_, entries);
+  }
+
   fake::FakeKernel fake_;
   CpuidKernel kernel_{&fake_};
   std::unique_ptr<KvmVm> vm_;
   std::unique_ptr<KvmVcpu> vcpu_;
 };
 
-TEST_F(SetSupportedCpuidTest, WhatKvmSupportsGoesToTheVcpu) {
-  EXPECT_THAT(SetSupportedCpuid(&kernel_, *vcpu_), IsOk());
+TEST_F(CpuidTest, WhatKvmSupportsGoesToTheVcpu) {
+  EXPECT_THAT(PassOn(), IsOk());
   EXPECT_EQ(kernel_.set_fd, vcpu_->fd());
   EXPECT_THAT(kernel_.functions, ElementsAre(0, 0x80000001));
 }
 
-TEST_F(SetSupportedCpuidTest, MoreEntriesThanThereIsRoomForAreRefused) {
+TEST_F(CpuidTest, MoreEntriesThanThereIsRoomForAreRefused) {
   kernel_.answered = 257;
-  EXPECT_THAT(SetSupportedCpuid(&kernel_, *vcpu_),
-              StatusIs(absl::StatusCode::kInternal));
-  EXPECT_EQ(kernel_.set_fd, -1);
+  EXPECT_THAT(SupportedCpuid(&kernel_), StatusIs(absl::StatusCode::kInternal));
 }
 
-TEST_F(SetSupportedCpuidTest, ErrorsCarryTheirErrno) {
+TEST_F(CpuidTest, ErrorsCarryTheirErrno) {
   kernel_.get_error = E2BIG;
-  EXPECT_EQ(ErrnoOf(SetSupportedCpuid(&kernel_, *vcpu_)), E2BIG);
+  EXPECT_EQ(ErrnoOf(PassOn()), E2BIG);
   kernel_.get_error = 0;
   kernel_.set_error = EINVAL;
-  EXPECT_EQ(ErrnoOf(SetSupportedCpuid(&kernel_, *vcpu_)), EINVAL);
+  EXPECT_EQ(ErrnoOf(PassOn()), EINVAL);
 }
 
-TEST_F(SetSupportedCpuidTest, AddressBitsAreThoseOfTheCpu) {
-  kernel_.address_sizes = 0x302e;
-  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(46u));
+// Returns the address bits of a CPU with this EAX in leaf 0x80000008.
+unsigned AddressBits(uint32_t sizes) {
+  const kvm_cpuid_entry2 entries[] = {{.function = 0},
+                                      {.function = 0x80000008, .eax = sizes}};
+  return GuestPhysicalAddressBits(entries);
+}
+
+TEST(GuestPhysicalAddressBitsTest, AreThoseOfTheCpu) {
+  EXPECT_EQ(AddressBits(0x302e), 46u);
 }
 
 // With four levels of page tables KVM maps 48 bits, whatever the CPU has.
-TEST_F(SetSupportedCpuidTest, AddressBitsAreNoMoreThanKvmMaps) {
-  kernel_.address_sizes = 0x303934;
-  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(48u));
-  kernel_.address_sizes = 0x39'39'39;
-  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(52u));
+TEST(GuestPhysicalAddressBitsTest, AreNoMoreThanKvmMaps) {
+  EXPECT_EQ(AddressBits(0x303934), 48u);
+  EXPECT_EQ(AddressBits(0x39'39'39), 52u);
 }
 
-TEST_F(SetSupportedCpuidTest, WithoutTheLeafThereAre36AddressBits) {
-  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(36u));
-  kernel_.address_sizes = 0x3000;
-  EXPECT_THAT(GuestPhysicalAddressBits(&kernel_), IsOkAndHolds(36u));
-}
-
-TEST_F(SetSupportedCpuidTest, AddressBitsThatCannotBeReadAreAnError) {
-  kernel_.get_error = ENOMEM;
-  EXPECT_EQ(ErrnoOf(GuestPhysicalAddressBits(&kernel_).status()), ENOMEM);
+TEST(GuestPhysicalAddressBitsTest, Are36WithoutTheLeaf) {
+  EXPECT_EQ(GuestPhysicalAddressBits({}), 36u);
+  EXPECT_EQ(AddressBits(0x3000), 36u);
 }
 
 }  // namespace

@@ -54,7 +54,8 @@ absl::StatusOr<std::unique_ptr<AgentCpu>> AgentCpu::Create(Machine* machine) {
   PASSTHRU_RETURN_IF_ERROR(WriteAgentImage(
       machine->ram(), {.base = kMmio64Base, .size = kMmio64Size}));
   kvm::KvmVcpu& vcpu = machine->vcpu(0);
-  PASSTHRU_RETURN_IF_ERROR(kvm::SetSupportedCpuid(machine->syscalls(), vcpu));
+  PASSTHRU_RETURN_IF_ERROR(
+      kvm::SetCpuid(machine->syscalls(), vcpu, machine->cpuid()));
   PASSTHRU_ASSIGN_OR_RETURN(auto sregs, vcpu.GetSregs());
   kvm_regs regs = {};
   SetAgentRegisters(regs, sregs);
