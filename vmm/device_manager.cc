@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -23,6 +24,7 @@
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/keep_first.h"
 #include "passthru/devices/kernel/status_macros.h"
+#include "passthru/devices/vfio/hot_reset.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/pci/bar.h"
 #include "passthru/pci/registers.h"
@@ -214,34 +216,32 @@ absl::Status DeviceManager::CancelUnplug(pci::Bdf guest) {
 // reset reaches all functions of the host's bus. If the guest has one of them
 // elsewhere, the device is only stopped.
 void DeviceManager::ResetBehind(size_t port) {
-  std::vector<std::shared_ptr<vfio_pci::VfioPciDevice>> devices;
-  std::vector<pci::Bdf> guests;
-  std::set<std::string, std::less<>> names;
+  std::map<pci::Bdf, std::shared_ptr<vfio_pci::VfioPciDevice>> devices;
+  std::set<pci::Bdf> hosts;
   for (const uint8_t function : root_ports_->port(port).Functions()) {
     const pci::Bdf guest = root_ports_->Behind(port, function);
-    auto device = devices_.Find(guest);
+    const auto device = devices_.Find(guest);
     if (device == nullptr) continue;
-    names.insert(device->name());
-    devices.push_back(std::move(device));
-    guests.push_back(guest);
+    hosts.insert(device->host());
+    devices.emplace(guest, device);
   }
-  for (size_t i = 0; i < devices.size(); ++i) {
-    const vfio_pci::ResetReport reset = devices[i]->Describe().reset;
+  for (const auto& [guest, device] : devices) {
     absl::Status status;
-    for (const std::string& other : reset.also_resets) {
-      const std::string name = other.substr(0, other.find(' '));
-      if (names.contains(name)) continue;
-      status = absl::FailedPreconditionError(absl::StrCat(
-          "it has no reset of its own, and a hot reset would reset ", name));
+    for (const vfio::HotResetDevice& other :
+         device->Describe().reset.also_resets) {
+      if (hosts.contains(other.address)) continue;
+      status = absl::FailedPreconditionError(
+          absl::StrCat("it has no reset of its own, and a hot reset would "
+                       "reset ",
+                       other.address));
     }
     if (status.ok()) {
-      status = devices_.Reset(guests[i]);
+      status = devices_.Reset(guest);
     } else {
-      devices[i]->ConfigWrite(pci::kCommand.offset,
-                              std::array<uint8_t, 2>{0, 0});
+      device->ConfigWrite(pci::kCommand.offset, std::array<uint8_t, 2>{0, 0});
     }
     if (!status.ok() && !absl::IsNotFound(status)) {
-      failures_.Add(absl::StrCat("the device at ", guests[i],
+      failures_.Add(absl::StrCat("the device at ", guest,
                                  " keeps its state in a reset of the bus "
                                  "behind root port ",
                                  port),

@@ -231,6 +231,48 @@ TEST_F(MachineResetTest, AReportNamesTheNeighbours) {
                        "0000:05:00.1 (group 21)"));
 }
 
+// A card of two functions behind a root port, whose bus the guest resets.
+class BehindAPortTest : public MachineResetTest {
+ protected:
+  void SetUp() override {
+    MachineResetTest::SetUp();
+    manager_.reset();
+    manager_ = *DeviceManager::Create(machine_.get(), {.root_ports = {{}}});
+  }
+  // The devices have names that are not their addresses.
+  void AttachBehind(pci::Bdf host, uint8_t function) {
+    EXPECT_THAT(manager_->Attach({.host = host,
+                                  .guest = pci::Bdf(0, 1, 0, function),
+                                  .root_port = 0,
+                                  .device = {.name = "card"}}),
+                IsOk());
+  }
+  void ResetBus() {
+    const std::vector<uint8_t> bus_reset = {0x40, 0x00};
+    machine_->segment().ConfigWrite(pci::Bdf(0, 0, 1, 0), 0x3e, bus_reset);
+  }
+};
+
+TEST_F(BehindAPortTest, AResetOfTheBusResetsAllItsFunctions) {
+  AttachBehind(xhci_, 0);
+  AttachBehind(pvscsi_, 1);
+  const uint64_t before = Host(pvscsi_).resets;
+  ResetBus();
+  EXPECT_GT(Host(pvscsi_).resets, before);
+  EXPECT_EQ(manager_->failures().count(), 0u);
+}
+
+TEST_F(BehindAPortTest, AFunctionThatTheGuestHasElsewhereIsNotReset) {
+  AttachBehind(xhci_, 0);
+  Attach(pvscsi_);
+  const uint64_t before = Host(pvscsi_).resets;
+  ResetBus();
+  EXPECT_EQ(Host(pvscsi_).resets, before);
+  EXPECT_TRUE(Host(pvscsi_).bus_master);
+  EXPECT_THAT(manager_->failures().Recent(),
+              Contains(HasSubstr("a hot reset would reset 0000:05:00.1")));
+}
+
 // After the reset both work as before.
 TEST_F(MachineResetTest, TheGuestUsesTheDevicesAgain) {
   const pci::Bdf xhci = Attach(xhci_);

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/pci/bdf.h"
@@ -22,6 +23,12 @@ struct HotResetDevice {
 
   friend bool operator==(const HotResetDevice&,
                          const HotResetDevice&) = default;
+
+  // Writes "0000:01:00.1 (group 12)".
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const HotResetDevice& device) {
+    absl::Format(&sink, "%v (group %u)", device.address, device.group);
+  }
 };
 
 // Implement VfioDevice::GetHotResetDevices() and VfioDevice::HotReset().

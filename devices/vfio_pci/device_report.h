@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "passthru/devices/interrupts/msix_vector_group.h"
+#include "passthru/devices/vfio/hot_reset.h"
 #include "passthru/devices/vfio_pci/bar_mapper.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/config_shadow.h"
@@ -109,9 +110,8 @@ std::string_view Name(ResetKind kind);
 // How VfioPciDevice::Reset() resets the device, as found at attach.
 struct ResetReport {
   ResetKind kind = ResetKind::kNone;
-  // The other functions that a hot reset resets, as host addresses with their
-  // IOMMU groups, as "0000:01:00.1 (group 12)". Empty for other kinds.
-  std::vector<std::string> also_resets;
+  // The other functions that a hot reset resets. Empty for other kinds.
+  std::vector<vfio::HotResetDevice> also_resets;
   std::string why_none;  // why there is none
 
   std::string ToString() const;

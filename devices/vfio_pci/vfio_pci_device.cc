@@ -80,6 +80,8 @@ DeviceReport VfioPciDevice::Describe() const { return impl_->Describe(); }
 
 const std::string& VfioPciDevice::name() const { return impl_->name(); }
 
+pci::Bdf VfioPciDevice::host() const { return impl_->host(); }
+
 absl::Status VfioPciDevice::Impl::SetBarAddress(pci::BarIndex index,
                                                 uint64_t address) {
   const bool exists =

@@ -22,6 +22,7 @@
 #include "passthru/devices/vfio_pci/vm_interfaces.h"
 #include "passthru/pci/bar.h"
 #include "passthru/pci/bar_index.h"
+#include "passthru/pci/bdf.h"
 
 namespace passthru::vfio_pci {
 
@@ -179,6 +180,8 @@ class VfioPciDevice final : public pci_host::PciFunction {
   // Returns a snapshot of the device and its activity (device_report.h).
   DeviceReport Describe() const;
   const std::string& name() const;
+  // Returns where the host has the device.
+  pci::Bdf host() const;
 
  private:
   class Impl;

@@ -30,6 +30,7 @@ VfioPciDevice::Impl::Impl(Options options)
     : options_(std::move(options)),
       layout_lock_(options_.vm.layout_lock),
       name_(options_.name.empty() ? options_.device->name() : options_.name),
+      host_(options_.device->address()),
       failures_(name_),
       device_(std::move(options_.device)),
       regions_(std::make_unique<VfioRegions>(device_.get())) {}

@@ -67,6 +67,7 @@ class VfioPciDevice::Impl {
   absl::Status Detach();
   DeviceReport Describe() const;
   const std::string& name() const { return name_; }
+  pci::Bdf host() const { return host_; }
 
   // Resets all devices of `vm` that are attached, or `only` one of them, which
   // must be attached.
@@ -209,6 +210,7 @@ class VfioPciDevice::Impl {
   Options options_;  // without the device
   memory::LayoutLock* const layout_lock_;
   std::string name_;
+  const pci::Bdf host_;
   kernel::FailureLog failures_;
   std::unique_ptr<vfio::VfioDevice> device_;  // until Detach()
   std::unique_ptr<VfioRegions> regions_;

@@ -40,11 +40,6 @@ constexpr int kMaxHotResets = 4;
 // own copy of the vendor and device ID, and with them a device that is gone.
 constexpr uint16_t kReservedCommandBits = 0xf800;
 
-std::string NameFunction(const vfio::HotResetDevice& function) {
-  return absl::StrCat(function.address.ToString(), " (group ", function.group,
-                      ")");
-}
-
 // Returns how the kernel resets a function with VFIO_DEVICE_RESET, as far as
 // its capabilities tell.
 ResetKind KindOfDeviceReset(absl::Span<const uint8_t> image) {
@@ -111,8 +106,9 @@ void VfioPciDevice::Impl::FindReset() {
   }
   reset_.kind = ResetKind::kHotReset;
   for (const vfio::HotResetDevice& function : *functions) {
-    if (function.address == device_->address()) continue;
-    reset_.also_resets.push_back(NameFunction(function));
+    if (function.address != device_->address()) {
+      reset_.also_resets.push_back(function);
+    }
   }
 }
 
@@ -181,11 +177,11 @@ absl::StatusOr<VfioPciDevice::Impl::HotReset> VfioPciDevice::Impl::PlanHotReset(
   }
   HotReset reset = {.functions = *std::move(functions)};
   std::map<uint32_t, int> groups;
-  std::vector<std::string> foreign;
+  std::vector<vfio::HotResetDevice> foreign;
   for (const vfio::HotResetDevice& function : reset.functions) {
     const auto group = vm_groups.find(function.group);
     if (group == vm_groups.end()) {
-      foreign.push_back(NameFunction(function));
+      foreign.push_back(function);
       continue;
     }
     groups.insert(*group);
@@ -246,10 +242,10 @@ absl::Status VfioPciDevice::Impl::ResetTogether(absl::Span<Impl* const> vm,
     // attempt would be refused as well.
     if (attempt > 0 && kernel::ErrnoOf(status) == EINVAL && plan.ok() &&
         plan->functions == functions) {
-      std::vector<std::string> others;
+      std::vector<vfio::HotResetDevice> others;
       for (const vfio::HotResetDevice& function : functions) {
         if (!plan->IsAttached(function.address)) {
-          others.push_back(NameFunction(function));
+          others.push_back(function);
         }
       }
       if (others.empty()) break;

@@ -12,10 +12,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
-#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/vfio/hot_reset.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
 #include "passthru/pci/bdf.h"
@@ -106,7 +106,7 @@ TEST_F(VfioPciResetTest, AFunctionOfTheSameGroupIsResetToo) {
   Attach();
   EXPECT_EQ(Report().kind, ResetKind::kHotReset);
   EXPECT_THAT(Report().also_resets,
-              ElementsAre(absl::StrCat(neighbour.ToString(), " (group 31)")));
+              ElementsAre(vfio::HotResetDevice{neighbour, 31}));
   const uint64_t before = Host(neighbour).resets;
   EXPECT_THAT(rig_.device().Reset(), IsOk());
   EXPECT_EQ(Host(neighbour).resets, before + 1);
