@@ -206,7 +206,7 @@ class MsixVectorGroup {
   absl::Status EnsureEvent(uint32_t index)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // Transitions.
+  // Transitions of single vectors (msix_vector_transitions.cc).
   void OnEvent(uint32_t index);
   void Unmask(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Open(Vector& vector) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
