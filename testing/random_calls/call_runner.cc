@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -25,25 +23,8 @@ namespace {
 using kernel::SyscallResult;
 
 constexpr unsigned kRegionShift = 40;
-constexpr uintptr_t kUnmappedAddress = 0x1000;
 // No capability chain of a region or container is longer.
 constexpr size_t kInfoBytes = 4096;
-
-sigjmp_buf on_sigbus;
-
-void HandleSigbus(int) { siglongjmp(on_sigbus, 1); }
-
-// Loads from the address. Returns false if that raised SIGBUS. A function of
-// its own, because the jump may lose values in the frame of sigsetjmp().
-bool Load(const volatile uint8_t* address) {
-  if (sigsetjmp(on_sigbus, 1) != 0) return false;
-  static_cast<void>(*address);
-  return true;
-}
-
-uint64_t RegionOffset(uint64_t region, uint64_t offset) {
-  return (region << kRegionShift) + offset;
-}
 
 }  // namespace
 
@@ -169,6 +150,10 @@ std::string CallRunner::Ioctl(int fd, unsigned long request, void* argument) {
   return Text(kernel_.Ioctl(fd, request, argument));
 }
 
+uint64_t CallRunner::RegionOffset(uint64_t region, uint64_t offset) {
+  return (region << kRegionShift) + offset;
+}
+
 std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
   const auto argument = [&call](size_t i) { return call.arguments[i]; };
   switch (call.kind) {
@@ -242,74 +227,6 @@ std::string CallRunner::Answer(const Shape& shape, const RandomCall& call) {
   }
 }
 
-std::string CallRunner::ReadConfig(const Shape& shape, uint64_t offset,
-                                   size_t length) {
-  std::vector<uint8_t> data(std::max<size_t>(length, 1));
-  const auto read =
-      kernel_.Pread(objects_.device, data.data(), length,
-                    RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset));
-  std::string text = Text(read);
-  for (size_t i = 0; read.ok() && i < read.value; ++i) {
-    const bool excluded =
-        offset + i < shape.excluded.size() && shape.excluded[offset + i];
-    absl::StrAppend(&text,
-                    excluded ? " --" : absl::StrFormat(" %02x", data[i]));
-  }
-  return text;
-}
-
-std::string CallRunner::WriteConfig(uint64_t offset, size_t length,
-                                    uint64_t value) {
-  return Text(
-      kernel_.Pwrite(objects_.device, &value, std::min(length, sizeof(value)),
-                     RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, offset)));
-}
-
-// On the way to such a reset, the kernel itself goes to D0 and does not restore
-// what is lost there. QEMU's devices say that they lose it, and do not.
-void CallRunner::LeaveD3(const Shape& shape) {
-  if (!shape.soft_resets) return;
-  WriteConfig(shape.power_management + PCI_PM_CTRL, 2, 0);
-}
-
-bool CallRunner::Resets(const Shape& shape, const RandomCall& write) {
-  const auto sets = [&write](uint64_t at, unsigned bit) {
-    const uint64_t offset = write.arguments[0];
-    return at >= offset && at < offset + write.arguments[1] &&
-           (write.arguments[2] >> (8 * (at - offset) + bit) & 1) != 0;
-  };
-  return (shape.express != 0 && sets(shape.express + PCI_EXP_DEVCTL + 1, 7)) ||
-         (shape.advanced_features != 0 &&
-          sets(shape.advanced_features + PCI_AF_CTRL, 0));
-}
-
-std::string CallRunner::FunctionReset(const Shape& shape) {
-  LeaveD3(shape);
-  if (shape.express != 0) {
-    uint16_t control = 0;
-    const uint64_t at = shape.express + PCI_EXP_DEVCTL;
-    kernel_.Pread(objects_.device, &control, sizeof(control),
-                  RegionOffset(VFIO_PCI_CONFIG_REGION_INDEX, at));
-    return WriteConfig(at, 2, control | PCI_EXP_DEVCTL_BCR_FLR);
-  }
-  if (shape.advanced_features != 0) {
-    return WriteConfig(shape.advanced_features + PCI_AF_CTRL, 1,
-                       PCI_AF_CTRL_FLR);
-  }
-  return "none";
-}
-
-std::string CallRunner::HotReset(uint64_t count, uint64_t fd) {
-  const uint32_t given = static_cast<uint32_t>(count);
-  std::vector<uint32_t> request = {
-      static_cast<uint32_t>(sizeof(vfio_pci_hot_reset)) + 4 * given, 0, given};
-  static_assert(sizeof(vfio_pci_hot_reset) == 12);
-  request.resize(request.size() + given,
-                 static_cast<uint32_t>(fd == kClosedFd ? Objects::kNoDescriptor
-                                                       : objects_.group));
-  return Ioctl(objects_.device, VFIO_DEVICE_PCI_HOT_RESET, request.data());
-}
-
 std::string CallRunner::SetIrqs(const RandomCall& call) {
   const uint64_t flags = call.arguments[1];
   const uint64_t count = call.arguments[3];
@@ -334,64 +251,6 @@ std::string CallRunner::SetIrqs(const RandomCall& call) {
   // So that the kernel reads zeroes beyond the data, whatever argsz says.
   request.resize(std::max<size_t>(request.size(), kInfoBytes));
   return Ioctl(objects_.device, VFIO_DEVICE_SET_IRQS, request.data());
-}
-
-std::string CallRunner::Map(const RandomCall& call) {
-  vfio_iommu_type1_dma_map map = {};
-  map.argsz = sizeof(map);
-  map.iova = call.arguments[0];
-  map.size = call.arguments[1];
-  map.vaddr =
-      call.arguments[2] == kNoMemory
-          ? kUnmappedAddress
-          : reinterpret_cast<uintptr_t>(objects_.memory) + call.arguments[2];
-  map.flags = static_cast<uint32_t>(call.arguments[3]);
-  return Ioctl(objects_.container, VFIO_IOMMU_MAP_DMA, &map);
-}
-
-std::string CallRunner::Unmap(const RandomCall& call) {
-  vfio_iommu_type1_dma_unmap unmap = {};
-  unmap.argsz = sizeof(unmap);
-  unmap.iova = call.arguments[0];
-  unmap.size = call.arguments[1];
-  unmap.flags = static_cast<uint32_t>(call.arguments[2]);
-  std::string text = Ioctl(objects_.container, VFIO_IOMMU_UNMAP_DMA, &unmap);
-  return text == "0" ? absl::StrFormat("0 size=%#x", unmap.size) : text;
-}
-
-std::string CallRunner::Mmap(const RandomCall& call) {
-  const size_t slot = call.arguments[0];
-  Munmap(slot);
-  const auto mapped = kernel_.Mmap(
-      nullptr, call.arguments[3], PROT_READ | PROT_WRITE,
-      call.arguments[4] != 0 ? MAP_PRIVATE : MAP_SHARED, objects_.device,
-      RegionOffset(call.arguments[1], call.arguments[2]));
-  if (!mapped.ok()) return ErrorName(mapped.error);
-  objects_.mappings[slot] = {.address = mapped.value,
-                             .length = call.arguments[3]};
-  return "mapped";
-}
-
-std::string CallRunner::Munmap(size_t slot) {
-  Objects::Mapping& mapping = objects_.mappings[slot];
-  if (mapping.address == nullptr) return "none";
-  std::string text = Text(kernel_.Munmap(mapping.address, mapping.length));
-  mapping = {};
-  return text;
-}
-
-std::string CallRunner::Touch(size_t slot, uint64_t page) {
-  const Objects::Mapping& mapping = objects_.mappings[slot];
-  if (mapping.address == nullptr) return "none";
-  const uint64_t pages = (mapping.length + kPage - 1) / kPage;
-  struct sigaction action = {};
-  struct sigaction old = {};
-  action.sa_handler = HandleSigbus;
-  sigaction(SIGBUS, &action, &old);
-  const bool loaded = Load(static_cast<const uint8_t*>(mapping.address) +
-                           kPage * (page % pages));
-  sigaction(SIGBUS, &old, nullptr);
-  return loaded ? "loaded" : "SIGBUS";
 }
 
 // Answers with all that the kernel wrote.
@@ -433,21 +292,6 @@ std::string CallRunner::Feature(uint64_t flags) {
   feature.argsz = sizeof(feature);
   feature.flags = static_cast<uint32_t>(flags);
   return Ioctl(objects_.device, VFIO_DEVICE_FEATURE, &feature);
-}
-
-// Enters and leaves the state of runtime power management. In between the
-// kernel may suspend the device at any time and resume it in D0, so the device
-// is in D0 before, and nothing else happens there but a touch.
-std::string CallRunner::LowPower(const Shape& shape) {
-  if (shape.power_management != 0) {
-    WriteConfig(shape.power_management + PCI_PM_CTRL, 2, 0);
-  }
-  const std::string entered =
-      Feature(VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY);
-  const std::string touched = Touch(0, 0);
-  return absl::StrCat(
-      entered, " ", touched, " ",
-      Feature(VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_LOW_POWER_EXIT));
 }
 
 std::string CallRunner::IoEventFd(const RandomCall& call) {

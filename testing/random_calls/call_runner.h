@@ -66,6 +66,7 @@ class CallRunner {
   std::string NewEventfd(size_t place);
 
   std::string Ioctl(int fd, unsigned long request, void* argument);
+  static uint64_t RegionOffset(uint64_t region, uint64_t offset);
 
   kernel::Syscalls& kernel_;
   const std::string bdf_;
