@@ -184,10 +184,11 @@ void VfioQuestions::AskMappings() {
   const uint64_t read_only = NewPages(1, PROT_READ);
   AskMap("vaddr PROT_READ, flags RW", kBoth, read_only, kElsewhere, kPage);
   AskMap("vaddr PROT_READ, flags R", kRead, read_only, kElsewhere, kPage);
-  const uint64_t half = NewPages(2, PROT_READ | PROT_WRITE);
-  kernel_.Munmap(journal::UserPointer(half + kPage), kPage);
-  memory_.back().second = kPage;
-  AskMap("vaddr half unmapped (2 areas)", kBoth, half, 2 * kElsewhere,
+  // The second page stays mapped, because a thread could get its address.
+  const uint64_t half = NewPages(2, PROT_NONE);
+  kernel_.Mmap(journal::UserPointer(half), kPage, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  AskMap("vaddr half PROT_NONE (2 areas)", kBoth, half, 2 * kElsewhere,
          2 * kPage);
   AskMap("iova in MSI window 0xfee00000", kBoth, memory, 0xfee00000, kPage);
   AskMap("iova straddles MSI window", kBoth, memory, 0xfee00000 - kPage,
