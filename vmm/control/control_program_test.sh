@@ -5,24 +5,10 @@
 # listens, with one line that says what to do.
 set -u
 
-control=vmm/control/control
+program=vmm/control/control
 work=${TEST_TMPDIR:?}
-failures=0
-
-# refuses STATUS TEXT ARGUMENT... checks the exit status, and that there is one
-# line that contains TEXT.
-refuses() {
-  local status=$1 text=$2
-  shift 2
-  "$control" "$@" >"$work/out" 2>"$work/err"
-  local got=$?
-  if [[ $got != "$status" || -s $work/out || $(wc -l <"$work/err") != 1 ]] ||
-    ! grep -qF -- "$text" "$work/err"; then
-    echo "control $*: not status $status and one line with '$text', but $got:"
-    cat "$work/out" "$work/err"
-    failures=$((failures + 1))
-  fi
-}
+# shellcheck source=testing/program/refuses.sh
+source testing/program/refuses.sh
 
 refuses 2 "give the socket of a passthrough_vm"
 refuses 2 "neither text nor json" --output=xml "$work/socket"

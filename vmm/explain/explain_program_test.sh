@@ -5,25 +5,11 @@
 # do, and with an exit status that is not 0, and that it prints JSON.
 set -u
 
-explain=vmm/explain/explain
+program=vmm/explain/explain
 fixture=testing/fixtures/nvme.textproto
 work=${TEST_TMPDIR:?}
-failures=0
-
-# refuses STATUS TEXT ARGUMENT... checks that explain refuses the arguments
-# with the exit status STATUS and one line that contains TEXT.
-refuses() {
-  local status=$1 text=$2
-  shift 2
-  "$explain" "$@" >"$work/out" 2>"$work/err"
-  local got=$?
-  if [[ $got != "$status" || -s $work/out || $(wc -l <"$work/err") != 1 ]] ||
-    ! grep -qF -- "$text" "$work/err"; then
-    echo "explain $*: not status $status and one line with '$text', but $got:"
-    cat "$work/out" "$work/err"
-    failures=$((failures + 1))
-  fi
-}
+# shellcheck source=testing/program/refuses.sh
+source testing/program/refuses.sh
 
 refuses 2 "needs a device"
 refuses 2 "takes one device or one capture" $fixture 0000:01:00.0
@@ -36,7 +22,7 @@ refuses 2 "max_vectors" --max_vectors=5000 $fixture
 refuses 1 "VFIO offers none to read" --rom $fixture
 refuses 1 "absent.textproto" absent.textproto
 
-if ! "$explain" --output=json --show=150 testing/fixtures/igb_vf.textproto \
+if ! "$program" --output=json --show=150 testing/fixtures/igb_vf.textproto \
   >"$work/json" || ! grep -q '"treatment": "VIRTUALIZED"' "$work/json" ||
   ! grep -q '"what": "150 Alternative Routing-ID' "$work/json"; then
   echo "--output=json:"

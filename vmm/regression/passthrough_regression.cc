@@ -11,17 +11,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
+#include "absl/base/log_severity.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/flags/usage_config.h"
-#include "absl/log/globals.h"
-#include "absl/log/initialize.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "passthru/devices/passthrough/version.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/program/program.h"
 #include "passthru/vmm/regression/regression.h"
@@ -43,9 +39,11 @@ ABSL_FLAG(std::string, kernel, "6.12",
 namespace passthru::vmm {
 namespace {
 
-// The exit statuses of this program, which regression.sh and
-// regression_table.sh know.
-enum ExitStatus { kGood = 0, kCannotRun = 2, kProblems = 3 };
+// The exit status if there are problems in what is printed, which regression.sh
+// and regression_table.sh know.
+constexpr int kProblems = 3;
+
+constexpr char kName[] = "passthrough_regression";
 
 // Sets the number of descriptors that the process may have. The simulated
 // kernel's are real ones, and a device with many vectors needs many.
@@ -59,27 +57,22 @@ void LimitDescriptors() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// Returns whether the result was printed.
-bool Print(const RegressionResult& result, const TimelineData& timeline,
-           std::string_view output) {
+absl::Status Print(const RegressionResult& result, const TimelineData& timeline,
+                   std::string_view output) {
   if (output == "html") {
-    const auto json = program::Json(result.report);
-    if (!json.ok()) {
-      std::cerr << "passthrough_regression: " << json.status().message()
-                << "\n";
-      return false;
-    }
-    std::cout << HtmlPage(*json, timeline);
+    PASSTHRU_ASSIGN_OR_RETURN(const std::string json,
+                              program::Json(result.report));
+    std::cout << HtmlPage(json, timeline);
   } else if (output == "trace") {
     std::cout << TraceEventsJson(timeline);
   } else {
     std::cout << result.transcript;
   }
   std::cout.flush();
-  return true;
+  return absl::OkStatus();
 }
 
-ExitStatus Main() {
+absl::StatusOr<int> Main() {
   RegressionOptions options;
   options.fixture = absl::GetFlag(FLAGS_fixture);
   std::optional<fake::KernelVersion> kernel;
@@ -87,59 +80,46 @@ ExitStatus Main() {
     if (absl::GetFlag(FLAGS_kernel) == fake::Name(version)) kernel = version;
   }
   if (!kernel.has_value()) {
-    std::cerr << "passthrough_regression: --kernel="
-              << absl::GetFlag(FLAGS_kernel)
-              << " is none that was measured; there are 6.1, 6.12, 6.18 and "
-                 "7.2.\n";
-    return kCannotRun;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--kernel=", absl::GetFlag(FLAGS_kernel),
+        " is none that was measured; there are 6.1, 6.12, 6.18 and 7.2."));
   }
   options.kernel = *kernel;
   const std::string output = absl::GetFlag(FLAGS_output);
   if (output != "text" && output != "html" && output != "trace") {
-    std::cerr << "passthrough_regression: --output=" << output
-              << " is none of text, html and trace.\n";
-    return kCannotRun;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--output=", output, " is none of text, html and trace."));
   }
   Timeline timeline;
   if (output != "text") options.timeline = &timeline;
   LimitDescriptors();
-  const auto result = RunRegression(options);
-  if (!result.ok()) {
-    std::cerr << "passthrough_regression: " << result.status().message()
-              << "\n";
-    return kCannotRun;
-  }
-  if (!Print(*result, timeline.Data(), output)) return kCannotRun;
+  PASSTHRU_ASSIGN_OR_RETURN(const RegressionResult result,
+                            RunRegression(options));
+  PASSTHRU_RETURN_IF_ERROR(Print(result, timeline.Data(), output));
   if (const std::string path = absl::GetFlag(FLAGS_facts); !path.empty()) {
     std::ofstream facts(path);
-    facts << result->facts.ToString() << "\n";
+    facts << result.facts.ToString() << "\n";
     facts.close();
     if (!facts.good()) {
-      std::cerr << "passthrough_regression: cannot write " << path << "\n";
-      return kCannotRun;
+      return absl::InvalidArgumentError(
+          absl::StrCat("--facts=", path, " cannot be written."));
     }
   }
-  for (const std::string& problem : result->problems) {
-    std::cerr << "passthrough_regression: " << problem << "\n";
+  for (const std::string& problem : result.problems) {
+    std::cerr << kName << ": " << problem << "\n";
   }
-  return result->problems.empty() ? kGood : kProblems;
+  return result.problems.empty() ? 0 : kProblems;
 }
 
 }  // namespace
 }  // namespace passthru::vmm
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
+  using passthru::vmm::kName;
+  passthru::program::Start(
+      argc, argv, kName,
       "Passes a captured device through on the simulated kernel and prints "
-      "what happened.\n  passthrough_regression --fixture=FILE [--kernel=6.1]");
-  absl::FlagsUsageConfig usage;
-  usage.version_string = [] {
-    return absl::StrCat("passthrough_regression of passthru ",
-                        passthru::kVersion, "\n");
-  };
-  absl::SetFlagsUsageConfig(std::move(usage));
-  absl::ParseCommandLine(argc, argv);
-  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kError);
-  absl::InitializeLog();
-  return passthru::vmm::Main();
+      "what happened.\n  passthrough_regression --fixture=FILE [--kernel=6.1]",
+      absl::LogSeverityAtLeast::kError);
+  return passthru::program::Finish(kName, passthru::vmm::Main());
 }
