@@ -43,16 +43,15 @@ absl::StatusOr<std::unique_ptr<EpollEventLoop>> EpollEventLoop::Create(
   if (!epoll.ok()) return ErrnoError(epoll.error, "epoll_create1");
   FileDescriptor descriptor(syscalls, epoll.value);
 
-  absl::StatusOr<EventFd> wake = EventFd::Create(syscalls);
-  if (!wake.ok()) return wake.status();
+  PASSTHRU_ASSIGN_OR_RETURN(EventFd wake, EventFd::Create(syscalls));
   epoll_event event = {.events = EPOLLIN, .data = {.u64 = kWakeId}};
   const SyscallResult<int> added =
-      syscalls->EpollCtl(descriptor.get(), EPOLL_CTL_ADD, wake->fd(), &event);
+      syscalls->EpollCtl(descriptor.get(), EPOLL_CTL_ADD, wake.fd(), &event);
   if (!added.ok()) {
     return ErrnoError(added.error, "epoll_ctl(ADD) of the wake-up eventfd");
   }
   return absl::WrapUnique(
-      new EpollEventLoop(syscalls, std::move(descriptor), *std::move(wake)));
+      new EpollEventLoop(syscalls, std::move(descriptor), std::move(wake)));
 }
 
 EpollEventLoop::EpollEventLoop(Syscalls* syscalls, FileDescriptor epoll,

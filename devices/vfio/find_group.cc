@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/vfio/vfio_paths.h"
 #include "passthru/pci/bdf.h"
@@ -127,18 +128,18 @@ absl::StatusOr<uint32_t> FindGroup(kernel::Syscalls* syscalls, pci::Bdf device,
         group.error, absl::StrCat("readlink of ", folder, "/iommu_group"));
   }
 
-  const absl::StatusOr<std::string> driver = DriverOf(syscalls, name, paths);
-  if (!driver.ok()) return driver.status();
-  if (driver->empty()) {
+  PASSTHRU_ASSIGN_OR_RETURN(const std::string driver,
+                            DriverOf(syscalls, name, paths));
+  if (driver.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat(name,
                      " is not bound to any driver, but must be to "
                      "vfio-pci: ",
                      BindCommands(name, /*bound=*/false)));
   }
-  if (!IsVfioDriver(*driver)) {
+  if (!IsVfioDriver(driver)) {
     return absl::FailedPreconditionError(
-        absl::StrCat(name, " is bound to the driver ", *driver,
+        absl::StrCat(name, " is bound to the driver ", driver,
                      ", but must be to vfio-pci (the host loses the device): ",
                      BindCommands(name, /*bound=*/true)));
   }

@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/page_size.h"
+#include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/vfio/info_query.h"
 
@@ -61,8 +62,7 @@ absl::Status ParseCapabilities(const InfoAnswer<vfio_region_info>& answer,
   for (const InfoCapability& capability : capabilities.entries) {
     switch (capability.id) {
       case VFIO_REGION_INFO_CAP_SPARSE_MMAP: {
-        absl::Status parsed = ParseSparseMmap(capability.payload, region);
-        if (!parsed.ok()) return parsed;
+        PASSTHRU_RETURN_IF_ERROR(ParseSparseMmap(capability.payload, region));
         break;
       }
       case VFIO_REGION_INFO_CAP_TYPE: {

@@ -94,8 +94,7 @@ absl::Status VfioContainer::CheckHasIommu() const {
 }
 
 absl::StatusOr<IommuInfo> VfioContainer::QueryInfo() const {
-  absl::Status ready = CheckHasIommu();
-  if (!ready.ok()) return ready;
+  PASSTHRU_RETURN_IF_ERROR(CheckHasIommu());
   return QueryIommuInfo(syscalls_, container_.get());
 }
 
@@ -106,8 +105,7 @@ IommuInfo VfioContainer::info() const {
 
 absl::Status VfioContainer::MapDma(memory::Iova iova, uint64_t size, void* host,
                                    bool read, bool write) {
-  absl::Status ready = CheckHasIommu();
-  if (!ready.ok()) return ready;
+  PASSTHRU_RETURN_IF_ERROR(CheckHasIommu());
   vfio_iommu_type1_dma_map map = {};
   map.argsz = sizeof(map);
   map.flags = (read ? VFIO_DMA_MAP_FLAG_READ : 0u) |
@@ -129,8 +127,7 @@ absl::Status VfioContainer::MapDma(memory::Iova iova, uint64_t size, void* host,
 }
 
 absl::Status VfioContainer::UnmapDma(memory::Iova iova, uint64_t size) {
-  absl::Status ready = CheckHasIommu();
-  if (!ready.ok()) return ready;
+  PASSTHRU_RETURN_IF_ERROR(CheckHasIommu());
   kernel::FlexArray<vfio_iommu_type1_dma_unmap, uint8_t> unmap(0);
   unmap.header().argsz = static_cast<uint32_t>(unmap.size_bytes());
   unmap.header().iova = iova.value();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "passthru/devices/kernel/status_macros.h"
 
 namespace passthru::vfio_pci {
 
@@ -17,20 +18,18 @@ DeviceEvent::DeviceEvent(kernel::EventLoop* loop, Connect connect,
 absl::StatusOr<std::unique_ptr<DeviceEvent>> DeviceEvent::Create(
     kernel::Syscalls* syscalls, kernel::EventLoop* loop, Connect connect,
     std::function<void()> callback) {
-  absl::StatusOr<kernel::EventFd> event = kernel::EventFd::Create(syscalls);
-  if (!event.ok()) return event.status();
+  PASSTHRU_ASSIGN_OR_RETURN(kernel::EventFd event,
+                            kernel::EventFd::Create(syscalls));
   auto result = absl::WrapUnique(
-      new DeviceEvent(loop, std::move(connect), *std::move(event)));
-  absl::Status status =
+      new DeviceEvent(loop, std::move(connect), std::move(event)));
+  PASSTHRU_RETURN_IF_ERROR(
       loop->Add(result->event_->fd(), /*edge_triggered=*/true,
                 [event = result->event_, callback = std::move(callback)] {
                   const absl::StatusOr<uint64_t> count = event->Read();
                   if (count.ok() && *count > 0) callback();
-                });
-  if (!status.ok()) return status;
+                }));
   result->watched_ = true;
-  status = result->connect_(result->event_->fd());
-  if (!status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(result->connect_(result->event_->fd()));
   result->connected_ = true;
   return result;
 }

@@ -236,21 +236,21 @@ void VfioPciDevice::Impl::CreateBars() {
 absl::Status VfioPciDevice::Impl::ConnectEvents() {
   if (options_.on_unplug_request != nullptr &&
       device_->irq(VFIO_PCI_REQ_IRQ_INDEX).exists()) {
-    absl::StatusOr<std::unique_ptr<DeviceEvent>> event = DeviceEvent::Create(
-        options_.vm.syscalls, options_.vm.loop,
-        [this](int fd) { return device_->SetRequestEventFd(fd); },
-        MarkCallback(options_.on_unplug_request));
-    if (!event.ok()) return event.status();
-    request_event_ = *std::move(event);
+    PASSTHRU_ASSIGN_OR_RETURN(
+        request_event_,
+        DeviceEvent::Create(
+            options_.vm.syscalls, options_.vm.loop,
+            [this](int fd) { return device_->SetRequestEventFd(fd); },
+            MarkCallback(options_.on_unplug_request)));
   }
   if (options_.on_error != nullptr &&
       device_->irq(VFIO_PCI_ERR_IRQ_INDEX).exists()) {
-    absl::StatusOr<std::unique_ptr<DeviceEvent>> event = DeviceEvent::Create(
-        options_.vm.syscalls, options_.vm.loop,
-        [this](int fd) { return device_->SetErrorEventFd(fd); },
-        MarkCallback(options_.on_error));
-    if (!event.ok()) return event.status();
-    error_event_ = *std::move(event);
+    PASSTHRU_ASSIGN_OR_RETURN(
+        error_event_,
+        DeviceEvent::Create(
+            options_.vm.syscalls, options_.vm.loop,
+            [this](int fd) { return device_->SetErrorEventFd(fd); },
+            MarkCallback(options_.on_error)));
   }
   return absl::OkStatus();
 }
