@@ -21,6 +21,7 @@
 #include "passthru/devices/kernel/read_file.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
+#include "passthru/vmm/doctor/shell_word.h"
 
 namespace passthru::doctor {
 namespace {
@@ -47,9 +48,10 @@ Answer<std::string> HostFiles::Text(const std::string& path) const {
   std::string value(absl::StripAsciiWhitespace(*text));
   const bool many_lines = absl::StrContains(value, '\n');
   return {.value = value,
-          .known_by = many_lines      ? path
-                      : value.empty() ? absl::StrCat(path, " is empty")
-                                      : absl::StrCat(path, " = ", value)};
+          .known_by = many_lines ? path
+                      : value.empty()
+                          ? absl::StrCat(path, " is empty")
+                          : absl::StrCat(path, " = ", Printable(value))};
 }
 
 Answer<std::string> HostFiles::Bytes(const std::string& path,
@@ -134,10 +136,12 @@ Finding MakeFinding(std::string_view check, Verdict verdict,
                     std::string_view what, std::vector<std::string> known_by,
                     std::vector<std::string> to_do) {
   Finding finding;
-  finding.set_check(std::string(check));
+  finding.set_check(Printable(check));
   finding.set_verdict(verdict);
-  finding.set_what(std::string(what));
-  for (std::string& line : known_by) finding.add_known_by(std::move(line));
+  finding.set_what(Printable(what));
+  for (const std::string& line : known_by) {
+    finding.add_known_by(Printable(line));
+  }
   for (std::string& line : to_do) finding.add_to_do(std::move(line));
   return finding;
 }
