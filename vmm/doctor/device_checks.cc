@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -51,50 +50,30 @@ uint32_t HeaderLayout(absl::Span<const uint8_t> config) {
 
 // A virtual function has no ids of its own (SR-IOV 1.1 3.4.1.1).
 bool Answers(const DeviceFacts& device) {
-  return device.is_virtual_function || device.config.empty() ||
+  return device.is_virtual_function ||
+         device.config.size() < pci::kStandardHeaderSize ||
          pci::ReadRegister<uint16_t>(ConfigOf(device), pci::kVendorId) !=
              0xffff;
 }
 
-Finding CheckType(const DeviceFacts& device) {
-  constexpr std::string_view kCheck = "type";
-  const std::string path = device.folder + "/config";
-  const absl::Span<const uint8_t> config = ConfigOf(device);
-  const std::string known_by =
-      absl::StrCat(path, ": header type ", HeaderLayout(config), "; ",
-                   device.folder, "/class");
-  if (device.stays) {
-    return MakeFinding(
-        kCheck, Finding::PROBLEM,
-        HeaderLayout(config) != pci::HeaderType::kLayoutNormal
-            ? "it is a bridge: only what is behind it can be passed through"
-            : "it is a part of the chipset, which the host needs",
-        {known_by});
-  }
-  if (device.config.size() < pci::kStandardHeaderSize) {
-    return MakeFinding(kCheck, Finding::UNKNOWN,
-                       "its configuration space cannot be read", {path});
-  }
-  if (!Answers(device)) {
-    return MakeFinding(
-        kCheck, Finding::PROBLEM,
-        "it does not answer: its configuration space reads all ones", {path},
-        {absl::StrCat("echo 1 > ", device.folder, "/remove"),
-         "echo 1 > /sys/bus/pci/rescan", "# or power the machine off and on"});
-  }
-  return MakeFinding(kCheck, Finding::OK, "it is a device, no bridge",
-                     {known_by});
-}
-
-Finding CheckDriver(const DeviceFacts& device) {
+Finding CheckDriver(const DeviceFacts& device, bool in_the_way) {
   constexpr std::string_view kCheck = "driver";
   const std::string link = device.folder + "/driver";
+  if (!device.driver_unknown.empty()) {
+    return MakeFinding(kCheck, Finding::UNKNOWN,
+                       "which driver has it cannot be read",
+                       {device.driver_unknown});
+  }
   if (vfio::IsVfioDriver(device.driver)) {
     return MakeFinding(kCheck, Finding::OK,
                        absl::StrCat("it is bound to ", device.driver),
                        {absl::StrCat(link, " -> ", device.driver)});
   }
   const bool bound = !device.driver.empty();
+  std::vector<std::string> to_do =
+      CommandsIn(vfio::BindCommands(device.address.ToString(), bound));
+  // Whoever follows these would stop the host.
+  if (in_the_way) to_do = {"# leave it, because the host does not run without"};
   return MakeFinding(
       kCheck, Finding::PROBLEM,
       bound ? absl::StrCat("it is bound to ", device.driver,
@@ -102,33 +81,12 @@ Finding CheckDriver(const DeviceFacts& device) {
             : "it is bound to no driver, and must be to vfio-pci",
       {bound ? absl::StrCat(link, " -> ", device.driver)
              : absl::StrCat(link, ": ENOENT")},
-      CommandsIn(vfio::BindCommands(device.address.ToString(), bound)));
-}
-
-Finding CheckReset(const HostFiles& host, const DeviceFacts& device) {
-  constexpr std::string_view kCheck = "reset";
-  const auto methods = host.Text(device.folder + "/reset_method");
-  if (methods.ok() && !methods.value.empty()) {
-    return MakeFinding(kCheck, Finding::OK,
-                       absl::StrCat("it can be reset: ", methods.value),
-                       {methods.known_by});
-  }
-  if (!methods.ok() && host.Folder(device.folder).ok() &&
-      host.Text(device.folder + "/reset").error != ENOENT) {
-    return MakeFinding(kCheck, Finding::OK,
-                       "it can be reset, by a way that this kernel does not "
-                       "name",
-                       {device.folder + "/reset"});
-  }
-  return MakeFinding(
-      kCheck, Finding::WARNING,
-      "it cannot be reset by itself, so a guest finds what the last one left; "
-      "a reset of its bus needs all devices there",
-      {methods.known_by});
+      std::move(to_do));
 }
 
 // The lines are "0xSTART 0xEND 0xFLAGS" (resource_show()).
-Finding CheckBars(const HostFiles& host, const DeviceFacts& device) {
+Finding CheckBars(const HostFiles& host, const HostFacts& facts,
+                  const DeviceFacts& device) {
   constexpr std::string_view kCheck = "BARs";
   const auto resource = host.Text(device.folder + "/resource");
   if (!resource.ok()) {
@@ -154,13 +112,32 @@ Finding CheckBars(const HostFiles& host, const DeviceFacts& device) {
           absl::StrCat("the host has no address for BAR", i,
                        ", and VFIO then shows none of it"),
           {absl::StrCat(resource.known_by, ", line ", i + 1)},
-          {"sed -i 's/^GRUB_CMDLINE_LINUX=\"/&pci=realloc /' "
-           "/etc/default/grub",
-           "update-grub && reboot",
+          {WithWord("pci=realloc"), std::string(kUpdateGrub),
            "# or enable \"above 4G decoding\" in the firmware's setup"});
     }
-    if ((flags & kResourceMemory) != 0 && end - start + 1 >= kLargeBar) {
-      large.push_back(absl::StrCat("BAR", i, " of ", Bytes(end - start + 1)));
+    if (end < start) {
+      return MakeFinding(
+          kCheck, Finding::UNKNOWN,
+          absl::StrCat("what the kernel says of BAR", i, " makes no sense"),
+          {absl::StrCat(resource.known_by, ", line ", i + 1)});
+    }
+    const uint64_t size = end - start + 1;
+    // The guest has at most as many bits as the host, and its RAM in them.
+    if ((flags & kResourceMemory) != 0 && facts.physical_bits.has_value() &&
+        *facts.physical_bits < 64 &&
+        size >= (uint64_t{1} << *facts.physical_bits) / 2) {
+      return MakeFinding(
+          kCheck, Finding::PROBLEM,
+          absl::StrCat("BAR", i, " of ", Bytes(size),
+                       " has no room in a guest, whose addresses have ",
+                       *facts.physical_bits, " bits as the host's"),
+          {absl::StrCat(resource.known_by, ", line ", i + 1),
+           "/proc/cpuinfo: address sizes"},
+          {"# make it smaller, if it can be resized: "
+           "/sys/bus/pci/devices/*/resource*_resize"});
+    }
+    if ((flags & kResourceMemory) != 0 && size >= kLargeBar) {
+      large.push_back(absl::StrCat("BAR", i, " of ", Bytes(size)));
     }
   }
   if (!large.empty()) {
@@ -226,7 +203,7 @@ Finding CheckInterrupts(const HostFacts& facts, const DeviceFacts& device) {
                     *facts.free_descriptors, ", so the guest sees fewer");
     finding.set_verdict(Finding::WARNING);
     finding.add_known_by("getrlimit(RLIMIT_NOFILE)");
-    finding.add_to_do("prlimit --pid $$ --nofile=65536");
+    finding.add_to_do(InOwnShell(facts, kMoreDescriptors));
   }
   if (facts.free_vectors.has_value() && *facts.free_vectors < *vectors) {
     absl::StrAppend(&has, ", and the host has ", *facts.free_vectors,
@@ -255,87 +232,113 @@ Finding CheckPower(const HostFiles& host, const DeviceFacts& device) {
         kCheck, Finding::WARNING,
         "the host could not change its power state, and it may not answer",
         {state.known_by},
-        {"echo Y > /sys/module/vfio_pci/parameters/disable_idle_d3"});
+        // vfio_pci_init() reads the option when it is loaded.
+        {absl::StrCat("echo on > ", device.folder, "/power/control"),
+         absl::StrCat("echo 0 > ", device.folder, "/d3cold_allowed"),
+         "echo options vfio-pci disable_idle_d3=1 > "
+         "/etc/modprobe.d/vfio-pci-d3.conf  # from the next boot on"});
+  }
+  if (absl::StartsWith(state.value, "D3")) {
+    return MakeFinding(kCheck, Finding::OK,
+                       absl::StrCat("it sleeps in ", state.value,
+                                    ", and VFIO wakes it when it is opened"),
+                       {state.known_by});
   }
   return MakeFinding(kCheck, Finding::OK,
                      absl::StrCat("it is in ", state.value), {state.known_by});
 }
 
-std::optional<Finding> CheckVirtualFunctions(const HostFiles& host,
-                                             const DeviceFacts& device) {
-  constexpr std::string_view kCheck = "SR-IOV";
-  if (device.is_virtual_function) {
-    auto parent = host.Link(device.folder + "/physfn");
-    if (!pci::Bdf::Parse(parent.value).ok()) parent.value = "another function";
-    const auto driver = host.Link(device.folder + "/physfn/driver");
-    if (vfio::IsVfioDriver(driver.value)) {
-      return MakeFinding(
-          kCheck, Finding::WARNING,
-          absl::StrCat("it is a virtual function of ", parent.value,
-                       ", which VFIO has too: opening it takes the vf_token "
-                       "that the user of that one sets"),
-          {parent.known_by, driver.known_by});
-    }
-    return MakeFinding(kCheck, Finding::OK,
-                       absl::StrCat("it is a virtual function of ",
-                                    parent.value, ", which stays with ",
-                                    driver.ok() ? driver.value : "the host"),
-                       {parent.known_by, driver.known_by});
-  }
-  const auto count = host.Text(device.folder + "/sriov_numvfs");
-  uint32_t functions = 0;
-  if (!absl::SimpleAtoi(count.value, &functions) || functions == 0) {
-    return std::nullopt;
-  }
-  return MakeFinding(
-      kCheck, Finding::WARNING,
-      absl::StrCat("it has ", Count(functions, "virtual function"),
-                   ", which go when it is given away"),
-      {count.known_by},
-      {absl::StrCat("echo 0 > ", device.folder, "/sriov_numvfs")});
-}
-
 // What users of a class run into most.
-std::optional<Finding> CheckClass(const DeviceFacts& device) {
-  const auto note = [&](std::string_view what) {
-    return MakeFinding("class", Finding::NOTE, what,
-                       {absl::StrCat(device.folder, "/class")});
-  };
+std::optional<Finding> CheckClass(const HostFiles& host,
+                                  const DeviceFacts& device) {
+  const std::string known_by = device.folder + "/class";
   switch (device.class_code >> 8) {
     case 0x0300:
     case 0x0302:
     case 0x0380:
-      return note(
+      return MakeFinding(
+          "class", Finding::NOTE,
           "a GPU often comes with an audio function, which should go to the "
-          "same guest, and its driver may want its ROM");
-    case 0x0403:
-      if (device.address.function() != 0) {
-        return note("it is the audio part of function 0, and useless without");
-      }
-      return std::nullopt;
+          "same guest, and its driver may want its ROM",
+          {known_by});
+    case 0x0403: {
+      // Chipsets have audio functions too, beside others of all kinds.
+      const pci::Bdf own = device.address;
+      const pci::Bdf first(own.segment(), own.bus(), own.device(), 0);
+      const auto code = host.Text(
+          absl::StrCat("/sys/bus/pci/devices/", first.ToString(), "/class"));
+      if (own == first || !absl::StartsWith(code.value, "0x03")) break;
+      return MakeFinding(
+          "class", Finding::NOTE,
+          absl::StrCat("it is the audio part of the GPU ", first.ToString(),
+                       ", and useless without"),
+          {known_by, code.known_by});
+    }
     case 0x0c03:
-      return note("what is plugged into it goes along, such as the keyboard");
+      return MakeFinding(
+          "class", Finding::NOTE,
+          "what is plugged into it goes along, such as the keyboard",
+          {known_by});
     default:
-      return std::nullopt;
+      break;
   }
+  return std::nullopt;
 }
 
 }  // namespace
 
+Finding CheckType(const HostFiles& host, const DeviceFacts& device) {
+  constexpr std::string_view kCheck = "type";
+  const std::string path = device.folder + "/config";
+  const absl::Span<const uint8_t> config = ConfigOf(device);
+  const bool readable = config.size() >= pci::kStandardHeaderSize;
+  const std::string known_by = absl::StrCat(
+      readable ? absl::StrCat(path, ": header type ", HeaderLayout(config))
+               : host.Bytes(path, 1).known_by,
+      "; ", device.folder, "/class");
+  if (device.stays) {
+    const bool bridge =
+        device.class_code >> 8 == 0x0604 ||
+        (readable && HeaderLayout(config) != pci::HeaderType::kLayoutNormal);
+    return MakeFinding(
+        kCheck, Finding::PROBLEM,
+        bridge ? "it is a bridge: only what is behind it can be passed through"
+               : "it is a part of the chipset, which the host needs",
+        {known_by});
+  }
+  if (!readable) {
+    return MakeFinding(kCheck, Finding::UNKNOWN,
+                       "its configuration space cannot be read", {known_by});
+  }
+  if (!Answers(device)) {
+    std::vector<std::string> to_do;
+    // A sleeping device reads so, too.
+    const auto power = host.Text(device.folder + "/power_state");
+    if (power.value != "D0") {
+      to_do.push_back(
+          absl::StrCat("echo on > ", device.folder, "/power/control"));
+    }
+    to_do.push_back(absl::StrCat("echo 1 > ", device.folder, "/remove"));
+    to_do.emplace_back("echo 1 > /sys/bus/pci/rescan");
+    to_do.emplace_back("# or power the machine off and on");
+    return MakeFinding(
+        kCheck, Finding::PROBLEM,
+        "it does not answer: its configuration space reads all ones", {path},
+        std::move(to_do));
+  }
+  return MakeFinding(kCheck, Finding::OK, "it is a device, no bridge",
+                     {known_by});
+}
+
 Findings CheckDevice(const HostFiles& host, const HostFacts& facts,
-                     const DeviceFacts& device) {
+                     const DeviceFacts& device, bool in_the_way) {
   Findings findings;
-  findings.push_back(CheckType(device));
-  if (device.stays) return findings;
-  findings.push_back(CheckDriver(device));
+  findings.push_back(CheckDriver(device, in_the_way));
   findings.push_back(CheckReset(host, device));
-  findings.push_back(CheckBars(host, device));
+  findings.push_back(CheckBars(host, facts, device));
   findings.push_back(CheckInterrupts(facts, device));
   findings.push_back(CheckPower(host, device));
-  if (auto finding = CheckVirtualFunctions(host, device)) {
-    findings.push_back(*std::move(finding));
-  }
-  if (auto finding = CheckClass(device)) {
+  if (auto finding = CheckClass(host, device)) {
     findings.push_back(*std::move(finding));
   }
   return findings;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -20,11 +21,13 @@
 #include "passthru/vmm/doctor/checks.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/host_files.h"
+#include "passthru/vmm/doctor/shell_word.h"
 
 namespace passthru::doctor {
 namespace {
 
 constexpr uint32_t kMassStorage = 0x01;
+constexpr std::string_view kUses = "the host uses it: ";
 
 std::string BlockFolder(std::string_view name) {
   return absl::StrCat("/sys/class/block/", name);
@@ -60,12 +63,9 @@ std::string Unescaped(std::string_view word) {
       {{"\\040", " "}, {"\\011", "\t"}, {"\\012", "\n"}, {"\\134", "\\"}});
 }
 
-// Quotes a word for the shell, if it needs that.
-std::string Quoted(std::string_view word) {
-  if (word.find_first_of(" \t\n'\"\\$&|;<>()*?`#~") == std::string_view::npos) {
-    return std::string(word);
-  }
-  return absl::StrCat("'", absl::StrReplaceAll(word, {{"'", "'\\''"}}), "'");
+// Returns whether a host does not run without a file system there.
+bool IsOfTheSystem(std::string_view place) {
+  return place == "/" || place == "/usr";
 }
 
 // A device that is built on others: a logical volume, a RAID array and so on.
@@ -79,7 +79,17 @@ class DiskUses {
   explicit DiskUses(const HostFiles& host)
       : host_(host),
         mounts_(host.Text("/proc/mounts")),
-        swaps_(host.Text("/proc/swaps")) {}
+        swaps_(host.Text("/proc/swaps")) {
+    // Each folder here is a btrfs, with links to all its devices, of which
+    // /proc/mounts names one.
+    for (const std::string& one : host.Folder("/sys/fs/btrfs").value) {
+      const auto devices =
+          host.Folder(absl::StrCat("/sys/fs/btrfs/", one, "/devices"));
+      for (const std::string& device : devices.value) {
+        btrfs_[device] = devices.value;
+      }
+    }
+  }
 
   // Looks at a disk or partition and at what is built on it.
   void Look(const std::string& name) {
@@ -112,6 +122,12 @@ class DiskUses {
     found_ = std::move(all);
     for (Finding& holder : holders_) found_.push_back(std::move(holder));
     holders_.clear();
+    // Nothing of it can be ended while the host runs from it.
+    if (HasProblem(found_)) {
+      for (Finding& finding : found_) {
+        if (finding.verdict() != Finding::PROBLEM) finding.clear_to_do();
+      }
+    }
     return std::move(found_);
   }
 
@@ -121,6 +137,9 @@ class DiskUses {
     // A kernel without swap has no such file.
     return "";
   }
+
+  // Returns whether the host has ZFS, whose disks the kernel does not list.
+  bool HasZfs() const { return absl::StrContains(mounts_.value, " zfs "); }
 
  private:
   // Returns the node in /dev of a block device.
@@ -139,16 +158,59 @@ class DiskUses {
       const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
       if (words.size() < 2) continue;
       const std::string source = Unescaped(words[0]);
-      if (source != node && source != absl::StrCat("/dev/", name)) continue;
       const std::string place = Unescaped(words[1]);
-      mounted_.push_back(
-          {number, MakeFinding(absl::StrCat("use at ", place), Finding::WARNING,
-                               absl::StrCat("the host uses it: ", source,
-                                            " is mounted on ", place),
-                               {absl::StrCat("/proc/mounts: ", words[0], " ",
-                                             words[1])},
-                               {absl::StrCat("umount ", Quoted(place))})});
+      if (!IsSource(source, place, name, node)) continue;
+      const std::string known_by =
+          absl::StrCat("/proc/mounts: ", words[0], " ", words[1]);
+      const std::string check = absl::StrCat("use at ", place);
+      Finding finding =
+          IsOfTheSystem(place)
+              ? MakeFinding(check, Finding::PROBLEM,
+                            absl::StrCat("the host runs from it: ", source,
+                                         " is mounted on ", place),
+                            {known_by},
+                            {"# start the host from another disk, or give the "
+                             "guest another"})
+              : MakeFinding(check, Finding::WARNING,
+                            absl::StrCat("the host uses it: ", source,
+                                         " is mounted on ", place),
+                            {known_by},
+                            {absl::StrCat("umount ", ShellWord(place))});
+      mounted_.push_back({number, std::move(finding)});
     }
+  }
+
+  // Returns whether what is mounted there is on this block device.
+  bool IsSource(const std::string& source, const std::string& place,
+                const std::string& name, const std::string& node) const {
+    if (source == node || source == absl::StrCat("/dev/", name)) return true;
+    // Without an initial RAM disk the kernel mounts the root by this name.
+    if (source == "/dev/root") return NumberOfMount(place) == Number(name);
+    const auto fellows = btrfs_.find(name);
+    if (fellows == btrfs_.end()) return false;
+    for (const std::string& fellow : fellows->second) {
+      if (source == Node(fellow) || source == absl::StrCat("/dev/", fellow)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // Returns a block device's number, as "259:1".
+  std::string Number(const std::string& name) const {
+    return host_.Text(BlockFolder(name) + "/dev").value;
+  }
+
+  // Returns the number of what is mounted there. The third and the fifth word
+  // of a line of /proc/self/mountinfo are the number and the place.
+  std::string NumberOfMount(const std::string& place) const {
+    std::string number = "none";
+    for (const std::string_view line :
+         absl::StrSplit(host_.Text("/proc/self/mountinfo").value, '\n')) {
+      const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
+      if (words.size() > 4 && Unescaped(words[4]) == place) number = words[2];
+    }
+    return number;
   }
 
   void CheckSwap(const std::string& name, const std::string& node) {
@@ -163,7 +225,7 @@ class DiskUses {
           "use as swap", Finding::WARNING,
           absl::StrCat("the host uses it: ", source, " is swap space"),
           {absl::StrCat("/proc/swaps: ", words[0])},
-          {absl::StrCat("swapoff ", Quoted(source))}));
+          {absl::StrCat("swapoff ", ShellWord(source))}));
     }
   }
 
@@ -171,20 +233,29 @@ class DiskUses {
   Holder Describe(const std::string& name) const {
     const std::string node = Node(name);
     const auto uuid = host_.Text(BlockFolder(name) + "/dm/uuid");
+    // Parts of a volume, such as its mirrors, have more than two UUIDs of 32
+    // characters each, and go with it.
+    if (absl::StartsWith(uuid.value, "LVM-") && uuid.value.size() > 68) {
+      return {absl::StrCat("the logical volumes' ", node), ""};
+    }
+    if (absl::StartsWith(uuid.value, "mpath-")) {
+      return {absl::StrCat("the multipath device ", node),
+              absl::StrCat("multipath -f ", ShellWord(node))};
+    }
     if (absl::StartsWith(uuid.value, "LVM-")) {
       return {absl::StrCat("the logical volume ", node),
-              absl::StrCat("lvchange --activate n ", Quoted(node))};
+              absl::StrCat("lvchange --activate n ", ShellWord(node))};
     }
     if (absl::StartsWith(uuid.value, "CRYPT-")) {
       return {absl::StrCat("the encrypted volume ", node),
-              absl::StrCat("cryptsetup close ", Quoted(node))};
+              absl::StrCat("cryptsetup close ", ShellWord(node))};
     }
     if (uuid.ok()) {
-      return {node, absl::StrCat("dmsetup remove ", Quoted(node))};
+      return {node, absl::StrCat("dmsetup remove ", ShellWord(node))};
     }
     if (host_.Text(BlockFolder(name) + "/md/level").ok()) {
       return {absl::StrCat("the RAID array ", node),
-              absl::StrCat("mdadm --stop ", Quoted(node))};
+              absl::StrCat("mdadm --stop ", ShellWord(node))};
     }
     return {node, ""};
   }
@@ -192,22 +263,32 @@ class DiskUses {
   void AddHolder(const std::string& node, const std::string& name,
                  const std::string& holder) {
     const Holder what = Describe(holder);
-    const std::string holder_node = Node(holder);
+    const std::string known_by =
+        absl::StrCat(BlockFolder(name), "/holders/", holder);
+    const std::string check = absl::StrCat(
+        "use in ",
+        absl::StripPrefix(absl::StripPrefix(Node(holder), "/dev/"), "mapper/"));
+    for (Finding& known : holders_) {
+      if (known.check() != check) continue;
+      // It is built on several disks or partitions of the device.
+      known.set_what(absl::StrCat(kUses, node, ", ",
+                                  absl::StripPrefix(known.what(), kUses)));
+      known.add_known_by(known_by);
+      return;
+    }
     std::vector<std::string> commands;
     if (!what.command.empty()) commands.push_back(what.command);
-    holders_.push_back(MakeFinding(
-        absl::StrCat("use in ",
-                     absl::StripPrefix(absl::StripPrefix(holder_node, "/dev/"),
-                                       "mapper/")),
-        Finding::WARNING,
-        absl::StrCat("the host uses it: ", node, " is a part of ", what.what),
-        {absl::StrCat(BlockFolder(name), "/holders/", holder)},
-        std::move(commands)));
+    holders_.push_back(
+        MakeFinding(check, Finding::WARNING,
+                    absl::StrCat(kUses, node, " is a part of ", what.what),
+                    {known_by}, std::move(commands)));
   }
 
   const HostFiles& host_;
   const Answer<std::string> mounts_;
   const Answer<std::string> swaps_;
+  // The devices of the btrfs that has the device.
+  std::map<std::string, std::vector<std::string>> btrfs_;
   std::set<std::string> seen_;
   // A mount, with its line in /proc/mounts.
   struct Mounted {
@@ -233,6 +314,12 @@ void CheckDisks(const HostFiles& host, const DeviceFacts& device,
     if (!link.ok() || !IsDiskOf(host, device, link.value)) continue;
     has_disk = true;
     uses.Look(disk);
+  }
+  if (unknown.empty() && has_disk && uses.HasZfs()) {
+    findings.push_back(MakeFinding(
+        "use in ZFS", Finding::UNKNOWN,
+        "the host has ZFS, and the kernel does not tell on which disks",
+        {"/proc/mounts: zfs"}, {"zpool status -P  # names the disks"}));
   }
   for (Finding& finding : uses.Take()) findings.push_back(std::move(finding));
   if (device.class_code >> 16 == kMassStorage && has_disk && !unknown.empty()) {

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/doctor/doctor.h"
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/types/span.h"
 #include "passthru/pci/bdf.h"
-#include "passthru/pci/class_code.h"
-#include "passthru/pci/config_reg.h"
-#include "passthru/pci/registers.h"
 #include "passthru/vmm/doctor/checks.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/host_files.h"
@@ -24,49 +17,6 @@ namespace passthru::doctor {
 namespace {
 
 constexpr std::string_view kDevices = "/sys/bus/pci/devices";
-
-uint32_t Hex(const HostFiles& host, const std::string& path) {
-  uint32_t value = 0;
-  if (!absl::SimpleHexAtoi(host.Text(path).value, &value)) return 0;
-  return value;
-}
-
-DeviceFacts ReadDevice(const HostFiles& host, pci::Bdf address) {
-  DeviceFacts device = {
-      .address = address,
-      .folder = absl::StrCat(kDevices, "/", address.ToString())};
-  device.class_code = Hex(host, device.folder + "/class");
-  const pci::ClassCode code = {
-      .base = static_cast<uint8_t>(device.class_code >> 16),
-      .sub = static_cast<uint8_t>(device.class_code >> 8),
-      .interface = static_cast<uint8_t>(device.class_code)};
-  device.identity = absl::StrFormat(
-      "%04x:%04x %s [%v]", Hex(host, device.folder + "/vendor"),
-      Hex(host, device.folder + "/device"), pci::Name(code), code);
-  device.is_virtual_function = host.Link(device.folder + "/physfn").ok();
-  device.config =
-      host.Bytes(device.folder + "/config", pci::kExtendedConfigSpaceSize)
-          .value;
-  const absl::Span<const uint8_t> config(
-      reinterpret_cast<const uint8_t*>(device.config.data()),
-      device.config.size());
-  constexpr uint8_t kBridge = 0x06;
-  device.stays =
-      code.base == kBridge ||
-      (config.size() >= pci::kStandardHeaderSize &&
-       pci::ReadRegister<uint16_t>(config, pci::kVendorId) != 0xffff &&
-       pci::HeaderType::kLayout.Get(pci::ReadRegister(
-           config, pci::kHeaderType)) != pci::HeaderType::kLayoutNormal);
-  device.driver = host.Link(device.folder + "/driver").value;
-  return device;
-}
-
-bool HasProblem(const google::protobuf::RepeatedPtrField<Finding>& findings) {
-  for (const Finding& finding : findings) {
-    if (finding.verdict() == Finding::PROBLEM) return true;
-  }
-  return false;
-}
 
 void AddAll(Findings findings,
             google::protobuf::RepeatedPtrField<Finding>* to) {
@@ -89,20 +39,33 @@ void ExamineDevice(const HostFiles& host, const HostFacts& facts,
   }
   report.set_identity(device.identity);
   report.set_stays(device.stays);
-  AddAll(CheckDevice(host, facts, device), report.mutable_findings());
+  *report.add_findings() = CheckType(host, device);
   if (device.stays) return;
-  AddAll(CheckUses(host, device), report.mutable_findings());
+  // What the host has to end comes before the driver is taken away.
+  Findings uses = CheckUses(host, device);
+  const bool in_the_way = HasProblem(uses);
+  AddAll(std::move(uses), report.mutable_findings());
+  AddAll(CheckDevice(host, facts, device, in_the_way),
+         report.mutable_findings());
   AddAll(CheckGroup(host, facts, device), report.mutable_findings());
 }
 
 }  // namespace
+
+bool HasProblem(const Findings& findings) {
+  return std::any_of(findings.begin(), findings.end(), [](const Finding& one) {
+    return one.verdict() == Finding::PROBLEM;
+  });
+}
 
 Report Examine(const Options& options) {
   const HostFiles host(options.syscalls);
   HostFacts facts;
   facts.guest_memory = options.guest_memory;
   Report report;
-  AddAll(CheckHost(host, facts), report.mutable_host());
+  Findings of_host = CheckHost(host, facts);
+  const bool host_ready = !HasProblem(of_host);
+  AddAll(std::move(of_host), report.mutable_host());
   std::vector<pci::Bdf> devices = options.devices;
   if (devices.empty()) {
     for (const std::string& name : host.Folder(std::string(kDevices)).value) {
@@ -110,11 +73,11 @@ Report Examine(const Options& options) {
       if (address.ok()) devices.push_back(*address);
     }
   }
-  const bool host_ready = !HasProblem(report.host());
   for (const pci::Bdf address : devices) {
     Device& device = *report.add_devices();
     ExamineDevice(host, facts, address, device);
-    device.set_ready(host_ready && !HasProblem(device.findings()));
+    const Findings findings(device.findings().begin(), device.findings().end());
+    device.set_ready(host_ready && !HasProblem(findings));
   }
   return report;
 }

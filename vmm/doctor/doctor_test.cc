@@ -40,13 +40,14 @@ struct Expected {
   std::set<Wrong> hides;
 };
 
-const std::set<Wrong> kSeenInGroup = {Wrong::kNoRemapping, Wrong::kNarrowIommu};
+const std::set<Wrong> kSeenInGroup = {Wrong::kNarrowIommu};
 const std::set<Wrong> kSeenByUser = {Wrong::kGroupForbidden, Wrong::kGroupBusy,
-                                     Wrong::kNoRemapping, Wrong::kNarrowIommu};
+                                     Wrong::kNarrowIommu};
 
-// The host uses the disk, and so the device, by its driver.
-const std::set<Wrong> kDiskUses = {Wrong::kMounted, Wrong::kSwap,
-                                   Wrong::kLogicalVolume, Wrong::kRaid};
+// The host uses the device, by its driver.
+const std::set<Wrong> kUses = {Wrong::kMounted,       Wrong::kSwap,
+                               Wrong::kLogicalVolume, Wrong::kRaid,
+                               Wrong::kRootDisk,      Wrong::kNetworkIsUp};
 const std::set<Wrong> kWithoutDriver = {Wrong::kNoDriver, Wrong::kNoVfioPci};
 
 const std::vector<Expected>& AllExpected() {
@@ -62,7 +63,7 @@ const std::vector<Expected>& AllExpected() {
       {Wrong::kNoVfioPci, true, "vfio-pci", Finding::PROBLEM, "is not loaded",
        "modprobe vfio-pci", kSeenByUser},
       {Wrong::kNoContainer, true, "/dev/vfio/vfio", Finding::PROBLEM,
-       "there is no /dev/vfio/vfio", "modprobe vfio-pci", kSeenInGroup},
+       "there is no /dev/vfio/vfio", "c 10 196", kSeenInGroup},
       {Wrong::kContainerForbidden, true, "/dev/vfio/vfio", Finding::PROBLEM,
        "no permission to open /dev/vfio/vfio", "chmod 0666 /dev/vfio/vfio",
        kSeenInGroup},
@@ -78,7 +79,7 @@ const std::vector<Expected>& AllExpected() {
        "/dev/kvm",
        Finding::PROBLEM,
        "no permission to open /dev/kvm",
-       "usermod -aG kvm",
+       "usermod -aG kvm ada",
        {}},
       {Wrong::kUnsafeInterrupts,
        true,
@@ -86,7 +87,7 @@ const std::vector<Expected>& AllExpected() {
        Finding::WARNING,
        "a guest can attack the host",
        "allow_unsafe_interrupts",
-       {Wrong::kNoRemapping}},
+       {}},
       {Wrong::kNoRemapping,
        false,
        "interrupt remapping",
@@ -144,8 +145,8 @@ const std::vector<Expected>& AllExpected() {
        false,
        "reset",
        Finding::WARNING,
-       "it cannot be reset by itself",
-       "",
+       "its function level reset is turned off",
+       "echo default > /sys/bus/pci/devices/0000:02:00.0/reset_method",
        {}},
       {Wrong::kUnplacedBar,
        false,
@@ -195,7 +196,7 @@ const std::vector<Expected>& AllExpected() {
        "firmware's setup",
        {}},
       {Wrong::kGroupForbidden, false, "permission", Finding::PROBLEM,
-       "no permission to open /dev/vfio/14", "chown $USER /dev/vfio/14",
+       "no permission to open /dev/vfio/14", "chown ada /dev/vfio/14",
        kSeenInGroup},
       {Wrong::kGroupBusy, false, "permission", Finding::PROBLEM,
        "is in use by another process", "fuser -v /dev/vfio/14", kSeenInGroup},
@@ -206,6 +207,25 @@ const std::vector<Expected>& AllExpected() {
        "reaches up to 2 GiB, and not all of a guest of 4 GiB",
        "less memory",
        {}},
+      {Wrong::kNoMemory,
+       true,
+       "memory",
+       Finding::PROBLEM,
+       "in all, and DMA pins all of a guest of 4 GiB",
+       "less memory",
+       {}},
+      {Wrong::kAcsOverride,
+       true,
+       "isolation",
+       Finding::WARNING,
+       "does not keep apart",
+       "pcie_acs_override=downstream",
+       {}},
+      {Wrong::kRootDisk, false, "use at /", Finding::PROBLEM,
+       "the host runs from it", "another disk", kSeenByUser},
+      {Wrong::kNetworkIsUp, false, "use as enp2s0", Finding::WARNING,
+       "the network interface enp2s0 is up", "ip link set enp2s0 down",
+       kSeenByUser},
   };
   return *all;
 }
@@ -280,6 +300,8 @@ TEST(DoctorTest, OneThingIsWrong) {
       case Wrong::kMounted:
       case Wrong::kSwap:
       case Wrong::kRaid:
+      case Wrong::kRootDisk:
+      case Wrong::kNetworkIsUp:
         EXPECT_EQ(more.erase("driver"), 1u);
         break;
       case Wrong::kIommuOff:
@@ -295,11 +317,37 @@ TEST(DoctorTest, OneThingIsWrong) {
         break;
     }
     EXPECT_THAT(more, IsEmpty()) << expected.check;
-    EXPECT_EQ(report.devices(0).ready(),
-              expected.verdict != Finding::PROBLEM &&
-                  !kDiskUses.contains(expected.wrong))
+    EXPECT_EQ(report.devices(0).ready(), expected.verdict != Finding::PROBLEM &&
+                                             !kUses.contains(expected.wrong))
         << expected.check;
   }
+}
+
+// Returns what the doctor must say of a wrong thing beside another.
+Expected Beside(Expected one, Wrong other) {
+  // The user has accepted the risk.
+  if (one.wrong == Wrong::kNoRemapping && other == Wrong::kUnsafeInterrupts) {
+    one.verdict = Finding::WARNING;
+    one.what = "told to accept that";
+    one.command = "firmware's setup";
+  }
+  if (one.wrong == Wrong::kNoContainer && other == Wrong::kNoVfioPci) {
+    one.command = "modprobe vfio-pci";
+  }
+  // What a device that does not answer has is unknown.
+  if (one.wrong == Wrong::kNoReset && other == Wrong::kDead) {
+    one.what = "it cannot be reset by itself";
+    one.command = "";
+  }
+  // Nothing can be ended while the host runs from the disk.
+  if (other == Wrong::kRootDisk && kUses.contains(one.wrong) &&
+      one.wrong != Wrong::kNetworkIsUp) {
+    one.command = "";
+  }
+  if (other == Wrong::kRootDisk && one.wrong == Wrong::kHostDriver) {
+    one.command = "# leave it";
+  }
+  return one;
 }
 
 // Returns whether the two change the same thing, so that a host has only one.
@@ -311,8 +359,8 @@ bool Exclude(const Expected& a, const Expected& b) {
   return (a.host == b.host && a.check == b.check && a.wrong != b.wrong &&
           a.check != "driver") ||
          same.contains({a.wrong, b.wrong}) ||
-         (kDiskUses.contains(a.wrong) && kWithoutDriver.contains(b.wrong)) ||
-         (kDiskUses.contains(b.wrong) && kWithoutDriver.contains(a.wrong));
+         (kUses.contains(a.wrong) && kWithoutDriver.contains(b.wrong)) ||
+         (kUses.contains(b.wrong) && kWithoutDriver.contains(a.wrong));
 }
 
 TEST(DoctorTest, TwoThingsAreWrong) {
@@ -325,8 +373,8 @@ TEST(DoctorTest, TwoThingsAreWrong) {
       if (Exclude(a, b)) continue;
       SCOPED_TRACE(absl::StrCat(a.check, " and ", b.check));
       const Report report = ExamineWith({a.wrong, b.wrong});
-      ExpectFound(report, a, b.hides.contains(a.wrong));
-      ExpectFound(report, b, a.hides.contains(b.wrong));
+      ExpectFound(report, Beside(a, b.wrong), b.hides.contains(a.wrong));
+      ExpectFound(report, Beside(b, a.wrong), a.hides.contains(b.wrong));
       ++pairs;
     }
   }
@@ -398,10 +446,8 @@ TEST(DoctorTest, WhatIsBuiltOnADiskComesApartFromTheTop) {
           "logical volume /dev/mapper/vg-swap",
           "use in safe: the host uses it: /dev/md0 is a part of the encrypted "
           "volume /dev/mapper/safe",
-          "use in md0: the host uses it: /dev/nvme0n1p1 is a part of the RAID "
-          "array /dev/md0",
-          "use in md0: the host uses it: /dev/nvme0n1p2 is a part of the RAID "
-          "array /dev/md0"));
+          "use in md0: the host uses it: /dev/nvme0n1p2, /dev/nvme0n1p1 is a "
+          "part of the RAID array /dev/md0"));
 }
 
 // What is mounted below something has to go before it, whatever the disks are.

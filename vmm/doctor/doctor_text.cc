@@ -55,11 +55,13 @@ void AppendWrapped(std::string& out, size_t column, size_t indent,
 }
 
 void AppendFinding(std::string& out, const Finding& finding, bool how) {
+  const std::string margin(kText, ' ');
   absl::StrAppend(&out,
                   absl::StrFormat("  %-7s  %-21s", Word(finding.verdict()),
                                   finding.check()));
+  // A long name has the line for itself.
+  if (finding.check().size() > 20) absl::StrAppend(&out, "\n", margin);
   AppendWrapped(out, kText, kText, finding.what());
-  const std::string margin(kText, ' ');
   if (how && !finding.known_by().empty()) {
     absl::StrAppend(&out, margin, "(");
     AppendWrapped(out, kText + 1, kText + 1,
@@ -85,9 +87,10 @@ void AppendFindings(std::string& out, const List& findings, Detail detail) {
 }
 
 template <typename List>
-void AddProblems(const List& findings, std::vector<std::string>& names) {
+void Add(Finding::Verdict verdict, const List& findings,
+         std::vector<std::string>& names) {
   for (const Finding& finding : findings) {
-    if (finding.verdict() == Finding::PROBLEM) names.push_back(finding.check());
+    if (finding.verdict() == verdict) names.push_back(finding.check());
   }
 }
 
@@ -107,13 +110,24 @@ std::string RenderText(const Report& report, Detail detail) {
                     "\n");
     AppendFindings(out, device.findings(), detail);
     std::vector<std::string> problems;
-    AddProblems(report.host(), problems);
-    AddProblems(device.findings(), problems);
-    if (problems.empty()) {
+    Add(Finding::PROBLEM, report.host(), problems);
+    Add(Finding::PROBLEM, device.findings(), problems);
+    std::vector<std::string> unknown;
+    Add(Finding::UNKNOWN, device.findings(), unknown);
+    if (problems.empty() && unknown.empty()) {
       absl::StrAppend(&out, "  It can be passed through.\n");
+    } else if (problems.empty()) {
+      constexpr std::string_view kSoFar =
+          "  It can be passed through as far as can be seen. Unknown: ";
+      absl::StrAppend(&out, kSoFar);
+      AppendWrapped(out, kSoFar.size(), 4,
+                    absl::StrCat(absl::StrJoin(unknown, ", "), "."));
     } else {
-      absl::StrAppend(&out, "  It cannot be passed through, because of: ",
-                      absl::StrJoin(problems, ", "), ".\n");
+      constexpr std::string_view kBecause =
+          "  It cannot be passed through, because of: ";
+      absl::StrAppend(&out, kBecause);
+      AppendWrapped(out, kBecause.size(), 4,
+                    absl::StrCat(absl::StrJoin(problems, ", "), "."));
     }
   }
   if (!staying.empty()) {

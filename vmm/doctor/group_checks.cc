@@ -32,6 +32,9 @@
 namespace passthru::doctor {
 namespace {
 
+constexpr std::string_view kGroup = "IOMMU group";
+constexpr std::string_view kMembers = "group members";
+constexpr std::string_view kFirmware = "firmware's memory";
 constexpr uint64_t k4GiB = uint64_t{4} << 30;
 // A PC has at most this much memory below 4 GiB, and the rest above.
 constexpr uint64_t kLowMemory = uint64_t{2} << 30;
@@ -52,7 +55,7 @@ Finding CheckNumber(const HostFiles& host, const HostFacts& facts,
   uint32_t number = 0;
   if (!link.ok() || !absl::SimpleAtoi(link.value, &number)) {
     return MakeFinding(
-        "IOMMU group", Finding::PROBLEM,
+        kGroup, Finding::PROBLEM,
         facts.has_iommu ? "it has none: no IOMMU is in front of this device"
                         : "it has none, because the IOMMU is off",
         {link.known_by},
@@ -66,28 +69,44 @@ Finding CheckNumber(const HostFiles& host, const HostFacts& facts,
   const auto name = host.Text(GroupFolder(number) + "/name");
   if (name.ok() && name.value == "vfio-noiommu") {
     return MakeFinding(
-        "IOMMU group", Finding::PROBLEM,
+        kGroup, Finding::PROBLEM,
         absl::StrCat("its group ", number,
                      " is one of the no-IOMMU mode, which protects nobody and "
                      "which no guest can use"),
         {name.known_by});
   }
-  return MakeFinding("IOMMU group", Finding::OK,
+  return MakeFinding(kGroup, Finding::OK,
                      absl::StrCat("it is in group ", number), {link.known_by});
 }
 
-// Bridges stay with the host and are named apart.
-Finding CheckMembers(const HostFiles& host, const DeviceFacts& device) {
-  constexpr std::string_view kCheck = "group members";
+// Appends how the host uses a device that has to leave its driver for another's
+// sake. Returns whether the host runs without it.
+bool CheckUsesOfMember(const HostFiles& host, const std::string& member,
+                       Findings& findings) {
+  const auto address = pci::Bdf::Parse(member);
+  if (!address.ok()) return true;
+  Findings uses = CheckUses(host, ReadDevice(host, *address));
+  const bool spare = !HasProblem(uses);
+  for (Finding& use : uses) {
+    if (use.verdict() < Finding::WARNING) continue;
+    use.set_check(absl::StrCat(use.check(), " of ", member));
+    findings.push_back(std::move(use));
+  }
+  return spare;
+}
+
+// Bridges stay with the host and are named apart. The last finding is that on
+// the members. Those before it say how the host uses them.
+Findings CheckMembers(const HostFiles& host, const DeviceFacts& device) {
   if (!device.group.has_value()) {
-    return MakeFinding(kCheck, Finding::UNKNOWN,
-                       "without a group there is nobody to look at");
+    return {MakeFinding(kMembers, Finding::UNKNOWN,
+                        "without a group there is nobody to look at")};
   }
   const auto members = host.Folder(GroupFolder(*device.group) + "/devices");
   if (!members.ok()) {
-    return MakeFinding(kCheck, Finding::UNKNOWN,
-                       "who else is in its group cannot be read",
-                       {members.known_by});
+    return {MakeFinding(kMembers, Finding::UNKNOWN,
+                        "who else is in its group cannot be read",
+                        {members.known_by})};
   }
   const std::string self = device.address.ToString();
   std::vector<vfio::BlockingDevice> blocking =
@@ -109,9 +128,24 @@ Finding CheckMembers(const HostFiles& host, const DeviceFacts& device) {
                           " with the host)");
   }
   if (!blocking.empty()) {
-    const absl::Status why = vfio::ExplainNotViable(*device.group, blocking);
-    return MakeFinding(
-        kCheck, Finding::PROBLEM,
+    Findings findings;
+    std::vector<vfio::BlockingDevice> spare;
+    std::vector<std::string> to_do;
+    for (const vfio::BlockingDevice& other : blocking) {
+      if (CheckUsesOfMember(host, other.device, findings)) {
+        spare.push_back(other);
+      } else {
+        to_do.push_back(absl::StrCat("# leave ", other.device,
+                                     ", because the host does not run without; "
+                                     "another slot may have its own group"));
+      }
+    }
+    if (to_do.empty()) {
+      to_do =
+          CommandsIn(vfio::ExplainNotViable(*device.group, spare).message());
+    }
+    findings.push_back(MakeFinding(
+        kMembers, Finding::PROBLEM,
         absl::StrCat("the host uses others of group ", *device.group, ": ",
                      absl::StrJoin(blocking, ", ",
                                    [](std::string* out,
@@ -120,33 +154,33 @@ Finding CheckMembers(const HostFiles& host, const DeviceFacts& device) {
                                                      other.driver);
                                    }),
                      beside),
-        {members.known_by}, CommandsIn(why.message()));
+        {members.known_by}, std::move(to_do)));
+    return findings;
   }
   if (others.empty()) {
-    return MakeFinding(
-        kCheck, Finding::OK,
-        absl::StrCat("it is the only device of its group", beside),
-        {members.known_by});
+    return {
+        MakeFinding(kMembers, Finding::OK,
+                    absl::StrCat("it is the only device of its group", beside),
+                    {members.known_by})};
   }
-  return MakeFinding(
-      kCheck, Finding::NOTE,
+  return {MakeFinding(
+      kMembers, Finding::NOTE,
       absl::StrCat("one guest gets all that it uses of group ", *device.group,
                    ", which also has ", absl::StrJoin(others, ", "), beside),
-      {members.known_by});
+      {members.known_by})};
 }
 
 // The lines are "0x00000000fee00000 0x00000000feefffff msi"
 // (iommu_group_show_resv_regions()).
 Finding CheckReserved(const HostFiles& host, const DeviceFacts& device) {
-  constexpr std::string_view kCheck = "firmware's memory";
   if (!device.group.has_value()) {
-    return MakeFinding(kCheck, Finding::UNKNOWN,
+    return MakeFinding(kFirmware, Finding::UNKNOWN,
                        "without a group there are no reserved regions to read");
   }
   const std::string path = GroupFolder(*device.group) + "/reserved_regions";
   const auto regions = host.Text(path);
   if (!regions.ok()) {
-    return MakeFinding(kCheck, Finding::UNKNOWN,
+    return MakeFinding(kFirmware, Finding::UNKNOWN,
                        "whether it must reach memory of the firmware cannot "
                        "be read",
                        {regions.known_by});
@@ -157,7 +191,7 @@ Finding CheckReserved(const HostFiles& host, const DeviceFacts& device) {
         absl::StrSplit(line, ' ', absl::SkipEmpty());
     if (words.size() != 3 || words[2] != "direct") continue;
     return MakeFinding(
-        kCheck, Finding::PROBLEM,
+        kFirmware, Finding::PROBLEM,
         absl::StrCat("the firmware wants it to reach ", words[0], " to ",
                      words[1],
                      " of the host (RMRR), and the kernel then gives it to no "
@@ -166,7 +200,7 @@ Finding CheckReserved(const HostFiles& host, const DeviceFacts& device) {
         {"# look in the firmware's setup for shared memory features of this "
          "slot, and turn them off"});
   }
-  return MakeFinding(kCheck, Finding::OK, "it must reach none",
+  return MakeFinding(kFirmware, Finding::OK, "it must reach none",
                      {regions.known_by});
 }
 
@@ -198,10 +232,12 @@ Finding CheckAddresses(const HostFacts& facts,
                                 : absl::StrCat("up to ", Bytes(last + 1));
   if ((low != 0 && !info->Allows(memory::Iova(0), low)) ||
       (high != 0 && !info->Allows(memory::Iova(k4GiB), high))) {
+    const uint64_t top = high != 0 ? k4GiB + high : low;
     return MakeFinding(
         kCheck, Finding::PROBLEM,
-        absl::StrCat("its DMA reaches ", reach, ", and not all of a guest of ",
-                     Bytes(facts.guest_memory)),
+        absl::StrCat("its DMA reaches ", reach,
+                     last >= top - 1 ? " with holes" : "",
+                     ", and not all of a guest of ", Bytes(facts.guest_memory)),
         known_by,
         {"# give the guest less memory, or leave the holes out of its memory "
          "map"});
@@ -224,88 +260,122 @@ Finding CheckAddresses(const HostFacts& facts,
                      known_by);
 }
 
+// Returns why the group's file could not be opened, and what to do.
+Finding ExplainOpen(const HostFiles& host, const HostFacts& facts, int error,
+                    const std::string& path) {
+  constexpr std::string_view kCheck = "permission";
+  const absl::Status why = vfio::ExplainGroupOpen(error, path);
+  std::string what = WithoutCommands(why.message());
+  std::vector<std::string> known_by = {
+      absl::StrCat("open of ", path, ": ", ErrnoName(error))};
+  std::vector<std::string> to_do = ForUser(facts, CommandsIn(why.message()));
+  switch (error) {
+    case ENOENT:
+    case ENODEV: {
+      // The device is VFIO's, so the kernel has made the file.
+      const auto cdevs = host.Folder("/dev/vfio/devices");
+      if (cdevs.ok()) {
+        what = absl::StrCat("there is no ", path,
+                            ", but /dev/vfio/devices: this kernel has no VFIO "
+                            "groups, which the library needs");
+        known_by.push_back(cdevs.known_by);
+        to_do = {"# boot a kernel with CONFIG_VFIO_GROUP"};
+        break;
+      }
+      what = absl::StrCat("there is no ", path,
+                          ", although VFIO has the device: it was not given to "
+                          "this container");
+      to_do = {absl::StrCat("# let the container have it: --device=", path)};
+      break;
+    }
+    case EPERM:
+      what = absl::StrCat("this container or service may not open ", path);
+      to_do = {absl::StrCat("# let the container have it: --device=", path,
+                            ", or the unit: DeviceAllow=", path, " rw")};
+      break;
+    case EACCES:
+      to_do.push_back(
+          absl::StrCat("# at each boot: a file in /etc/udev/rules.d with "
+                       "SUBSYSTEM==\"vfio\", OWNER=\"",
+                       facts.user.empty() ? "$USER" : facts.user, "\""));
+      break;
+    default:
+      break;
+  }
+  return MakeFinding(kCheck, Finding::PROBLEM, what, std::move(known_by),
+                     std::move(to_do));
+}
+
 // Opens the group and attaches it to a container for a moment, which is what
 // decides. The kernel resets no device at that.
 void TryGroup(const HostFiles& host, const HostFacts& facts,
-              const DeviceFacts& device, bool members_ok, Findings& findings) {
+              const DeviceFacts& device, const Findings& before,
+              Findings& findings) {
   constexpr std::string_view kOpen = "permission";
-  constexpr std::string_view kRemapping = "interrupt remapping";
   constexpr std::string_view kAddresses = "DMA addresses";
-  const auto skip = [&](std::initializer_list<std::string_view> checks,
-                        std::string_view why) {
-    for (const std::string_view check : checks) {
-      findings.push_back(NotTried(check, why));
-    }
+  const auto skip = [&](std::string_view why) {
+    findings.push_back(RemappingWithoutGroup(facts, why));
+    findings.push_back(NotTried(kAddresses, why));
   };
-  if (!device.group.has_value()) {
-    return skip({kOpen, kRemapping, kAddresses}, "for want of a group");
+  const auto is_wrong = [&before](std::string_view check) {
+    return std::any_of(before.begin(), before.end(), [&](const Finding& one) {
+      return one.check() == check && one.verdict() == Finding::PROBLEM;
+    });
+  };
+  if (!device.group.has_value() || is_wrong(kGroup)) {
+    findings.push_back(NotTried(kOpen, "for want of a group"));
+    return skip("for want of a group");
   }
   if (!vfio::IsVfioDriver(device.driver)) {
-    return skip({kOpen, kRemapping, kAddresses},
-                "because only a device of vfio-pci has a file in /dev/vfio");
+    constexpr std::string_view kWhy =
+        "because only a device of vfio-pci has a file in /dev/vfio";
+    findings.push_back(NotTried(kOpen, kWhy));
+    return skip(kWhy);
   }
   const std::string path = absl::StrCat("/dev/vfio/", *device.group);
   const auto opened = host.syscalls()->Open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (!opened.ok()) {
-    const absl::Status why = vfio::ExplainGroupOpen(opened.error, path);
-    findings.push_back(MakeFinding(
-        kOpen, Finding::PROBLEM, WithoutCommands(why.message()),
-        {absl::StrCat("open of ", path, ": ", ErrnoName(opened.error))},
-        CommandsIn(why.message())));
-    return skip({kRemapping, kAddresses},
-                "because the group could not be opened");
+    findings.push_back(ExplainOpen(host, facts, opened.error, path));
+    return skip("because the group could not be opened");
   }
   kernel::FileDescriptor file(host.syscalls(), opened.value);
   findings.push_back(MakeFinding(kOpen, Finding::OK,
                                  absl::StrCat("this user may open ", path),
                                  {absl::StrCat("open of ", path, " = 0")}));
-  if (!members_ok) {
-    return skip({kRemapping, kAddresses},
-                "because the host uses others of the group");
+  if (is_wrong(kMembers)) {
+    return skip("because the host uses others of the group");
   }
   auto container = vfio::VfioContainer::Create(host.syscalls());
-  if (!container.ok()) {
-    return skip({kRemapping, kAddresses},
-                "for want of a usable /dev/vfio/vfio");
-  }
+  if (!container.ok()) return skip("for want of a usable /dev/vfio/vfio");
   const auto group =
       vfio::VfioGroup::Adopt(*container, *device.group, std::move(file));
-  if (!group.ok()) {
-    const std::string_view message = group.status().message();
-    const bool refused = kernel::ErrnoOf(group.status()) == EPERM;
-    std::vector<std::string> to_do;
-    if (refused) {
-      to_do.emplace_back(
-          "# better: enable interrupt remapping (x2APIC) in the firmware's "
-          "setup. Or accept the risk:");
-    }
-    for (std::string& command : CommandsIn(message)) {
-      to_do.push_back(std::move(command));
-    }
-    findings.push_back(MakeFinding(
-        refused ? kRemapping : "attaching", Finding::PROBLEM,
-        refused ? "is off, so a guest could forge interrupts through it, and "
-                  "the kernel refuses"
-                : WithoutCommands(message),
-        {absl::StrCat("VFIO_SET_IOMMU(VFIO_TYPE1v2_IOMMU): ",
-                      ErrnoName(kernel::ErrnoOf(group.status())))},
-        std::move(to_do)));
-    return skip({kAddresses}, "because the group could not be attached");
+  if (group.ok()) {
+    findings.push_back(
+        RemappingOfAttached(facts, "VFIO_SET_IOMMU(VFIO_TYPE1v2_IOMMU) = 0"));
+    findings.push_back(CheckAddresses(facts, (*container)->QueryInfo()));
+    return;
   }
-  const std::string attached = "VFIO_SET_IOMMU(VFIO_TYPE1v2_IOMMU) = 0";
-  if (facts.unsafe_interrupts == false) {
-    findings.push_back(MakeFinding(
-        kRemapping, Finding::OK,
-        "is on: the kernel attaches the group without leave to be unsafe",
-        {attached}));
-  } else {
-    findings.push_back(MakeFinding(
-        kRemapping, Finding::UNKNOWN,
-        "the kernel attaches the group, but perhaps only because unsafe "
-        "interrupts are allowed",
-        {attached}));
+  const int error = kernel::ErrnoOf(group.status());
+  const std::string known_by =
+      absl::StrCat("VFIO_SET_IOMMU(VFIO_TYPE1v2_IOMMU): ", ErrnoName(error));
+  // The kernel refuses devices with memory of the firmware with EPERM, too, and
+  // since 6.6 with EINVAL.
+  if (is_wrong(kFirmware) && (error == EPERM || error == EINVAL) &&
+      facts.remapping != false) {
+    return skip(
+        "because the kernel refuses the group, as it does for the "
+        "firmware's memory");
   }
-  findings.push_back(CheckAddresses(facts, (*container)->QueryInfo()));
+  if (error == EPERM && facts.remapping != true) {
+    findings.push_back(RemappingIsOff(facts, known_by));
+    findings.push_back(
+        NotTried(kAddresses, "because the group could not be attached"));
+    return;
+  }
+  findings.push_back(MakeFinding("attaching", Finding::PROBLEM,
+                                 WithoutCommands(group.status().message()),
+                                 {known_by}, {"dmesg | tail  # may say why"}));
+  skip("because the group could not be attached");
 }
 
 }  // namespace
@@ -314,10 +384,12 @@ Findings CheckGroup(const HostFiles& host, const HostFacts& facts,
                     DeviceFacts& device) {
   Findings findings;
   findings.push_back(CheckNumber(host, facts, device));
-  findings.push_back(CheckMembers(host, device));
-  const bool members_ok = findings.back().verdict() != Finding::PROBLEM;
+  for (Finding& finding : CheckMembers(host, device)) {
+    findings.push_back(std::move(finding));
+  }
   findings.push_back(CheckReserved(host, device));
-  TryGroup(host, facts, device, members_ok, findings);
+  const Findings before = findings;
+  TryGroup(host, facts, device, before, findings);
   return findings;
 }
 

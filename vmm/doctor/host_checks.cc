@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <sys/resource.h>
-
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
@@ -13,18 +12,21 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "passthru/devices/kernel/syscalls.h"
+#include "absl/strings/strip.h"
+#include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kvm/kvm_vm.h"
-#include "passthru/devices/vfio/locked_memory.h"
+#include "passthru/devices/vfio/find_group.h"
 #include "passthru/devices/vfio/vfio_container.h"
 #include "passthru/vmm/doctor/checks.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/host_files.h"
+#include "passthru/vmm/doctor/shell_word.h"
 #include "passthru/vmm/plural.h"
 
 namespace passthru::doctor {
@@ -33,22 +35,21 @@ namespace {
 using vmm::Count;
 
 constexpr std::string_view kGroups = "/sys/kernel/iommu_groups";
-// A VMM opens this many descriptors beside those of interrupts.
-constexpr uint64_t kOtherDescriptors = 256;
-// CAP_IPC_LOCK, as a bit of CapEff (proc_pid_status(5)).
-constexpr unsigned kIpcLock = 14;
-
 bool IsIntel(std::string_view cpuinfo) {
   return absl::StrContains(cpuinfo, "GenuineIntel");
 }
 
-// Returns the words of the kernel's command line that are about the IOMMU.
-std::vector<std::string> IommuWords(std::string_view command_line) {
-  std::vector<std::string> words;
-  for (const std::string_view word : absl::StrSplit(command_line, ' ')) {
-    if (absl::StrContains(word, "iommu=")) words.emplace_back(word);
-  }
-  return words;
+// Returns whether a word of the kernel's command line is about the IOMMU.
+bool IsAboutIommu(std::string_view word) {
+  return absl::StrContains(word, "iommu=");
+}
+
+// Returns whether a word such as "intel_iommu=sm_on,off" says `value`.
+bool Says(std::string_view word, std::string_view option,
+          std::string_view value) {
+  if (!absl::ConsumePrefix(&word, absl::StrCat(option, "="))) return false;
+  const std::vector<std::string_view> values = absl::StrSplit(word, ',');
+  return std::find(values.begin(), values.end(), value) != values.end();
 }
 
 // Returns how the IOMMU is turned on. The kernel uses one that the firmware
@@ -57,26 +58,30 @@ std::vector<std::string> IommuWords(std::string_view command_line) {
 std::vector<std::string> TurnOnIommu(std::string_view cpuinfo,
                                      const std::vector<std::string>& words) {
   const bool intel = IsIntel(cpuinfo);
+  std::vector<std::string> to_do;
   if (absl::StrContains(LineAfter(cpuinfo, "flags"), " hypervisor")) {
-    return {
-        "# this is a virtual machine, so its hypervisor must give it an IOMMU "
-        "(QEMU: -device intel-iommu,intremap=on)"};
-  }
-  std::vector<std::string> to_do = {
-      absl::StrCat("# enable ", intel ? "VT-d" : "AMD-Vi (IOMMU)",
-                   " in the firmware's setup")};
-  const size_t edits = to_do.size();
-  for (const std::string& word : words) {
-    if (!absl::EndsWith(word, "iommu=off")) continue;
-    to_do.push_back(
-        absl::StrCat("sed -i 's/\\<", word, "\\>//' /etc/default/grub"));
-  }
-  if (intel) {
     to_do.emplace_back(
-        "sed -i 's/^GRUB_CMDLINE_LINUX=\"/&intel_iommu=on /' "
-        "/etc/default/grub");
+        "# this is a virtual machine, so its hypervisor must give it an IOMMU "
+        "(QEMU: -device intel-iommu,intremap=on)");
+  } else {
+    to_do.push_back(absl::StrCat("# enable ", intel ? "VT-d" : "AMD-Vi (IOMMU)",
+                                 " in the firmware's setup"));
   }
-  if (to_do.size() > edits) to_do.emplace_back("update-grub && reboot");
+  const size_t edits = to_do.size();
+  bool is_on = false;
+  for (const std::string& word : words) {
+    is_on = is_on || Says(word, "intel_iommu", "on");
+    if (Says(word, "intel_iommu", "off") || Says(word, "amd_iommu", "off") ||
+        Says(word, "iommu", "off")) {
+      to_do.push_back(WithoutWord(word));
+    }
+  }
+  if (intel && !is_on) to_do.push_back(WithWord("intel_iommu=on"));
+  if (to_do.size() > edits) {
+    to_do.emplace_back(kUpdateGrub);
+  } else {
+    to_do.emplace_back("dmesg | grep -i -e DMAR -e AMD-Vi  # why it is not");
+  }
   return to_do;
 }
 
@@ -95,17 +100,37 @@ std::string Modes(const HostFiles& host,
   });
 }
 
+// Returns the groups without those that VFIO makes for devices without an IOMMU
+// (vfio_noiommu_group_alloc()).
+std::vector<std::string> WithIommu(const HostFiles& host,
+                                   std::vector<std::string> groups) {
+  std::erase_if(groups, [&host](const std::string& group) {
+    return host.Text(absl::StrCat(kGroups, "/", group, "/name")).value ==
+           "vfio-noiommu";
+  });
+  return groups;
+}
+
 Finding CheckIommu(const HostFiles& host, HostFacts& facts) {
   const auto groups = host.Folder(std::string(kGroups));
   const auto cpuinfo = host.Text("/proc/cpuinfo");
   const auto command_line = host.Text("/proc/cmdline");
-  facts.has_iommu = groups.ok() && !groups.value.empty();
+  const std::vector<std::string> iommu_groups = WithIommu(host, groups.value);
+  facts.has_iommu = !iommu_groups.empty();
+  if (!groups.ok() && groups.error != ENOENT) {
+    return MakeFinding("IOMMU", Finding::UNKNOWN,
+                       "whether it is on cannot be read", {groups.known_by});
+  }
   if (!facts.has_iommu) {
-    const std::vector<std::string> words = IommuWords(command_line.value);
+    std::vector<std::string> words;
+    std::copy_if(facts.command_line.begin(), facts.command_line.end(),
+                 std::back_inserter(words), IsAboutIommu);
     return MakeFinding(
         "IOMMU", Finding::PROBLEM,
         "is off, so no device can be kept to its guest's memory",
-        {groups.known_by,
+        {groups.ok() && !groups.value.empty()
+             ? absl::StrCat(kGroups, " has groups of the no-IOMMU mode only")
+             : groups.known_by,
          !command_line.ok() ? command_line.known_by
          : words.empty()
              ? "/proc/cmdline says nothing about it"
@@ -121,18 +146,28 @@ Finding CheckIommu(const HostFiles& host, HostFacts& facts) {
   }
   return MakeFinding(
       "IOMMU", Finding::OK,
-      absl::StrCat("is on: ", kind, Count(groups.value.size(), "group"),
+      absl::StrCat("is on: ", kind, Count(iommu_groups.size(), "group"),
                    ", the host's own devices in mode ",
-                   Modes(host, groups.value)),
+                   Modes(host, iommu_groups)),
       {groups.known_by, absl::StrCat(kGroups, "/*/type")});
 }
 
-Finding CheckModule(const HostFiles& host) {
+Finding CheckModule(const HostFiles& host, HostFacts& facts) {
   // A driver that is built in has no folder in /sys/module without parameters,
-  // but a loaded one always has its folder here.
+  // but a loaded one always has its folder here. There are others for devices
+  // of single makers, such as mlx5-vfio-pci.
+  const auto drivers = host.Folder("/sys/bus/pci/drivers");
   const auto driver = host.Folder("/sys/bus/pci/drivers/vfio-pci");
+  facts.has_vfio_pci = driver.ok();
   if (driver.ok()) {
     return MakeFinding("vfio-pci", Finding::OK, "is loaded", {driver.known_by});
+  }
+  for (const std::string& name : drivers.value) {
+    if (!vfio::IsVfioDriver(name)) continue;
+    facts.has_vfio_pci = true;
+    return MakeFinding("vfio-pci", Finding::NOTE,
+                       absl::StrCat("is not loaded, but ", name, " is"),
+                       {absl::StrCat("/sys/bus/pci/drivers/", name)});
   }
   return MakeFinding(
       "vfio-pci", Finding::PROBLEM, "is not loaded", {driver.known_by},
@@ -141,115 +176,67 @@ Finding CheckModule(const HostFiles& host) {
 }
 
 // Makes a finding of a message of the library.
-Finding Explained(std::string_view check, const absl::Status& status,
-                  std::string_view path) {
+Finding Explained(std::string_view check, const HostFacts& facts,
+                  const absl::Status& status, std::string_view call) {
+  const int error = kernel::ErrnoOf(status);
   return MakeFinding(check, Finding::PROBLEM, WithoutCommands(status.message()),
-                     {std::string(path)}, CommandsIn(status.message()));
+                     {error == 0 ? std::string(call)
+                                 : absl::StrCat(call, ": ", ErrnoName(error))},
+                     ForUser(facts, CommandsIn(status.message())));
 }
 
 Finding CheckContainer(const HostFiles& host, HostFacts& facts) {
+  constexpr std::string_view kCheck = "/dev/vfio/vfio";
   const auto container = vfio::VfioContainer::Create(host.syscalls());
   facts.has_container = container.ok();
-  if (!container.ok()) {
-    return Explained("/dev/vfio/vfio", container.status(),
-                     "open of /dev/vfio/vfio and VFIO_CHECK_EXTENSION");
+  if (container.ok()) {
+    return MakeFinding(kCheck, Finding::OK, "opens and has type1v2",
+                       {"VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU) = 1"});
   }
-  return MakeFinding("/dev/vfio/vfio", Finding::OK, "opens and has type1v2",
-                     {"VFIO_CHECK_EXTENSION(VFIO_TYPE1v2_IOMMU) = 1"});
+  Finding finding = Explained(kCheck, facts, container.status(),
+                              "open of /dev/vfio/vfio, VFIO_CHECK_EXTENSION");
+  if (kernel::ErrnoOf(container.status()) == ENOENT && facts.has_vfio_pci) {
+    // The kernel makes it when VFIO is loaded (vfio_container_init()).
+    finding.set_what("there is no /dev/vfio/vfio, although VFIO is loaded");
+    finding.clear_to_do();
+    finding.add_to_do(
+        "# in a container: let it have the device (--device=/dev/vfio/vfio). "
+        "Elsewhere:");
+    finding.add_to_do(
+        "mkdir -p /dev/vfio && mknod -m 0666 /dev/vfio/vfio c 10 196");
+  }
+  return finding;
 }
 
-Finding CheckKvm(const HostFiles& host) {
+Finding CheckKvm(const HostFiles& host, const HostFacts& facts) {
   const auto vm = kvm::KvmVm::Create(host.syscalls());
   if (vm.ok()) {
     return MakeFinding("/dev/kvm", Finding::OK, "makes virtual machines",
                        {"KVM_CREATE_VM = 0"});
   }
-  Finding finding =
-      Explained("/dev/kvm", vm.status(), "open of /dev/kvm, KVM_CREATE_VM");
+  Finding finding = Explained("/dev/kvm", facts, vm.status(),
+                              "open of /dev/kvm, KVM_CREATE_VM");
   // The message names the modules of both makers of CPUs.
   const auto cpuinfo = host.Text("/proc/cpuinfo");
   if (!cpuinfo.ok()) return finding;
   const std::string_view other =
       IsIntel(cpuinfo.value) ? "kvm_amd" : "kvm_intel";
-  auto& to_do = *finding.mutable_to_do();
-  to_do.erase(std::remove_if(to_do.begin(), to_do.end(),
-                             [other](const std::string& command) {
-                               return absl::EndsWith(command, other);
-                             }),
-              to_do.end());
+  std::vector<std::string> to_do;
+  const std::string flags =
+      absl::StrCat(LineAfter(cpuinfo.value, "flags"), " ");
+  if (kernel::ErrnoOf(vm.status()) == ENOENT && flags.size() > 1 &&
+      !absl::StrContains(flags, " vmx ") &&
+      !absl::StrContains(flags, " svm ")) {
+    to_do.emplace_back(
+        "# enable VT-x or AMD-V in the firmware's setup (in a virtual machine, "
+        "nested virtualization in its hypervisor), because the CPUs do not "
+        "show it, then:");
+  }
+  for (const std::string& command : finding.to_do()) {
+    if (!absl::EndsWith(command, other)) to_do.push_back(command);
+  }
+  finding.mutable_to_do()->Assign(to_do.begin(), to_do.end());
   return finding;
-}
-
-Finding CheckLockedMemory(const HostFiles& host, const HostFacts& facts) {
-  constexpr std::string_view kCheck = "locked memory";
-  const vfio::LockedMemory memory = vfio::ReadLockedMemory(host.syscalls());
-  const auto status = host.Text("/proc/self/status");
-  const std::string capabilities = LineAfter(status.value, "CapEff");
-  uint64_t mask = 0;
-  const bool privileged =
-      absl::SimpleHexAtoi(capabilities, &mask) && (mask >> kIpcLock & 1) != 0;
-  const std::string need =
-      absl::StrCat("a guest of ", Bytes(facts.guest_memory));
-  if (privileged) {
-    return MakeFinding(
-        kCheck, Finding::OK, "has no limit for this user, who has CAP_IPC_LOCK",
-        {absl::StrCat("/proc/self/status: CapEff = ", capabilities)});
-  }
-  if (!memory.limit.has_value()) {
-    return MakeFinding(
-        kCheck, Finding::UNKNOWN,
-        "its limit cannot be read, so whether it is enough for " + need +
-            " is unknown",
-        {host.Text("/proc/self/limits").known_by});
-  }
-  const std::vector<std::string> known_by = {
-      "/proc/self/limits: Max locked memory"};
-  if (*memory.limit == std::numeric_limits<uint64_t>::max()) {
-    return MakeFinding(kCheck, Finding::OK, "has no limit", known_by);
-  }
-  const uint64_t wanted = facts.guest_memory + memory.locked.value_or(0);
-  if (*memory.limit >= wanted) {
-    return MakeFinding(
-        kCheck, Finding::OK,
-        absl::StrCat("may be ", Bytes(*memory.limit), ", enough for ", need),
-        known_by);
-  }
-  return MakeFinding(
-      kCheck, Finding::PROBLEM,
-      absl::StrCat("may be ", Bytes(*memory.limit), ", but DMA locks all of ",
-                   need),
-      known_by,
-      {absl::StrCat("prlimit --pid $$ --memlock=", wanted,
-                    "  # this shell; LimitMEMLOCK= for a systemd unit")});
-}
-
-Finding CheckDescriptors(const HostFiles& host, HostFacts& facts) {
-  constexpr std::string_view kCheck = "descriptors";
-  rlimit limit = {};
-  const auto result = host.syscalls()->Getrlimit(RLIMIT_NOFILE, &limit);
-  if (!result.ok()) {
-    return MakeFinding(
-        kCheck, Finding::UNKNOWN, "their limit cannot be read",
-        {absl::StrCat("getrlimit(RLIMIT_NOFILE): ", ErrnoName(result.error))});
-  }
-  const auto open = host.Folder("/proc/self/fd");
-  const uint64_t taken =
-      std::max<uint64_t>(open.value.size(), kOtherDescriptors);
-  facts.free_descriptors =
-      limit.rlim_cur - std::min<uint64_t>(limit.rlim_cur, taken);
-  const std::vector<std::string> known_by = {
-      absl::StrCat("getrlimit(RLIMIT_NOFILE) = ", limit.rlim_cur)};
-  if (*facts.free_descriptors == 0) {
-    return MakeFinding(
-        kCheck, Finding::PROBLEM,
-        absl::StrCat("may be ", limit.rlim_cur, ", and a VMM needs ",
-                     kOtherDescriptors, " beside one for each interrupt"),
-        known_by, {"prlimit --pid $$ --nofile=65536"});
-  }
-  return MakeFinding(kCheck, Finding::OK,
-                     absl::StrCat("may be ", limit.rlim_cur, ", enough for ",
-                                  Count(*facts.free_descriptors, "interrupt")),
-                     known_by);
 }
 
 Finding CheckHostVectors(const HostFiles& host, HostFacts& facts) {
@@ -288,8 +275,14 @@ Finding CheckUnsafeInterrupts(const HostFiles& host, HostFacts& facts) {
   if (!allowed.ok()) {
     return MakeFinding(
         kCheck, Finding::UNKNOWN,
-        "whether the kernel accepts devices that could forge them is unknown",
+        "whether the kernel accepts devices that could forge them is known "
+        "when vfio_iommu_type1 is loaded",
         {allowed.known_by});
+  }
+  if (allowed.value != "Y" && allowed.value != "N") {
+    return MakeFinding(kCheck, Finding::UNKNOWN,
+                       "the kernel's answer is neither Y nor N",
+                       {allowed.known_by});
   }
   facts.unsafe_interrupts = allowed.value == "Y";
   if (!*facts.unsafe_interrupts) {
@@ -319,6 +312,21 @@ std::optional<Finding> CheckNoIommuMode(const HostFiles& host) {
       {"echo N > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode"});
 }
 
+// A patch that some distributions have makes groups smaller than the hardware
+// does (pcie_acs_override).
+std::optional<Finding> CheckAcsOverride(const HostFacts& facts) {
+  for (const std::string& word : facts.command_line) {
+    if (!absl::StartsWith(word, "pcie_acs_override=")) continue;
+    return MakeFinding(
+        "isolation", Finding::WARNING,
+        "the kernel was told to make groups that the hardware does not keep "
+        "apart: their guests may reach one another's memory",
+        {absl::StrCat("/proc/cmdline: ", word)},
+        {WithoutWord(word), std::string(kUpdateGrub)});
+  }
+  return std::nullopt;
+}
+
 // Sets how many bits a physical address has, which is the line "address sizes :
 // 39 bits physical, 48 bits virtual".
 void ReadPhysicalBits(const HostFiles& host, HostFacts& facts) {
@@ -332,17 +340,40 @@ void ReadPhysicalBits(const HostFiles& host, HostFacts& facts) {
 
 }  // namespace
 
+std::string WithoutWord(std::string_view word) {
+  const bool plain = std::all_of(word.begin(), word.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           absl::StrContains("_=,-.:", c);
+  });
+  if (!plain) {
+    return absl::StrCat("# remove ", Printable(word),
+                        " from the kernel's command line");
+  }
+  return absl::StrCat("sed -i 's/\\<", word, "\\>//' /etc/default/grub");
+}
+
+std::string WithWord(std::string_view word) {
+  return absl::StrCat("sed -i 's/^GRUB_CMDLINE_LINUX=\"/&", word,
+                      " /' /etc/default/grub");
+}
+
 Findings CheckHost(const HostFiles& host, HostFacts& facts) {
+  ReadUser(host, facts);
   ReadPhysicalBits(host, facts);
+  ReadRemapping(host, facts);
+  facts.command_line =
+      absl::StrSplit(host.Text("/proc/cmdline").value, ' ', absl::SkipEmpty());
   Findings findings;
   findings.push_back(CheckIommu(host, facts));
-  findings.push_back(CheckModule(host));
+  if (auto found = CheckAcsOverride(facts)) findings.push_back(*found);
+  findings.push_back(CheckModule(host, facts));
   findings.push_back(CheckContainer(host, facts));
-  findings.push_back(CheckKvm(host));
+  findings.push_back(CheckKvm(host, facts));
   findings.push_back(CheckUnsafeInterrupts(host, facts));
   if (auto mode = CheckNoIommuMode(host)) findings.push_back(*std::move(mode));
-  findings.push_back(CheckLockedMemory(host, facts));
-  findings.push_back(CheckDescriptors(host, facts));
+  for (Finding& finding : CheckLimits(host, facts)) {
+    findings.push_back(std::move(finding));
+  }
   findings.push_back(CheckHostVectors(host, facts));
   return findings;
 }

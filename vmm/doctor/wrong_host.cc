@@ -45,11 +45,15 @@ fake::SimulatedHost::Options HostOptions(const std::set<Wrong>& wrong) {
 // Returns whether the host uses the device's disk.
 bool DiskIsUsed(const std::set<Wrong>& wrong) {
   return wrong.contains(Wrong::kMounted) || wrong.contains(Wrong::kSwap) ||
-         wrong.contains(Wrong::kLogicalVolume) || wrong.contains(Wrong::kRaid);
+         wrong.contains(Wrong::kLogicalVolume) ||
+         wrong.contains(Wrong::kRaid) || wrong.contains(Wrong::kRootDisk);
 }
 
 std::string DriverOf(const std::set<Wrong>& wrong) {
-  if (wrong.contains(Wrong::kHostDriver) || DiskIsUsed(wrong)) return "nvme";
+  if (wrong.contains(Wrong::kHostDriver) || DiskIsUsed(wrong) ||
+      wrong.contains(Wrong::kNetworkIsUp)) {
+    return "nvme";
+  }
   const bool none =
       wrong.contains(Wrong::kNoDriver) || wrong.contains(Wrong::kNoVfioPci);
   return none ? "" : "vfio-pci";
@@ -78,8 +82,7 @@ WrongHost::WrongHost(const std::set<Wrong>& wrong)
   device_ = *added;
   if (wrong.contains(Wrong::kSibling)) {
     fake::DeviceOptions sibling;
-    sibling.bdf =
-        pci::Bdf(device_.segment(), device_.bus(), device_.device(), 1);
+    sibling.bdf = this->sibling();
     sibling.group = kGroup;
     sibling.has_iommu = has_iommu;
     sibling.driver = "e1000e";
@@ -94,6 +97,24 @@ WrongHost::WrongHost(const std::set<Wrong>& wrong)
 void WrongHost::AddFile(const std::string& path, const std::string& text) {
   host_->kernel().EditPaths(
       [&](fake::FakeSysfs& paths) { paths.AddFile(path, text); });
+}
+
+void WrongHost::AddSiblingFile(const std::string& name,
+                               const std::string& text) {
+  host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
+    paths.AddFile(absl::StrCat(Folder(paths, sibling()), "/", name), text);
+  });
+}
+
+void WrongHost::AddInterface(pci::Bdf device, const std::string& folder,
+                             const std::string& name) {
+  host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
+    const std::string path =
+        absl::StrCat(Folder(paths, device), "/", folder, "/", name);
+    paths.AddFile(path + "/flags", "0x1003\n");
+    paths.AddLink("/sys/class/net/" + name,
+                  absl::StrCat("../..", path.substr(4)));  // /sys
+  });
 }
 
 void WrongHost::AddDeviceFile(const std::string& name,
@@ -117,21 +138,43 @@ void WrongHost::AddBridgeToGroup() {
 void WrongHost::AddHostFiles(const std::set<Wrong>& wrong) {
   host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
     for (const std::string_view path :
-         {"/proc/cpuinfo", "/proc/cmdline", "/proc/mounts", "/proc/self",
+         {"/etc/passwd", "/proc/cpuinfo", "/proc/cmdline", "/proc/interrupts",
+          "/proc/meminfo", "/proc/mounts", "/proc/net", "/proc/self",
           "/proc/swaps", "/sys/block", "/sys/class", "/sys/devices/virtual",
-          "/sys/module", "/sys/kernel/debug"}) {
+          "/sys/fs", "/sys/module", "/sys/kernel/debug"}) {
       paths.Adopt(path);
     }
     paths.AddFile("/proc/cpuinfo",
                   "processor\t: 0\nvendor_id\t: GenuineIntel\n"
                   "address sizes\t: 39 bits physical, 48 bits virtual\n");
-    paths.AddFile("/proc/cmdline", "BOOT_IMAGE=/vmlinuz ro quiet\n");
+    paths.AddFile("/proc/cmdline",
+                  absl::StrCat("BOOT_IMAGE=/vmlinuz ro quiet",
+                               wrong.contains(Wrong::kAcsOverride)
+                                   ? " pcie_acs_override=downstream"
+                                   : "",
+                               "\n"));
+    paths.AddFile("/etc/passwd",
+                  "root:x:0:0:root:/root:/bin/bash\n"
+                  "ada:x:1000:1000::/home/ada:/bin/bash\n");
+    paths.AddFile("/proc/meminfo",
+                  absl::StrCat("MemTotal:       ",
+                               wrong.contains(Wrong::kNoMemory) ? "1" : "64",
+                               "000000 kB\n"
+                               "MemAvailable:   60000000 kB\n"));
+    paths.AddFile("/proc/interrupts",
+                  absl::StrCat("           CPU0       CPU1\n"
+                               "   1:          9          0  ",
+                               wrong.contains(Wrong::kNoRemapping) ? "" : "IR-",
+                               "IO-APIC    1-edge      i8042\n"));
     std::string mounts = "tmpfs /tmp tmpfs rw 0 0\n";
     if (wrong.contains(Wrong::kMounted)) {
       absl::StrAppend(&mounts, "/dev/nvme0n1p2 /srv ext4 rw 0 0\n");
     }
     if (wrong.contains(Wrong::kLogicalVolume)) {
       absl::StrAppend(&mounts, "/dev/mapper/vg-home /home ext4 rw 0 0\n");
+    }
+    if (wrong.contains(Wrong::kRootDisk)) {
+      absl::StrAppend(&mounts, "/dev/nvme0n1p1 / ext4 rw 0 0\n");
     }
     paths.AddFile("/proc/mounts", mounts);
     paths.AddFile("/proc/swaps",
@@ -147,6 +190,7 @@ void WrongHost::AddHostFiles(const std::set<Wrong>& wrong) {
                                "Max locked memory         ",
                                limit, "  ", limit, "  bytes\n"));
     paths.AddFile("/proc/self/status",
+                  "Uid:\t1000\t1000\t1000\t1000\n"
                   "VmLck:\t       0 kB\nCapEff:\t0000000000000000\n");
     for (const std::string_view fd : {"0", "1", "2"}) {
       paths.AddFile(absl::StrCat("/proc/self/fd/", fd), "");
@@ -202,12 +246,15 @@ void WrongHost::AddDeviceFiles(const std::set<Wrong>& wrong) {
   if (wrong.contains(Wrong::kVirtualFunctions)) {
     AddDeviceFile("sriov_numvfs", "4\n");
   }
+  if (wrong.contains(Wrong::kNetworkIsUp)) {
+    AddInterface(device_, "virtio0/net", "enp2s0");
+  }
   if (wrong.contains(Wrong::kConsole)) AddDeviceFile("boot_vga", "1\n");
 }
 
 void WrongHost::AddDiskFiles(const std::set<Wrong>& wrong) {
   AddDisk("nvme/nvme0/nvme0n1",
-          {"nvme0n1p2", "nvme0n1p3", "nvme0n1p4", "nvme0n1p5"});
+          {"nvme0n1p1", "nvme0n1p2", "nvme0n1p3", "nvme0n1p4", "nvme0n1p5"});
   if (wrong.contains(Wrong::kLogicalVolume)) {
     AddHolder("nvme0n1p4", "dm-0",
               {{"dm/name", "vg-home\n"}, {"dm/uuid", "LVM-abcd\n"}});

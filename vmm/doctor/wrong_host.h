@@ -47,6 +47,11 @@ enum class Wrong {
   kGroupForbidden,
   kGroupBusy,
   kNarrowIommu,
+  kNoMemory,
+  kAcsOverride,
+  // The host is on its disk, so the device has its host driver.
+  kRootDisk,
+  kNetworkIsUp,
 };
 
 // A simulated host with an NVMe controller that can be passed through, but for
@@ -58,9 +63,15 @@ class WrongHost {
   kernel::Syscalls* syscalls() { return &host_->kernel(); }
   fake::SimulatedHost& host() { return *host_; }
   pci::Bdf device() const { return device_; }
+  // The device's other function, which is there if Wrong::kSibling is wrong.
+  pci::Bdf sibling() const {
+    return pci::Bdf(device_.segment(), device_.bus(), device_.device(), 1);
+  }
 
   // Adds or replaces a file of the device's folder in sysfs.
   void AddDeviceFile(const std::string& name, const std::string& text);
+  // Does so with a file of the sibling, if there is one.
+  void AddSiblingFile(const std::string& name, const std::string& text);
   // Does so anywhere.
   void AddFile(const std::string& path, const std::string& text);
   // Adds a disk of the device. `folder` is where sysfs has it, below the
@@ -71,6 +82,9 @@ class WrongHost {
   // of its folder.
   void AddHolder(const std::string& disk, const std::string& holder,
                  const std::map<std::string, std::string>& files);
+  // Adds a network interface of a device, in a folder below the device's.
+  void AddInterface(pci::Bdf device, const std::string& folder,
+                    const std::string& name);
   // Adds the root port that leads to the device to the device's group.
   void AddBridgeToGroup();
 
