@@ -39,8 +39,8 @@ void Increment(std::atomic<uint64_t>& counter) {
 
 }  // namespace
 
-// One range of the bus. The calls that are in it share it, so the gate lives
-// until the last of them has left.
+// One range of the bus. It lives until it is removed and the last call has left
+// it.
 struct Bus::Range {
   Range(RangeHandle range_handle, FlatView::Range range_span,
         std::shared_ptr<BusDevice> range_device)
@@ -54,15 +54,14 @@ struct Bus::Range {
   // mutex.
   PageHolder* holder = nullptr;
   FlatView::Range held;
-  // Read only inside the gate. Reset when no thread is or will be inside.
-  std::shared_ptr<BusDevice> device;
+  const std::shared_ptr<BusDevice> device;
   CallGate gate;
 };
 
-// A part of an access that one range answers, or none. `call` is declared last
-// so that it ends before the reference to the range is dropped.
+// A part of an access that one range answers, or none. `call` keeps the range
+// alive.
 struct Bus::Piece {
-  std::shared_ptr<Range> range;
+  const Range* range = nullptr;
   size_t length = 0;
   CallGate::Call call;
 };
@@ -162,11 +161,10 @@ void Bus::Remove(RangeHandle handle) {
     ranges_.erase(found);
     RebuildView();
   }
-  // A thread that is leaving the gate may still hold the range for a moment.
-  // Dropping the reference to the device here keeps that thread from destroying
-  // the device at a time of its own. If this is the last reference, the calling
-  // thread destroys the device now.
-  if (removed->gate.WaitForOthers() == 0) removed->device.reset();
+  // If the range has the last reference to the device, the calling thread
+  // destroys it now, or when it leaves the call of the device that it is in.
+  CallGate& gate = removed->gate;
+  gate.DropAfterCalls(std::move(removed));
 }
 
 void Bus::RebuildView() {
@@ -191,10 +189,11 @@ void Bus::Enter(uint64_t address, size_t length, Piece& piece) {
     // Compares last addresses, because a segment's size may be 2^64.
     if (segment->last - address < length - 1)
       piece.length = static_cast<size_t>(segment->last - address + 1);
-    piece.range = view.ranges[segment->range];
+    Range& range = *view.ranges[segment->range];
     // A range that is removed now waits for this call, because the view that
     // leads to it stays until the gate was entered.
-    piece.call.Enter(piece.range->gate);
+    piece.call.Enter(range.gate);
+    piece.range = &range;
   });
 }
 
@@ -209,7 +208,7 @@ void Bus::ForEachPiece(uint64_t address, size_t length, Visitor visit) {
     }
     Piece piece;
     Enter(at, length - done, piece);
-    visit(piece.range.get(), at, done, piece.length);
+    visit(piece.range, at, done, piece.length);
     done += piece.length;
   }
 }

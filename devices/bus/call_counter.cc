@@ -2,25 +2,37 @@
 
 #include "passthru/devices/bus/call_counter.h"
 
+#include <atomic>
+
+#include "absl/base/attributes.h"
+#include "absl/base/const_init.h"
 #include "absl/synchronization/mutex.h"
 
 namespace passthru::bus {
+namespace {
+
+// The threads that wait for any counter. They wait outside of it, because it
+// may be gone as soon as its last call has ended.
+std::atomic<int> waiting_threads = 0;
+ABSL_CONST_INIT absl::Mutex waiting_mutex(absl::kConstInit);
+
+}  // namespace
 
 // Both atomics are sequentially consistent, so either the waiter sees the count
 // that Leave() left behind, or Leave() sees that a thread waits.
 void CallCounter::Leave() {
   calls_.fetch_sub(1);
-  if (waiters_.load() == 0) return;
+  if (waiting_threads.load() == 0) return;
   // Releasing a Mutex makes it evaluate the conditions of its waiters.
-  absl::MutexLock lock(&mutex_);
+  absl::MutexLock lock(&waiting_mutex);
 }
 
 void CallCounter::WaitForAtMost(int count) {
-  absl::MutexLock lock(&mutex_);
-  waiters_.fetch_add(1);
+  absl::MutexLock lock(&waiting_mutex);
+  waiting_threads.fetch_add(1);
   const auto few = [this, count] { return calls_.load() <= count; };
-  mutex_.Await(absl::Condition(&few));
-  waiters_.fetch_sub(1);
+  waiting_mutex.Await(absl::Condition(&few));
+  waiting_threads.fetch_sub(1);
 }
 
 }  // namespace passthru::bus

@@ -5,14 +5,13 @@
 
 #include <atomic>
 
-#include "absl/synchronization/mutex.h"
-
 namespace passthru::bus {
 
 // Counts calls in flight, so that a thread can wait for their end. A call takes
-// a lock only to wake a thread that waits.
+// a lock only while a thread waits for a counter, to wake it.
 //
-// Thread-safe.
+// Thread-safe. When WaitForAtMost() has returned, the calls that have ended do
+// not touch the counter any more, so it may be destroyed.
 class CallCounter {
  public:
   CallCounter() = default;
@@ -27,8 +26,6 @@ class CallCounter {
 
  private:
   std::atomic<int> calls_ = 0;
-  std::atomic<int> waiters_ = 0;
-  absl::Mutex mutex_;
 };
 
 }  // namespace passthru::bus

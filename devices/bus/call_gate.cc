@@ -2,12 +2,15 @@
 
 #include "passthru/devices/bus/call_gate.h"
 
+#include <memory>
+#include <utility>
+
 #include "absl/log/check.h"
 
 namespace passthru::bus {
 namespace {
 
-thread_local const CallGate::Call* innermost_call = nullptr;
+thread_local CallGate::Call* innermost_call = nullptr;
 
 }  // namespace
 
@@ -32,6 +35,15 @@ int CallGate::WaitForOthers() {
     own += call->gate_ == this;
   calls_.WaitForAtMost(own);
   return own;
+}
+
+void CallGate::DropAfterCalls(std::shared_ptr<void> entry) {
+  if (WaitForOthers() == 0) return;
+  Call* outermost = nullptr;
+  for (Call* call = innermost_call; call != nullptr; call = call->outer_) {
+    if (call->gate_ == this) outermost = call;
+  }
+  outermost->dropped_ = std::move(entry);
 }
 
 }  // namespace passthru::bus

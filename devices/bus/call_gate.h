@@ -3,6 +3,8 @@
 #ifndef PASSTHRU_DEVICES_BUS_CALL_GATE_H_
 #define PASSTHRU_DEVICES_BUS_CALL_GATE_H_
 
+#include <memory>
+
 #include "passthru/devices/bus/call_counter.h"
 
 namespace passthru::bus {
@@ -13,7 +15,7 @@ namespace passthru::bus {
 // A table of devices uses it as follows. To call a device, look up its entry
 // and Enter() the entry's gate under the table's lock, then call without the
 // lock. To remove a device, take its entry out of the table under the lock,
-// then WaitForOthers() without the lock. Instead of a lock, the table may be
+// then DropAfterCalls() without the lock. Instead of a lock, the table may be
 // Published.
 //
 // Thread-safe.
@@ -36,7 +38,9 @@ class CallGate {
 
     CallGate* gate_ = nullptr;
     // The enclosing call of the same thread, or null.
-    const Call* outer_ = nullptr;
+    Call* outer_ = nullptr;
+    // What DropAfterCalls() left for this call to drop.
+    std::shared_ptr<void> dropped_;
   };
 
   CallGate() = default;
@@ -47,6 +51,12 @@ class CallGate {
   // itself is in, and returns their number. The caller must have made sure that
   // no further call enters.
   int WaitForOthers();
+
+  // Waits as WaitForOthers() does, and drops `entry`, which contains the gate.
+  // If the calling thread itself is in the gate, its outermost call there drops
+  // the entry, at its end. So no other thread than the calling one destroys the
+  // entry, and no call needs a reference of its own.
+  void DropAfterCalls(std::shared_ptr<void> entry);
 
  private:
   CallCounter calls_;

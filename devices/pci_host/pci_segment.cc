@@ -47,20 +47,18 @@ uint32_t WithMultiFunctionBit(uint32_t value, uint16_t offset, unsigned width,
 
 }  // namespace
 
-// One function. The calls that are in it share the entry, so the gate lives
-// until the last of them has left.
+// One function. It lives until it is removed and the last call has left it.
 struct PciSegment::Entry {
-  // Read only inside the gate. Reset when no thread is or will be inside.
   std::shared_ptr<PciFunction> function;
   // The function, if it is a bridge.
   PciBridge* bridge = nullptr;
   bus::CallGate gate;
 };
 
-// A call to a function, or a null `entry` if there is no function. `call` is
-// declared last so that it ends before the reference to the entry is dropped.
+// A call to a function, or a null `entry` if there is no function. `call` keeps
+// the entry alive.
 struct PciSegment::Access {
-  std::shared_ptr<Entry> entry;
+  Entry* entry = nullptr;
   // Whether the function is behind the bridge that `entry` is.
   bool behind = false;
   bool multi_function = false;
@@ -119,16 +117,15 @@ absl::Status PciSegment::Remove(pci::Bdf bdf) {
     const auto slot = functions_in_slot_.find(SlotOf(bdf));
     if (--slot->second == 0) functions_in_slot_.erase(slot);
   }
-  // As in Bus::Remove(), a thread that is leaving the gate must not be the one
-  // that destroys the function.
-  if (removed->gate.WaitForOthers() == 0) removed->function.reset();
+  bus::CallGate& gate = removed->gate;
+  gate.DropAfterCalls(std::move(removed));
   return absl::OkStatus();
 }
 
 void PciSegment::Enter(pci::Bdf bdf, Access& access) {
   absl::ReaderMutexLock lock(&mutex_);
   if (const auto found = entries_.find(bdf); found != entries_.end()) {
-    access.entry = found->second;
+    access.entry = found->second.get();
     access.multi_function = functions_in_slot_.at(SlotOf(bdf)) > 1;
   } else {
     access.entry = FindBridge(bdf.bus());
@@ -137,10 +134,12 @@ void PciSegment::Enter(pci::Bdf bdf, Access& access) {
   if (access.entry != nullptr) access.call.Enter(access.entry->gate);
 }
 
-std::shared_ptr<PciSegment::Entry> PciSegment::FindBridge(uint8_t bus) const {
+PciSegment::Entry* PciSegment::FindBridge(uint8_t bus) const {
   if (bus == 0) return nullptr;
   for (const auto& [bdf, entry] : entries_) {
-    if (entry->bridge != nullptr && entry->bridge->Forwards(bus)) return entry;
+    if (entry->bridge != nullptr && entry->bridge->Forwards(bus)) {
+      return entry.get();
+    }
   }
   return nullptr;
 }

@@ -90,8 +90,7 @@ class PciSegment final : public FunctionBus {
   // Finds the function, or the bridge that leads to it, and enters its gate.
   // `access` stays empty if there is none.
   void Enter(pci::Bdf bdf, Access& access);
-  std::shared_ptr<Entry> FindBridge(uint8_t bus) const
-      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  Entry* FindBridge(uint8_t bus) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const uint16_t number_;
 
