@@ -147,9 +147,9 @@ absl::Status VfioDevice::Query() {
   return absl::OkStatus();
 }
 
-const VfioRegionInfo& VfioDevice::region(uint32_t index) const {
+const VfioRegionInfo& VfioDevice::NoRegion() {
   static const absl::NoDestructor<VfioRegionInfo> kAbsent;
-  return index < regions_.size() ? regions_[index] : *kAbsent;
+  return *kAbsent;
 }
 
 const VfioIrqInfo& VfioDevice::irq(uint32_t index) const {

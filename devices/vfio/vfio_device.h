@@ -75,7 +75,9 @@ class VfioDevice {
   uint32_t region_count() const {
     return static_cast<uint32_t>(regions_.size());
   }
-  const VfioRegionInfo& region(uint32_t index) const;
+  const VfioRegionInfo& region(uint32_t index) const {
+    return index < regions_.size() ? regions_[index] : NoRegion();
+  }
   uint32_t irq_count() const { return static_cast<uint32_t>(irqs_.size()); }
   const VfioIrqInfo& irq(uint32_t index) const;
 
@@ -167,8 +169,7 @@ class VfioDevice {
   // Returns the name of a call for messages, such as "VFIO_DEVICE_RESET on
   // 0000:01:00.0".
   std::string What(const char* call) const;
-  absl::Status CheckAccess(uint32_t index, const char* verb, uint64_t offset,
-                           uint64_t size) const;
+  static const VfioRegionInfo& NoRegion();
   // Calls VFIO_DEVICE_SET_IRQS. `data` holds the eventfds that follow struct
   // vfio_irq_set, and is empty if `flags` do not say that any follow. Returns
   // the ioctl's value.

@@ -36,6 +36,16 @@ std::string DescribeAccess(const VfioDevice& device, uint32_t index,
                          RegionName(index), device.name(), offset, size);
 }
 
+bool IsInside(const VfioRegionInfo& region, uint64_t offset, uint64_t size) {
+  return offset <= region.size && size <= region.size - offset;
+}
+
+absl::Status OutsideError(const VfioRegionInfo& region,
+                          const std::string& what) {
+  return absl::OutOfRangeError(
+      absl::StrFormat("%s: the region has 0x%x bytes", what, region.size));
+}
+
 absl::Status AccessError(int error, uint32_t index, const std::string& what) {
   if (error != EIO) return kernel::ErrnoError(error, what);
   return kernel::ExplainedErrnoError(
@@ -81,25 +91,15 @@ uint64_t LargestEntry(uint64_t size) {
 
 }  // namespace
 
-absl::Status VfioDevice::CheckAccess(uint32_t index, const char* verb,
-                                     uint64_t offset, uint64_t size) const {
-  const uint64_t region_size = region(index).size;
-  if (offset > region_size || size > region_size - offset) {
-    return absl::OutOfRangeError(absl::StrFormat(
-        "%s: the region has 0x%x bytes",
-        DescribeAccess(*this, index, verb, offset, size), region_size));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status VfioDevice::ReadRegion(uint32_t index, uint64_t offset,
                                     absl::Span<uint8_t> data) const {
   const VfioRegionInfo& region = this->region(index);
-  absl::Status inside = CheckAccess(index, "read", offset, data.size());
-  if (!inside.ok()) return inside;
   const auto describe = [&] {
     return DescribeAccess(*this, index, "read", offset, data.size());
   };
+  if (!IsInside(region, offset, data.size())) {
+    return OutsideError(region, describe());
+  }
   if (!region.readable()) {
     return absl::PermissionDeniedError(
         absl::StrCat(describe(), ": the region cannot be read"));
@@ -113,11 +113,12 @@ absl::Status VfioDevice::ReadRegion(uint32_t index, uint64_t offset,
 absl::Status VfioDevice::WriteRegion(uint32_t index, uint64_t offset,
                                      absl::Span<const uint8_t> data) const {
   const VfioRegionInfo& region = this->region(index);
-  absl::Status inside = CheckAccess(index, "write", offset, data.size());
-  if (!inside.ok()) return inside;
   const auto describe = [&] {
     return DescribeAccess(*this, index, "write", offset, data.size());
   };
+  if (!IsInside(region, offset, data.size())) {
+    return OutsideError(region, describe());
+  }
   if (!region.writable()) {
     return absl::PermissionDeniedError(
         absl::StrCat(describe(), ": the region cannot be written"));
@@ -131,9 +132,8 @@ absl::Status VfioDevice::WriteRegion(uint32_t index, uint64_t offset,
 absl::StatusOr<kernel::MappedRegion> VfioDevice::MapRegion(
     uint32_t index, uint64_t offset, uint64_t size) const {
   const VfioRegionInfo& region = this->region(index);
-  absl::Status inside = CheckAccess(index, "mmap", offset, size);
-  if (!inside.ok()) return inside;
   const std::string what = DescribeAccess(*this, index, "mmap", offset, size);
+  if (!IsInside(region, offset, size)) return OutsideError(region, what);
   if (size == 0 || !kernel::IsPageAligned(offset)) {
     return absl::InvalidArgumentError(
         absl::StrCat(what, ": not one or more whole pages"));
