@@ -7,6 +7,7 @@
 
 // The kernel, and the VM in it. IWYU pragma: begin_exports
 #include "passthru/devices/kernel/epoll_event_loop.h"
+#include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/event_fd.h"
 #include "passthru/devices/kernel/event_loop.h"
 #include "passthru/devices/kernel/file_descriptor.h"
@@ -51,6 +52,7 @@
 #include "passthru/devices/passthrough/dma_space.h"
 #include "passthru/devices/passthrough/group_dma_space.h"
 #include "passthru/devices/passthrough/version.h"
+#include "passthru/devices/vfio/find_group.h"
 #include "passthru/devices/vfio_pci/capability_policy.h"
 #include "passthru/devices/vfio_pci/device_report.h"
 #include "passthru/devices/vfio_pci/vfio_pci_device.h"
