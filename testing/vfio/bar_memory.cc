@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,25 @@ namespace {
 size_t Inside(uint64_t size, uint64_t offset, size_t length) {
   if (offset >= size) return 0;
   return static_cast<size_t>(std::min<uint64_t>(length, size - offset));
+}
+
+// Moves the bytes of one file to another, which gets the same holes. Returns
+// false, and the first file keeps its bytes, if that fails.
+bool MoveBytes(int from, int to) {
+  const off_t length = lseek(from, 0, SEEK_END);
+  // A hole reads as zero, whatever was there before.
+  if (ftruncate(to, 0) != 0 || ftruncate(to, length) != 0) return false;
+  off_t at = 0;
+  while ((at = lseek(from, at, SEEK_DATA)) >= 0) {
+    const off_t end = lseek(from, at, SEEK_HOLE);
+    if (lseek(to, at, SEEK_SET) != at) return false;
+    while (at < end) {
+      const auto rest = static_cast<size_t>(end - at);
+      if (sendfile(to, from, &at, rest) <= 0) return false;
+    }
+  }
+  // There is no data beyond (lseek(2)).
+  return errno == ENXIO && ftruncate(from, 0) == 0;
 }
 
 }  // namespace
@@ -49,6 +69,7 @@ absl::StatusOr<std::unique_ptr<BarMemory>> BarMemory::Create(
 BarMemory::~BarMemory() {
   close(memory_fd_);
   close(empty_fd_);
+  if (kept_fd_ >= 0) close(kept_fd_);
 }
 
 // Reads with a system call and not through a mapping. A guest thread may store
@@ -58,7 +79,7 @@ void BarMemory::Read(uint64_t offset, absl::Span<uint8_t> data) const {
   const size_t inside = Inside(size_, offset, data.size());
   if (inside == 0) return;
   const ssize_t got =
-      pread(memory_fd_, data.data(), inside, static_cast<off_t>(offset));
+      pread(bytes_fd(), data.data(), inside, static_cast<off_t>(offset));
   if (got != static_cast<ssize_t>(inside)) {
     std::memset(data.data(), 0xff, data.size());
   }
@@ -70,14 +91,28 @@ void BarMemory::Write(uint64_t offset, absl::Span<const uint8_t> data) {
   // Fails only when the machine is out of memory. The store is then lost, like
   // one to a broken device.
   [[maybe_unused]] const ssize_t written =
-      pwrite(memory_fd_, data.data(), inside, static_cast<off_t>(offset));
+      pwrite(bytes_fd(), data.data(), inside, static_cast<off_t>(offset));
 }
 
 void BarMemory::Clear() {
   // A hole in the file reads as zero. Punching it cannot fail on a memfd.
   [[maybe_unused]] const int result =
-      fallocate(memory_fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+      fallocate(bytes_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
                 static_cast<off_t>(size_));
+}
+
+absl::Status BarMemory::SetReachable(bool reachable) {
+  if (reachable == reachable_) return absl::OkStatus();
+  if (kept_fd_ < 0) kept_fd_ = memfd_create("unreachable BAR", MFD_CLOEXEC);
+  const bool moved =
+      kept_fd_ >= 0 && (reachable ? MoveBytes(kept_fd_, memory_fd_)
+                                  : MoveBytes(memory_fd_, kept_fd_));
+  if (!moved) {
+    return kernel::ErrnoError(
+        errno, absl::StrCat("a copy of a BAR of ", size_, " bytes"));
+  }
+  reachable_ = reachable;
+  return absl::OkStatus();
 }
 
 kernel::SyscallResult<void*> BarMemory::Map(void* address, size_t length,

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -18,7 +19,8 @@ namespace passthru::fake {
 // restored without losing them.
 //
 // A disabled mapping shows an empty file. An access to it raises SIGBUS, as for
-// a device whose memory decode is off.
+// a device whose memory decode is off. SetReachable() does the same to mappings
+// that only another process can replace.
 //
 // Thread-compatible. The memory itself is shared with every mapping of it.
 class BarMemory {
@@ -41,6 +43,12 @@ class BarMemory {
   // Sets all bytes to zero, which every mapping shows.
   void Clear();
 
+  // Makes the file of all mappings, in all processes, an empty one, or gives it
+  // its bytes back. KVM takes its pages away at once, as after
+  // vfio_pci_zap_bars(). Read(), Write() and Clear() go on meanwhile. A failure
+  // leaves it as it was.
+  absl::Status SetReachable(bool reachable);
+
   // Maps the memory like mmap(2), or the empty file if `alive` is false.
   // `flags` may contain MAP_FIXED, to change an existing mapping from one to
   // the other. For a task (testing/journal/task.h) it leaves the memory in
@@ -53,9 +61,14 @@ class BarMemory {
   BarMemory(uint64_t size, int memory_fd, int empty_fd)
       : size_(size), memory_fd_(memory_fd), empty_fd_(empty_fd) {}
 
+  // Returns the file that has the bytes.
+  int bytes_fd() const { return reachable_ ? memory_fd_ : kept_fd_; }
+
   const uint64_t size_;
   const int memory_fd_;
   const int empty_fd_;
+  int kept_fd_ = -1;  // Has the bytes while mappings must not reach them.
+  bool reachable_ = true;
 };
 
 }  // namespace passthru::fake

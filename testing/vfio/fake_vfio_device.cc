@@ -188,6 +188,7 @@ void FakeVfioDevice::Enable() {
   config_ = std::make_unique<FakeConfig>(std::move(config));
   low_power_ = false;
   mappings_alive_ = MemoryIsReachable();
+  RemapAll(mappings_alive_);
 }
 
 void FakeVfioDevice::Disable() {
@@ -255,6 +256,10 @@ void FakeVfioDevice::UpdateMappings() {
 
 void FakeVfioDevice::RemapAll(bool alive) {
   options_.core->mutex.AssertHeld();
+  if (options_.mapped_registers) {
+    hardware_->SetBarsReachable(alive);
+    return;
+  }
   for (const FakeFile* file : files_) {
     for (const Mapping& mapping : options_.core->mappings.Of(file)) {
       const BarMemory* memory =

@@ -231,8 +231,9 @@ SyscallResult<void*> FakeVfioDevice::Mmap(void* address, size_t length,
     task->mapped_is_device = !options_.mapped_registers;
   }
   // The mapping succeeds even with memory disabled, but then an access faults.
-  return hardware_->bar_memory(index)->Map(address, length, protection, flags,
-                                           position, mappings_alive_);
+  return hardware_->bar_memory(index)->Map(
+      address, length, protection, flags, position,
+      mappings_alive_ || options_.mapped_registers);
 }
 
 MappedAccess FakeVfioDevice::MappedLoad(uint64_t offset,

@@ -96,6 +96,25 @@ TEST_F(BarMappingTest, PartOfAMappingFollowsToo) {
   user().UnmapBar(mapped + 2 * kPage, 2 * kPage);
 }
 
+// Processors reach these registers directly, so the simulation must take them
+// away where they are, and not look at them meanwhile.
+TEST_F(VfioDeviceTest, PolledRegistersFollowDecode) {
+  StartWithModel(LoadDevice("nvme"), {.vfio = {.mapped_registers = true}});
+  const auto* mapped = static_cast<uint32_t*>(user().MapBar(0, 0, kPage));
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  uint32_t value = 0;
+  EXPECT_TRUE(Readable(mapped, &value));
+  const uint32_t version = mapped[2];
+  EXPECT_NE(version, 0u);
+  user().WriteConfig(PCI_COMMAND, 2, 0);
+  EXPECT_FALSE(Readable(mapped, &value));
+  host().kernel().StepDevices();
+  EXPECT_EQ(user().Ioctl(user().device(), VFIO_DEVICE_RESET, nullptr), 0);
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  EXPECT_EQ(mapped[2], version);
+  user().UnmapBar(const_cast<uint32_t*>(mapped), kPage);
+}
+
 TEST_F(BarMappingTest, PowerStateAndLowPowerFeatureTurnItOff) {
   void* mapped = user().MapBar(0, 0, kPage);
   uint32_t value = 0;

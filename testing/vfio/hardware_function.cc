@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/log/log.h"
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -136,11 +137,29 @@ absl::Status HardwareFunction::CreateMappedRegisters() {
   return absl::OkStatus();
 }
 
+absl::Span<const std::unique_ptr<MappedRegisters>>
+HardwareFunction::ReachableRegisters() const {
+  if (!bars_reachable_) return {};
+  return mapped_registers_;
+}
+
+void HardwareFunction::SetBarsReachable(bool reachable) {
+  bars_reachable_ = reachable;
+  for (const auto& bar : bars_) {
+    if (bar == nullptr) continue;
+    const absl::Status status = bar->SetReachable(reachable);
+    if (status.ok()) continue;
+    LOG(ERROR) << device_.name() << ": " << status;
+    bars_reachable_ = false;
+  }
+  for (const auto& registers : ReachableRegisters()) registers->Reset();
+}
+
 bool HardwareFunction::Step() {
   bool done = false;
-  for (const auto& registers : mapped_registers_) done |= registers->Sync();
+  for (const auto& registers : ReachableRegisters()) done |= registers->Sync();
   if (model_ == nullptr || !model_->Step()) return done;
-  for (const auto& registers : mapped_registers_) registers->Show();
+  for (const auto& registers : ReachableRegisters()) registers->Show();
   return true;
 }
 
@@ -387,7 +406,7 @@ void HardwareFunction::Reset(models::ResetKind kind) {
   }
   FillBars();
   if (model_ != nullptr) model_->Reset(kind);
-  for (const auto& registers : mapped_registers_) registers->Reset();
+  for (const auto& registers : ReachableRegisters()) registers->Reset();
 }
 
 void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {

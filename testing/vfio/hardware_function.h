@@ -132,6 +132,10 @@ class HardwareFunction {
   void SetMsixPending(uint16_t vector, bool pending);
   bool msix_pending(uint16_t vector) const { return msix_pending_[vector]; }
 
+  // Sets whether the mapped registers, and the rest of their BARs, are where
+  // processors reach them. Where they are not, an access raises SIGBUS.
+  void SetBarsReachable(bool reachable);
+
   models::DeviceModel* model() { return model_.get(); }
   bool Step();
 
@@ -149,6 +153,7 @@ class HardwareFunction {
   void SetMaskDefault(size_t offset, uint32_t writable, unsigned width,
                       uint32_t write_one_to_clear = 0);
   bool DecodesBar(unsigned bar) const;
+  absl::Span<const std::unique_ptr<MappedRegisters>> ReachableRegisters() const;
   uint16_t msi_mask_offset() const;
   // Sends the messages that are pending and not masked.
   void SendPendingMsi();
@@ -169,6 +174,7 @@ class HardwareFunction {
   std::vector<bool> msix_pending_;
   std::unique_ptr<models::DeviceModel> model_;
   std::vector<std::unique_ptr<MappedRegisters>> mapped_registers_;
+  bool bars_reachable_ = true;
 };
 
 }  // namespace passthru::fake

@@ -26,6 +26,9 @@ namespace passthru::fake {
 // exception, because they read as all ones between stores. A register is four
 // bytes.
 //
+// While the memory is not reachable (BarMemory::SetReachable()), no function
+// may be called. Reset() is the first one afterwards.
+//
 // Thread-compatible. The memory is shared with every mapping of it.
 class MappedRegisters {
  public:

@@ -421,6 +421,25 @@ void Polled() {
                   static_cast<off_t>(Region(device, 0).offset + 4)) == 4);
     EXPECT(Register32(bar, 4) == ~written);
   }
+
+  // While the device decodes no memory, nothing is behind its mappings, in this
+  // process and in others. Afterwards all is as before.
+  uint8_t* const unused = bar + 5 * kPageBytes;
+  *unused = 0x5a;
+  const uint32_t before = Register32(bar, 4);
+  signal(SIGBUS, OnFault);
+  SetCommand(device, 0);
+  EXPECT(Faults(bar, SIGBUS) && Faults(unused, SIGBUS));
+  uint8_t* const late = MapBar(device, 0);
+  const pid_t child = fork();
+  if (child == 0) _exit(Faults(bar, SIGBUS) && Faults(late, SIGBUS) ? 0 : 1);
+  int status = 0;
+  EXPECT(waitpid(child, &status, 0) == child && status == 0);
+  SetCommand(device, kMemoryAndMaster);
+  EXPECT(Register32(bar, 0) == kIdentification && *unused == 0x5a);
+  EXPECT(Register32(bar, 4) == before && Register32(late, 4) == before);
+  Register32(late, 4) = 7;
+  EXPECT(ReadRegister(device, 4) == ~7u && Register32(bar, 4) == ~7u);
   Close(device);
 }
 
