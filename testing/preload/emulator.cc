@@ -30,35 +30,15 @@ constexpr uint64_t TopBit(unsigned bytes) {
   return uint64_t{1} << (8 * bytes - 1);
 }
 
-class Emulator {
+// The processor in front of an instruction, as those see it that carry the
+// instruction out: the general registers, the flags, and the memory operand.
+class Processor {
  public:
-  Emulator(mcontext_t& context, LoadMemory load, StoreMemory store)
-      : context_(context), load_(load), store_(store) {}
+  Processor(mcontext_t& context, const Instruction& instruction,
+            LoadMemory load, StoreMemory store)
+      : context_(context), load_(load), store_(store), i_(instruction) {}
 
-  Emulated Run() {
-    uint64_t registers[16];
-    for (int i = 0; i < 16; ++i) registers[i] = Register(i);
-    const auto* const code =
-        reinterpret_cast<const uint8_t*>(context_.gregs[REG_RIP]);
-    if (!Decode(code, registers, &i_)) return Emulated::kUnknown;
-    const bool legacy = i_.encoding == Instruction::Encoding::kLegacy;
-    const bool strings = legacy && i_.map == Map::kOneByte &&
-                         i_.opcode >= 0xa4 && i_.opcode <= 0xaf;
-    if (!i_.has_memory && !strings) return Emulated::kUnknown;
-    Emulated result = Emulated::kUnknown;
-    if (strings) {
-      result = String();
-    } else if (legacy && i_.map == Map::kOneByte) {
-      result = OneByte();
-    } else if (legacy && i_.map == Map::k0f) {
-      result = TwoBytes();
-    }
-    if (result == Emulated::kUnknown) result = Vector();
-    if (result == Emulated::kDone) context_.gregs[REG_RIP] += i_.length;
-    return result;
-  }
-
- private:
+ protected:
   uint64_t Register(unsigned number) const {
     return static_cast<uint64_t>(context_.gregs[kGeneral[number]]);
   }
@@ -106,6 +86,24 @@ class Emulator {
     return store_(i_.address, &value, width);
   }
 
+  mcontext_t& context_;
+  const LoadMemory load_;
+  const StoreMemory store_;
+  Instruction i_;
+};
+
+class General : Processor {
+ public:
+  explicit General(const Processor& processor) : Processor(processor) {}
+
+  Emulated Run() {
+    const bool legacy = i_.encoding == Instruction::Encoding::kLegacy;
+    if (legacy && i_.map == Map::kOneByte) return OneByte();
+    if (legacy && i_.map == Map::k0f) return TwoBytes();
+    return Emulated::kUnknown;
+  }
+
+ private:
   static uint64_t ResultFlags(uint64_t result, unsigned width) {
     uint64_t flags = 0;
     if (result == 0) flags |= kZero;
@@ -361,10 +359,15 @@ class Emulator {
     Set(i_.reg, width, value);
     return Emulated::kDone;
   }
+};
+
+class StringMove : Processor {
+ public:
+  explicit StringMove(const Processor& processor) : Processor(processor) {}
 
   // Carries out MOVS, STOS and LODS, with or without REP. What a refused access
   // leaves is what the processor leaves: the elements before it are done.
-  Emulated String() {
+  Emulated Run() {
     const unsigned width = WidthOf(i_.opcode);
     const bool moves = (i_.opcode & ~1) == 0xa4;
     const bool stores = (i_.opcode & ~1) == 0xaa;
@@ -392,9 +395,14 @@ class Emulator {
     }
     return Emulated::kDone;
   }
+};
+
+class VectorMove : Processor {
+ public:
+  explicit VectorMove(const Processor& processor) : Processor(processor) {}
 
   // Moves between memory and a vector register, or a general one (MOVBE).
-  Emulated Vector() {
+  Emulated Run() {
     bool stores = false;
     const unsigned bytes = VectorBytes(&stores);
     if (bytes == 0 || i_.broadcast) return Emulated::kUnknown;
@@ -421,6 +429,7 @@ class Emulator {
                : Emulated::kUnknown;
   }
 
+ private:
   // Returns the size of the elements that an opmask selects, or 0 if the
   // instruction is no full move of EVEX.
   unsigned ElementBytes() const {
@@ -515,17 +524,35 @@ class Emulator {
         return 0;
     }
   }
-
-  mcontext_t& context_;
-  const LoadMemory load_;
-  const StoreMemory store_;
-  Instruction i_;
 };
+
+bool IsString(const Instruction& i) {
+  return i.encoding == Instruction::Encoding::kLegacy &&
+         i.map == Instruction::Map::kOneByte && i.opcode >= 0xa4 &&
+         i.opcode <= 0xaf;
+}
 
 }  // namespace
 
 Emulated Emulate(mcontext_t& context, LoadMemory load, StoreMemory store) {
-  return Emulator(context, load, store).Run();
+  uint64_t registers[16];
+  for (int i = 0; i < 16; ++i) {
+    registers[i] = static_cast<uint64_t>(context.gregs[kGeneral[i]]);
+  }
+  const auto* const code =
+      reinterpret_cast<const uint8_t*>(context.gregs[REG_RIP]);
+  Instruction instruction;
+  if (!Decode(code, registers, &instruction)) return Emulated::kUnknown;
+  const Processor processor(context, instruction, load, store);
+  Emulated result = Emulated::kUnknown;
+  if (IsString(instruction)) {
+    result = StringMove(processor).Run();
+  } else if (instruction.has_memory) {
+    result = General(processor).Run();
+    if (result == Emulated::kUnknown) result = VectorMove(processor).Run();
+  }
+  if (result == Emulated::kDone) context.gregs[REG_RIP] += instruction.length;
+  return result;
 }
 
 }  // namespace passthru::preload
