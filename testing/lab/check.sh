@@ -19,10 +19,7 @@ trap 'rm -rf "$work"' EXIT
 truncate -s 16M "$work/lab.img"
 disk=(--drive="if=none,id=disk,file=$work/lab.img,format=raw")
 nvme=nvme,serial=lab,drive=disk
-cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru/lab}
 failed=0
-# What a VM is told while it runs; see linux_guest().
-driven=()
 
 # run NAME COMMAND... runs one check and shows its output.
 run() {
@@ -224,134 +221,6 @@ reset_of_half_a_bus() {
   [[ $status == 1 && $said == *"0000:01:00.0 is not reset: "*"0000:01:00.1"* ]]
 }
 
-# linux_guest COMMAND-LINE LAB-OPTION... -- FLAG... boots the lab's kernel as a
-# guest of passthrough_vm and checks what its init said, the data on the disk,
-# and the exit status (0, or that of the caller's variable expected_status). The
-# guest's RAM is on both sides of 4 GiB. The caller's variable images lists the
-# serial numbers of the controllers that the guest writes to; default: lab. Its
-# variable guest_files lists more files of the guest, and its array driven has
-# what the VM is told while it runs, as pairs of a text in its output and a
-# command.
-linux_guest() {
-  local guest_options=$1 said status=0 lab_options=() sum serial
-  shift
-  while [[ $1 != -- ]]; do lab_options+=("$1"); shift; done
-  shift
-  "$here/testing/lab/fetch.sh" "$cache" "$kernel" || return
-  "$here/testing/lab/make_initramfs" "$work/guest" \
-    init="$here/testing/lab/guest_init" "${guest_files[@]}" || return
-  local vm=("$here/vmm/linux_vm/passthrough_vm_static")
-  if [[ ${#driven[@]} != 0 ]]; then
-    lab_options+=(--file=lab/vm="${vm[0]}")
-    vm=("$here/vmm/control/driven_static" /tmp/control "${driven[@]}" --
-      /lab/vm --control=/tmp/control)
-  fi
-  # shellcheck disable=SC2054  # The comma is the kernel's.
-  local machine=("$lab" --kernel="$kernel" --timeout="${timeout:-300}"
-    "${disk[@]}" --device="$nvme,addr=4" --bind=0000:00:04.0 "${lab_options[@]}"
-    --file=lab/vmlinuz="$cache/$kernel/vmlinuz" --file=lab/guest="$work/guest"
-    "${vm[@]}" --kernel=/lab/vmlinuz --initrd=/lab/guest --memory=256M
-    --low_memory_end=160M --statistics
-    --append="console=ttyS0 quiet panic=-1 nowatchdog \
-rcupdate.rcu_cpu_stall_suppress=1 $guest_options" "$@")
-  said=$("${machine[@]}") || status=$?
-  # On a busy machine a kernel in two layers of emulation stops now and then
-  # before it has started a program, as the lab's own does (lab.sh).
-  if ((status == 125)) && [[ $said != *GUEST-BEGIN* ]]; then
-    echo "lab: the guest's kernel did not come up; once more" >&2
-    status=0
-    said=$("${machine[@]}") || status=$?
-  fi
-  echo "$said"
-  # Each image has the data of which the guest printed the sum, unless the
-  # guest's controller is simulated.
-  for serial in ${images:-lab}; do
-    sum=$(sed -n "s/^guest: .* with serial $serial has the sum //p" <<<"$said" |
-      tail -n 1)
-    if [[ $(head -c 262144 "$work/$serial.img" | cksum) != "$sum 262144" ]]; then
-      echo "The image of $serial has other data."
-      return 1
-    fi
-    echo "  the image of $serial has the same data"
-  done
-  [[ $status == "${expected_status:-0}" && $said == *GUEST-OK* &&
-    $said != *GUEST-FAILED* ]]
-}
-
-# Linux's NVMe driver with MSI-X, and then with INTx, on two vCPUs. (The device
-# has no MSI, which Linux 6.1 does not tell from MSI-X.)
-linux_msix() {
-  linux_guest "-- write=/dev/nvme0n1 vectors=PCI-MSI" -- \
-    --device=0000:00:04.0
-}
-linux_intx() {
-  linux_guest "pci=nomsi -- write=/dev/nvme0n1 vectors=IO-APIC cpus=2" -- \
-    --device=0000:00:04.0,slot=9 --vcpus=2
-}
-
-# Two controllers and four vCPUs, and a guest that resets itself at the end.
-linux_reset() {
-  truncate -s 16M "$work/lab2.img"
-  local expected_status=3 images="lab lab2"
-  linux_guest "-- write=/dev/nvme0n1 write=/dev/nvme1n1 cpus=4 reset" \
-    --drive="if=none,id=disk2,file=$work/lab2.img,format=raw" \
-    --device=nvme,serial=lab2,drive=disk2,addr=5 --bind=0000:00:05.0 -- \
-    --device=0000:00:04.0 --device=0000:00:05.0,slot=7,max_vectors=2 --vcpus=4
-}
-
-# The NVMe controller goes and comes back behind another root port while the
-# guest writes to it, by the guest's leave and by surprise. Then the guest
-# ignores attention buttons, and loses the controller when the time is over. (By
-# multipath Linux would wait for another path to it for ever.) The ports
-# interrupt by MSI.
-linux_hot_plug() {
-  local timeout=500
-  local driven=("guest: I/O runs" "unplug 0000:00:04.0 300"
-    "guest: after" "plug 0000:00:04.0,port=1"
-    "guest: I/O runs" "unplug 0000:00:04.0 0"
-    "guest: after" "plug 0000:00:04.0,port=0"
-    "guest: I/O runs" "unplug 0000:00:04.0 5")
-  linux_guest "nvme_core.io_timeout=5 nvme_core.multipath=N -- \
-port_vectors=PCI-MSI unplug=lab unplug=lab surprise=lab cpus=2" -- \
-    --root_ports=2 --device=0000:00:04.0,port=0 --vcpus=2 |
-    tee "$work/said" || return
-  said_in_order "300: the guest let go of it" \
-    "the guest finds it behind root port 1" "0: the guest did not let go" \
-    "the guest finds it behind root port 0" "5: the guest did not let go"
-}
-
-# The same by INTx, and then the guest resets in the middle of an unplug.
-linux_hot_plug_intx() {
-  local timeout=500 expected_status=3
-  local driven=("guest: I/O runs" "unplug 0000:00:04.0 300"
-    "guest: after" "plug 0000:00:04.0"
-    "guest: a button resets" "unplug 0000:00:04.0 300")
-  linux_guest "pcie_pme=nomsi -- port_vectors=IO-APIC unplug=lab \
-reset_at_button" -- --root_ports=1 --device=0000:00:04.0,port=0 |
-    tee "$work/said" || return
-  said_in_order "300: the guest let go of it" \
-    "the guest finds it behind root port 0" \
-    "300: the VM ended before the guest let go of it"
-}
-
-# said_in_order TEXT... checks that the driven VM answered with these texts.
-said_in_order() {
-  local answers text
-  answers=$(grep '^driven: ' "$work/said")
-  for text in "$@"; do
-    [[ $answers == *"$text"* ]] || { echo "no answer '$text'"; return 1; }
-    answers=${answers#*"$text"}
-  done
-}
-
-# Linux's NVMe driver on a simulated controller, whose model it drives.
-linux_fixture() {
-  local images=" "
-  linux_guest "-- write=/dev/nvme0n1 vectors=PCI-MSI" \
-    --file=lab/nvme="$here/testing/fixtures/nvme.textproto" -- \
-    --fixture=/lab/nvme
-}
-
 # What a Linux guest costs passthrough_vm and QEMU, counted by the kernel. The
 # kernel's version makes no difference, so one is enough.
 beside_qemu() {
@@ -359,103 +228,11 @@ beside_qemu() {
   "$here/testing/lab/beside_qemu" "$kernel"
 }
 
-# linux_with_cards ARGUMENT... is linux_guest with the generic
-# kernel, which has drivers of network cards. It checks that each card fetched
-# the file that is behind it. The caller's variable e1000e has parameters of
-# that driver.
-linux_with_cards() {
-  local kernel=$kernel-generic module modules=$work/guest_modules
-  "$here/testing/lab/fetch.sh" "$cache" "$kernel" || return
-  sed "s/^e1000e.ko\$/& ${e1000e:-}/" "$cache/$kernel/guest/modules" >"$modules"
-  local guest_files=(lab/modules="$modules")
-  for module in "$cache/$kernel/guest"/*.ko; do
-    guest_files+=("lab/${module##*/}=$module")
-  done
-  mkdir -p "$work/tftp"
-  head -c 65536 /dev/urandom >"$work/tftp/data"
-  local said sum status=0
-  said=$(linux_guest "$1" --wake "${@:2}") || status=$?
-  echo "$said"
-  sum=$(cksum <"$work/tftp/data")
-  if ! grep -q ' pings, and fetched ' <<<"$said" ||
-    grep ' pings, and fetched ' <<<"$said" |
-    grep -qv " fetched 65536 bytes with the sum ${sum% *}\$"; then
-    echo "A card did not fetch the file, whose sum is $sum."
-    return 1
-  fi
-  echo "  the file that each card fetched has this sum outside, too"
-  return $status
-}
-
-# network N prints the network 10.0.N of a card, with the file behind it.
-network() { echo "user,id=net$1,net=10.0.$1.0/24,tftp=$work/tftp"; }
-
-# make_rom FILE writes an expansion ROM with one image of 2 KiB (PCI 3.0 6.3),
-# which is random code of the type 3 (UEFI), so that SeaBIOS does not run it.
-make_rom() {
-  {
-    printf '\x55\xaa' && head -c 22 /dev/zero && printf '\x1c\0\0\0'
-    printf 'PCIR\x86\x80\xd3\x10\0\0\x18\0\0\0\0\x02\x04\0\0\0\x03\x80\0\0'
-    head -c 1996 /dev/urandom
-  } >"$1"
-}
-
-# An NVMe controller in a group of its own, and two cards in another group, by
-# MSI-X and by INTx. One card has an expansion ROM, and the VMM gives the other
-# one to the guest from a file. Each device goes away and comes back. Those that
-# can are reset, and sleep.
-linux_cards() {
-  local said rom sum status=0 data="write=/dev/nvme*n1"
-  local cards="net=e1000e:10.0.2 net=8139cp:10.0.3"
-  make_rom "$work/rom1"
-  make_rom "$work/rom2"
-  said=$(linux_with_cards "-- $data $cards interrupts=nvme:msix \
-interrupts=e1000e:msix interrupts=8139cp:intx rom=e1000e rom=8139cp \
-remove=nvme remove=e1000e remove=8139cp $data $cards \
-function_reset=nvme $data function_reset=e1000e net=e1000e:10.0.2 \
-suspend=nvme,e1000e $data $cards" \
-    --netdev="$(network 2)" --netdev="$(network 3)" \
-    --device=e1000e,netdev=net2,addr=5.0,multifunction=on,romfile="$work/rom1" \
-    --device=rtl8139,netdev=net3,addr=5.1,romfile= \
-    --bind=0000:00:05.0 --bind=0000:00:05.1 --file=lab/rom="$work/rom2" -- \
-    --device=0000:00:04.0 --device=0000:00:05.0,rom=device \
-    --device=0000:00:05.1,rom=/lab/rom) || status=$?
-  echo "$said"
-  for rom in "e1000e $work/rom1" "8139cp $work/rom2"; do
-    sum=$(cksum <"${rom#* }")
-    if [[ $said != *"ROM of ${rom% *} has 2048 bytes with the sum ${sum% *}"* ]]
-    then
-      echo "The ROM of ${rom% *} does not have the sum $sum."
-      return 1
-    fi
-  done
-  echo "  both ROMs have this sum outside, too"
-  return $status
-}
-
-# A virtual function whose physical function the host itself uses, and cards
-# that are asked to use MSI. e1000e's driver then takes INTx, as it does without
-# passthrough, because QEMU's card does not pass the driver's test of MSI. The
-# guest resets itself once, and starts again. One kernel is enough.
-linux_virtual_function() {
-  [[ $kernel == 6.12 ]] || return 0
-  local e1000e=IntMode=1 said status=0
-  local cards="net=e1000e:10.0.2 net=igb:10.0.3 net=igbvf:10.0.4"
-  said=$(linux_with_cards "-- wreck write=/dev/nvme*n1 $cards restart=/dev/nvme*n1 \
-interrupts=e1000e:intx interrupts=igb:msi interrupts=igbvf:msix \
-function_reset=igbvf net=igbvf:10.0.4 suspend=e1000e,igb $cards" \
-    --netdev="$(network 2)" --netdev="$(network 3)" --netdev="$(network 4)" \
-    --device=e1000e,netdev=net2,addr=5,romfile= --bind=0000:00:05.0 \
-    --device=pcie-root-port,id=port1,chassis=1,addr=2 \
-    --device=igb,netdev=net4,bus=port1,romfile= \
-    --vfs=0000:01:00.0=1,igb --bind=0000:01:10.0 \
-    --device=pcie-root-port,id=port2,chassis=2,addr=3 \
-    --device=igb,netdev=net3,bus=port2,romfile= --bind=0000:02:00.0 -- \
-    --device=0000:00:04.0 --device=0000:00:05.0 --device=0000:01:10.0 \
-    --device=0000:02:00.0,hide=11 --vcpus=2 --reboot) || status=$?
-  echo "$said"
-  [[ $status == 0 && $said == *"first start"*"second start"* ]]
-}
+# The checks that boot Linux as a guest.
+for file in linux_guest linux_hot_plug linux_cards; do
+  # shellcheck source=/dev/null
+  source "$here/testing/lab/$file.sh"
+done
 
 # Captures devices again and compares them with their fixtures.
 capture() {
