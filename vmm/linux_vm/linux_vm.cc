@@ -265,6 +265,7 @@ absl::StatusOr<VmEnd> LinuxVm::Run() {
       end = *std::move(ended);
       break;
     }
+    TellRequests();
     for (const pci::Bdf guest : due) Depart(guest);
   }
   {
@@ -295,6 +296,35 @@ std::optional<absl::StatusOr<VmEnd>> LinuxVm::AwaitDue(
   return std::nullopt;
 }
 
+void LinuxVm::TellRequests() {
+  std::vector<pci::Bdf> wanted;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [guest, departure] : leaving_) {
+      if (!departure->wanted_by_host || departure->told) continue;
+      departure->told = true;
+      wanted.push_back(guest);
+    }
+  }
+  for (const pci::Bdf guest : wanted) {
+    const bool has_port = devices_->root_ports().PortOf(guest).has_value();
+    LOG(WARNING) << "the host wants " << HostNameOf(guest)
+                 << (has_port ? absl::StrCat(
+                                    " back. The guest is asked for it, and "
+                                    "loses it if it does not let go within ",
+                                    absl::FormatDuration(unplug_time_))
+                              : " back. The guest loses it without notice, "
+                                "because it is not behind a root port "
+                                "(--root_ports)");
+  }
+}
+
+std::string LinuxVm::HostNameOf(pci::Bdf guest) const {
+  const auto device = devices_->Find(guest);
+  return device == nullptr ? absl::StrCat("the device at guest ", guest)
+                           : device->name();
+}
+
 pci::Bdf LinuxVm::CardOf(pci::Bdf guest) const {
   const RootPorts& ports = devices_->root_ports();
   const std::optional<size_t> number = ports.PortOf(guest);
@@ -313,6 +343,7 @@ void LinuxVm::OnUnplugRequest(pci::Bdf guest) {
   const bool has_port = devices_->root_ports().PortOf(guest).has_value();
   absl::MutexLock lock(&mutex_);
   Departure& departure = Leaving(CardOf(guest));
+  departure.wanted_by_host = true;
   departure.deadline =
       std::min(departure.deadline,
                has_port ? absl::Now() + unplug_time_ : absl::InfinitePast());
@@ -343,17 +374,19 @@ void LinuxVm::Depart(pci::Bdf card) {
       return;
     }
   }
-  if (!let_go) {
-    LOG(WARNING) << "the guest loses the device that it has at " << card
-                 << (devices_->root_ports().PortOf(card).has_value()
-                         ? " by surprise, because it did not let go in time"
-                         : ", because the host wants it back");
+  const std::string host = HostNameOf(card);
+  if (!let_go && devices_->root_ports().PortOf(card).has_value()) {
+    LOG(WARNING) << "the guest loses " << host
+                 << " by surprise, because it did not let go in time";
   }
   absl::Status detached = Detach(card);
   if (!detached.ok()) LOG(ERROR) << detached;
   absl::MutexLock lock(&mutex_);
   // Nobody may wait for the end, and then this is the last that holds it.
   const std::shared_ptr<Departure> departure = leaving_.extract(card).mapped();
+  if (departure->wanted_by_host && detached.ok()) {
+    LOG(WARNING) << host << " is the host's again";
+  }
   departure->detached = std::move(detached);
   departure->end = let_go ? UnplugEnd::kLetGo : UnplugEnd::kTaken;
 }

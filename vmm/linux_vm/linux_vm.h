@@ -58,7 +58,7 @@ enum class UnplugEnd : uint8_t {
 //
 // The host may want a device back (VFIO's request interrupt). Behind a root
 // port that is an unplug. On bus 0, where there is no hot plug, the guest loses
-// the device without notice.
+// the device without notice. A warning in the log says so, once for a request.
 class LinuxVm {
  public:
   struct Options {
@@ -141,7 +141,9 @@ class LinuxVm {
   // A device that is about to leave. Guarded by mutex_.
   struct Departure {
     absl::Time deadline = absl::InfiniteFuture();
-    bool let_go = false;  // by the guest
+    bool let_go = false;          // by the guest
+    bool wanted_by_host = false;  // who repeats the request
+    bool told = false;            // the user, of the host's request
     std::optional<UnplugEnd> end;
     absl::Status detached;  // once there is an end
   };
@@ -174,8 +176,12 @@ class LinuxVm {
   Departure& Leaving(pci::Bdf card) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Waits until the run has ended, which it returns, or a device is due.
   std::optional<absl::StatusOr<VmEnd>> AwaitDue(std::vector<pci::Bdf>& due);
+  // Tells the user, once each, which devices the host wants.
+  void TellRequests() ABSL_LOCKS_EXCLUDED(mutex_);
   // Takes a device away that is due.
   void Depart(pci::Bdf card) ABSL_LOCKS_EXCLUDED(plug_mutex_, mutex_);
+  // Returns the host's address of the device at `guest`.
+  std::string HostNameOf(pci::Bdf guest) const;
   // Returns whether the guest has let go, and not taken it back meanwhile.
   bool HasLetGo(pci::Bdf card);
   // Returns whether the guest was asked for the device, or will lose it.

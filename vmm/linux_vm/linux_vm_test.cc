@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/base/log_severity.h"
+#include "absl/log/scoped_mock_log.h"
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/time/time.h"
@@ -21,6 +23,8 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
+using ::testing::_;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -80,11 +84,23 @@ TEST_F(LinuxVmTest, TheOwnerEndsARunOfSeveralVcpus) {
 }
 
 TEST_F(LinuxVmTest, ADeviceThatTheHostWantsBackIsTakenAway) {
+  absl::ScopedMockLog log(absl::MockLogDefault::kIgnoreUnexpected);
+  EXPECT_CALL(log, Log(absl::LogSeverity::kWarning, _,
+                       AllOf(HasSubstr("the host wants 0000:02:00.0 back"),
+                             HasSubstr("not behind a root port"))))
+      .Times(1);
+  EXPECT_CALL(log, Log(absl::LogSeverity::kWarning, _,
+                       "0000:02:00.0 is the host's again"))
+      .Times(1);
+  log.StartCapturingLogs();
   EXPECT_THAT(RunGuest([this](guest::GuestCpu& cpu) {
                 const pci::Bdf guest = vm_->devices().Devices().at(0);
-                EXPECT_THAT(host_.vfio().RequestRelease(*pci::Bdf::Parse(
-                                vm_->devices().Find(guest)->name())),
-                            IsOk());
+                const pci::Bdf host =
+                    *pci::Bdf::Parse(vm_->devices().Find(guest)->name());
+                // The kernel repeats it until the device is let go.
+                for (int i = 0; i < 3; ++i) {
+                  EXPECT_THAT(host_.vfio().RequestRelease(host), IsOk());
+                }
                 while (!cpu.Stopping() && !vm_->devices().Devices().empty()) {
                   cpu.In(kSerialPort, 1);
                 }
@@ -220,10 +236,23 @@ TEST_F(LinuxVmPortTest, PlugNeedsAnEmptyPort) {
 }
 
 TEST_F(LinuxVmPortTest, TheHostsRequestIsAnUnplug) {
+  absl::ScopedMockLog log(absl::MockLogDefault::kIgnoreUnexpected);
+  EXPECT_CALL(log, Log(absl::LogSeverity::kWarning, _,
+                       AllOf(HasSubstr("the host wants 0000:02:00.0 back"),
+                             HasSubstr("does not let go within 1m"))))
+      .Times(1);
+  EXPECT_CALL(log, Log(absl::LogSeverity::kWarning, _,
+                       "0000:02:00.0 is the host's again"))
+      .Times(1);
+  log.StartCapturingLogs();
   Create([this](guest::GuestCpu& cpu) {
     PortGuest guest(cpu);
     EXPECT_THAT(host_.vfio().RequestRelease(host_nvme_), IsOk());
     guest.AwaitStatus(kButton, kButton);
+    // The kernel repeats it until the device is let go.
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_THAT(host_.vfio().RequestRelease(host_nvme_), IsOk());
+    }
     guest.SetSlot(kSlotOff);
     guest.AwaitStatus(kPresent, 0);
     return guest.TurnOff();
@@ -233,6 +262,11 @@ TEST_F(LinuxVmPortTest, TheHostsRequestIsAnUnplug) {
 }
 
 TEST_F(LinuxVmPortTest, TheHostsRequestEndsInASurpriseRemoval) {
+  absl::ScopedMockLog log(absl::MockLogDefault::kIgnoreUnexpected);
+  EXPECT_CALL(log, Log(absl::LogSeverity::kWarning, _,
+                       HasSubstr("loses 0000:02:00.0 by surprise")))
+      .Times(1);
+  log.StartCapturingLogs();
   options_.unplug_time = absl::ZeroDuration();
   Create([this](guest::GuestCpu& cpu) {
     PortGuest guest(cpu);
