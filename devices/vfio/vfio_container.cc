@@ -209,7 +209,10 @@ absl::Status VfioContainer::DetachGroup(int group_fd, uint32_t group) {
     absl::MutexLock lock(&mutex_);
     --groups_;
   }
-  if (!detached.ok()) {
+  // EINVAL means that the group has no container. The kernel takes it away when
+  // the group's last device leaves vfio-pci (vfio_device_remove_group()), which
+  // the host may do as soon as the device is closed.
+  if (!detached.ok() && detached.error != EINVAL) {
     return ErrnoError(
         detached.error,
         absl::StrCat("VFIO_GROUP_UNSET_CONTAINER of group ", group));

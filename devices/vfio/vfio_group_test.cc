@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "absl/log/scoped_mock_log.h"
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
@@ -50,6 +51,17 @@ TEST_F(VfioGroupTest, EntersTheContainerAndLeavesIt) {
       ElementsAre(IsCall("VFIO_GROUP_GET_STATUS"),
                   IsCall("VFIO_GROUP_SET_CONTAINER"), IsCall("VFIO_SET_IOMMU"),
                   IsCall("VFIO_GROUP_UNSET_CONTAINER")));
+}
+
+// The host's administrator may take the device from vfio-pci once it is closed.
+TEST_F(VfioGroupTest, TheKernelMayTakeTheContainerAwayFirst) {
+  absl::ScopedMockLog log(absl::MockLogDefault::kDisallowUnexpected);
+  log.StartCapturingLogs();
+  std::shared_ptr<VfioGroup> group = OpenGroup(7);
+  ASSERT_THAT(host().vfio().SetDriver(pci::Bdf(0, 2, 0, 0), ""), IsOk());
+  EXPECT_THAT(group->GetStatus(), IsOkAndHolds(VFIO_GROUP_FLAGS_VIABLE));
+  group.reset();
+  EXPECT_EQ(kernel().journal().Count("VFIO_GROUP_UNSET_CONTAINER"), 1u);
 }
 
 TEST_F(VfioGroupTest, SecondOpenIsBusy) {

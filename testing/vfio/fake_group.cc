@@ -80,6 +80,15 @@ void FakeGroup::OnDeviceClosed() {
   CloseIfUnused();
 }
 
+void FakeGroup::OnDriverChanged() {
+  const bool in_use =
+      open_devices_ > 0 ||
+      std::any_of(members_.begin(), members_.end(), [](const Member& member) {
+        return member.driver == kVfioDriver;
+      });
+  if (!in_use) Detach();
+}
+
 // A device's file holds the group's file, so the release waits for both.
 void FakeGroup::CloseIfUnused() {
   if (file_open_ || open_devices_ > 0) return;

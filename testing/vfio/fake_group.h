@@ -57,6 +57,9 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   void OnFileReleased();
   void OnDeviceOpened() { ++open_devices_; }
   void OnDeviceClosed();
+  // When the last device leaves vfio-pci, the group leaves its container
+  // (vfio_device_remove_group()).
+  void OnDriverChanged();
 
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
 

@@ -61,6 +61,7 @@ bool FakeVfio::ApplyDriver(const pci::Bdf& bdf, const std::string& driver) {
   files_->SetDriver(bdf.ToString(), driver);
   if (member != nullptr) {
     member->driver = driver;
+    group->OnDriverChanged();
     UpdateNode(*group);
   }
   return true;
