@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/pci/msix_pba.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -17,22 +18,21 @@ MsixPba::MsixPba(uint16_t vectors) : vectors_(vectors) {
 }
 
 void MsixPba::Read(uint32_t offset, absl::Span<uint8_t> out,
-                   absl::FunctionRef<bool(VectorIndex)> pending) const {
+                   absl::FunctionRef<uint8_t(VectorIndex)> pending) const {
   for (size_t i = 0; i < out.size(); ++i) {
     const uint64_t at = uint64_t{offset} + i;
     if (at >= size_bytes()) {
       out[i] = 0xff;
       continue;
     }
-    unsigned byte = 0;
-    for (unsigned bit = 0; bit < 8; ++bit) {
-      const uint64_t vector = at * 8 + bit;
-      if (vector >= vectors_) break;
-      if (pending(VectorIndex(static_cast<uint16_t>(vector)))) {
-        byte |= 1u << bit;
-      }
+    const uint64_t first = at * 8;
+    if (first >= vectors_) {
+      out[i] = 0;
+      continue;
     }
-    out[i] = static_cast<uint8_t>(byte);
+    const uint64_t used = std::min<uint64_t>(8, vectors_ - first);
+    const unsigned bits = pending(VectorIndex(static_cast<uint16_t>(first)));
+    out[i] = static_cast<uint8_t>(bits & ((1u << used) - 1));
   }
 }
 

@@ -24,10 +24,11 @@ class MsixPba {
   uint32_t size_bytes() const { return (vectors_ + 63u) / 64 * 8; }
 
   // Reads with any width and alignment, at an offset relative to the array.
-  // Calls `pending` once for each vector whose bit is read, in ascending order,
-  // and for no other vector. Bytes outside the array read as all ones.
+  // Bytes outside the array read as all ones. Calls `pending` once for each
+  // byte read that has vectors, in ascending order. It returns the pending bits
+  // of eight vectors from its argument on, with that of the first in bit 0.
   void Read(uint32_t offset, absl::Span<uint8_t> out,
-            absl::FunctionRef<bool(VectorIndex)> pending) const;
+            absl::FunctionRef<uint8_t(VectorIndex)> pending) const;
 
  private:
   uint16_t vectors_;

@@ -46,10 +46,10 @@ void MsixTable::Reset() {
 }
 
 void MsixTable::Read(uint32_t offset, absl::Span<uint8_t> out) const {
-  std::fill(out.begin(), out.end(), uint8_t{0xff});
-  if (offset >= bytes_.size()) return;
-  const size_t count = std::min(out.size(), bytes_.size() - offset);
-  std::copy_n(bytes_.begin() + offset, count, out.begin());
+  const size_t begin = std::min<size_t>(offset, bytes_.size());
+  const size_t count = std::min(out.size(), bytes_.size() - begin);
+  std::copy_n(bytes_.begin() + begin, count, out.begin());
+  std::fill(out.begin() + count, out.end(), uint8_t{0xff});
 }
 
 MsixTableChange MsixTable::Write(uint32_t offset,

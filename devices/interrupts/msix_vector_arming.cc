@@ -207,6 +207,7 @@ absl::Status MsixVectorGroup::Arm(uint32_t first, uint32_t count,
     vectors_[first + i].state = VectorState::kMasked;
     vectors_[first + i].unarmed = false;
     ++armed_;
+    armed_end_ = std::max(armed_end_, first + i + 1);
   }
   return absl::OkStatus();
 }

@@ -82,6 +82,7 @@ absl::Status MsixVectorGroup::DisableLocked() {
   }
   host_enabled_ = false;
   armed_ = 0;
+  armed_end_ = 0;
   enabled_ = false;
   return DisableHost();
 }
@@ -149,17 +150,17 @@ void MsixVectorGroup::SetVector(pci::VectorIndex vector,
 
 uint64_t MsixVectorGroup::Pending(pci::VectorIndex first,
                                   uint32_t count) const {
-  std::array<pollfd, kMaxPending> polls = {};
-  std::array<uint8_t, kMaxPending> positions = {};
+  std::array<pollfd, kMaxPending> polls;
+  std::array<uint8_t, kMaxPending> positions;
   uint32_t used = 0;
   absl::MutexLock lock(&mutex_);
-  for (uint32_t i = 0; i < std::min(count, kMaxPending); ++i) {
-    const size_t index = size_t{first.value()} + i;
-    if (index >= vectors_.size()) break;
+  const uint32_t end =
+      std::min(first.value() + std::min(count, kMaxPending), armed_end_);
+  for (uint32_t index = first.value(); index < end; ++index) {
     const Vector& vector = vectors_[index];
     if (vector.state != VectorState::kMasked) continue;
     polls[used] = {.fd = vector.event->fd(), .events = POLLIN, .revents = 0};
-    positions[used] = static_cast<uint8_t>(i);
+    positions[used] = static_cast<uint8_t>(index - first.value());
     ++used;
   }
   if (used == 0) return 0;

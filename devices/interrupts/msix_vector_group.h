@@ -244,6 +244,8 @@ class MsixVectorGroup {
   // the group requested all (not dynamic).
   uint32_t host_limit_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t armed_ ABSL_GUARDED_BY(mutex_) = 0;
+  // All vectors from this one on are kOff.
+  uint32_t armed_end_ ABSL_GUARDED_BY(mutex_) = 0;
   bool used_routes_ ABSL_GUARDED_BY(mutex_) = false;
   mutable MsixVectorGroupStats stats_ ABSL_GUARDED_BY(mutex_);
 };

@@ -84,10 +84,10 @@ void MsixTableTrap::ReadPba(uint64_t offset, absl::Span<uint8_t> data) {
       pending = group_->Pending(pci::VectorIndex(static_cast<uint16_t>(first)),
                                 static_cast<uint32_t>(part.size() * 8));
     }
-    pba_.Read(static_cast<uint32_t>(offset), part,
-              [&](pci::VectorIndex vector) {
-                return (pending >> (vector.value() - first) & 1) != 0;
-              });
+    pba_.Read(
+        static_cast<uint32_t>(offset), part, [&](pci::VectorIndex vector) {
+          return static_cast<uint8_t>(pending >> (vector.value() - first));
+        });
     offset += part.size();
     data.remove_prefix(part.size());
   }
