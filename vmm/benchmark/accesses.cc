@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fcntl.h>
 #include <linux/kvm.h>
-#include <poll.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -32,135 +25,14 @@
 #include "passthru/devices/interrupts/routing_table.h"
 #include "passthru/devices/kernel/epoll_event_loop.h"
 #include "passthru/devices/kernel/failure_log.h"
-#include "passthru/devices/kernel/forwarding_syscalls.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/pci/msi_message.h"
 #include "passthru/pci/vector_index.h"
-#include "passthru/testing/rig/passthrough_rig.h"
 #include "passthru/vmm/benchmark/measure.h"
 #include "passthru/vmm/benchmark/sections.h"
 
 namespace passthru::benchmark {
 namespace {
-
-using fake::kBar;
-using fake::kNvmePba;
-using fake::kNvmeTable;
-using fake::PassthroughRig;
-
-using Rows = std::vector<std::vector<std::string>>;
-
-// A BAR's page, as an anonymous file. Its pread and pwrite are about the
-// cheapest that Linux has.
-class BarPage {
- public:
-  BarPage() : fd_(::memfd_create("bar", MFD_CLOEXEC)) {
-    CHECK_GE(fd_, 0);
-    CHECK_EQ(::ftruncate(fd_, 4096), 0);
-  }
-  ~BarPage() { ::close(fd_); }
-  BarPage(const BarPage&) = delete;
-  BarPage& operator=(const BarPage&) = delete;
-
-  kernel::SyscallResult<size_t> Pread(void* buffer, size_t count,
-                                      uint64_t offset) const {
-    const ssize_t got =
-        ::pread(fd_, buffer, count, static_cast<off_t>(offset % 4096));
-    return {.value = static_cast<size_t>(got), .error = got < 0 ? EIO : 0};
-  }
-  kernel::SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
-                                       uint64_t offset) const {
-    const ssize_t put =
-        ::pwrite(fd_, buffer, count, static_cast<off_t>(offset % 4096));
-    return {.value = static_cast<size_t>(put), .error = put < 0 ? EIO : 0};
-  }
-
- private:
-  const int fd_;
-};
-
-// Once told, carries out the calls of plain accesses on a BarPage, so that they
-// cost what they cost on Linux and not what the simulated kernel costs.
-class PlainAccesses final : public kernel::ForwardingSyscalls {
- public:
-  PlainAccesses(kernel::Syscalls* target, const BarPage* page)
-      : ForwardingSyscalls(target), page_(*page) {}
-
-  void Begin() { begun_ = true; }
-  void End() { begun_ = false; }
-
-  kernel::SyscallResult<size_t> Pread(int fd, void* buffer, size_t count,
-                                      uint64_t offset) override {
-    return begun_ ? page_.Pread(buffer, count, offset)
-                  : ForwardingSyscalls::Pread(fd, buffer, count, offset);
-  }
-  kernel::SyscallResult<size_t> Pwrite(int fd, const void* buffer, size_t count,
-                                       uint64_t offset) override {
-    return begun_ ? page_.Pwrite(buffer, count, offset)
-                  : ForwardingSyscalls::Pwrite(fd, buffer, count, offset);
-  }
-  kernel::SyscallResult<int> Poll(pollfd* fds, nfds_t count,
-                                  int timeout_ms) override {
-    if (!begun_) return ForwardingSyscalls::Poll(fds, count, timeout_ms);
-    return linux_.Poll(fds, count, timeout_ms);  // Of real eventfds.
-  }
-
- private:
-  const BarPage& page_;
-  kernel::LinuxSyscalls linux_;
-  bool begun_ = false;
-};
-
-std::vector<std::string> AccessRow(std::string_view what, double nanoseconds,
-                                   double bare,
-                                   absl::FunctionRef<void()> access) {
-  return {std::string(what), absl::StrFormat("%.1f", nanoseconds),
-          bare == 0 ? "" : absl::StrFormat("%.1f", bare),
-          bare == 0
-              ? ""
-              : absl::StrFormat("%.0f %%", 100 * (nanoseconds - bare) / bare),
-          absl::StrFormat("%.0f", AllocationsEach(access))};
-}
-
-void PrintGuestAccesses() {
-  constexpr uint64_t kTrapped = kNvmeTable + 0x800;  // in the table's page
-  const BarPage page;
-  PlainAccesses* calls = nullptr;
-  PassthroughRig rig({.wrap_calls = [&](kernel::Syscalls* kernel) {
-    auto plain = std::make_unique<PlainAccesses>(kernel, &page);
-    calls = plain.get();
-    return plain;
-  }});
-  CHECK_OK(rig.Attach());
-  rig.PlaceBar(0, kBar);
-  rig.SetMsixControl(/*enable=*/true, /*function_mask=*/false);
-  rig.WriteVector(2, 0x32, /*masked=*/false);
-  rig.Store(kNvmeTable + 2 * 16 + 12, 4, 1);
-  rig.RaiseMsix(2);  // is pending
-
-  Rows rows = {{"", "ns", "bare call, ns", "ours beside it", "allocations"}};
-  const auto add = [&rows](std::string_view what, double bare, auto access) {
-    rows.push_back(AccessRow(what, NanosecondsEach(access), bare, access));
-  };
-  calls->Begin();
-  add("configuration read, answered by the shadow", 0,
-      [&rig] { Use(rig.device().ConfigRead(0x10, 4)); });
-  add("MSI-X table read", 0, [&rig] { Use(rig.Load(kNvmeTable + 8, 8)); });
-  add("pending bits read, one vector masked", 0,
-      [&rig] { Use(rig.Load(kNvmePba, 8)); });
-  uint64_t value = 0;
-  const double bare_read =
-      NanosecondsEach([&] { Use(page.Pread(&value, 8, kTrapped)); });
-  const double bare_write =
-      NanosecondsEach([&] { Use(page.Pwrite(&value, 8, kTrapped)); });
-  add("trapped BAR read", bare_read, [&rig] { Use(rig.Load(kTrapped, 8)); });
-  add("trapped BAR write", bare_write, [&rig] { rig.Store(kTrapped, 8, 1); });
-  calls->End();
-  PrintTable("Guest accesses that exit, without the exit itself",
-             "The bare calls are pread and pwrite of 8 bytes of an anonymous "
-             "file, which are cheaper than a device's.",
-             rows);
-}
 
 class NullDevice final : public bus::BusDevice {
  public:

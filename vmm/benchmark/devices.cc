@@ -77,7 +77,7 @@ void PrintCounts(std::string_view title,
       kinds[name][i] = count;
     }
   }
-  std::vector<std::vector<std::string>> rows = {{"devices"}};
+  Rows rows = {{"devices"}};
   for (const int devices : kDeviceCounts) {
     rows.front().push_back(absl::StrCat(devices));
   }
@@ -148,7 +148,7 @@ void PrintSimulatedCalls() {
   const double bare =
       NanosecondsEach([&] { Use(linux_kernel.Ioctl(fd, 0, nullptr)); });
 
-  std::vector<std::vector<std::string>> rows = {
+  Rows rows = {
       {"", "ns", "allocations", "beside a failing ioctl of this machine"}};
   const auto add = [&](std::string_view what, auto call) {
     // The entries would fill the memory.

@@ -26,7 +26,7 @@ std::string_view Describe(Trace trace) {
 }  // namespace
 
 std::string InterruptTable(uint16_t vectors) {
-  std::vector<std::vector<std::string>> rows = {
+  Rows rows = {
       {"", "SET_GSI_ROUTING", "IRQFD", "SET_IRQS", "sum", "goal", "SIGNAL_MSI",
        "eventfd reads", "entries copied", "in one call"}};
   for (const Trace trace : kAllTraces) {

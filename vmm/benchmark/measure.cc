@@ -18,7 +18,7 @@ double AllocationsEach(absl::FunctionRef<void()> body) {
 }
 
 void PrintTable(std::string_view title, std::string_view about,
-                const std::vector<std::vector<std::string>>& rows) {
+                const Rows& rows) {
   std::cout << "\n" << TableText(title, about, rows) << std::flush;
 }
 

@@ -3,14 +3,15 @@
 #define PASSTHRU_VMM_BENCHMARK_MEASURE_H_
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "passthru/vmm/benchmark/table.h"
 
 namespace passthru::benchmark {
 
@@ -20,26 +21,45 @@ void Use(const T& value) {
   asm volatile("" : : "r"(&value) : "memory");
 }
 
-// Returns how long one call of `body` takes, in nanoseconds. It is the shortest
-// of several rounds, because everything that disturbs a round makes it longer.
-template <typename Body>
-double NanosecondsEach(Body body) {
+// Returns how long one call of each of `bodies` takes, in nanoseconds. They
+// take turns, so that what disturbs the machine for a while disturbs all of
+// them. Each figure is the shortest of many rounds, because everything that
+// disturbs a round makes it longer.
+template <typename... Bodies>
+std::array<double, sizeof...(Bodies)> NanosecondsOfEach(Bodies... bodies) {
   using Clock = std::chrono::steady_clock;
-  constexpr std::chrono::milliseconds kRound(5);
-  constexpr int kRounds = 7;
-  const auto run = [&body](uint64_t times) {
+  // Short enough to lie between two interruptions by another process.
+  constexpr std::chrono::milliseconds kRound(1);
+  constexpr int kRounds = 50;
+  const auto run = [](auto& body, uint64_t times) -> Clock::duration {
     const Clock::time_point start = Clock::now();
     for (uint64_t i = 0; i < times; ++i) body();
     return Clock::now() - start;
   };
-  uint64_t times = 1;
-  while (run(times) < kRound) times *= 2;
-  double best = std::numeric_limits<double>::infinity();
+  const auto times_of = [&](auto& body) {
+    uint64_t times = 1;
+    while (run(body, times) < kRound) times *= 2;
+    return times;
+  };
+  const std::array<uint64_t, sizeof...(Bodies)> times = {times_of(bodies)...};
+  std::array<double, sizeof...(Bodies)> best;
+  best.fill(std::numeric_limits<double>::infinity());
   for (int round = 0; round < kRounds; ++round) {
-    const std::chrono::duration<double, std::nano> took = run(times);
-    best = std::min(best, took.count() / static_cast<double>(times));
+    size_t i = 0;
+    const auto take_turn = [&](auto& body) {
+      const std::chrono::duration<double, std::nano> took = run(body, times[i]);
+      best[i] = std::min(best[i], took.count() / static_cast<double>(times[i]));
+      ++i;
+    };
+    (take_turn(bodies), ...);
   }
   return best;
+}
+
+// Returns how long one call of `body` takes, in nanoseconds.
+template <typename Body>
+double NanosecondsEach(Body body) {
+  return NanosecondsOfEach(body)[0];
 }
 
 // Returns how often a call of `body` allocates memory, on average over many.
@@ -47,7 +67,7 @@ double AllocationsEach(absl::FunctionRef<void()> body);
 
 // Prints a table as TableText() makes it.
 void PrintTable(std::string_view title, std::string_view about,
-                const std::vector<std::vector<std::string>>& rows);
+                const Rows& rows);
 
 }  // namespace passthru::benchmark
 

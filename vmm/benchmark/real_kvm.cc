@@ -140,9 +140,8 @@ RoundTrip TimeInterrupts(guest::GuestCpu& cpu,
   return {.best = took.front(), .median = took[took.size() / 2]};
 }
 
-using KvmRows = std::vector<std::vector<std::string>>;
 
-void AddMasking(vmm::Machine& machine, KvmRows& rows) {
+void AddMasking(vmm::Machine& machine, Rows& rows) {
   const auto event = *kernel::EventFd::Create(machine.syscalls());
   const allocator::Gsi gsi = *machine.router().Allocate();
   CHECK_OK(machine.router().Stage(gsi, kMessage));
@@ -181,7 +180,7 @@ void AddMasking(vmm::Machine& machine, KvmRows& rows) {
 }
 
 absl::Status AddLatencies(vmm::Machine& machine, guest::GuestCpu& cpu,
-                          KvmRows& rows) {
+                          Rows& rows) {
   // The agent's first instructions enable the local APIC.
   cpu.In(vmm::kPciConfigPort, 4);
   auto event = *kernel::EventFd::Create(machine.syscalls());
@@ -229,9 +228,9 @@ void PrintRealKvm() {
   }
   linux_kernel.Close(opened.value);
   const auto machine = *vmm::Machine::Create({.syscalls = &linux_kernel});
-  KvmRows masking = {{"", "us", "beside plain"}};
+  Rows masking = {{"", "us", "beside plain"}};
   AddMasking(*machine, masking);
-  KvmRows latency = {
+  Rows latency = {
       {"", "best, us", "beside plain", "median, us", "beside plain"}};
   vmm::VcpuRunner runner({.vcpu = &machine->vcpu(0),
                           .mmio = &machine->mmio(),

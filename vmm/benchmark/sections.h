@@ -7,8 +7,11 @@ namespace passthru::benchmark {
 // The sections of the benchmark. Each measures and prints its table on standard
 // output.
 
-// Times guest accesses that the library answers, the search of a bus and of the
-// address allocator, and writes to an MSI-X entry, and counts allocations.
+// Times guest accesses that the library answers, and the layers of one, and
+// counts allocations. It is the first part of PrintAccesses().
+void PrintGuestAccesses();
+// Times also the search of a bus and of the address allocator, and writes to an
+// MSI-X entry.
 void PrintAccesses();
 // Counts the kernel calls of attach and detach by kind, for 1 to 31 devices.
 void PrintDeviceCosts();

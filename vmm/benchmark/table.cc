@@ -9,7 +9,7 @@
 namespace passthru::benchmark {
 
 std::string TableText(std::string_view title, std::string_view about,
-                      const std::vector<std::vector<std::string>>& rows) {
+                      const Rows& rows) {
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));

@@ -8,10 +8,12 @@
 
 namespace passthru::benchmark {
 
+using Rows = std::vector<std::vector<std::string>>;
+
 // Returns a section's title, a sentence or two about it, and its rows, of which
 // the first is the header. All columns but the first are aligned right.
 std::string TableText(std::string_view title, std::string_view about,
-                      const std::vector<std::vector<std::string>>& rows);
+                      const Rows& rows);
 
 }  // namespace passthru::benchmark
 
