@@ -4,9 +4,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -42,6 +45,24 @@ TEST_F(UserMemoryTest, CopiesBothWays) {
   EXPECT_EQ(CopyFromUser<uint64_t>(&there), 0x1122334455667788);
   EXPECT_TRUE(CopyToUser(&there, uint64_t{42}));
   EXPECT_EQ(there, 42u);
+}
+
+// The first is in a caller's frame, and the second is not.
+TEST_F(UserMemoryTest, StackAndHeapAreAlike) {
+  std::array<uint8_t, 3 * kPage> on_stack = {};
+  std::vector<uint8_t> on_heap(on_stack.size());
+  for (const size_t size : {1u, 7u, 8u, 255u, 256u, 257u, 5000u}) {
+    const std::vector<uint8_t> data(size, 0xa5);
+    for (uint8_t* const user : {on_stack.data(), on_heap.data()}) {
+      ASSERT_TRUE(CopyToUser(user + 1, data.data(), size)) << size;
+      EXPECT_EQ(user[0], 0) << size;
+      EXPECT_EQ(user[1 + size], 0) << size;
+      std::vector<uint8_t> back(size);
+      ASSERT_TRUE(CopyFromUser(back.data(), user + 1, size)) << size;
+      EXPECT_EQ(back, data);
+      std::fill_n(user, size + 2, uint8_t{0});
+    }
+  }
 }
 
 TEST_F(UserMemoryTest, NullIsAFault) {
