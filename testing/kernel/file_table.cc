@@ -70,12 +70,15 @@ std::optional<FileTable::Identity> FileTable::IdentityOf(int fd) {
   if (task != nullptr && fd >= 0 && task->known.fd == fd) {
     return Identity{task->known.device, task->known.inode};
   }
-  const journal::LocalFd local(fd);
-  struct stat status;
-  if (::fstat(local.get(), &status) != 0 || !S_ISFIFO(status.st_mode)) {
-    return std::nullopt;
-  }
-  return Identity{status.st_dev, status.st_ino};
+  const auto identity_here = [](int here) -> std::optional<Identity> {
+    struct stat status;
+    if (::fstat(here, &status) != 0 || !S_ISFIFO(status.st_mode)) {
+      return std::nullopt;
+    }
+    return Identity{status.st_dev, status.st_ino};
+  };
+  if (task == nullptr) return identity_here(fd);
+  return identity_here(journal::LocalFd(fd).get());
 }
 
 FileRef FileTable::Lookup(int fd) const {
