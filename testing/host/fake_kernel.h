@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/linux_syscalls.h"
@@ -177,6 +178,18 @@ class FakeKernel final : public kernel::Syscalls {
   // Returns the errno to answer instead of carrying out the call, or 0. May
   // reduce `count`.
   int Fault(const journal::Call& call, size_t* count = nullptr);
+  // Returns whether the journal or a rule of faults() uses more of a call than
+  // its name.
+  bool UsesCalls() const {
+    return core_.journal.uses_entries() || core_.faults.has_rules();
+  }
+  // Does what Fault() and Finish() do for a call that takes no failure, because
+  // only its name is used. `describe` returns the call.
+  template <typename T>
+  kernel::SyscallResult<T> FinishUnused(
+      std::string_view name, absl::FunctionRef<journal::Call()> describe,
+      const kernel::SyscallResult<T>& result)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.mutex);
   // Adds the data of a write, unless only its name will be used.
   void AddWrittenData(journal::Call& call, const void* buffer, size_t count);
   // Enters the call in the journal, tells the observer, and wakes the device

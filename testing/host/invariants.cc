@@ -56,22 +56,25 @@ std::string Describe(const std::string& container, const DmaMapping& mapping) {
 
 }  // namespace
 
-void Invariants::OnCall(const journal::Call& call, int64_t result, int error) {
+void Invariants::OnCall(std::string_view name,
+                        absl::FunctionRef<journal::Call()> describe,
+                        int64_t result, int error) {
   mutex_->AssertHeld();
   const auto when = [&] {
-    return absl::StrCat(
-        "after ",
-        journal::JournalEntry{.call = call, .result = result, .error = error}
-            .ToString());
+    return absl::StrCat("after ", journal::JournalEntry{.call = describe(),
+                                                        .result = result,
+                                                        .error = error}
+                                      .ToString());
   };
-  NoteRefusal(call, error);
-  if (error == 0 && call.name == "munmap") {
-    CheckUnmapped(Field(call, "addr"), Field(call, "length"), when);
-  }
-  // The call replaced the mappings there.
-  if (error == 0 && call.name == "mmap" &&
-      (Field(call, "flags") & MAP_FIXED) != 0) {
-    CheckUnmapped(static_cast<uint64_t>(result), Field(call, "length"), when);
+  NoteRefusal(name, describe, error);
+  if (error == 0 && (name == "munmap" || name == "mmap")) {
+    const journal::Call call = describe();
+    if (name == "munmap") {
+      CheckUnmapped(Field(call, "addr"), Field(call, "length"), when);
+    } else if ((Field(call, "flags") & MAP_FIXED) != 0) {
+      // The call replaced the mappings there.
+      CheckUnmapped(static_cast<uint64_t>(result), Field(call, "length"), when);
+    }
   }
   Check(when);
 }
@@ -230,15 +233,19 @@ void Invariants::CheckUnmapped(uint64_t address, uint64_t length, When when) {
   });
 }
 
-void Invariants::NoteRefusal(const journal::Call& call, int error) {
-  if (call.name == "KVM_SET_USER_MEMORY_REGION" ||
-      call.name == "KVM_SET_USER_MEMORY_REGION2") {
+void Invariants::NoteRefusal(std::string_view name,
+                             absl::FunctionRef<journal::Call()> describe,
+                             int error) {
+  if (name == "KVM_SET_USER_MEMORY_REGION" ||
+      name == "KVM_SET_USER_MEMORY_REGION2") {
+    const journal::Call call = describe();
     if (error == 0) {
       stuck_slots_.erase(Field(call, "slot"));
     } else if (Field(call, "memory_size") == 0) {
       stuck_slots_.insert(Field(call, "slot"));
     }
-  } else if (call.name == "VFIO_IOMMU_UNMAP_DMA") {
+  } else if (name == "VFIO_IOMMU_UNMAP_DMA") {
+    const journal::Call call = describe();
     if (error == 0) {
       stuck_iovas_.erase(Field(call, "iova"));
     } else {

@@ -7,12 +7,14 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "passthru/testing/host/fake_kernel.h"
+#include "passthru/testing/journal/call.h"
 #include "passthru/testing/kernel/fake_file.h"
 #include "passthru/testing/kernel/kernel_core.h"
 #include "passthru/testing/kvm/fake_kvm.h"
@@ -72,7 +74,9 @@ class Invariants final : public KernelObserver {
   std::vector<std::string> Take();
 
   // KernelObserver.
-  void OnCall(const journal::Call& call, int64_t result, int error) override;
+  void OnCall(std::string_view name,
+              absl::FunctionRef<journal::Call()> describe, int64_t result,
+              int error) override;
   void OnHardwareStep() override;
 
  private:
@@ -95,7 +99,8 @@ class Invariants final : public KernelObserver {
 
   void CheckUnmapped(uint64_t address, uint64_t length, When when)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
-  void NoteRefusal(const journal::Call& call, int error)
+  void NoteRefusal(std::string_view name,
+                   absl::FunctionRef<journal::Call()> describe, int error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);
   // Returns all slots by guest address. They are valid until the next call.
   const std::vector<SlotOf>& Slots() ABSL_EXCLUSIVE_LOCKS_REQUIRED(*mutex_);

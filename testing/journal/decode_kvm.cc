@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -70,17 +72,24 @@ std::string DescribeRoutes(const kvm_irq_routing& header, const void* arg) {
   constexpr uint32_t kShown = 8;
   const auto* const entries =
       static_cast<const char*>(arg) + offsetof(kvm_irq_routing, entries);
+  // One copy of all takes as long as one of each. It fails if any of them
+  // cannot be read, and then those before it are still shown.
+  std::vector<kvm_irq_routing_entry> table(std::min(header.nr, 4096u));
+  const bool readable =
+      CopyFromUser(table.data(), entries, table.size() * sizeof(table[0]));
   std::string text;
   uint32_t messages = 0;
-  for (uint32_t i = 0; i < std::min(header.nr, 4096u); ++i) {
-    const auto entry = CopyFromUser<kvm_irq_routing_entry>(
-        entries + i * sizeof(kvm_irq_routing_entry));
-    if (!entry.has_value()) break;
-    if (entry->type != KVM_IRQ_ROUTING_MSI || ++messages > kShown) continue;
+  for (size_t i = 0; i < table.size(); ++i) {
+    const kvm_irq_routing_entry& entry = table[i];
+    if (!readable &&
+        !CopyFromUser(&table[i], entries + i * sizeof(entry), sizeof(entry))) {
+      break;
+    }
+    if (entry.type != KVM_IRQ_ROUTING_MSI || ++messages > kShown) continue;
     absl::StrAppendFormat(
-        &text, "%s%u:0x%x/0x%x", text.empty() ? "" : " ", entry->gsi,
-        uint64_t{entry->u.msi.address_hi} << 32 | entry->u.msi.address_lo,
-        entry->u.msi.data);
+        &text, "%s%u:0x%x/0x%x", text.empty() ? "" : " ", entry.gsi,
+        uint64_t{entry.u.msi.address_hi} << 32 | entry.u.msi.address_lo,
+        entry.u.msi.data);
   }
   if (messages > kShown) absl::StrAppend(&text, " +", messages - kShown);
   return absl::StrCat("{", text, "}");
@@ -184,16 +193,25 @@ bool DescribeStruct(unsigned long request, const void* arg, Call& call) {
   }
 }
 
-}  // namespace
-
-Call DescribeKvmIoctl(unsigned long request, const void* arg) {
-  const auto* const known = std::find_if(std::begin(kIoctls), std::end(kIoctls),
+// Returns null for a request that has no name.
+const KvmIoctl* FindIoctl(unsigned long request) {
+  const auto* const found = std::find_if(std::begin(kIoctls), std::end(kIoctls),
                                          [request](const KvmIoctl& candidate) {
                                            return candidate.request == request;
                                          });
-  if (known == std::end(kIoctls)) {
-    return DescribeUnknownIoctl(request, arg);
-  }
+  return found == std::end(kIoctls) ? nullptr : found;
+}
+
+}  // namespace
+
+std::string_view NameOfKvmIoctl(unsigned long request) {
+  const KvmIoctl* const known = FindIoctl(request);
+  return known == nullptr ? std::string_view() : known->name;
+}
+
+Call DescribeKvmIoctl(unsigned long request, const void* arg) {
+  const KvmIoctl* const known = FindIoctl(request);
+  if (known == nullptr) return DescribeUnknownIoctl(request, arg);
   Call call{.name = known->name, .result_kind = known->result};
   if (known->argument == Argument::kInteger) {
     call.Number("arg", static_cast<int64_t>(reinterpret_cast<uintptr_t>(arg)));

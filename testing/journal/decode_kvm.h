@@ -2,6 +2,8 @@
 #ifndef PASSTHRU_TESTING_JOURNAL_DECODE_KVM_H_
 #define PASSTHRU_TESTING_JOURNAL_DECODE_KVM_H_
 
+#include <string_view>
+
 #include "passthru/testing/journal/call.h"
 
 namespace passthru::journal {
@@ -10,6 +12,8 @@ namespace passthru::journal {
 // request and of the fields of its struct, as far as `arg` can be read.
 // Thread-safe.
 Call DescribeKvmIoctl(unsigned long request, const void* arg);
+// Returns only the name, or nothing for a request that has none.
+std::string_view NameOfKvmIoctl(unsigned long request);
 
 }  // namespace passthru::journal
 

@@ -7,7 +7,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "passthru/testing/journal/user_memory.h"
@@ -120,62 +121,110 @@ Call WithNumber(Call call, const char* field, const void* arg) {
                      static_cast<int64_t>(reinterpret_cast<uintptr_t>(arg)));
 }
 
+Call WithName(std::string_view name) { return {.name = std::string(name)}; }
+
 }  // namespace
 
-Call DescribeVfioIoctl(unsigned long request, const void* arg) {
+std::string_view NameOfVfioIoctl(unsigned long request) {
   switch (request) {
     case VFIO_GET_API_VERSION:
-      return {.name = "VFIO_GET_API_VERSION"};
+      return "VFIO_GET_API_VERSION";
     case VFIO_CHECK_EXTENSION:
-      return WithNumber({.name = "VFIO_CHECK_EXTENSION"}, "extension", arg);
+      return "VFIO_CHECK_EXTENSION";
     case VFIO_SET_IOMMU:
-      return WithNumber({.name = "VFIO_SET_IOMMU"}, "type", arg);
+      return "VFIO_SET_IOMMU";
     case VFIO_IOMMU_GET_INFO:
-      return {.name = "VFIO_IOMMU_GET_INFO"};
+      return "VFIO_IOMMU_GET_INFO";
     case VFIO_IOMMU_MAP_DMA:
-      return MapDma({.name = "VFIO_IOMMU_MAP_DMA"}, arg);
+      return "VFIO_IOMMU_MAP_DMA";
     case VFIO_IOMMU_UNMAP_DMA:
-      return UnmapDma({.name = "VFIO_IOMMU_UNMAP_DMA"}, arg);
+      return "VFIO_IOMMU_UNMAP_DMA";
     case VFIO_IOMMU_DIRTY_PAGES:
-      return {.name = "VFIO_IOMMU_DIRTY_PAGES"};
+      return "VFIO_IOMMU_DIRTY_PAGES";
     case VFIO_GROUP_GET_STATUS:
-      return {.name = "VFIO_GROUP_GET_STATUS"};
+      return "VFIO_GROUP_GET_STATUS";
     case VFIO_GROUP_SET_CONTAINER:
-      return SetContainer({.name = "VFIO_GROUP_SET_CONTAINER"}, arg);
+      return "VFIO_GROUP_SET_CONTAINER";
     case VFIO_GROUP_UNSET_CONTAINER:
-      return {.name = "VFIO_GROUP_UNSET_CONTAINER"};
+      return "VFIO_GROUP_UNSET_CONTAINER";
     case VFIO_GROUP_GET_DEVICE_FD:
-      return GetDeviceFd({.name = "VFIO_GROUP_GET_DEVICE_FD",
-                          .result_kind = CallField::Kind::kFd},
-                         arg);
-    default: {
-      Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
-      call.HostAddress("arg", reinterpret_cast<uintptr_t>(arg));
+      return "VFIO_GROUP_GET_DEVICE_FD";
+    default:
+      return {};
+  }
+}
+
+std::string_view NameOfVfioDeviceIoctl(unsigned long request) {
+  switch (request) {
+    case VFIO_DEVICE_GET_INFO:
+      return "VFIO_DEVICE_GET_INFO";
+    case VFIO_DEVICE_GET_REGION_INFO:
+      return "VFIO_DEVICE_GET_REGION_INFO";
+    case VFIO_DEVICE_GET_IRQ_INFO:
+      return "VFIO_DEVICE_GET_IRQ_INFO";
+    case VFIO_DEVICE_SET_IRQS:
+      return "VFIO_DEVICE_SET_IRQS";
+    case VFIO_DEVICE_RESET:
+      return "VFIO_DEVICE_RESET";
+    case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+      return "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO";
+    case VFIO_DEVICE_PCI_HOT_RESET:
+      return "VFIO_DEVICE_PCI_HOT_RESET";
+    case VFIO_DEVICE_FEATURE:
+      return "VFIO_DEVICE_FEATURE";
+    case VFIO_DEVICE_IOEVENTFD:
+      return "VFIO_DEVICE_IOEVENTFD";
+    default:
+      return NameOfVfioIoctl(request);
+  }
+}
+
+Call DescribeVfioIoctl(unsigned long request, const void* arg) {
+  const std::string_view name = NameOfVfioIoctl(request);
+  if (name.empty()) {
+    Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
+    call.HostAddress("arg", reinterpret_cast<uintptr_t>(arg));
+    return call;
+  }
+  Call call = WithName(name);
+  switch (request) {
+    case VFIO_CHECK_EXTENSION:
+      return WithNumber(std::move(call), "extension", arg);
+    case VFIO_SET_IOMMU:
+      return WithNumber(std::move(call), "type", arg);
+    case VFIO_IOMMU_MAP_DMA:
+      return MapDma(std::move(call), arg);
+    case VFIO_IOMMU_UNMAP_DMA:
+      return UnmapDma(std::move(call), arg);
+    case VFIO_GROUP_SET_CONTAINER:
+      return SetContainer(std::move(call), arg);
+    case VFIO_GROUP_GET_DEVICE_FD:
+      call.result_kind = CallField::Kind::kFd;
+      return GetDeviceFd(std::move(call), arg);
+    default:
       return call;
-    }
   }
 }
 
 Call DescribeVfioDeviceIoctl(unsigned long request, const void* arg) {
+  Call call = WithName(NameOfVfioDeviceIoctl(request));
   switch (request) {
     case VFIO_DEVICE_GET_INFO:
-      return {.name = "VFIO_DEVICE_GET_INFO"};
-    case VFIO_DEVICE_GET_REGION_INFO:
-      return RegionInfo({.name = "VFIO_DEVICE_GET_REGION_INFO"}, arg);
-    case VFIO_DEVICE_GET_IRQ_INFO:
-      return IrqInfo({.name = "VFIO_DEVICE_GET_IRQ_INFO"}, arg);
-    case VFIO_DEVICE_SET_IRQS:
-      return SetIrqs({.name = "VFIO_DEVICE_SET_IRQS"}, arg);
     case VFIO_DEVICE_RESET:
-      return {.name = "VFIO_DEVICE_RESET"};
     case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
-      return {.name = "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO"};
+      return call;
+    case VFIO_DEVICE_GET_REGION_INFO:
+      return RegionInfo(std::move(call), arg);
+    case VFIO_DEVICE_GET_IRQ_INFO:
+      return IrqInfo(std::move(call), arg);
+    case VFIO_DEVICE_SET_IRQS:
+      return SetIrqs(std::move(call), arg);
     case VFIO_DEVICE_PCI_HOT_RESET:
-      return HotReset({.name = "VFIO_DEVICE_PCI_HOT_RESET"}, arg);
+      return HotReset(std::move(call), arg);
     case VFIO_DEVICE_FEATURE:
-      return Feature({.name = "VFIO_DEVICE_FEATURE"}, arg);
+      return Feature(std::move(call), arg);
     case VFIO_DEVICE_IOEVENTFD:
-      return IoEventFd({.name = "VFIO_DEVICE_IOEVENTFD"}, arg);
+      return IoEventFd(std::move(call), arg);
     default:
       return DescribeVfioIoctl(request, arg);
   }

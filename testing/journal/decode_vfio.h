@@ -2,6 +2,8 @@
 #ifndef PASSTHRU_TESTING_JOURNAL_DECODE_VFIO_H_
 #define PASSTHRU_TESTING_JOURNAL_DECODE_VFIO_H_
 
+#include <string_view>
+
 #include "passthru/testing/journal/call.h"
 
 namespace passthru::journal {
@@ -12,6 +14,9 @@ namespace passthru::journal {
 // for devices and for containers. Thread-safe.
 Call DescribeVfioIoctl(unsigned long request, const void* arg);
 Call DescribeVfioDeviceIoctl(unsigned long request, const void* arg);
+// Return only the name, or nothing for a request that has none.
+std::string_view NameOfVfioIoctl(unsigned long request);
+std::string_view NameOfVfioDeviceIoctl(unsigned long request);
 
 }  // namespace passthru::journal
 

@@ -68,8 +68,12 @@ size_t FaultInjector::injected() const {
 
 size_t FaultInjector::counted_calls() const { return counted_calls_; }
 
+void FaultInjector::CountCall(std::string_view name) {
+  if (CountsAmongAll(name)) ++counted_calls_;
+}
+
 std::optional<Fault> FaultInjector::OnCall(const Call& call) {
-  if (CountsAmongAll(call.name)) ++counted_calls_;
+  CountCall(call.name);
   if (!has_rules_) return std::nullopt;
   const absl::MutexLock lock(&mutex_);
   // Every rule counts every call, so that the rules do not depend on each
@@ -89,7 +93,11 @@ std::optional<Fault> FaultInjector::OnCall(const Call& call) {
     rule.spent = rule.mode == Mode::kOneShot;
     if (!fault.has_value()) fault = rule.fault;
   }
-  if (fault.has_value()) ++injected_;
+  if (fault.has_value()) {
+    ++injected_;
+    has_rules_ = std::any_of(rules_.begin(), rules_.end(),
+                             [](const Rule& rule) { return !rule.spent; });
+  }
   return fault;
 }
 

@@ -70,12 +70,16 @@ class FaultInjector {
   size_t injected() const;
   size_t counted_calls() const;
 
-  // Returns whether there are rules, which may look at every part of a call.
+  // Returns whether there are rules that may still fire. These may look at
+  // every part of a call.
   bool has_rules() const { return has_rules_; }
 
   // Returns how `call` must fail, if it must. The kernel calls this before it
   // carries out a call.
   std::optional<Fault> OnCall(const Call& call);
+  // Does the same for a call that none of the rules can make fail, because
+  // there are none (see has_rules()).
+  void CountCall(std::string_view name);
 
   // Returns whether FailNth() counts calls of this name.
   static bool CountsAmongAll(std::string_view name);

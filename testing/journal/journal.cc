@@ -107,16 +107,27 @@ std::string JournalText::Line(const JournalEntry& entry) {
 }
 
 void Journal::RecordCall(Call call, int64_t result, int error) {
-  const absl::MutexLock lock(&mutex_);
-  ++call_counts_[call.name];
   if (!uses_entries()) {
-    ++next_sequence_;
+    CountCall(call.name);
     return;
   }
+  const absl::MutexLock lock(&mutex_);
+  ++call_counts_[call.name];
   Record({.kind = JournalEntry::Kind::kCall,
           .call = std::move(call),
           .result = result,
           .error = error});
+}
+
+void Journal::CountCall(std::string_view name) {
+  const absl::MutexLock lock(&mutex_);
+  ++next_sequence_;
+  const auto found = call_counts_.find(name);
+  if (found != call_counts_.end()) {
+    ++found->second;
+  } else {
+    call_counts_.emplace(name, 1);
+  }
 }
 
 void Journal::RecordEvent(Call event) {
@@ -158,7 +169,7 @@ size_t Journal::Count(std::string_view name) const {
   const absl::MutexLock lock(&mutex_);
   size_t count = 0;
   for (const auto* counts : {&call_counts_, &event_counts_}) {
-    const auto found = counts->find(std::string(name));
+    const auto found = counts->find(name);
     if (found != counts->end()) count += found->second;
   }
   return count;
@@ -172,12 +183,12 @@ size_t Journal::CountWhere(const Predicate& predicate) const {
 
 std::map<std::string, size_t> Journal::CallCounts() const {
   const absl::MutexLock lock(&mutex_);
-  return call_counts_;
+  return {call_counts_.begin(), call_counts_.end()};
 }
 
 std::map<std::string, size_t> Journal::EventCounts() const {
   const absl::MutexLock lock(&mutex_);
-  return event_counts_;
+  return {event_counts_.begin(), event_counts_.end()};
 }
 
 void Journal::Clear() {

@@ -86,6 +86,8 @@ class Journal {
   Journal& operator=(const Journal&) = delete;
 
   void RecordCall(Call call, int64_t result, int error);
+  // Counts a call of whose entry nothing becomes (see uses_entries()).
+  void CountCall(std::string_view name);
   void RecordEvent(Call event);
 
   std::vector<JournalEntry> Entries() const;
@@ -123,8 +125,10 @@ class Journal {
 
   mutable absl::Mutex mutex_;
   std::vector<JournalEntry> entries_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, size_t> call_counts_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, size_t> event_counts_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, size_t, std::less<>> call_counts_
+      ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, size_t, std::less<>> event_counts_
+      ABSL_GUARDED_BY(mutex_);
   uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 1;
   std::function<void(const JournalEntry&)> sink_ ABSL_GUARDED_BY(mutex_);
   std::atomic<bool> keep_entries_ = true;

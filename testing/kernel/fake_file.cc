@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -21,6 +22,8 @@ journal::Call FakeFile::DescribeIoctl(unsigned long request,
                                       const void* arg) const {
   return journal::DescribeUnknownIoctl(request, arg);
 }
+
+std::string_view FakeFile::IoctlName(unsigned long) const { return {}; }
 
 // Answers like vfs_ioctl() for a file without unlocked_ioctl.
 SyscallResult<int> FakeFile::Ioctl(unsigned long, void*) {

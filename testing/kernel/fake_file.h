@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
@@ -45,6 +46,9 @@ class FakeFile {
   // it with CopyFromUser(). The caller fills in the subject.
   virtual journal::Call DescribeIoctl(unsigned long request,
                                       const void* arg) const;
+
+  // Returns the name of that call, or nothing if only DescribeIoctl() knows it.
+  virtual std::string_view IoctlName(unsigned long request) const;
 
   virtual kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);
 

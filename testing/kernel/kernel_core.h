@@ -4,9 +4,11 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "passthru/testing/journal/call.h"
 #include "passthru/testing/journal/fault_injector.h"
@@ -77,9 +79,12 @@ class KernelObserver {
  public:
   virtual ~KernelObserver() = default;
 
-  // `result` is the result of a successful call as the journal shows it.
+  // `describe` returns the call, of which most observers need no more than its
+  // name. `result` is the result of a successful call as the journal shows it.
   // `error` is an errno, or 0 on success.
-  virtual void OnCall(const journal::Call& call, int64_t result, int error) = 0;
+  virtual void OnCall(std::string_view name,
+                      absl::FunctionRef<journal::Call()> describe,
+                      int64_t result, int error) = 0;
   virtual void OnHardwareStep() = 0;
 };
 

@@ -108,6 +108,9 @@ class FakeKvmSystemFile final : public FakeFile {
                               const void* arg) const override {
     return journal::DescribeKvmIoctl(request, arg);
   }
+  std::string_view IoctlName(unsigned long request) const override {
+    return journal::NameOfKvmIoctl(request);
+  }
 
   // Answers like kvm_dev_ioctl().
   SyscallResult<int> Ioctl(unsigned long request, void* arg) override {

@@ -52,6 +52,10 @@ journal::Call FakeKvmVmFile::DescribeIoctl(unsigned long request,
   return journal::DescribeKvmIoctl(request, arg);
 }
 
+std::string_view FakeKvmVmFile::IoctlName(unsigned long request) const {
+  return journal::NameOfKvmIoctl(request);
+}
+
 SyscallResult<int> FakeKvmVmFile::Ioctl(unsigned long request, void* arg) {
   return vm_->Ioctl(request, arg);
 }
@@ -74,6 +78,10 @@ std::string FakeKvmVcpuFile::Describe() const {
 journal::Call FakeKvmVcpuFile::DescribeIoctl(unsigned long request,
                                              const void* arg) const {
   return journal::DescribeKvmIoctl(request, arg);
+}
+
+std::string_view FakeKvmVcpuFile::IoctlName(unsigned long request) const {
+  return journal::NameOfKvmIoctl(request);
 }
 
 bool FakeKvmVcpuFile::RunsUnlocked(unsigned long request) const {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/testing/journal/call.h"
@@ -26,6 +27,7 @@ class FakeKvmVmFile final : public FakeFile {
   std::string Describe() const override { return "vm"; }
   journal::Call DescribeIoctl(unsigned long request,
                               const void* arg) const override;
+  std::string_view IoctlName(unsigned long request) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
   void OnRelease() override;
 
@@ -44,6 +46,7 @@ class FakeKvmVcpuFile final : public FakeFile {
   std::string Describe() const override;
   journal::Call DescribeIoctl(unsigned long request,
                               const void* arg) const override;
+  std::string_view IoctlName(unsigned long request) const override;
   bool RunsUnlocked(unsigned long request) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
   kernel::SyscallResult<void*> Mmap(void* address, size_t length,

@@ -32,6 +32,10 @@ journal::Call FakeKvmVfioDevice::DescribeIoctl(unsigned long request,
   return journal::DescribeKvmIoctl(request, arg);
 }
 
+std::string_view FakeKvmVfioDevice::IoctlName(unsigned long request) const {
+  return journal::NameOfKvmIoctl(request);
+}
+
 // Answers like kvm_device_ioctl().
 SyscallResult<int> FakeKvmVfioDevice::Ioctl(unsigned long request, void* arg) {
   if (vm_->IsForeignProcess()) return {.error = EIO};

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "passthru/devices/kernel/syscalls.h"
@@ -28,6 +29,7 @@ class FakeKvmVfioDevice final : public FakeFile {
   std::string Describe() const override { return "kvm-vfio"; }
   journal::Call DescribeIoctl(unsigned long request,
                               const void* arg) const override;
+  std::string_view IoctlName(unsigned long request) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
   void OnRelease() override;
 

@@ -207,6 +207,10 @@ journal::Call ContainerFile::DescribeIoctl(unsigned long request,
   return journal::DescribeVfioIoctl(request, arg);
 }
 
+std::string_view ContainerFile::IoctlName(unsigned long request) const {
+  return journal::NameOfVfioIoctl(request);
+}
+
 SyscallResult<int> ContainerFile::Ioctl(unsigned long request, void* arg) {
   return container_->Ioctl(request, arg);
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -90,6 +91,7 @@ class ContainerFile final : public FakeFile {
   std::string Describe() const override { return container_->Describe(); }
   journal::Call DescribeIoctl(unsigned long request,
                               const void* arg) const override;
+  std::string_view IoctlName(unsigned long request) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
 
  private:

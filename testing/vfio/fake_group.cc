@@ -199,4 +199,8 @@ journal::Call GroupFile::DescribeIoctl(unsigned long request,
   return journal::DescribeVfioIoctl(request, arg);
 }
 
+std::string_view GroupFile::IoctlName(unsigned long request) const {
+  return journal::NameOfVfioIoctl(request);
+}
+
 }  // namespace passthru::fake

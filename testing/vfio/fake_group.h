@@ -94,6 +94,7 @@ class GroupFile final : public FakeFile {
   std::string Describe() const override { return group_->Describe(); }
   journal::Call DescribeIoctl(unsigned long request,
                               const void* arg) const override;
+  std::string_view IoctlName(unsigned long request) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override {
     return group_->Ioctl(request, arg);
   }

@@ -424,6 +424,10 @@ journal::Call DeviceFile::DescribeIoctl(unsigned long request,
   return journal::DescribeVfioDeviceIoctl(request, arg);
 }
 
+std::string_view DeviceFile::IoctlName(unsigned long request) const {
+  return journal::NameOfVfioDeviceIoctl(request);
+}
+
 SyscallResult<int> DeviceFile::Ioctl(unsigned long request, void* arg) {
   return device_->Ioctl(request, arg);
 }

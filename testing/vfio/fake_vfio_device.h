@@ -298,6 +298,7 @@ class DeviceFile final : public PositionedFile {
   std::string Describe() const override { return device_->Describe(); }
   journal::Call DescribeIoctl(unsigned long request,
                               const void* arg) const override;
+  std::string_view IoctlName(unsigned long request) const override;
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg) override;
   kernel::SyscallResult<size_t> Pread(void* buffer, size_t count,
                                       uint64_t offset) override;
