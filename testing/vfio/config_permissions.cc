@@ -323,39 +323,34 @@ class LayoutBuilder {
   }
 
   // Like vfio_find_cap_start(), takes adjacent capabilities of the same id for
-  // one.
-  size_t StartOf(size_t position) const {
-    const size_t base =
-        position >= kStandardEnd ? kStandardEnd : PCI_STD_HEADER_SIZEOF;
-    if (position < PCI_STD_HEADER_SIZEOF) return 0;
-    size_t start = position;
-    while (start > base && owners_[start - 1] == owners_[position]) --start;
-    return start;
+  // one. The header begins at 0, whatever has claimed bytes of it.
+  bool BeginsStructure(size_t position) const {
+    if (position < PCI_STD_HEADER_SIZEOF) return position == 0;
+    return position == PCI_STD_HEADER_SIZEOF || position == kStandardEnd ||
+           owners_[position - 1] != owners_[position];
   }
 
   std::vector<ConfigByte> Bytes() const {
     std::vector<ConfigByte> bytes(config_.size());
-    std::optional<Permissions> permissions;
-    size_t permissions_start = 0;
+    Permissions permissions;
+    size_t start = 0;
     for (size_t i = 0; i < bytes.size(); ++i) {
       bytes[i].start = static_cast<uint16_t>(i);
       if (!owners_[i].has_value()) continue;
-      const size_t start = StartOf(i);
-      if (!permissions.has_value() || permissions_start != start) {
+      if (BeginsStructure(i)) {
         permissions = PermissionsOf(*owners_[i], i >= kStandardEnd, msi_flags_);
-        permissions_start = start;
+        start = i;
       }
       const size_t offset = i - start;
       bytes[i] = {
-          .access = permissions->access,
+          .access = permissions.access,
           .start = static_cast<uint16_t>(start),
           .id = *owners_[i],
           .extended = i >= kStandardEnd,
-          .virt = offset < permissions->virt.size() ? permissions->virt[offset]
-                                                    : uint8_t{0},
-          .write = offset < permissions->write.size()
-                       ? permissions->write[offset]
-                       : uint8_t{0},
+          .virt = offset < permissions.virt.size() ? permissions.virt[offset]
+                                                   : uint8_t{0},
+          .write = offset < permissions.write.size() ? permissions.write[offset]
+                                                     : uint8_t{0},
       };
     }
     return bytes;

@@ -181,22 +181,24 @@ void HardwareFunction::FillMsixTable() {
       fixture::ReadLe32(image_.bytes, *capabilities_.msix + PCI_MSIX_TABLE);
   const unsigned bar = table & PCI_MSIX_TABLE_BIR;
   if (bar_size(bar) == 0) return;
-  const auto write = [&](uint32_t vector, uint64_t address, uint32_t data,
-                         uint32_t control) {
-    std::vector<uint8_t> entry(PCI_MSIX_ENTRY_SIZE);
-    ToLittleEndian(address, absl::MakeSpan(entry).subspan(0, 8));
-    ToLittleEndian(data, absl::MakeSpan(entry).subspan(8, 4));
-    ToLittleEndian(control, absl::MakeSpan(entry).subspan(12, 4));
-    bars_[bar]->Write((table & PCI_MSIX_TABLE_OFFSET) +
-                          uint64_t{PCI_MSIX_ENTRY_SIZE} * vector,
-                      entry);
+  // One write of the whole table, because each is a system call.
+  std::vector<uint8_t> bytes(size_t{PCI_MSIX_ENTRY_SIZE} * msix_vectors());
+  const auto fill = [&bytes](uint32_t vector, uint64_t address, uint32_t data,
+                             uint32_t control) {
+    const size_t at = size_t{PCI_MSIX_ENTRY_SIZE} * vector;
+    if (at >= bytes.size()) return;
+    const auto entry = absl::MakeSpan(bytes).subspan(at, PCI_MSIX_ENTRY_SIZE);
+    ToLittleEndian(address, entry.subspan(0, 8));
+    ToLittleEndian(data, entry.subspan(8, 4));
+    ToLittleEndian(control, entry.subspan(12, 4));
   };
   for (uint32_t vector = 0; vector < msix_vectors(); ++vector) {
-    write(vector, 0, 0, PCI_MSIX_ENTRY_CTRL_MASKBIT);
+    fill(vector, 0, 0, PCI_MSIX_ENTRY_CTRL_MASKBIT);
   }
   for (const fixture::MsixTableEntry& entry : device_.msix_table()) {
-    write(entry.vector(), entry.address(), entry.data(), entry.control());
+    fill(entry.vector(), entry.address(), entry.data(), entry.control());
   }
+  bars_[bar]->Write(table & PCI_MSIX_TABLE_OFFSET, bytes);
 }
 
 // Sets the bits that the fixture did not measure as the specification says for
@@ -400,10 +402,9 @@ void HardwareFunction::Reset(models::ResetKind kind) {
     clear(*capabilities_.power_management + PCI_PM_CTRL, 2);
   }
   SetIntxLevel(false);
-  for (uint16_t vector = 0; vector < msix_vectors(); ++vector) {
-    msix_masked_[vector] = true;
-    SetMsixPending(vector, false);
-  }
+  msix_masked_.assign(msix_vectors(), true);
+  // FillBars() clears them where software reads them.
+  msix_pending_.assign(msix_vectors(), false);
   FillBars();
   if (model_ != nullptr) model_->Reset(kind);
   for (const auto& registers : ReachableRegisters()) registers->Reset();
