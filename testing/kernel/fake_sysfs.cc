@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -133,7 +134,8 @@ class BinaryFile final : public PositionedFile {
   SyscallResult<size_t> Pread(void* buffer, size_t count,
                               uint64_t offset) override {
     const uint64_t size = attribute_->size();
-    std::vector<uint8_t> data(
+    // Most accesses are to a register, and need no memory of the heap.
+    absl::InlinedVector<uint8_t, 64> data(
         std::min<uint64_t>(count, size - std::min(size, offset)));
     attribute_->Read(offset, absl::MakeSpan(data));
     if (!journal::CopyToUser(buffer, data.data(), data.size()))
@@ -145,7 +147,8 @@ class BinaryFile final : public PositionedFile {
                                uint64_t offset) override {
     const uint64_t size = attribute_->size();
     if (offset >= size) return {.error = EFBIG};
-    std::vector<uint8_t> data(std::min<uint64_t>(count, size - offset));
+    absl::InlinedVector<uint8_t, 64> data(
+        std::min<uint64_t>(count, size - offset));
     if (!journal::CopyFromUser(data.data(), buffer, data.size())) {
       return {.error = EFAULT};
     }
@@ -297,14 +300,16 @@ bool FakeSysfs::Has(std::string_view path) const {
 FakeSysfs::Node* FakeSysfs::MakeNode(std::string_view path) {
   ++changes_;
   Node* node = root_.get();
-  for (const std::string& name : Components(path)) {
-    std::unique_ptr<Node>& child = node->children[name];
-    if (child == nullptr) {
-      child = std::make_unique<Node>();
+  for (const std::string_view name :
+       absl::StrSplit(path, '/', absl::SkipEmpty())) {
+    auto found = node->children.find(name);
+    if (found == node->children.end()) {
+      auto child = std::make_unique<Node>();
       child->path = absl::StrCat(node->path, "/", name);
       child->parent = node;
+      found = node->children.emplace(name, std::move(child)).first;
     }
-    node = child.get();
+    node = found->second.get();
   }
   return node;
 }
