@@ -256,7 +256,7 @@ absl::Status MeasureWriteMasks(const PhysicalConfig& physical,
     // status bits that no specification describes.
     if (*changed == old) continue;
     image.writable[i] = static_cast<uint8_t>((*changed ^ old) & bits[i]);
-    PASSTHRU_RETURN_IF_ERROR(WriteAndRead(physical, i, old).status());
+    PASSTHRU_RETURN_IF_ERROR(physical.Write(static_cast<uint16_t>(i), old));
   }
   return NoteWhatIsLost(physical, before, image, notes);
 }
