@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
@@ -18,16 +17,12 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/inlined_vector.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "absl/types/span.h"
 #include "passthru/devices/kernel/syscalls.h"
-#include "passthru/testing/journal/user_memory.h"
 #include "passthru/testing/kernel/fake_file.h"
+#include "passthru/testing/kernel/sysfs_file.h"
 
 namespace passthru::fake {
 namespace {
@@ -37,212 +32,11 @@ using kernel::SyscallResult;
 // Linux calls it MAXSYMLINKS.
 constexpr int kMaxLinks = 40;
 
-// The most that one write hands to an attribute (PAGE_SIZE).
-constexpr size_t kAttributeBytes = 4096;
-
-// An open text attribute or directory.
-class TextFile final : public PositionedFile {
- public:
-  TextFile(std::string path, std::string contents)
-      : path_(std::move(path)), contents_(std::move(contents)) {}
-
-  std::string Describe() const override { return path_; }
-
-  std::optional<uint64_t> size() const override { return contents_.size(); }
-
-  SyscallResult<size_t> Pread(void* buffer, size_t count,
-                              uint64_t offset) override {
-    if (offset >= contents_.size()) return {.value = 0};
-    const size_t length = std::min<size_t>(count, contents_.size() - offset);
-    if (!journal::CopyToUser(buffer, contents_.data() + offset, length)) {
-      return {.error = EFAULT};
-    }
-    return {.value = length};
-  }
-
-  // The attributes are never open for writing.
-  SyscallResult<size_t> Pwrite(const void*, size_t, uint64_t) override {
-    return {.error = EBADF};
-  }
-
- private:
-  const std::string path_;
-  const std::string contents_;
-};
-
-// An open attribute that is made on each read (struct device_attribute).
-class AttributeFile final : public PositionedFile {
- public:
-  AttributeFile(std::string path, SysfsAttribute attribute, bool writes)
-      : path_(std::move(path)),
-        attribute_(std::move(attribute)),
-        writes_(writes) {}
-
-  std::string Describe() const override { return path_; }
-
-  // The inode does not know the size of the text (sysfs_add_file_mode_ns()).
-  std::optional<uint64_t> size() const override { return kAttributeBytes; }
-
-  bool takes_plain_writes() const override { return writes_; }
-
-  // Like kernfs_seq_show(), asks for the text when a read begins at its start.
-  SyscallResult<size_t> Pread(void* buffer, size_t count,
-                              uint64_t offset) override {
-    if (attribute_.show == nullptr) return {.error = EBADF};
-    if (offset == 0) text_ = attribute_.show();
-    if (offset >= text_.size()) return {.value = 0};
-    const size_t length = std::min<size_t>(count, text_.size() - offset);
-    if (!journal::CopyToUser(buffer, text_.data() + offset, length)) {
-      return {.error = EFAULT};
-    }
-    return {.value = length};
-  }
-
-  // Like kernfs_fop_write_iter(), hands over each write by itself, wherever the
-  // file's position is.
-  SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
-                               uint64_t) override {
-    if (!writes_) return {.error = EBADF};
-    std::string text(std::min(count, kAttributeBytes), '\0');
-    if (!journal::CopyFromUser(text.data(), buffer, text.size())) {
-      return {.error = EFAULT};
-    }
-    if (const int error = attribute_.store(text); error != 0) {
-      return {.error = error};
-    }
-    return {.value = text.size()};
-  }
-
- private:
-  const std::string path_;
-  const SysfsAttribute attribute_;
-  const bool writes_;
-  std::string text_;
-};
-
-// An open binary attribute, which answers like sysfs_kf_bin_read() and
-// sysfs_kf_bin_write().
-class BinaryFile final : public PositionedFile {
- public:
-  BinaryFile(std::string path, std::shared_ptr<BinaryAttribute> attribute)
-      : path_(std::move(path)), attribute_(std::move(attribute)) {}
-
-  std::string Describe() const override { return path_; }
-
-  std::optional<uint64_t> size() const override { return attribute_->size(); }
-
-  SyscallResult<size_t> Pread(void* buffer, size_t count,
-                              uint64_t offset) override {
-    const uint64_t size = attribute_->size();
-    // Most accesses are to a register, and need no memory of the heap.
-    absl::InlinedVector<uint8_t, 64> data(
-        std::min<uint64_t>(count, size - std::min(size, offset)));
-    attribute_->Read(offset, absl::MakeSpan(data));
-    if (!journal::CopyToUser(buffer, data.data(), data.size()))
-      return {.error = EFAULT};
-    return {.value = data.size()};
-  }
-
-  SyscallResult<size_t> Pwrite(const void* buffer, size_t count,
-                               uint64_t offset) override {
-    const uint64_t size = attribute_->size();
-    if (offset >= size) return {.error = EFBIG};
-    absl::InlinedVector<uint8_t, 64> data(
-        std::min<uint64_t>(count, size - offset));
-    if (!journal::CopyFromUser(data.data(), buffer, data.size())) {
-      return {.error = EFAULT};
-    }
-    attribute_->Write(offset, data);
-    return {.value = data.size()};
-  }
-
- private:
-  const std::string path_;
-  const std::shared_ptr<BinaryAttribute> attribute_;
-};
-
 std::deque<std::string> Components(std::string_view path) {
   return absl::StrSplit(path, '/', absl::SkipEmpty());
 }
 
-// Returns the text by which a driver's module is found (pci_uevent()).
-std::string ModuleAlias(const SysfsPciDevice& device) {
-  return absl::StrFormat(
-      "pci:v%08Xd%08Xsv%08Xsd%08Xbc%02Xsc%02Xi%02X", device.vendor,
-      device.device, device.subsystem_vendor, device.subsystem_device,
-      device.class_code >> 16 & 0xff, device.class_code >> 8 & 0xff,
-      device.class_code & 0xff);
-}
-
-// Parses what kstrtobool() takes, by its first letters.
-bool ParseBool(std::string_view text, bool* value) {
-  if (text.empty()) return false;
-  if (absl::StrContains("yYtT1", text[0])) {
-    *value = true;
-    return true;
-  }
-  *value = false;
-  if (absl::StrContains("nNfF0", text[0])) return true;
-  if (text.size() < 2 || (text[0] != 'o' && text[0] != 'O')) return false;
-  *value = text[1] == 'n' || text[1] == 'N';
-  return *value || text[1] == 'f' || text[1] == 'F';
-}
-
-// An attribute that keeps a bool. One that takes numbers takes any
-// (kstrtoul()), and another one takes words (kstrtobool()).
-SysfsAttribute KeptBool(bool value, bool takes_numbers) {
-  const auto kept = std::make_shared<bool>(value);
-  return {.show = [kept] { return std::string(*kept ? "1\n" : "0\n"); },
-          .store =
-              [kept, takes_numbers](std::string_view text) {
-                bool written = false;
-                if (uint64_t number = 0; takes_numbers) {
-                  if (!absl::SimpleAtoi(text, &number)) return EINVAL;
-                  written = number != 0;
-                } else if (!ParseBool(text, &written)) {
-                  return EINVAL;
-                }
-                *kept = written;
-                return 0;
-              }};
-}
-
-// An attribute that keeps the node of a machine that has one (numa_node_show(),
-// numa_node_store()).
-SysfsAttribute KeptNode() {
-  const auto node = std::make_shared<int>(-1);
-  return {.show = [node] { return absl::StrCat(*node, "\n"); },
-          .store =
-              [node](std::string_view text) {
-                int written = 0;
-                if (!absl::SimpleAtoi(text, &written) || written < -1 ||
-                    written > 0) {
-                  return EINVAL;
-                }
-                *node = written;
-                return 0;
-              }};
-}
-
-std::string UeventOf(const SysfsPciDevice& device) {
-  return absl::StrCat(
-      device.driver.empty() ? "" : absl::StrCat("DRIVER=", device.driver, "\n"),
-      absl::StrFormat("PCI_CLASS=%04X\nPCI_ID=%04X:%04X\n"
-                      "PCI_SUBSYS_ID=%04X:%04X\nPCI_SLOT_NAME=%s\n",
-                      device.class_code, device.vendor, device.device,
-                      device.subsystem_vendor, device.subsystem_device,
-                      device.bdf),
-      "MODALIAS=", ModuleAlias(device), "\n");
-}
-
 }  // namespace
-
-std::string FakeSysfs::DevicePath(std::string_view bdf) {
-  // Here "0000:01:00.0" is directly below a root bus "pci0000:01", because
-  // FakeSysfs shows no bridges.
-  return absl::StrCat("/sys/devices/pci", bdf.substr(0, bdf.rfind(':')), "/",
-                      bdf);
-}
 
 struct FakeSysfs::Node {
   using Type = FakeSysfs::Type;
@@ -475,131 +269,6 @@ std::vector<FakeSysfs::Entry> FakeSysfs::All() const {
     }
   }
   return all;
-}
-
-void FakeSysfs::AddPciDevice(const SysfsPciDevice& device) {
-  RemovePciDevice(device.bdf);
-  const std::string base = DevicePath(device.bdf);
-  AddDirectory(base);
-  const auto hex = [&](std::string_view name, uint32_t value, int digits) {
-    AddFile(absl::StrCat(base, "/", name),
-            absl::StrFormat("0x%0*x\n", digits, value));
-  };
-  hex("vendor", device.vendor, 4);
-  hex("device", device.device, 4);
-  hex("subsystem_vendor", device.subsystem_vendor, 4);
-  hex("subsystem_device", device.subsystem_device, 4);
-  hex("class", device.class_code, 6);
-  hex("revision", device.revision, 2);
-  const auto text = [&](std::string_view name, std::string contents) {
-    AddFile(absl::StrCat(base, "/", name), std::move(contents));
-  };
-  text("irq", absl::StrCat(device.irq, "\n"));
-  text("modalias", absl::StrCat(ModuleAlias(device), "\n"));
-  const auto attribute = [&](std::string_view name, SysfsAttribute made) {
-    AddAttribute(absl::StrCat(base, "/", name), std::move(made));
-  };
-  attribute("numa_node", KeptNode());
-  attribute("broken_parity_status", KeptBool(false, /*takes_numbers=*/true));
-  attribute("msi_bus", KeptBool(true, /*takes_numbers=*/true));
-  // pci_pm_init() allows it.
-  attribute("d3cold_allowed",
-            KeptBool(device.has_power_management, /*takes_numbers=*/true));
-  text("local_cpulist", "0\n");
-  text("local_cpus", "1\n");
-  text("dma_mask_bits", "32\n");
-  text("consistent_dma_mask_bits", "32\n");
-  text("ari_enabled", device.has_ari ? "1\n" : "0\n");
-  for (const auto& [name, value] :
-       {std::pair("current_link_speed", &device.link_speed),
-        std::pair("current_link_width", &device.link_width),
-        std::pair("max_link_speed", &device.max_link_speed),
-        std::pair("max_link_width", &device.max_link_width)}) {
-    if (!value->empty()) text(name, absl::StrCat(*value, "\n"));
-  }
-  AddAttribute(absl::StrCat(base, "/uevent"),
-               {.show =
-                    [this, bdf = device.bdf] {
-                      const auto found = pci_devices_.find(bdf);
-                      return found == pci_devices_.end()
-                                 ? std::string()
-                                 : UeventOf(found->second);
-                    },
-                .store = [](std::string_view) { return 0; }});
-  if (device.sriov.has_value()) {
-    const auto number = [&](std::string_view name, uint32_t value) {
-      text(name, absl::StrCat(value, "\n"));
-    };
-    number("sriov_totalvfs", device.sriov->total_vfs);
-    number("sriov_offset", device.sriov->offset);
-    number("sriov_stride", device.sriov->stride);
-    attribute("sriov_drivers_autoprobe",
-              KeptBool(true, /*takes_numbers=*/false));
-    number("sriov_vf_total_msix", 0);
-    text("sriov_vf_device", absl::StrFormat("%x\n", device.sriov->vf_device));
-  }
-  AddFile(absl::StrCat(base, "/resource"), device.resource);
-  if (!device.reset_method.empty()) {
-    AddFile(absl::StrCat(base, "/reset_method"), device.reset_method);
-  }
-  if (device.config != nullptr) {
-    AddBinaryFile(absl::StrCat(base, "/config"), device.config);
-  }
-  // This class does not know the physical function.
-  if (device.is_virtual_function) AddLink(absl::StrCat(base, "/physfn"), "..");
-  AddLink(absl::StrCat(base, "/subsystem"), "../../../bus/pci");
-  AddLink(absl::StrCat("/sys/bus/pci/devices/", device.bdf),
-          absl::StrCat("../../..", base.substr(std::strlen("/sys"))));
-  if (device.iommu_group.has_value()) {
-    const std::string group =
-        absl::StrCat("/kernel/iommu_groups/", *device.iommu_group);
-    AddLink(absl::StrCat(base, "/iommu_group"),
-            absl::StrCat("../../..", group));
-    AddFile(absl::StrCat("/sys", group, "/type"), "DMA-FQ\n");
-    AddFile(absl::StrCat("/sys", group, "/reserved_regions"),
-            "0x00000000fee00000 0x00000000feefffff msi\n");
-    AddLink(absl::StrCat("/sys", group, "/devices/", device.bdf),
-            absl::StrCat("../../../..", base.substr(std::strlen("/sys"))));
-  }
-  pci_devices_[device.bdf] = device;
-  SetDriver(device.bdf, device.driver);
-}
-
-void FakeSysfs::SetDriver(std::string_view bdf, const std::string& driver) {
-  const auto device = pci_devices_.find(bdf);
-  if (device == pci_devices_.end()) return;
-  const std::string link = absl::StrCat(DevicePath(bdf), "/driver");
-  Remove(link);
-  const std::string old = std::exchange(device->second.driver, driver);
-  if (!old.empty()) {
-    Remove(absl::StrCat("/sys/bus/pci/drivers/", old, "/", bdf));
-  }
-  if (driver.empty()) return;
-  AddLink(link, absl::StrCat("../../../bus/pci/drivers/", driver));
-  AddLink(
-      absl::StrCat("/sys/bus/pci/drivers/", driver, "/", bdf),
-      absl::StrCat("../../../..", DevicePath(bdf).substr(std::strlen("/sys"))));
-}
-
-std::string FakeSysfs::DriverOf(std::string_view bdf) const {
-  const auto device = pci_devices_.find(bdf);
-  return device == pci_devices_.end() ? "" : device->second.driver;
-}
-
-void FakeSysfs::RemovePciDevice(std::string_view bdf) {
-  const auto device = pci_devices_.find(bdf);
-  if (device == pci_devices_.end()) return;
-  SetDriver(bdf, "");
-  if (device->second.iommu_group.has_value()) {
-    const std::string group =
-        absl::StrCat("/sys/kernel/iommu_groups/", *device->second.iommu_group);
-    Remove(absl::StrCat(group, "/devices/", bdf));
-    const auto left = ReadDirectory(absl::StrCat(group, "/devices"));
-    if (left.ok() && left.value.empty()) Remove(group);
-  }
-  Remove(absl::StrCat("/sys/bus/pci/devices/", bdf));
-  Remove(DevicePath(bdf));
-  pci_devices_.erase(device);
 }
 
 }  // namespace passthru::fake

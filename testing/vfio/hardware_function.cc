@@ -18,8 +18,6 @@
 namespace passthru::fake {
 namespace {
 
-constexpr uint16_t kPendingEntries = 64;  // In each qword of the PBA.
-
 uint64_t FromLittleEndian(absl::Span<const uint8_t> data) {
   uint64_t value = 0;
   for (size_t i = 0; i < data.size(); ++i) {
@@ -32,27 +30,6 @@ void ToLittleEndian(uint64_t value, absl::Span<uint8_t> data) {
   for (size_t i = 0; i < data.size(); ++i) {
     data[i] = static_cast<uint8_t>(value >> (8 * i));
   }
-}
-
-// Returns what pcie_cap_has_lnkctl() does, for a function that is no port.
-bool HasLinkRegisters(uint16_t express_flags) {
-  const unsigned type = (express_flags & PCI_EXP_FLAGS_TYPE) >> 4;
-  return type != PCI_EXP_TYPE_RC_END && type != PCI_EXP_TYPE_RC_EC;
-}
-
-// Returns the offset of the first extended capability `id`, or 0. The walk is
-// bounded by the size of the space.
-size_t FindExtendedCapability(absl::Span<const uint8_t> config, uint16_t id) {
-  constexpr size_t kStart = 256;
-  size_t at = kStart;
-  for (size_t walked = 0;
-       at >= kStart && at + 4 <= config.size() && walked < config.size() / 4;
-       ++walked) {
-    const uint32_t header = fixture::ReadLe32(config, at);
-    if (PCI_EXT_CAP_ID(header) == id) return at;
-    at = PCI_EXT_CAP_NEXT(header);
-  }
-  return 0;
 }
 
 const fixture::Region* FindRegion(const fixture::PciDevice& device,
@@ -343,167 +320,6 @@ bool HardwareFunction::msix_enabled() const {
              PCI_MSIX_FLAGS_ENABLE;
 }
 
-unsigned HardwareFunction::power_state() const {
-  if (!capabilities_.power_management.has_value()) return 0;
-  return fixture::ReadLe16(config_,
-                           *capabilities_.power_management + PCI_PM_CTRL) &
-         PCI_PM_CTRL_STATE_MASK;
-}
-
-void HardwareFunction::SetPowerState(unsigned state) {
-  if (!capabilities_.power_management.has_value()) return;
-  const uint16_t at =
-      static_cast<uint16_t>(*capabilities_.power_management + PCI_PM_CTRL);
-  const uint32_t pmcsr = ReadConfig(at, 2);
-  WriteConfig(at, 2, (pmcsr & ~uint32_t{PCI_PM_CTRL_STATE_MASK}) | state);
-}
-
-bool HardwareFunction::soft_resets() const {
-  return capabilities_.power_management.has_value() &&
-         (fixture::ReadLe16(config_,
-                            *capabilities_.power_management + PCI_PM_CTRL) &
-          PCI_PM_CTRL_NO_SOFT_RESET) == 0;
-}
-
-void HardwareFunction::ReturnToD0() {
-  if (power_state() == 0) return;
-  const std::vector<uint8_t> saved = SaveState();
-  SetPowerState(0);
-  for (unsigned bar = 0; bar < kBars; ++bar) {
-    const uint16_t at = static_cast<uint16_t>(PCI_BASE_ADDRESS_0 + 4 * bar);
-    WriteConfig(at, 4, fixture::ReadLe32(saved, at));
-  }
-}
-
-void HardwareFunction::Reset(models::ResetKind kind) {
-  dead_ = dead_ || dies_at_reset_;
-  for (size_t i = 0; i < config_.size(); ++i) {
-    if (!undefined_[i]) config_[i] = image_.bytes[i];
-  }
-  // The image comes from a function that a host was using.
-  const auto clear = [this](size_t offset, size_t size) {
-    for (size_t i = 0; i < size && offset + i < config_.size(); ++i) {
-      config_[offset + i] = static_cast<uint8_t>(config_[offset + i] &
-                                                 ~image_.writable[offset + i]);
-    }
-  };
-  clear(PCI_COMMAND, 2);
-  clear(PCI_CACHE_LINE_SIZE, 1);
-  clear(PCI_BASE_ADDRESS_0, 4 * kBars);
-  clear(PCI_ROM_ADDRESS, 4);
-  clear(PCI_INTERRUPT_LINE, 1);
-  if (capabilities_.msi.has_value()) {
-    clear(*capabilities_.msi + PCI_MSI_FLAGS, 2);
-  }
-  if (capabilities_.msix.has_value()) {
-    clear(*capabilities_.msix + PCI_MSIX_FLAGS, 2);
-  }
-  if (capabilities_.power_management.has_value()) {
-    clear(*capabilities_.power_management + PCI_PM_CTRL, 2);
-  }
-  SetIntxLevel(false);
-  msix_masked_.assign(msix_vectors(), true);
-  // FillBars() clears them where software reads them.
-  msix_pending_.assign(msix_vectors(), false);
-  FillBars();
-  if (model_ != nullptr) model_->Reset(kind);
-  for (const auto& registers : ReachableRegisters()) registers->Reset();
-}
-
-void HardwareFunction::RestoreState(absl::Span<const uint8_t> saved) {
-  const auto restore = [&](size_t offset, unsigned width) {
-    if (offset + width > saved.size()) return;
-    WriteConfig(
-        static_cast<uint16_t>(offset), width,
-        fixture::ReadLe32(saved, offset) & (~uint32_t{0} >> (32 - 8 * width)));
-  };
-  if (capabilities_.express.has_value()) {
-    const size_t at = *capabilities_.express;
-    const uint16_t flags = fixture::ReadLe16(image_.bytes, at + PCI_EXP_FLAGS);
-    // Another capability may begin where a register would be that the version
-    // or type lacks, so the kernel asks pcie_capability_reg_implemented().
-    restore(at + PCI_EXP_DEVCTL, 2);
-    if (HasLinkRegisters(flags)) restore(at + PCI_EXP_LNKCTL, 2);
-    if ((flags & PCI_EXP_FLAGS_VERS) > 1) restore(at + PCI_EXP_DEVCTL2, 2);
-  }
-  // As in pci_restore_aer_state().
-  if (const size_t at =
-          FindExtendedCapability(image_.bytes, PCI_EXT_CAP_ID_ERR);
-      at != 0 && capabilities_.express.has_value()) {
-    constexpr size_t kSaved[] = {PCI_ERR_UNCOR_MASK, PCI_ERR_UNCOR_SEVER,
-                                 PCI_ERR_COR_MASK, PCI_ERR_CAP};
-    for (const size_t offset : kSaved) {
-      restore(at + offset, 4);
-    }
-  }
-  // Restores from the end, so that decoding is not on before the BARs have
-  // addresses.
-  for (unsigned offset = PCI_STD_HEADER_SIZEOF - 4;
-       offset >= PCI_CLASS_REVISION; offset -= 4) {
-    restore(offset, 4);
-  }
-  restore(PCI_COMMAND, 2);
-  if (capabilities_.msi.has_value()) {
-    const size_t at = *capabilities_.msi;
-    const uint16_t flags = fixture::ReadLe16(image_.bytes, at + PCI_MSI_FLAGS);
-    restore(at + PCI_MSI_ADDRESS_LO, 4);
-    // A 32-bit capability ends earlier (__pci_write_msi_msg()).
-    if ((flags & PCI_MSI_FLAGS_64BIT) != 0) {
-      restore(at + PCI_MSI_ADDRESS_HI, 4);
-      restore(at + PCI_MSI_DATA_64, 2);
-    } else {
-      restore(at + PCI_MSI_DATA_32, 2);
-    }
-    restore(at + PCI_MSI_FLAGS, 2);
-  }
-  if (capabilities_.msix.has_value()) {
-    restore(*capabilities_.msix + PCI_MSIX_FLAGS, 2);
-  }
-}
-
-bool HardwareFunction::has_msi_mask_bits() const {
-  return capabilities_.msi.has_value() &&
-         (fixture::ReadLe16(image_.bytes, *capabilities_.msi + PCI_MSI_FLAGS) &
-          PCI_MSI_FLAGS_MASKBIT) != 0;
-}
-
-uint16_t HardwareFunction::msi_mask_offset() const {
-  const uint16_t flags =
-      fixture::ReadLe16(image_.bytes, *capabilities_.msi + PCI_MSI_FLAGS);
-  return static_cast<uint16_t>(
-      *capabilities_.msi +
-      ((flags & PCI_MSI_FLAGS_64BIT) != 0 ? PCI_MSI_MASK_64 : PCI_MSI_MASK_32));
-}
-
-bool HardwareFunction::msi_masked(uint16_t vector) const {
-  return has_msi_mask_bits() &&
-         (ReadConfig(msi_mask_offset(), 4) >> (vector % 32) & 1) != 0;
-}
-
-void HardwareFunction::SetMsiMasked(uint16_t vector, bool masked) {
-  if (!has_msi_mask_bits()) return;
-  const uint32_t bit = uint32_t{1} << (vector % 32);
-  const uint32_t mask = ReadConfig(msi_mask_offset(), 4);
-  WriteConfig(msi_mask_offset(), 4, masked ? mask | bit : mask & ~bit);
-}
-
-// The pending register follows the mask register, and only the device writes
-// it.
-void HardwareFunction::SetMsiPending(uint16_t vector) {
-  uint8_t& pending = config_[msi_mask_offset() + 4u + vector % 32 / 8];
-  pending = static_cast<uint8_t>(pending | 1u << (vector % 8));
-}
-
-void HardwareFunction::SendPendingMsi() {
-  for (uint16_t vector = 0; vector < 32; ++vector) {
-    uint8_t& pending = config_[msi_mask_offset() + 4u + vector / 8];
-    const uint8_t bit = static_cast<uint8_t>(1u << (vector % 8));
-    if ((pending & bit) == 0 || msi_masked(vector)) continue;
-    pending = static_cast<uint8_t>(pending & ~bit);
-    if (on_msi_unmasked_ != nullptr) on_msi_unmasked_(vector);
-  }
-}
-
 uint64_t HardwareFunction::bar_size(unsigned bar) const {
   return bar < kBars && bars_[bar] != nullptr ? bars_[bar]->size() : 0;
 }
@@ -547,44 +363,6 @@ void HardwareFunction::WriteBar(unsigned bar, uint64_t offset,
     return;
   }
   bars_[bar]->Write(offset, data);
-}
-
-void HardwareFunction::SetIntxLevel(bool asserted) {
-  intx_level_ = asserted;
-  uint8_t& status = config_[PCI_STATUS];
-  status = static_cast<uint8_t>(asserted ? status | PCI_STATUS_INTERRUPT
-                                         : status & ~PCI_STATUS_INTERRUPT);
-}
-
-bool HardwareFunction::msix_table_has_bar() const {
-  return capabilities_.msix.has_value() &&
-         bar_size(fixture::ReadLe32(image_.bytes,
-                                    *capabilities_.msix + PCI_MSIX_TABLE) &
-                  PCI_MSIX_TABLE_BIR) != 0;
-}
-
-bool HardwareFunction::SetMsixMasked(uint16_t vector, bool masked) {
-  msix_masked_[vector] = masked;
-  if (masked || !msix_pending_[vector]) return false;
-  SetMsixPending(vector, false);
-  return true;
-}
-
-void HardwareFunction::SetMsixPending(uint16_t vector, bool pending) {
-  msix_pending_[vector] = pending;
-  // The pending bit array is memory of the function, which software may read.
-  const uint32_t pba =
-      ReadConfig(static_cast<uint16_t>(*capabilities_.msix + PCI_MSIX_PBA), 4);
-  const unsigned bar = pba & PCI_MSIX_PBA_BIR;
-  if (bar_size(bar) == 0) return;
-  const uint64_t offset = (pba & PCI_MSIX_PBA_OFFSET) +
-                          vector / kPendingEntries * 8 +
-                          vector % kPendingEntries / 8;
-  uint8_t bits = 0;
-  bars_[bar]->Read(offset, absl::MakeSpan(&bits, 1));
-  const uint8_t bit = static_cast<uint8_t>(1u << (vector % 8));
-  bits = static_cast<uint8_t>(pending ? bits | bit : bits & ~bit);
-  bars_[bar]->Write(offset, absl::MakeConstSpan(&bits, 1));
 }
 
 }  // namespace passthru::fake
