@@ -49,5 +49,8 @@ def fuzz_target(name, srcs, corpus, deps, data = [], size = "small", tags = []):
         ),
         # Keeps the fuzzer out of //..., because it would not link there.
         tags = ["manual"],
-        deps = [":" + entry],
+        deps = [
+            ":" + entry,
+            "//testing/fuzz:sanitizer_options",
+        ],
     )

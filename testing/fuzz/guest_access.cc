@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -65,9 +66,8 @@ struct Layout {
   std::optional<pci::MsixCapability> msix;
 };
 
-Layout LayoutOf(const std::vector<uint8_t>& config) {
+Layout FindLayout(absl::Span<const uint8_t> bytes) {
   Layout layout;
-  const absl::Span<const uint8_t> bytes = config;
   for (const pci::Capability& entry : pci::WalkCapabilities(bytes).entries) {
     layout.capabilities.push_back(entry.offset);
     if (entry.id == pci::CapabilityId::kMsix) {
@@ -77,6 +77,16 @@ Layout LayoutOf(const std::vector<uint8_t>& config) {
   }
   if (layout.capabilities.empty()) layout.capabilities.push_back(0);
   return layout;
+}
+
+// Returns the layout of a fixture. Looks at each fixture once.
+const Layout& LayoutOf(const std::string& name) {
+  static auto* const layouts = new std::map<std::string, Layout>();
+  const auto [found, added] = layouts->try_emplace(name);
+  if (added) {
+    found->second = FindLayout(fixture::ExpandConfig(Fixture(name)).bytes);
+  }
+  return found->second;
 }
 
 class HostileGuest {
@@ -329,9 +339,8 @@ void Run(FuzzInput input) {
                                             input.Pick(kSecondDevices)};
   std::array<Layout, 2> layouts;
   for (size_t i = 0; i < names.size(); ++i) {
-    const fixture::PciDevice& fixture = Fixture(names[i]);
-    layouts[i] = LayoutOf(fixture::ExpandConfig(fixture).bytes);
-    CHECK_OK(vm.AddDevice(fixture, kHostBdfs[i]));
+    layouts[i] = LayoutOf(names[i]);
+    CHECK_OK(vm.AddDevice(Fixture(names[i]), kHostBdfs[i]));
   }
   CHECK_OK(vm.Start());
   for (const pci::Bdf host : kHostBdfs) CHECK_OK(vm.devices()->Attach(host));
