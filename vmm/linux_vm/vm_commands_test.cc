@@ -119,7 +119,7 @@ TEST_F(VmCommandsTest, ThePagesShowThem) {
   const std::string nvme = host_nvme_.ToString();
   std::string session;
   const auto say = [&](std::string_view command, std::string_view shown) {
-    const std::string answer = Say(command).value_or("");
+    std::string answer = Say(command).value_or("");
     absl::StrAppend(&session, "$ bazel run //vmm:control -- /tmp/vm ", shown,
                     "\n", answer);
     return answer;
