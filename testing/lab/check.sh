@@ -229,7 +229,7 @@ beside_qemu() {
 }
 
 # The checks that boot Linux as a guest.
-for file in linux_guest linux_hot_plug linux_cards; do
+for file in linux_guest linux_report linux_hot_plug linux_cards; do
   # shellcheck source=/dev/null
   source "$here/testing/lab/$file.sh"
 done
@@ -265,6 +265,7 @@ for kernel in "$@"; do
   run "Linux with INTx and two vCPUs" linux_intx
   run "Linux with two controllers and four vCPUs" linux_reset
   run "Linux with a simulated controller" linux_fixture
+  run "Linux with a report" linux_report
   run "Linux beside QEMU" beside_qemu
   run "Linux with network cards" linux_cards
   run "Linux with a virtual function" linux_virtual_function

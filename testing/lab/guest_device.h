@@ -27,6 +27,9 @@ std::string ResetFunction(const std::string& driver);
 // D3hot.
 std::string Suspend(const std::string& drivers);
 
+// Reads the configuration space of all functions so many times.
+std::string ReadConfig(int times);
+
 // Reads the expansion ROM.
 std::string ReadRom(const std::string& driver, std::vector<uint8_t>& rom);
 

@@ -191,6 +191,26 @@ std::string WriteUntilUnplugged(const std::string& serial, bool comes_back,
   return error;
 }
 
+std::string LeaveUnlessGone(const std::string& argument, bool& left) {
+  const size_t at = argument.find('@');
+  const std::string serial = argument.substr(0, at);
+  const std::string bdf =
+      at == std::string::npos ? "" : argument.substr(at + 1);
+  // Linux looks for devices before it starts its init.
+  const std::string device = "/sys/bus/pci/devices/" + bdf;
+  left = access(device.c_str(), F_OK) == 0;
+  if (!left) {
+    std::printf("guest: started without %s\n", bdf.c_str());
+    return "";
+  }
+  std::string disk;
+  std::string error = WriteUntilUnplugged(serial, false, disk);
+  if (!error.empty()) return error;
+  const bool gone =
+      Await([&device] { return access(device.c_str(), F_OK) != 0; });
+  return gone ? "" : bdf + " is still there";
+}
+
 std::string ResetAtButton() {
   // Earlier buttons do not count.
   if (klogctl(kLogClear, nullptr, 0) != 0) return WithErrno("clear the log");

@@ -28,6 +28,11 @@ std::string IgnoreButtons();
 std::string WriteUntilUnplugged(const std::string& serial, bool comes_back,
                                 std::string& disk);
 
+// Takes "SERIAL@BDF". Without a PCI device at BDF says that Linux started
+// without it, and sets `left` to false. Otherwise writes to the disk of the
+// controller until it is unplugged, and waits until it is gone.
+std::string LeaveUnlessGone(const std::string& argument, bool& left);
+
 // Says "a button resets", waits until a port's attention button is pressed and
 // resets the machine at once. Returns only after a failure.
 std::string ResetAtButton();

@@ -33,6 +33,10 @@
 //                       data, and then does what write= does
 //   surprise=SERIAL     ignores the attention buttons of ports from now on, and
 //                       writes to the disk until that fails
+//   lose=SERIAL         writes to the disk until that fails
+//   leave=SERIAL@BDF    does the same unless Linux started without the device
+//                       at BDF, waits until that is gone and resets the machine
+//   config=N            reads the configuration space of all devices N times
 //   reset_at_button     at the end waits for an attention button and resets the
 //                       machine then, before Linux has let go of the device
 //   log                 prints the kernel's log
@@ -277,13 +281,22 @@ void UnplugAndPlug(const std::string& serial) {
   WriteAndReadBack(disk);
 }
 
-void LoseBySurprise(const std::string& serial) {
+void Lose(const std::string& serial) {
   std::string disk;
-  std::string error = passthru::lab::IgnoreButtons();
-  if (error.empty()) {
-    error = passthru::lab::WriteUntilUnplugged(serial, false, disk);
-  }
-  if (!error.empty()) Fail(error);
+  FailUnlessEmpty(passthru::lab::WriteUntilUnplugged(serial, false, disk));
+}
+
+void LoseBySurprise(const std::string& serial) {
+  const std::string error = passthru::lab::IgnoreButtons();
+  if (!error.empty()) return Fail(error);
+  Lose(serial);
+}
+
+// Returns whether the device was there and left.
+bool Leave(const std::string& argument) {
+  bool left = false;
+  FailUnlessEmpty(passthru::lab::LeaveUnlessGone(argument, left));
+  return left;
 }
 
 void CheckPortVectors(const std::string& kind) {
@@ -390,6 +403,14 @@ int main(int argc, char** argv) {
     if (key == "port_vectors") CheckPortVectors(value);
     if (key == "unplug") UnplugAndPlug(value);
     if (key == "surprise") LoseBySurprise(value);
+    if (key == "lose") Lose(value);
+    if (key == "config") {
+      FailUnlessEmpty(passthru::lab::ReadConfig(std::atoi(value.c_str())));
+    }
+    if (key == "leave" && Leave(value)) {
+      end = static_cast<int>(RB_AUTOBOOT);
+      break;
+    }
     if (key == "reset_at_button") reset_at_button = true;
     if (key == "wreck") wreck = true;
     if (key == "log") log = true;

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154
 #
-# To be sourced by check.sh: the checks in which a Linux guest has network cards.
+# To be sourced by check.sh: the checks in which a Linux guest has network
+# cards.
 
 # linux_with_cards ARGUMENT... is linux_guest with the generic
 # kernel, which has drivers of network cards. It checks that each card fetched
