@@ -7,24 +7,27 @@
 # wider than 1280 pixels.
 #
 #   bazel run //vmm/demo:html_check -- [--required] [--keep=FOLDER]
-#       [--picture=FILE]
+#       [--page=FILE | --picture=FILE]
 #
 # Without Chromium it says so and passes, with --required it fails. --keep writes
-# the pages and pictures of them to a folder. --picture writes the picture of
+# the pages and pictures of them to a folder. With --page it looks at this page
+# instead, such as that of a real run. --picture writes the picture of
 # docs/report.md and does no more.
 set -euo pipefail
 
 required=0
 keep=""
+page=""
 picture=""
 for argument in "$@"; do
   case "${argument}" in
     --required) required=1 ;;
     --keep=*) keep="${argument#--keep=}" ;;
+    --page=*) page="${argument#--page=}" ;;
     --picture=*) picture="${argument#--picture=}" required=1 ;;
     *)
-      echo "html_check: '${argument}' is none of --required, --keep=FOLDER and" \
-        "--picture=FILE." >&2
+      echo "html_check: '${argument}' is none of --required, --keep=FOLDER," \
+        "--page=FILE and --picture=FILE." >&2
       exit 2
       ;;
   esac
@@ -32,6 +35,7 @@ done
 
 readonly user_folder="${BUILD_WORKING_DIRECTORY:-${PWD}}"
 [[ -z ${keep} || ${keep} == /* ]] || keep="${user_folder}/${keep}"
+[[ -z ${page} || ${page} == /* ]] || page="${user_folder}/${page}"
 [[ -z ${picture} || ${picture} == /* ]] || picture="${user_folder}/${picture}"
 
 if ! browser="$(command -v chromium || command -v chromium-browser)"; then
@@ -130,18 +134,26 @@ check() {
   [[ -z ${keep} ]] || cp "${work}/${name}.html" "${keep}/"
 }
 
+check_all() {
+  check nvme "${demo[@]}" --fixture="${fixtures}/nvme.textproto"
+  check two "${demo[@]}" --fixture="${fixtures}/nvme.textproto" \
+    --fixture="${fixtures}/igb.textproto"
+  check regression "${regression[@]}" --fixture="${fixtures}/igb.textproto"
+  check vm vmm/linux_vm/vm_report_sample "${fixtures}/nvme.textproto" \
+    "${fixtures}/edu.textproto"
+  # The name of a file is a part of the report.
+  evil="${work}/</script><img src=x onerror=alert(1)><script>.textproto"
+  mkdir -p "$(dirname "${evil}")"
+  cp "${fixtures}/edu.textproto" "${evil}"
+  check evil "${demo[@]}" --fixture="${evil}"
+}
+
 [[ -z ${keep} ]] || mkdir -p "${keep}"
-check nvme "${demo[@]}" --fixture="${fixtures}/nvme.textproto"
-check two "${demo[@]}" --fixture="${fixtures}/nvme.textproto" \
-  --fixture="${fixtures}/igb.textproto"
-check regression "${regression[@]}" --fixture="${fixtures}/igb.textproto"
-check vm vmm/linux_vm/vm_report_sample "${fixtures}/nvme.textproto" \
-  "${fixtures}/edu.textproto"
-# The name of a file is a part of the report.
-evil="${work}/</script><img src=x onerror=alert(1)><script>.textproto"
-mkdir -p "$(dirname "${evil}")"
-cp "${fixtures}/edu.textproto" "${evil}"
-check evil "${demo[@]}" --fixture="${evil}"
+if [[ -n ${page} ]]; then
+  check page cat "${page}"
+else
+  check_all
+fi
 
 if ((failures > 0)); then
   echo "${failures} failures"
