@@ -136,15 +136,24 @@ absl::Status VfioContainer::UnmapDma(memory::Iova iova, uint64_t size) {
       "VFIO_IOMMU_UNMAP_DMA(iova=0x%x, size=0x%x)", iova.value(), size);
   const SyscallResult<int> unmapped =
       syscalls_->Ioctl(container_.get(), VFIO_IOMMU_UNMAP_DMA, unmap.data());
+  if (unmapped.ok() && unmap.header().size == size) return absl::OkStatus();
+  // The mappings went with the IOMMU.
+  if (HasLostIommu()) return absl::OkStatus();
   if (!unmapped.ok()) return ErrnoError(unmapped.error, what);
   // If the range has holes, the kernel succeeds but returns a smaller size. The
   // caller's record of its mappings is then wrong.
-  if (unmap.header().size != size) {
-    return absl::DataLossError(
-        absl::StrFormat("%s: only 0x%x bytes were mapped", what,
-                        static_cast<uint64_t>(unmap.header().size)));
-  }
-  return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrFormat("%s: only 0x%x bytes were mapped", what,
+                      static_cast<uint64_t>(unmap.header().size)));
+}
+
+bool VfioContainer::HasLostIommu() const {
+  // The kernel answers this when a group that is about to leave has left.
+  syscalls_->IoctlInt(container_.get(), VFIO_CHECK_EXTENSION,
+                      VFIO_TYPE1v2_IOMMU);
+  const absl::StatusOr<IommuInfo> info =
+      QueryIommuInfo(syscalls_, container_.get());
+  return kernel::ErrnoOf(info.status()) == EINVAL;
 }
 
 absl::Status VfioContainer::AttachGroup(int group_fd, uint32_t group) {

@@ -75,6 +75,10 @@ class VfioContainer {
       : syscalls_(syscalls), container_(std::move(container)) {}
 
   absl::Status CheckHasIommu() const;
+  // Returns whether the kernel took the IOMMU away, and with it all mappings.
+  // It does when the last device of the last group leaves vfio-pci
+  // (vfio_device_remove_group()), which the host may want at any time.
+  bool HasLostIommu() const;
   // Checks API version and type, as the last step of creation. `name` is the
   // container's, for messages.
   absl::Status Check(std::string_view name) const;

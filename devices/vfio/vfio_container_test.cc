@@ -175,6 +175,17 @@ TEST_F(VfioContainerTest, UnmappingAPartIsEinval) {
   ASSERT_THAT(container.UnmapDma(Iova(0x100000), kMapSize), IsOk());
 }
 
+// The host's administrator may take the device from vfio-pci once it is closed.
+TEST_F(VfioContainerTest, MappingsThatWentWithTheIommuAreUnmapped) {
+  const std::shared_ptr<VfioGroup> group = OpenGroup(7);
+  VfioContainer& container = *group->container();
+  ASSERT_THAT(container.MapDma(Iova(0x100000), kMapSize, memory(), true, true),
+              IsOk());
+  ASSERT_THAT(host().vfio().SetDriver(nvme_, ""), IsOk());
+  EXPECT_THAT(container.UnmapDma(Iova(0x100000), kMapSize), IsOk());
+  EXPECT_EQ(ErrnoOf(container.QueryInfo().status()), EINVAL);
+}
+
 TEST_F(VfioContainerTest, MissingVfioIsExplained) {
   kernel().SetOpenError("/dev/vfio/vfio", ENOENT);
   EXPECT_THAT(
