@@ -1,26 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // passthrough_vm boots an unmodified Linux kernel in a VM and passes PCI
-// devices through to it. This file has the flags, the terminal and the signals.
+// devices through to it. This file does what the flags say (vm_flags.h).
 // LinuxVm is the VM.
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
-#include <ios>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -35,20 +29,17 @@
 #include "absl/synchronization/mutex.h"
 #include "passthru/devices/kernel/errors.h"
 #include "passthru/devices/kernel/file_descriptor.h"
-#include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
-#include "passthru/devices/vfio/find_group.h"
-#include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/journal/call_recorder.h"
 #include "passthru/testing/program/program.h"
 #include "passthru/vmm/control/control_server.h"
 #include "passthru/vmm/linux_vm/device_flag.h"
 #include "passthru/vmm/linux_vm/linux_vm.h"
 #include "passthru/vmm/linux_vm/reporter.h"
+#include "passthru/vmm/linux_vm/user_events.h"
 #include "passthru/vmm/linux_vm/vm_commands.h"
-#include "passthru/vmm/platform/serial_port.h"
-#include "passthru/vmm/platform/terminal.h"
 #include "passthru/vmm/root_ports.h"
+#include "vmm/linux_vm/vm_setup.h"
 
 ABSL_FLAG(std::string, kernel, "",
           "The Linux kernel to boot, a bzImage such as /boot/vmlinuz.");
@@ -98,163 +89,12 @@ ABSL_FLAG(std::string, trace, "",
 namespace passthru::vmm {
 namespace {
 
-// All values of the repeated flags.
-const std::vector<std::string>& Devices() {
-  return program::Values<FLAGS_device>();
-}
-const std::vector<std::string>& Fixtures() {
-  return program::Values<FLAGS_fixture>();
-}
-
 // The exit statuses beside those of program::Finish(). 128 and the number of a
 // signal stand for that signal.
 constexpr int kPoweredOff = 0;
 constexpr int kGuestReset = 3;
 constexpr int kTripleFault = 4;
 constexpr int kSignalBase = 128;
-// Slot 0 of bus 0 is the host bridge's.
-constexpr uint32_t kMostRootPorts = 31;
-
-absl::StatusOr<std::vector<uint8_t>> FileBytes(const std::string& flag,
-                                               const std::string& path) {
-  const std::string full_path = program::UserPath(path);
-  std::error_code error;
-  const uintmax_t size = std::filesystem::file_size(full_path, error);
-  constexpr uintmax_t kLargest = uintmax_t{4} << 30;
-  if (!error && size > kLargest) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        flag, path, " has ", size, " bytes, which is more than 4 GiB."));
-  }
-  std::ifstream in(full_path, std::ios::binary);
-  std::vector<uint8_t> bytes(error ? 0 : size);
-  in.read(reinterpret_cast<char*>(bytes.data()),
-          static_cast<std::streamsize>(bytes.size()));
-  if (error || !in.good()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, path, " cannot be read: ",
-                     error ? error.message() : "the file is shorter now", "."));
-  }
-  return bytes;
-}
-
-// A device as a flag or a command names it.
-struct NamedDevice {
-  std::string text;  // with its options
-  pci::Bdf host;
-};
-
-// What the flags say, and what stays while the guest resets.
-struct Setup {
-  std::vector<uint8_t> kernel;
-  std::vector<uint8_t> initrd;
-  LinuxVm::Options options;
-  std::unique_ptr<fake::SimulatedHost> host;
-  std::unique_ptr<kernel::LinuxSyscalls> linux_kernel;
-  std::unique_ptr<journal::CallRecorder> calls;
-  // Those that the machine has when it starts.
-  std::vector<NamedDevice> devices;
-};
-
-// Returns the host device of a name, which is its address, or the file of a
-// fixture whose device is new on the simulated host.
-absl::StatusOr<pci::Bdf> FindHostDevice(const Setup& setup,
-                                        const std::string& name) {
-  absl::StatusOr<pci::Bdf> address = vfio::ParseHostDevice(name);
-  if (setup.host == nullptr || address.ok()) return address;
-  absl::StatusOr<pci::Bdf> added =
-      setup.host->AddFixture(program::UserPath(name));
-  if (absl::IsAlreadyExists(added.status())) {
-    return absl::AlreadyExistsError(
-        absl::StrCat(added.status().message(), ". Name it by this address."));
-  }
-  return added;
-}
-
-absl::Status AddDevices(Setup& setup) {
-  if (!Fixtures().empty() && !Devices().empty()) {
-    return absl::InvalidArgumentError(
-        "--device names real devices and --fixture simulated ones. Give only "
-        "one of the two flags.");
-  }
-  if (!Fixtures().empty()) {
-    fake::SimulatedHost::Options options;
-    options.kernel.passthrough_kvm = true;
-    setup.host = std::make_unique<fake::SimulatedHost>(std::move(options));
-  }
-  for (const std::string& text : Fixtures().empty() ? Devices() : Fixtures()) {
-    PASSTHRU_ASSIGN_OR_RETURN(const DeviceFlag flag, ParseDeviceFlag(text));
-    PASSTHRU_ASSIGN_OR_RETURN(const pci::Bdf host,
-                              FindHostDevice(setup, flag.name));
-    setup.devices.push_back({.text = text, .host = host});
-  }
-  if (setup.host != nullptr) setup.host->kernel().StartDeviceThread();
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Setup> SetupFromFlags() {
-  Setup setup;
-  const std::string kernel_path = absl::GetFlag(FLAGS_kernel);
-  if (kernel_path.empty()) {
-    return absl::InvalidArgumentError(
-        "there is no kernel to boot. Give --kernel=/boot/vmlinuz or another "
-        "one.");
-  }
-  PASSTHRU_ASSIGN_OR_RETURN(setup.kernel, FileBytes("--kernel=", kernel_path));
-  if (const std::string path = absl::GetFlag(FLAGS_initrd); !path.empty()) {
-    PASSTHRU_ASSIGN_OR_RETURN(setup.initrd, FileBytes("--initrd=", path));
-    if (setup.initrd.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--initrd=", path, " is empty."));
-    }
-  }
-  LinuxVm::Options& options = setup.options;
-  PASSTHRU_ASSIGN_OR_RETURN(options.memory_size,
-                            ParseSize(absl::GetFlag(FLAGS_memory)));
-  PASSTHRU_ASSIGN_OR_RETURN(options.low_memory_end,
-                            ParseSize(absl::GetFlag(FLAGS_low_memory_end)));
-  options.vcpu_count = absl::GetFlag(FLAGS_vcpus);
-  options.command_line = absl::GetFlag(FLAGS_append);
-  options.peer_to_peer = absl::GetFlag(FLAGS_peer_to_peer);
-  PASSTHRU_ASSIGN_OR_RETURN(
-      const RootPortOptions port,
-      ParsePortWindows(absl::GetFlag(FLAGS_root_port_windows)));
-  if (absl::GetFlag(FLAGS_root_ports) > kMostRootPorts) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--root_ports=", absl::GetFlag(FLAGS_root_ports), " is more than ",
-        kMostRootPorts, ", for which bus 0 has room."));
-  }
-  options.root_ports.assign(absl::GetFlag(FLAGS_root_ports), port);
-  options.kernel = setup.kernel;
-  options.initrd = setup.initrd;
-  // The guest must not stop because its output cannot be written. A reader that
-  // does not read for a second loses what follows, until it reads again.
-  options.console = [stalled = false](uint8_t byte) mutable {
-    pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
-    stalled = poll(&out, 1, stalled ? 0 : 1000) <= 0;
-    if (!stalled && write(STDOUT_FILENO, &byte, 1) < 0) stalled = true;
-  };
-  PASSTHRU_RETURN_IF_ERROR(AddDevices(setup));
-  if (setup.host == nullptr) {
-    setup.linux_kernel = std::make_unique<kernel::LinuxSyscalls>();
-  }
-  options.syscalls = setup.linux_kernel.get();
-  if (setup.host != nullptr) options.syscalls = &setup.host->kernel();
-  if (absl::GetFlag(FLAGS_statistics)) {
-    setup.calls = std::make_unique<journal::CallRecorder>(options.syscalls);
-    options.syscalls = setup.calls.get();
-  }
-  return setup;
-}
-
-// Fills in what a flag has of a device by name.
-absl::Status Complete(DeviceFlag& flag, pci::Bdf host) {
-  flag.options.host = host;
-  if (flag.rom.empty()) return absl::OkStatus();
-  PASSTHRU_ASSIGN_OR_RETURN(flag.options.device.rom.bytes,
-                            FileBytes("rom=", flag.rom));
-  return absl::OkStatus();
-}
-
 // Attaches the devices and tells the user where the guest finds them.
 absl::Status Attach(const Setup& setup, LinuxVm& vm) {
   for (const NamedDevice& device : setup.devices) {
@@ -286,90 +126,6 @@ void PrintStatistics(LinuxVm& vm, journal::CallRecorder& calls) {
   }
   std::cerr << "\n";
 }
-
-// The input of the guest's console, and the signals that end the VM, as events
-// of the VM's loop.
-class UserEvents {
- public:
-  // `signals` is a signalfd, and -1 stands for none.
-  UserEvents(LinuxVm* vm, kernel::Syscalls* syscalls, int signals)
-      : vm_(vm), syscalls_(syscalls), signals_(signals) {}
-  UserEvents(const UserEvents&) = delete;
-  UserEvents& operator=(const UserEvents&) = delete;
-  ~UserEvents() {
-    kernel::EpollEventLoop& loop = vm_->machine().loop();
-    if (watches_input_) loop.Remove(STDIN_FILENO).IgnoreError();
-    if (watches_signals_) loop.Remove(signals_).IgnoreError();
-  }
-
-  absl::Status Watch() {
-    kernel::EpollEventLoop& loop = vm_->machine().loop();
-    PASSTHRU_RETURN_IF_ERROR(
-        loop.Add(signals_, /*edge_triggered=*/false, [this] { OnSignal(); }));
-    watches_signals_ = true;
-    absl::Status status =
-        loop.Add(STDIN_FILENO, /*edge_triggered=*/false, [this] { OnInput(); });
-    watches_input_ = status.ok();
-    if (status.ok()) return status;
-    // epoll refuses a file and /dev/null, which never make one wait, and a
-    // descriptor that is closed.
-    const int error = kernel::ErrnoOf(status);
-    if (error == EBADF) return absl::OkStatus();
-    if (error != EPERM) return status;
-    // The port keeps no more.
-    for (size_t i = 0; i < SerialPort::kInputLimit && ReadInput(); ++i) {
-    }
-    return absl::OkStatus();
-  }
-
-  // The signal or key that asked for the end, as the signal's number.
-  int signal() const { return signal_; }
-
- private:
-  void OnSignal() {
-    signalfd_siginfo info = {};
-    const auto got = syscalls_->Read(signals_, &info, sizeof(info));
-    if (!got.ok() || got.value != sizeof(info)) return;
-    signal_ = static_cast<int>(info.ssi_signo);
-    vm_->RequestEnd();
-  }
-
-  void OnInput() {
-    if (ReadInput()) return;
-    // The input is at its end, and would be readable for ever.
-    vm_->machine().loop().Remove(STDIN_FILENO).IgnoreError();
-    watches_input_ = false;
-  }
-
-  // Returns false if nothing is left.
-  bool ReadInput() {
-    char buffer[256];
-    const auto got = syscalls_->Read(STDIN_FILENO, buffer, sizeof(buffer));
-    if (!got.ok()) return got.error == EINTR || got.error == EAGAIN;
-    if (got.value == 0) return false;
-    const std::string_view bytes(buffer, got.value);
-    if (!terminal_.is_terminal()) {
-      vm_->serial().Input(bytes);
-      return true;
-    }
-    const EscapeKeys::Result keys = keys_.Take(bytes);
-    vm_->serial().Input(keys.input);
-    if (keys.quit) {
-      signal_ = SIGINT;
-      vm_->RequestEnd();
-    }
-    return true;
-  }
-
-  LinuxVm* const vm_;
-  kernel::Syscalls* const syscalls_;
-  const int signals_;
-  const RawTerminal terminal_{STDIN_FILENO};
-  EscapeKeys keys_;
-  std::atomic<bool> watches_input_ = false;
-  bool watches_signals_ = false;
-  std::atomic<int> signal_ = 0;
-};
 
 // The devices that are plugged while a VM runs.
 class PluggedDevices {
