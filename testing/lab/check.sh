@@ -271,6 +271,8 @@ for kernel in "$@"; do
   run "Linux with a virtual function" linux_virtual_function
   run "Linux with hot plug" linux_hot_plug
   run "Linux with hot plug by INTx" linux_hot_plug_intx
+  run "Linux that starts again without its device" linux_reboot_without
+  run "Linux whose devices the host wants" linux_host_request
 done
 if [[ $failed != 0 ]]; then
   echo "lab: $failed of the runs failed"

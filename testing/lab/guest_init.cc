@@ -140,10 +140,10 @@ bool Transfer(int fd, std::vector<uint8_t>& data, bool write) {
   return true;
 }
 
-// Waits for the disk, which a driver finds in the background. Replaces a
-// pattern by the disk's name.
+// Waits for the disk, which a driver finds in the background, or which is
+// plugged. Replaces a pattern by the disk's name.
 int OpenDisk(std::string& disk) {
-  for (int tries = 0; tries < 600; ++tries) {
+  for (int tries = 0; tries < 2400; ++tries) {
     glob_t found = {};
     if (glob(disk.c_str(), 0, nullptr, &found) == 0) {
       const std::string name = found.gl_pathv[0];
