@@ -340,6 +340,8 @@ TEST_F(HotPlugTest, SurpriseRemovalWhileAnotherVcpuIsInTheBar) {
     return absl::OkStatus();
   };
   const Program reader = [&](guest::GuestCpu& cpu) -> absl::Status {
+    // Meanwhile the probe of the port turns its decoding off for a moment.
+    ready.WaitForNotification();
     guest::EcamConfigAccess config(&cpu, LayoutOf(1).ecam);
     config.Write(kBehindFirst, 0x04, 2, 0x6);
     const uint64_t bar = config.Read(kBehindFirst, 0x10, 4) & ~0xfu;
