@@ -203,7 +203,6 @@ class DeviceManager {
   absl::StatusOr<allocator::AddressAllocation> FindPlace(
       const pci::Bar& bar, const AttachOptions& options,
       const std::optional<vfio::IommuInfo>& iommu, bool* required);
-  absl::StatusOr<pci::Bdf> FreeSlot() const;
   absl::Status CheckPlace(pci::Bdf guest) const;
 
   Machine* const machine_;

@@ -25,12 +25,6 @@
 #include "passthru/vmm/device_manager.h"
 
 namespace passthru::vmm {
-namespace {
-
-// A bus has 32 slots, of which the host bridge has the first.
-constexpr uint8_t kSlots = 32;
-
-}  // namespace
 
 absl::StatusOr<pci::Bdf> DeviceManager::ChoosePlace(
     const AttachOptions& options) const {
@@ -39,7 +33,7 @@ absl::StatusOr<pci::Bdf> DeviceManager::ChoosePlace(
     return absl::InvalidArgumentError(
         "a guest that runs finds a device only behind a root port; name one");
   }
-  if (!options.guest.has_value()) return FreeSlot();
+  if (!options.guest.has_value()) return machine_->segment().FreeSlot();
   PASSTHRU_RETURN_IF_ERROR(CheckPlace(*options.guest));
   return *options.guest;
 }
@@ -78,22 +72,6 @@ absl::StatusOr<pci::Bdf> DeviceManager::ChoosePlaceBehind(
   return guest;
 }
 
-absl::StatusOr<pci::Bdf> DeviceManager::FreeSlot() const {
-  // The machine's owner may have added functions of its own.
-  std::vector<bool> taken(kSlots);
-  for (const pci::Bdf& function : machine_->segment().Functions()) {
-    if (function.bus() == 0) taken[function.device()] = true;
-  }
-  for (uint8_t slot = 0; slot < kSlots; ++slot) {
-    if (!taken[slot]) {
-      return pci::Bdf(machine_->segment().number(), 0, slot, 0);
-    }
-  }
-  return absl::ResourceExhaustedError(absl::StrFormat(
-      "the guest's PCI bus is full: each of its %d slots has a function",
-      kSlots));
-}
-
 absl::Status DeviceManager::CheckPlace(pci::Bdf guest) const {
   const std::vector<pci::Bdf> functions = machine_->segment().Functions();
   const auto exists = [&functions](pci::Bdf function) {
@@ -101,11 +79,9 @@ absl::Status DeviceManager::CheckPlace(pci::Bdf guest) const {
            functions.end();
   };
   if (guest.segment() != machine_->segment().number() || guest.bus() != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the guest cannot have it at ", guest, ": the machine has only bus ",
-        pci::Bdf(machine_->segment().number(), 0, 0, 0)
-            .ToString()
-            .substr(0, 7)));
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "the guest cannot have it at %v: the machine has only bus %04x:00",
+        guest, machine_->segment().number()));
   }
   if (exists(guest)) {
     return absl::AlreadyExistsError(

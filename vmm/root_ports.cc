@@ -24,12 +24,6 @@
 #include "passthru/vmm/guest_layout.h"
 
 namespace passthru::vmm {
-namespace {
-
-// Bus 0 has the ports, and each port a bus.
-constexpr size_t kMaxPorts = 255;
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<RootPorts>> RootPorts::Create(
     Options options, absl::Span<const RootPortOptions> ports) {
@@ -49,17 +43,16 @@ RootPorts::~RootPorts() {
   for (const Port& port : ports_) {
     if (absl::Status status = options_.segment->Remove(port.place);
         !status.ok()) {
-      LOG(ERROR) << status;
+      LOG(ERROR) << "the root port at " << port.place
+                 << " stays on its bus: " << status;
     }
   }
 }
 
 absl::Status RootPorts::Add(const RootPortOptions& wanted) {
   const size_t number = ports_.size();
-  if (number >= kMaxPorts) {
-    return absl::ResourceExhaustedError("there are no bus numbers left");
-  }
   Port port;
+  // Bus 0 has fewer slots than there are bus numbers.
   PASSTHRU_ASSIGN_OR_RETURN(port.place, FindSlot(wanted));
   port.resources.secondary_bus = static_cast<uint8_t>(number + 1);
   port.resources.subordinate_bus = static_cast<uint8_t>(number + 1);
@@ -100,24 +93,13 @@ absl::Status RootPorts::Add(const RootPortOptions& wanted) {
 
 absl::StatusOr<pci::Bdf> RootPorts::FindSlot(
     const RootPortOptions& wanted) const {
-  const uint32_t segment = options_.segment->number();
-  if (wanted.slot.has_value()) {
-    if (*wanted.slot < pci::Bdf::kDevicesPerBus) {
-      return pci::Bdf(segment, 0, *wanted.slot, 0);
-    }
-    return absl::InvalidArgumentError(
-        absl::StrFormat("bus 0 has slots 0 to %d, and none of number %d",
-                        pci::Bdf::kDevicesPerBus - 1, *wanted.slot));
+  if (!wanted.slot.has_value()) return options_.segment->FreeSlot();
+  if (*wanted.slot < pci::Bdf::kDevicesPerBus) {
+    return pci::Bdf(options_.segment->number(), 0, *wanted.slot, 0);
   }
-  std::vector<bool> taken(pci::Bdf::kDevicesPerBus);
-  for (const pci::Bdf& function : options_.segment->Functions()) {
-    if (function.bus() == 0) taken[function.device()] = true;
-  }
-  const auto free = std::find(taken.begin(), taken.end(), false);
-  if (free == taken.end()) {
-    return absl::ResourceExhaustedError("bus 0 is full");
-  }
-  return pci::Bdf(segment, 0, static_cast<uint8_t>(free - taken.begin()), 0);
+  return absl::InvalidArgumentError(
+      absl::StrFormat("bus 0 has slots 0 to %d, and none of number %d",
+                      pci::Bdf::kDevicesPerBus - 1, *wanted.slot));
 }
 
 absl::Status RootPorts::TakeWindow(BarWindows::BridgeWindowKind kind,
@@ -152,7 +134,8 @@ absl::StatusOr<allocator::AddressAllocation> RootPorts::PlaceBar(
     size_t number, const pci::Bar& bar, std::optional<uint64_t> address) {
   Port& port = ports_[number];
   absl::Status refusal = absl::ResourceExhaustedError(
-      absl::StrCat("root port ", number, " has no window for it"));
+      absl::StrFormat("root port %d has no window for %s: give it one", number,
+                      bar.is_io() ? "ports" : "memory"));
   std::vector<std::optional<Window>*> windows;
   if (bar.is_io()) {
     windows = {&port.io};

@@ -3,6 +3,7 @@
 #include "passthru/devices/pci_host/pci_segment.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
@@ -181,6 +183,21 @@ void PciSegment::ConfigWrite(pci::Bdf bdf, uint16_t offset,
       offset, data.size(), [&](uint16_t at, size_t position, unsigned width) {
         access.entry->function->ConfigWrite(at, data.subspan(position, width));
       });
+}
+
+absl::StatusOr<pci::Bdf> PciSegment::FreeSlot() const {
+  std::array<bool, pci::Bdf::kDevicesPerBus> taken = {};
+  for (const pci::Bdf& function : Functions()) {
+    if (function.bus() == 0) taken[function.device()] = true;
+  }
+  const auto free = std::find(taken.begin(), taken.end(), false);
+  if (free == taken.end()) {
+    return absl::ResourceExhaustedError(
+        absl::StrFormat("each of the %d slots of PCI bus 0 has a function: put "
+                        "devices into one slot, or behind root ports",
+                        taken.size()));
+  }
+  return pci::Bdf(number_, 0, static_cast<uint8_t>(free - taken.begin()), 0);
 }
 
 std::vector<pci::Bdf> PciSegment::Functions() const {

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "passthru/devices/pci_host/function_bus.h"
@@ -71,6 +72,10 @@ class PciSegment final : public FunctionBus {
   void ConfigRead(pci::Bdf bdf, uint16_t offset, absl::Span<uint8_t> data);
   void ConfigWrite(pci::Bdf bdf, uint16_t offset,
                    absl::Span<const uint8_t> data);
+
+  // Returns function 0 of the first slot of bus 0 that has no function. Returns
+  // kResourceExhausted if there is none.
+  absl::StatusOr<pci::Bdf> FreeSlot() const;
 
   // Returns the addresses of all functions, in ascending order.
   std::vector<pci::Bdf> Functions() const;

@@ -26,6 +26,7 @@ namespace passthru::pci_host {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
 using ::testing::Each;
 using ::testing::ElementsAre;
@@ -276,6 +277,19 @@ TEST_F(PciSegmentBridgeTest, ARemovedBridgeForwardsNothing) {
   ASSERT_THAT(segment_.Remove(pci::Bdf(0, 0, 4, 0)), IsOk());
   EXPECT_THAT(Read(pci::Bdf(0, 3, 0, 0), 0, 4), Each(0xff));
   EXPECT_THAT(bridge_->log, IsEmpty());
+}
+
+TEST_F(PciSegmentTest, TheFirstSlotWithoutAFunctionIsFree) {
+  PciSegment segment(2);
+  for (uint8_t slot = 0; slot < pci::Bdf::kDevicesPerBus; ++slot) {
+    EXPECT_THAT(segment.FreeSlot(), IsOkAndHolds(pci::Bdf(2, 0, slot, 0)));
+    // Any function takes the slot.
+    ASSERT_THAT(segment.Add(pci::Bdf(2, 0, slot, slot % 8),
+                            std::make_shared<FakePciFunction>()),
+                IsOk());
+  }
+  EXPECT_THAT(segment.FreeSlot(),
+              StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TEST_F(PciSegmentTest, EachFunctionIsVisited) {
