@@ -76,7 +76,7 @@ absl::StatusOr<root_port::RootPort*> DeviceManager::PortWithDevice(
   const std::optional<size_t> number = root_ports_->PortOf(guest);
   if (!number.has_value() || devices_.Find(guest) == nullptr) {
     return absl::NotFoundError(
-        absl::StrCat("no device behind a root port at guest ", guest));
+        absl::StrCat("the guest has no device behind a root port at ", guest));
   }
   return &root_ports_->port(*number);
 }

@@ -233,7 +233,7 @@ TEST_F(DeviceManagerTest, WhatTheManagerFillsInIsNotTheCallers) {
       manager_->Attach(
           {.host = nvme_, .device = {.vm = {.syscalls = &host().kernel()}}}),
       StatusIs(absl::StatusCode::kInvalidArgument,
-               HasSubstr("which the set fills in")));
+               HasSubstr("leave both empty")));
 }
 
 TEST_F(DeviceManagerTest, AResetPlacesTheBarsAgain) {

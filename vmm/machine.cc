@@ -86,23 +86,24 @@ absl::Status Machine::CreateMemory(const Options& options) {
   if (low_end == 0 || low_end % kernel::PageSize() != 0 ||
       low_end > kMaxLowRamSize) {
     return absl::InvalidArgumentError(
-        absl::StrCat("guest RAM below 4 GiB that ends at ", low_end,
-                     ": it must be a positive multiple of ", kernel::PageSize(),
-                     " and at most ", kMaxLowRamSize));
+        absl::StrCat("guest RAM below 4 GiB cannot end at ", low_end,
+                     ": the end must be a positive multiple of ",
+                     kernel::PageSize(), " and at most ", kMaxLowRamSize));
   }
   low_ram_size_ = std::min(size, low_end);
   const uint64_t most = low_ram_size_ + kMaxHighRamSize;
   if (size == 0 || size % kernel::PageSize() != 0 || size > most) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "guest RAM of ", size, " bytes: it must be a positive multiple of ",
-        kernel::PageSize(), " and at most ", most));
+    return absl::InvalidArgumentError(
+        absl::StrCat("guest RAM cannot have ", size,
+                     " bytes: the size must be a positive multiple of ",
+                     kernel::PageSize(), " and at most ", most));
   }
   const uint64_t high = size - low_ram_size_;
   const unsigned address_bits = physical_address_bits();
   if (high > 0 && (kHighRamBase + high - 1) >> address_bits != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "guest RAM of ", size, " bytes: the guest's CPUs have only ",
-        address_bits, " bits of physical address"));
+        "guest RAM of ", size, " bytes ends beyond the ", address_bits,
+        " bits of physical address that the guest's CPUs have: give it less"));
   }
   PASSTHRU_ASSIGN_OR_RETURN(
       slots_, allocator::MemorySlotAllocator::Create(allocator::MemorySlot(0),

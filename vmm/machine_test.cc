@@ -87,10 +87,10 @@ TEST_F(MachineTest, SizesThatMakeNoSenseAreRefused) {
     EXPECT_THAT(Machine::Create(Options(size, low_end)),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(why)));
   };
-  refused(0, 16 * kMiB, "guest RAM of 0 bytes");
+  refused(0, 16 * kMiB, "guest RAM cannot have 0 bytes");
   refused(kMiB + 1, 16 * kMiB, "multiple of 4096");
-  refused(32 * kMiB, 0, "ends at 0");
-  refused(32 * kMiB, 16 * kMiB + 1, "ends at 16777217");
+  refused(32 * kMiB, 0, "end at 0");
+  refused(32 * kMiB, 16 * kMiB + 1, "end at 16777217");
   refused(32 * kMiB, kMaxLowRamSize + 4096, "at most 2147483648");
   refused(16 * kMiB + kMaxHighRamSize + 4096, 16 * kMiB, "at most");
 }

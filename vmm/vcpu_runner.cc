@@ -106,10 +106,11 @@ absl::StatusOr<bool> VcpuRunner::Handle(const kvm::VcpuExit& exit) {
   if (std::holds_alternative<kvm::HaltExit>(exit)) {
     // With the interrupt controllers in the kernel, a halted vCPU waits inside
     // KVM_RUN, so this exit does not occur.
-    return failed("halted in user space");
+    return failed("KVM_EXIT_HLT, although KVM has the interrupt controllers");
   }
   if (const auto* event = std::get_if<kvm::SystemEventExit>(&exit)) {
-    return failed("unexpected system event ", event->type);
+    return failed("KVM_EXIT_SYSTEM_EVENT of type ", event->type,
+                  ", which no guest of this machine can cause");
   }
   if (const auto* entry = std::get_if<kvm::FailEntryExit>(&exit)) {
     return failed("the CPU refused to enter the guest, reason ",
@@ -118,8 +119,8 @@ absl::StatusOr<bool> VcpuRunner::Handle(const kvm::VcpuExit& exit) {
   if (const auto* error = std::get_if<kvm::InternalErrorExit>(&exit)) {
     return failed("KVM_EXIT_INTERNAL_ERROR, suberror ", error->suberror);
   }
-  return failed("unexpected exit reason ",
-                std::get<kvm::UnknownExit>(exit).reason);
+  return failed("the exit reason ", std::get<kvm::UnknownExit>(exit).reason,
+                " is not one that this machine knows");
 }
 
 void VcpuRunner::HandleIo(const kvm::IoExit& exit) {

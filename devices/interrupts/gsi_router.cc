@@ -18,7 +18,7 @@ absl::StatusOr<std::unique_ptr<GsiRouter>> GsiRouter::Create(Options options) {
   CHECK(options.table != nullptr);
   if (options.first_gsi.value() >= options.max_entries) {
     return absl::InvalidArgumentError(absl::StrFormat(
-        "GSI routing: the first MSI GSI is %v, the limit of GSIs is %u",
+        "GSI routing: the GSIs for MSIs begin at %v, but KVM has only %u",
         options.first_gsi, options.max_entries));
   }
   if (options.base_routes.size() >= options.max_entries) {

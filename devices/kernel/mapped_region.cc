@@ -114,8 +114,9 @@ void MappedRegion::reset() {
 void MappedRegion::Unmap(Syscalls* syscalls, void* data, size_t size) {
   const SyscallResult<int> result = syscalls->Munmap(data, size);
   if (!result.ok()) {
-    LOG(ERROR) << ErrnoError(result.error,
-                             absl::StrFormat("munmap of %p, 0x%x", data, size));
+    LOG(ERROR) << ErrnoError(
+        result.error,
+        absl::StrFormat("munmap of 0x%x bytes at %p", size, data));
   }
 }
 

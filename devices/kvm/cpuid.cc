@@ -40,7 +40,7 @@ absl::StatusOr<std::vector<kvm_cpuid_entry2>> SupportedCpuid(
     kernel::Syscalls* syscalls) {
   const auto opened = syscalls->Open("/dev/kvm", O_RDWR | O_CLOEXEC);
   if (!opened.ok()) {
-    return kernel::ErrnoError(opened.error, "open(/dev/kvm)");
+    return kernel::ErrnoError(opened.error, "open of /dev/kvm");
   }
   const kernel::FileDescriptor system(syscalls, opened.value);
   CpuidList cpuid(kMaxEntries);

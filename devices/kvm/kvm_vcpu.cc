@@ -109,8 +109,8 @@ absl::StatusOr<VcpuExit> KvmVcpu::DecodeIo() const {
   if ((io.size != 1 && io.size != 2 && io.size != 4) || io.count == 0 ||
       io.data_offset > run_.size() || bytes > run_.size() - io.data_offset) {
     return absl::DataLossError(absl::StrFormat(
-        "KVM_EXIT_IO of vCPU %d: %d accesses of %d bytes, data at offset 0x%x "
-        "of a mapping of 0x%x bytes",
+        "KVM_EXIT_IO of vCPU %d makes no sense: %d accesses of %d bytes, with "
+        "data at offset 0x%x of a mapping of 0x%x bytes",
         id_, io.count, io.size, uint64_t{io.data_offset}, run_.size()));
   }
   return IoExit{
@@ -126,9 +126,10 @@ absl::StatusOr<VcpuExit> KvmVcpu::DecodeMmio() const {
   auto& mmio = run().mmio;
   const uint32_t length = mmio.len;
   if (length == 0 || length > sizeof(mmio.data)) {
-    return absl::DataLossError(
-        absl::StrFormat("KVM_EXIT_MMIO of vCPU %d at 0x%x: %d bytes", id_,
-                        uint64_t{mmio.phys_addr}, length));
+    return absl::DataLossError(absl::StrFormat(
+        "KVM_EXIT_MMIO of vCPU %d at 0x%x has %d bytes, and not "
+        "1 to %d",
+        id_, uint64_t{mmio.phys_addr}, length, sizeof(mmio.data)));
   }
   return MmioExit{.address = memory::GuestAddress(mmio.phys_addr),
                   .is_write = mmio.is_write != 0,
@@ -146,8 +147,7 @@ absl::Status KvmVcpu::Call(unsigned long request, void* arg,
 
 absl::StatusOr<kvm_regs> KvmVcpu::GetRegs() const {
   kvm_regs regs = {};
-  absl::Status status = Call(KVM_GET_REGS, &regs, "KVM_GET_REGS");
-  if (!status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(Call(KVM_GET_REGS, &regs, "KVM_GET_REGS"));
   return regs;
 }
 
@@ -158,8 +158,7 @@ absl::Status KvmVcpu::SetRegs(const kvm_regs& regs) {
 
 absl::StatusOr<kvm_sregs> KvmVcpu::GetSregs() const {
   kvm_sregs sregs = {};
-  absl::Status status = Call(KVM_GET_SREGS, &sregs, "KVM_GET_SREGS");
-  if (!status.ok()) return status;
+  PASSTHRU_RETURN_IF_ERROR(Call(KVM_GET_SREGS, &sregs, "KVM_GET_SREGS"));
   return sregs;
 }
 

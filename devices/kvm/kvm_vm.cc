@@ -77,10 +77,10 @@ absl::StatusOr<kernel::FileDescriptor> OpenKvm(kernel::Syscalls* syscalls) {
 
 absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(
     kernel::Syscalls* syscalls) {
-  absl::StatusOr<kernel::FileDescriptor> kvm = OpenKvm(syscalls);
-  if (!kvm.ok()) return kvm.status();
+  PASSTHRU_ASSIGN_OR_RETURN(const kernel::FileDescriptor kvm,
+                            OpenKvm(syscalls));
   const SyscallResult<int> version =
-      syscalls->IoctlInt(kvm->get(), KVM_GET_API_VERSION, 0);
+      syscalls->IoctlInt(kvm.get(), KVM_GET_API_VERSION, 0);
   if (!version.ok()) return ErrnoError(version.error, "KVM_GET_API_VERSION");
   if (version.value != KVM_API_VERSION) {
     return absl::FailedPreconditionError(absl::StrFormat(
@@ -90,7 +90,7 @@ absl::StatusOr<std::unique_ptr<KvmVm>> KvmVm::Create(
   SyscallResult<int> created;
   do {
     // A signal can interrupt the kernel while it creates the VM's threads.
-    created = syscalls->IoctlInt(kvm->get(), KVM_CREATE_VM, 0);
+    created = syscalls->IoctlInt(kvm.get(), KVM_CREATE_VM, 0);
   } while (created.error == EINTR);
   if (!created.ok()) return ErrnoError(created.error, "KVM_CREATE_VM");
   std::unique_ptr<KvmVm> vm = absl::WrapUnique(
@@ -119,18 +119,18 @@ absl::Status KvmVm::Initialize() {
           "kernel"));
     }
   }
-  const absl::StatusOr<int> routes = CheckExtension(KVM_CAP_IRQ_ROUTING);
-  if (!routes.ok()) return routes.status();
-  const absl::StatusOr<int> slots = CheckExtension(KVM_CAP_NR_MEMSLOTS);
-  if (!slots.ok()) return slots.status();
-  if (*routes <= 0 || *slots <= 0) {
+  PASSTHRU_ASSIGN_OR_RETURN(const int routes,
+                            CheckExtension(KVM_CAP_IRQ_ROUTING));
+  PASSTHRU_ASSIGN_OR_RETURN(const int slots,
+                            CheckExtension(KVM_CAP_NR_MEMSLOTS));
+  if (routes <= 0 || slots <= 0) {
     return absl::FailedPreconditionError(
         absl::StrFormat("this host's KVM has %d interrupt routes and %d memory "
-                        "slots: use a newer kernel",
-                        *routes, *slots));
+                        "slots, and a device needs both: use a newer kernel",
+                        routes, slots));
   }
-  max_routes_ = static_cast<uint32_t>(*routes);
-  max_slots_ = static_cast<uint32_t>(*slots);
+  max_routes_ = static_cast<uint32_t>(routes);
+  max_slots_ = static_cast<uint32_t>(slots);
   return absl::OkStatus();
 }
 

@@ -241,7 +241,7 @@ absl::StatusOr<void*> GuestMemoryMap::Translate(GuestAddress address,
                                                 Access access) const {
   if (size == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("translation of 0 bytes at ", address));
+        absl::StrCat("0 bytes at ", address, " have no place in this process"));
   }
   absl::ReaderMutexLock lock(&visible_mutex_);
   const auto next = visible_.upper_bound(address);
@@ -252,16 +252,16 @@ absl::StatusOr<void*> GuestMemoryMap::Translate(GuestAddress address,
   }
   const uint64_t offset = address - area->guest;
   if (size > area->size - offset) {
-    return absl::OutOfRangeError(
-        absl::StrFormat("0x%x bytes at %v leave %v", size, address, *area));
+    return absl::OutOfRangeError(absl::StrFormat(
+        "0x%x bytes at %v end beyond %v", size, address, *area));
   }
   if (area->kind != MemoryArea::Kind::kRam) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("access of the VMM's to ", *area, " at ", address));
+    return absl::PermissionDeniedError(absl::StrCat(
+        *area, " at ", address, " is not RAM, and so not the VMM's"));
   }
   if (area->read_only && access == Access::kWrite) {
     return absl::PermissionDeniedError(
-        absl::StrCat("write to ", *area, " at ", address));
+        absl::StrCat(*area, " at ", address, " may only be read"));
   }
   return static_cast<uint8_t*>(area->host) + offset;
 }

@@ -44,7 +44,8 @@ absl::Status DeviceSet::AttachLocked(AttachOptions& options) {
   if (options.device.device != nullptr ||
       options.device.vm.syscalls != nullptr) {
     return absl::InvalidArgumentError(
-        "AttachOptions::device has a device or a VM, which the set fills in");
+        "AttachOptions::device has a device or a VM; leave both empty, because "
+        "the set fills them in");
   }
   for (const auto& [guest, attached] : devices_) {
     if (attached.host == options.host) {
@@ -98,7 +99,8 @@ absl::Status DeviceSet::Show(AttachOptions& options, Attached& attached) {
 absl::Status DeviceSet::Detach(pci::Bdf guest) {
   absl::MutexLock lock(&mutex_);
   if (!devices_.contains(guest)) {
-    return absl::NotFoundError(absl::StrCat("no device at guest ", guest));
+    return absl::NotFoundError(
+        absl::StrCat("the guest has no device at ", guest));
   }
   return DetachLocked(guest);
 }
@@ -125,7 +127,8 @@ absl::Status DeviceSet::Reset(pci::Bdf guest) {
   absl::MutexLock lock(&mutex_);
   const auto found = devices_.find(guest);
   if (found == devices_.end()) {
-    return absl::NotFoundError(absl::StrCat("no device at guest ", guest));
+    return absl::NotFoundError(
+        absl::StrCat("the guest has no device at ", guest));
   }
   return found->second.device->Reset(DevicesLocked());
 }

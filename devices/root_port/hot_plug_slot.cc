@@ -47,9 +47,10 @@ absl::StatusOr<HotPlugSlot::Changes> HotPlugSlot::RequestRemoval() {
   switch (removal_) {
     case Removal::kRequested:
       return absl::AlreadyExistsError(
-          "the guest has been asked for it and has not let go");
+          "the guest was asked for the card and has not let go of it yet");
     case Removal::kPermitted:
-      return absl::AlreadyExistsError("the guest has let go of it already");
+      return absl::AlreadyExistsError(
+          "the guest has let go of the card already");
     case Removal::kNone:
       break;
   }

@@ -107,8 +107,8 @@ absl::Status VfioDevice::Query() {
                                       vfio_device_info{}, what));
   const vfio_device_info& info = answer.info;
   if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) {
-    return absl::FailedPreconditionError(
-        absl::StrFormat("%s: not a PCI device (flags 0x%x)", what, info.flags));
+    return absl::FailedPreconditionError(absl::StrFormat(
+        "%s: it is not a PCI device (flags 0x%x)", what, info.flags));
   }
   if (info.num_regions < kMinRegions || info.num_regions > kMaxRegions) {
     return absl::DataLossError(

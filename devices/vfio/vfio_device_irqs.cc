@@ -76,8 +76,8 @@ absl::StatusOr<uint32_t> VfioDevice::SetIrqEventFds(
   if (event_fds.empty() || start >= info.count ||
       event_fds.size() > info.count - start) {
     return absl::OutOfRangeError(absl::StrFormat(
-        "VFIO_DEVICE_SET_IRQS(index=%s, start=%d, count=%d) on %s: the device "
-        "has %d",
+        "VFIO_DEVICE_SET_IRQS(index=%s, start=%d, count=%d) on %s: there are "
+        "%d interrupts of this index",
         IrqName(index), start, event_fds.size(), name_, info.count));
   }
   PASSTHRU_ASSIGN_OR_RETURN(
@@ -107,7 +107,9 @@ absl::Status VfioDevice::TriggerIrq(uint32_t index, uint32_t start,
                                     uint32_t count) const {
   if (count == 0) {
     return absl::InvalidArgumentError(
-        "triggering 0 vectors would disable the interrupt type");
+        absl::StrFormat("VFIO_DEVICE_SET_IRQS(index=%s, trigger, count=0) on "
+                        "%s would disable the interrupts",
+                        IrqName(index), name_));
   }
   return SetIrqsNone(index, VFIO_IRQ_SET_ACTION_TRIGGER, start, count);
 }

@@ -93,8 +93,9 @@ TEST_F(MsixTest, DisablingEndsAllAndIsDoneOnce) {
 }
 
 TEST_F(MsixTest, MoreVectorsThanTheDeviceHasAreRefusedWithoutACall) {
-  EXPECT_THAT(device_->SetIrqEventFds(kMsix, 64, {kNone, kNone}),
-              StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("has 65")));
+  EXPECT_THAT(
+      device_->SetIrqEventFds(kMsix, 64, {kNone, kNone}),
+      StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("there are 65")));
   EXPECT_THAT(device_->SetIrqEventFds(kMsix, 0xffffffff, {kNone}),
               StatusIs(absl::StatusCode::kOutOfRange));
   EXPECT_EQ(kernel().journal().Count("VFIO_DEVICE_SET_IRQS"), 0u);

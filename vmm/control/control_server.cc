@@ -195,7 +195,8 @@ void ControlServer::AddConnection(kernel::FileDescriptor socket) {
   }
   if (setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &kSendTime,
                  sizeof(kSendTime)) != 0) {
-    LOG(ERROR) << kernel::ErrnoError(errno, "setsockopt(SO_SNDTIMEO)");
+    LOG(ERROR) << "a connection to the control socket is dropped: "
+               << kernel::ErrnoError(errno, "setsockopt(SO_SNDTIMEO)");
     return;
   }
   Connection& connection = connections_.emplace_back();

@@ -117,9 +117,9 @@ absl::Status WriteAgentImage(absl::Span<uint8_t> ram, AgentHighWindow window) {
                                                passthru_guest_agent_begin);
   static_assert(kAgentIdt + kVectors * 16 <= kAgentCode);
   if (ram.size() < kAgentReserved) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the guest agent needs ", kAgentReserved,
-                     " bytes of RAM at address 0, the VM has ", ram.size()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the guest agent needs ", kAgentReserved,
+        " bytes of RAM at address 0, and the VM has ", ram.size()));
   }
   if (window.base % kGiB != 0 || window.size % kGiB != 0) {
     return absl::InvalidArgumentError(
