@@ -225,8 +225,6 @@ absl::Status LinuxVm::LoadGuest(const Options& options) {
 }
 
 absl::Status LinuxVm::SetUpVcpus(const LinuxEntry& entry) {
-  PASSTHRU_ASSIGN_OR_RETURN(const auto supported,
-                            kvm::SupportedCpuid(syscalls_));
   PASSTHRU_ASSIGN_OR_RETURN(
       const int deadline_timer,
       machine_->vm().CheckExtension(KVM_CAP_TSC_DEADLINE_TIMER));
@@ -236,7 +234,7 @@ absl::Status LinuxVm::SetUpVcpus(const LinuxEntry& entry) {
         kvm::CpuidOf({.apic_id = id,
                       .vcpu_count = machine_->vcpu_count(),
                       .tsc_deadline_timer = deadline_timer != 0},
-                     supported);
+                     machine_->cpuid());
     PASSTHRU_RETURN_IF_ERROR(kvm::SetCpuid(syscalls_, vcpu, entries));
     const kvm_msr_entry msrs[] = {
         {.index = kMiscEnable, .data = kFastStrings},
