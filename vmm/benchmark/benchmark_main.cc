@@ -9,12 +9,11 @@
 #include <string>
 #include <string_view>
 
+#include "absl/base/log_severity.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/log/globals.h"
-#include "absl/log/initialize.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "passthru/testing/program/program.h"
 #include "passthru/vmm/benchmark/interrupt_table.h"
 #include "passthru/vmm/benchmark/sections.h"
 
@@ -45,7 +44,7 @@ constexpr std::array kSections = {
     Section{"kvm", PrintRealKvm},
 };
 
-int Main(std::string_view only) {
+absl::Status Main(std::string_view only) {
 #ifndef __OPTIMIZE__
   std::cout << "This was compiled without -c opt, so the times say nothing.\n";
 #endif
@@ -55,21 +54,20 @@ int Main(std::string_view only) {
     found = true;
     section.print();
   }
-  if (found) return 0;
-  std::cerr << "benchmark: there is no section '" << only
-            << "'. --help lists them.\n";
-  return 2;
+  if (found) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("there is no section '", only, "'. --help lists them."));
 }
 
 }  // namespace
 }  // namespace passthru::benchmark
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
-      "Prints what the library costs.\n"
-      "  bazel run -c opt //vmm/benchmark");
-  absl::ParseCommandLine(argc, argv);
-  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kWarning);
-  absl::InitializeLog();
-  return passthru::benchmark::Main(absl::GetFlag(FLAGS_only));
+  constexpr char kName[] = "benchmark";
+  passthru::program::Start(argc, argv, kName,
+                           "Prints what the library costs.\n"
+                           "  bazel run -c opt //vmm/benchmark",
+                           absl::LogSeverityAtLeast::kWarning);
+  return passthru::program::Finish(
+      kName, passthru::benchmark::Main(absl::GetFlag(FLAGS_only)));
 }
