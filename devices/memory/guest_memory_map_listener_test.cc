@@ -73,44 +73,43 @@ class RecordingListener final : public MemoryListener {
   Journal* const journal_;
 };
 
-TEST(MemoryListenerTest, ARefusedAreaIsNotToldOf) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener listener("a", &journal);
-  ASSERT_THAT(map.AddListener(&listener), IsOk());
-  ASSERT_THAT(map.Add(Ram("ram", 1, 2)), IsOk());
-  ASSERT_FALSE(map.Add(Ram("overlap", 2, 2)).ok());
-  ASSERT_FALSE(map.Add(Ram("empty", 8, 0)).ok());
-  EXPECT_THAT(journal, ElementsAre("a + ram"));
+class MemoryListenerTest : public ::testing::Test {
+ protected:
+  GuestMemoryMap map_;
+  Journal journal_;
+  RecordingListener a_{"a", &journal_};
+  RecordingListener b_{"b", &journal_};
+};
+
+TEST_F(MemoryListenerTest, ARefusedAreaIsNotToldOf) {
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  ASSERT_THAT(map_.Add(Ram("ram", 1, 2)), IsOk());
+  ASSERT_FALSE(map_.Add(Ram("overlap", 2, 2)).ok());
+  ASSERT_FALSE(map_.Add(Ram("empty", 8, 0)).ok());
+  EXPECT_THAT(journal_, ElementsAre("a + ram"));
 }
 
-TEST(MemoryListenerTest, ListenersAreToldInOrderAndBackwards) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener a("a", &journal);
-  RecordingListener b("b", &journal);
-  ASSERT_THAT(map.AddListener(&a), IsOk());
-  ASSERT_THAT(map.AddListener(&b), IsOk());
-  const AreaId id = map.Add(Ram("ram", 1, 2)).value();
-  ASSERT_THAT(map.Remove(id), IsOk());
-  EXPECT_THAT(journal, ElementsAre("a + ram", "b + ram", "b - ram", "a - ram"));
+TEST_F(MemoryListenerTest, ListenersAreToldInOrderAndBackwards) {
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  ASSERT_THAT(map_.AddListener(&b_), IsOk());
+  const AreaId id = map_.Add(Ram("ram", 1, 2)).value();
+  ASSERT_THAT(map_.Remove(id), IsOk());
+  EXPECT_THAT(journal_,
+              ElementsAre("a + ram", "b + ram", "b - ram", "a - ram"));
 }
 
 // A guest that moves a BAR makes the map retry the removal each time.
-TEST(MemoryListenerTest, ARemovalThatKeepsFailingDoesNotFillTheLog) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener listener("a", &journal);
-  ASSERT_THAT(map.AddListener(&listener), IsOk());
-  const AreaId id = map.Add(Ram("ram", 1, 2)).value();
-  listener.kept_area = "ram";
+TEST_F(MemoryListenerTest, ARemovalThatKeepsFailingDoesNotFillTheLog) {
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  const AreaId id = map_.Add(Ram("ram", 1, 2)).value();
+  a_.kept_area = "ram";
   int messages = 0;
   absl::ScopedMockLog log(absl::MockLogDefault::kIgnoreUnexpected);
   EXPECT_CALL(log, Log(absl::LogSeverity::kError, testing::_, testing::_))
       .WillRepeatedly([&messages](absl::LogSeverity, const std::string&,
                                   const std::string&) { ++messages; });
   log.StartCapturingLogs();
-  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(map.Remove(id).ok());
+  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(map_.Remove(id).ok());
   log.StopCapturingLogs();
   EXPECT_LT(messages, 100);
 }
@@ -230,205 +229,162 @@ TEST_P(FailingListenerTest, AListenerIsUnregisteredEvenIfARemovalFails) {
 INSTANTIATE_TEST_SUITE_P(Positions, FailingListenerTest,
                          testing::Values(0, 1, 2, 3));
 
-TEST(MemoryListenerTest, AListenerThatKeepsARolledBackAreaHidesNoReason) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener keeps("keeps", &journal);
-  RecordingListener refuses("refuses", &journal);
+TEST_F(MemoryListenerTest, AListenerThatKeepsARolledBackAreaHidesNoReason) {
+  RecordingListener keeps("keeps", &journal_);
+  RecordingListener refuses("refuses", &journal_);
   keeps.kept_area = "ram";
   keeps.refusal = absl::InternalError("stuck");
   refuses.refused_area = "ram";
-  ASSERT_THAT(map.AddListener(&keeps), IsOk());
-  ASSERT_THAT(map.AddListener(&refuses), IsOk());
-  EXPECT_THAT(map.Add(Ram("ram", 1, 1)).status(),
+  ASSERT_THAT(map_.AddListener(&keeps), IsOk());
+  ASSERT_THAT(map_.AddListener(&refuses), IsOk());
+  EXPECT_THAT(map_.Add(Ram("ram", 1, 1)).status(),
               StatusIs(refuses.refusal.code(), HasSubstr("MAP_DMA")));
-  EXPECT_THAT(map.Areas(), IsEmpty());
+  EXPECT_THAT(map_.Areas(), IsEmpty());
 }
 
-TEST(MemoryListenerTest, ANewListenerIsToldWhatIsThereByAddress) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener listener("a", &journal);
-  ASSERT_THAT(map.Add(Ram("high", 8, 1)), IsOk());
-  ASSERT_THAT(map.Add(Ram("low", 1, 1)), IsOk());
-  ASSERT_THAT(map.AddListener(&listener), IsOk());
-  EXPECT_THAT(journal, ElementsAre("a + low", "a + high"));
+TEST_F(MemoryListenerTest, ANewListenerIsToldWhatIsThereByAddress) {
+  ASSERT_THAT(map_.Add(Ram("high", 8, 1)), IsOk());
+  ASSERT_THAT(map_.Add(Ram("low", 1, 1)), IsOk());
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  EXPECT_THAT(journal_, ElementsAre("a + low", "a + high"));
 }
 
-TEST(MemoryListenerTest, ANewListenerIsNotToldOfAHalfRemovedArea) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener a("a", &journal);
-  RecordingListener b("b", &journal);
-  a.kept_area = "ram";
-  ASSERT_THAT(map.AddListener(&a), IsOk());
-  const AreaId id = map.Add(Ram("ram", 1, 1)).value();
-  ASSERT_FALSE(map.Remove(id).ok());
-  journal.clear();
-  ASSERT_THAT(map.AddListener(&b), IsOk());
-  EXPECT_THAT(journal, IsEmpty());
+TEST_F(MemoryListenerTest, ANewListenerIsNotToldOfAHalfRemovedArea) {
+  a_.kept_area = "ram";
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  const AreaId id = map_.Add(Ram("ram", 1, 1)).value();
+  ASSERT_FALSE(map_.Remove(id).ok());
+  journal_.clear();
+  ASSERT_THAT(map_.AddListener(&b_), IsOk());
+  EXPECT_THAT(journal_, IsEmpty());
 }
 
-TEST(MemoryListenerTest, OnceTheLastHolderIsGoneAHalfRemovedAreaCanGo) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener a("a", &journal);
-  a.kept_area = "ram";
-  ASSERT_THAT(map.AddListener(&a), IsOk());
-  const AreaId id = map.Add(Ram("ram", 1, 1)).value();
-  ASSERT_FALSE(map.Remove(id).ok());
-  ASSERT_FALSE(map.RemoveListener(&a).ok());
-  EXPECT_THAT(map.Remove(id), IsOk());
+TEST_F(MemoryListenerTest, OnceTheLastHolderIsGoneAHalfRemovedAreaCanGo) {
+  a_.kept_area = "ram";
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  const AreaId id = map_.Add(Ram("ram", 1, 1)).value();
+  ASSERT_FALSE(map_.Remove(id).ok());
+  ASSERT_FALSE(map_.RemoveListener(&a_).ok());
+  EXPECT_THAT(map_.Remove(id), IsOk());
 }
 
-TEST(MemoryListenerTest, WhatIsAbandonedStaysMappedUntilItCanGo) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener a("a", &journal);
-  ASSERT_THAT(map.AddListener(&a), IsOk());
+TEST_F(MemoryListenerTest, WhatIsAbandonedStaysMappedUntilItCanGo) {
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
   auto backing = std::make_shared<int>();
   MemoryArea bar = Ram("bar", 1, 1);
   bar.backing = backing;
-  const AreaId id = map.Add(bar).value();
+  const AreaId id = map_.Add(bar).value();
   bar.backing.reset();
-  a.kept_area = "bar";
-  EXPECT_THAT(map.Abandon(id), StatusIs(a.refusal.code()));
-  EXPECT_THAT(map.Areas(), IsEmpty());
+  a_.kept_area = "bar";
+  EXPECT_THAT(map_.Abandon(id), StatusIs(a_.refusal.code()));
+  EXPECT_THAT(map_.Areas(), IsEmpty());
   EXPECT_EQ(backing.use_count(), 2) << "the map holds it";
 
   // Every change retries the removal.
-  journal.clear();
-  const auto ram = map.Add(Ram("ram", 4, 1));
+  journal_.clear();
+  const auto ram = map_.Add(Ram("ram", 4, 1));
   ASSERT_THAT(ram, IsOk());
-  EXPECT_THAT(journal, ElementsAre("a - bar", "a + ram"));
-  EXPECT_THAT(map.RetryRemovals(), StatusIs(a.refusal.code()));
-  a.kept_area.clear();
-  journal.clear();
-  EXPECT_THAT(map.Remove(*ram), IsOk());
-  EXPECT_THAT(journal, ElementsAre("a - bar", "a - ram"));
+  EXPECT_THAT(journal_, ElementsAre("a - bar", "a + ram"));
+  EXPECT_THAT(map_.RetryRemovals(), StatusIs(a_.refusal.code()));
+  a_.kept_area.clear();
+  journal_.clear();
+  EXPECT_THAT(map_.Remove(*ram), IsOk());
+  EXPECT_THAT(journal_, ElementsAre("a - bar", "a - ram"));
   EXPECT_EQ(backing.use_count(), 1);
-  EXPECT_THAT(map.RetryRemovals(), IsOk());
-  EXPECT_THAT(map.Add(bar), IsOk()) << "its place is free";
+  EXPECT_THAT(map_.RetryRemovals(), IsOk());
+  EXPECT_THAT(map_.Add(bar), IsOk()) << "its place is free";
 }
 
-TEST(MemoryListenerTest, WhatCanGoIsNotAbandoned) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener a("a", &journal);
-  ASSERT_THAT(map.AddListener(&a), IsOk());
-  EXPECT_THAT(map.Abandon(AreaId()), StatusIs(absl::StatusCode::kNotFound));
-  EXPECT_THAT(map.Abandon(map.Add(Ram("ram", 1, 1)).value()), IsOk());
-  journal.clear();
-  EXPECT_THAT(map.RetryRemovals(), IsOk());
-  EXPECT_THAT(journal, IsEmpty());
+TEST_F(MemoryListenerTest, WhatCanGoIsNotAbandoned) {
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  EXPECT_THAT(map_.Abandon(AreaId()), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(map_.Abandon(map_.Add(Ram("ram", 1, 1)).value()), IsOk());
+  journal_.clear();
+  EXPECT_THAT(map_.RetryRemovals(), IsOk());
+  EXPECT_THAT(journal_, IsEmpty());
 }
 
 // The guest still reaches the area, so nothing else may be there.
-TEST(MemoryListenerTest, WhatCannotBeTakenBackOfAnAdditionKeepsItsPlace) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener a("a", &journal);
-  RecordingListener b("b", &journal);
-  ASSERT_THAT(map.AddListener(&a), IsOk());
-  ASSERT_THAT(map.AddListener(&b), IsOk());
-  a.kept_area = "ram";
-  b.refused_area = "ram";
-  EXPECT_THAT(map.Add(Ram("ram", 1, 1)), StatusIs(b.refusal.code()));
-  EXPECT_THAT(map.Areas(), IsEmpty());
-  EXPECT_THAT(map.Add(Ram("other", 1, 1)),
+TEST_F(MemoryListenerTest, WhatCannotBeTakenBackOfAnAdditionKeepsItsPlace) {
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  ASSERT_THAT(map_.AddListener(&b_), IsOk());
+  a_.kept_area = "ram";
+  b_.refused_area = "ram";
+  EXPECT_THAT(map_.Add(Ram("ram", 1, 1)), StatusIs(b_.refusal.code()));
+  EXPECT_THAT(map_.Areas(), IsEmpty());
+  EXPECT_THAT(map_.Add(Ram("other", 1, 1)),
               StatusIs(absl::StatusCode::kAlreadyExists));
-  a.kept_area.clear();
-  EXPECT_THAT(map.Add(Ram("other", 1, 1)), IsOk());
+  a_.kept_area.clear();
+  EXPECT_THAT(map_.Add(Ram("other", 1, 1)), IsOk());
 }
 
-TEST(MemoryListenerTest, ARemovedListenerIsToldToGiveUpEverything) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener a("a", &journal);
-  RecordingListener b("b", &journal);
-  ASSERT_THAT(map.AddListener(&a), IsOk());
-  ASSERT_THAT(map.AddListener(&b), IsOk());
-  ASSERT_THAT(map.Add(Ram("low", 1, 1)), IsOk());
-  const AreaId high = map.Add(Ram("high", 8, 1)).value();
-  journal.clear();
-  ASSERT_THAT(map.RemoveListener(&a), IsOk());
-  ASSERT_THAT(map.Remove(high), IsOk());
-  EXPECT_THAT(journal, ElementsAre("a - high", "a - low", "b - high"));
+TEST_F(MemoryListenerTest, ARemovedListenerIsToldToGiveUpEverything) {
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  ASSERT_THAT(map_.AddListener(&b_), IsOk());
+  ASSERT_THAT(map_.Add(Ram("low", 1, 1)), IsOk());
+  const AreaId high = map_.Add(Ram("high", 8, 1)).value();
+  journal_.clear();
+  ASSERT_THAT(map_.RemoveListener(&a_), IsOk());
+  ASSERT_THAT(map_.Remove(high), IsOk());
+  EXPECT_THAT(journal_, ElementsAre("a - high", "a - low", "b - high"));
 }
 
 // The caller must know that closing the listener's kernel object is the only
 // way left to get rid of the area.
-TEST(MemoryListenerTest, WhatARefusedListenerKeepsIsNamed) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener listener("a", &journal);
-  ASSERT_THAT(map.Add(Ram("low", 1, 1)), IsOk());
-  ASSERT_THAT(map.Add(Ram("mid", 4, 1)), IsOk());
-  ASSERT_THAT(map.Add(Ram("high", 8, 1)), IsOk());
-  listener.refused_area = "high";
-  listener.kept_area = "low";
-  const absl::Status status = map.AddListener(&listener);
-  EXPECT_THAT(journal, ElementsAre("a + low", "a + mid", "a + high", "a - mid",
-                                   "a - low"));
+TEST_F(MemoryListenerTest, WhatARefusedListenerKeepsIsNamed) {
+  ASSERT_THAT(map_.Add(Ram("low", 1, 1)), IsOk());
+  ASSERT_THAT(map_.Add(Ram("mid", 4, 1)), IsOk());
+  ASSERT_THAT(map_.Add(Ram("high", 8, 1)), IsOk());
+  a_.refused_area = "high";
+  a_.kept_area = "low";
+  const absl::Status status = map_.AddListener(&a_);
+  EXPECT_THAT(journal_, ElementsAre("a + low", "a + mid", "a + high", "a - mid",
+                                    "a - low"));
   EXPECT_EQ(kernel::ErrnoOf(status), ENOMEM) << "why it was refused";
   EXPECT_THAT(status.message(),
               AllOf(HasSubstr("failed to give back low [0x1000, +0x1000) RAM,"),
                     HasSubstr("adding high"), Not(HasSubstr("mid"))));
-  EXPECT_THAT(map.RemoveListener(&listener),
-              StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(map_.RemoveListener(&a_), StatusIs(absl::StatusCode::kNotFound));
 }
 
-TEST(MemoryListenerTest, RefusesNoListener) {
-  GuestMemoryMap map;
-  EXPECT_THAT(map.AddListener(nullptr),
+TEST_F(MemoryListenerTest, RefusesNoListener) {
+  EXPECT_THAT(map_.AddListener(nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
-TEST(MemoryListenerTest, RefusesAListenerTwice) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener listener("a", &journal);
-  ASSERT_THAT(map.AddListener(&listener), IsOk());
-  EXPECT_THAT(map.AddListener(&listener),
+TEST_F(MemoryListenerTest, RefusesAListenerTwice) {
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  EXPECT_THAT(map_.AddListener(&a_),
               StatusIs(absl::StatusCode::kAlreadyExists));
-  ASSERT_THAT(map.Add(Ram("ram", 1, 1)), IsOk());
-  EXPECT_THAT(journal, ElementsAre("a + ram"));
+  ASSERT_THAT(map_.Add(Ram("ram", 1, 1)), IsOk());
+  EXPECT_THAT(journal_, ElementsAre("a + ram"));
 }
 
-TEST(MemoryListenerTest, AListenerThatWasNeverAddedIsNotFound) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener listener("a", &journal);
-  EXPECT_THAT(map.RemoveListener(&listener),
-              StatusIs(absl::StatusCode::kNotFound));
+TEST_F(MemoryListenerTest, AListenerThatWasNeverAddedIsNotFound) {
+  EXPECT_THAT(map_.RemoveListener(&a_), StatusIs(absl::StatusCode::kNotFound));
 }
 
-TEST(MemoryListenerTest, AListenerSeesTheMapWithoutTheAreaInQuestion) {
-  GuestMemoryMap map;
-  Journal journal;
-  RecordingListener listener("a", &journal);
+TEST_F(MemoryListenerTest, AListenerSeesTheMapWithoutTheAreaInQuestion) {
   std::vector<std::vector<std::string>> seen;
-  ASSERT_THAT(map.Add(Ram("first", 1, 1)), IsOk());
-  ASSERT_THAT(map.AddListener(&listener), IsOk());
-  listener.during_call = [&] {
-    seen.push_back(Names(map.Areas()));
-    EXPECT_THAT(map.Translate(GuestAddress(kPage), 1), IsOk());
-    EXPECT_FALSE(map.Translate(GuestAddress(4 * kPage), 1).ok());
+  ASSERT_THAT(map_.Add(Ram("first", 1, 1)), IsOk());
+  ASSERT_THAT(map_.AddListener(&a_), IsOk());
+  a_.during_call = [&] {
+    seen.push_back(Names(map_.Areas()));
+    EXPECT_THAT(map_.Translate(GuestAddress(kPage), 1), IsOk());
+    EXPECT_FALSE(map_.Translate(GuestAddress(4 * kPage), 1).ok());
   };
-  const AreaId id = map.Add(Ram("second", 4, 1)).value();
-  ASSERT_THAT(map.Remove(id), IsOk());
+  const AreaId id = map_.Add(Ram("second", 4, 1)).value();
+  ASSERT_THAT(map_.Remove(id), IsOk());
   EXPECT_THAT(seen, ElementsAre(ElementsAre("first"), ElementsAre("first")));
 }
 
-TEST(MemoryListenerTest, ListenersThatAreLeftAreNotToldOfTheEnd) {
-  Journal journal;
-  RecordingListener listener("a", &journal);
+TEST_F(MemoryListenerTest, ListenersThatAreLeftAreNotToldOfTheEnd) {
   {
     GuestMemoryMap map;
-    ASSERT_THAT(map.AddListener(&listener), IsOk());
+    ASSERT_THAT(map.AddListener(&a_), IsOk());
     ASSERT_THAT(map.Add(Ram("ram", 1, 1)), IsOk());
   }
-  EXPECT_THAT(journal, ElementsAre("a + ram"));
+  EXPECT_THAT(journal_, ElementsAre("a + ram"));
 }
 
 }  // namespace
