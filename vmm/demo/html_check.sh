@@ -138,6 +138,11 @@ check_all() {
   check nvme "${demo[@]}" --fixture="${fixtures}/nvme.textproto"
   check two "${demo[@]}" --fixture="${fixtures}/nvme.textproto" \
     --fixture="${fixtures}/igb.textproto"
+  many=()
+  for ((i = 0; i < 20; i++)); do
+    many+=("--fixture=${fixtures}/edu.textproto")
+  done
+  check many "${demo[@]}" "${many[@]}"
   check regression "${regression[@]}" --fixture="${fixtures}/igb.textproto"
   check vm vmm/linux_vm/vm_report_sample "${fixtures}/nvme.textproto" \
     "${fixtures}/edu.textproto"

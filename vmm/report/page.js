@@ -440,6 +440,13 @@ function clockText(nanoseconds) {
   return `${(nanoseconds / 1e9).toFixed(3)} s`;
 }
 
+// Returns 1, 2 or 5 times a power of ten that is no less than `least`.
+function roundStep(least) {
+  const power = 10 ** Math.floor(Math.log10(least));
+  return [1, 2, 5, 10].map((times) => times * power)
+    .find((step) => step >= least);
+}
+
 const atX = (x, width) =>
   view.from + (x - kLabel) / (width - kLabel) * (view.to - view.from);
 const toX = (at, width) =>
@@ -489,8 +496,11 @@ function drawTimeline() {
   });
   pen.fillStyle = color('soft');
   pen.strokeStyle = color('line');
-  for (let x = kLabel; x < width - 60; x += 160) {
-    pen.fillText(clockText(atX(x, width)), x + 4, 30);
+  const step = roundStep(atX(kLabel + 110, width) - view.from);
+  byId('timeline').dataset.step = step;
+  for (let at = Math.ceil(view.from / step) * step; at <= view.to; at += step) {
+    const x = Math.round(toX(at, width));
+    if (x < width - 60) pen.fillText(clockText(at), x + 4, 30);
     pen.beginPath();
     pen.moveTo(x + 0.5, 22);
     pen.lineTo(x + 0.5, height);
@@ -537,8 +547,9 @@ function drawTimeline() {
       `from ${clockText(view.from)} to ${clockText(view.to)}. ` +
       'The wheel zooms, dragging moves.' +
       (leftOut === 0 ? '' : ` The run was long, so ${plural(leftOut, 'event')}` +
-       ` between ${clockText(gapBegin)} and ${clockText(gapEnd)} are left ` +
-       'out. The counts have them.');
+       (view.ordered ? '' :
+        ` between ${clockText(gapBegin)} and ${clockText(gapEnd)}`) +
+       ' are left out. The counts have them.');
   if (byId('events-details').open) drawEvents(visible);
 }
 
@@ -643,6 +654,8 @@ function connectTimeline() {
 
   const box = byId('timeline');
   box.addEventListener('wheel', (event) => {
+    // If everything is shown, the wheel scrolls the page.
+    if (event.deltaY > 0 && view.to - view.from >= whole()) return;
     event.preventDefault();
     zoom(event.deltaY < 0 ? 0.8 : 1.25, atX(event.offsetX, box.clientWidth));
   }, {passive: false});
@@ -691,9 +704,13 @@ function selfTest() {
   check('the button zooms in', span() < allSpan && count() <= all);
   click('reset');
   check('the button shows everything', span() === allSpan && count() === all);
-  byId('timeline').dispatchEvent(new WheelEvent('wheel', {
-    deltaY: -100, clientX: 600, cancelable: true, bubbles: true}));
-  check('the wheel zooms in', span() < allSpan);
+  const wheel = (deltaY) => byId('timeline').dispatchEvent(
+    new WheelEvent('wheel', {
+      deltaY, clientX: 600, cancelable: true, bubbles: true}));
+  check('the wheel scrolls the page if all is shown', wheel(100));
+  check('the wheel zooms in', !wheel(-100) && span() < allSpan);
+  const step = byId('timeline').dataset.step;
+  check('the marks have round times', /^[125]0*$/.test(step));
   byId('timeline').dispatchEvent(new KeyboardEvent('keydown', {key: '0'}));
   check('the key 0 shows everything', count() === all);
   const phase = byId('phases').querySelector('button');
