@@ -2,6 +2,7 @@
 #include "passthru/vmm/control/control_client.h"
 
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -31,19 +33,49 @@ absl::Status NoAnswer(const std::string& path) {
                    "answered"));
 }
 
-// Reads until `text` has `size` bytes, or a line if that is 0. Returns false at
-// the end of the stream.
-bool ReadUpTo(int socket, size_t size, std::string& text) {
+absl::Status NoVm(const std::string& path, std::string_view said) {
+  return absl::InternalError(absl::StrCat("what listens at ", path,
+                                          " is no VM, because it answers '",
+                                          absl::CHexEscape(said), "'"));
+}
+
+// A VM is busy for seconds at most, when it plugs a device in.
+constexpr timeval kAnswerTime = {.tv_sec = 120, .tv_usec = 0};
+// "error " and the digits of a size are fewer, and no state is as large.
+constexpr size_t kMostOfLine = 64;
+constexpr size_t kMostOfAnswer = size_t{1} << 30;
+
+// Reads until `text` has `size` bytes, or a line if that is 0.
+absl::Status ReadUpTo(int socket, const std::string& path, size_t size,
+                      std::string& text) {
   while (size == 0 ? !absl::EndsWith(text, "\n") : text.size() < size) {
+    if (size == 0 && text.size() >= kMostOfLine) return NoVm(path, text);
     char buffer[4096];
     const size_t wanted =
         size == 0 ? 1 : std::min(sizeof(buffer), size - text.size());
     const ssize_t got = recv(socket, buffer, wanted, 0);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
+    if (got < 0 && errno == EAGAIN) {
+      return absl::UnavailableError(absl::StrCat(
+          "what listens at ", path, " did not answer for ", kAnswerTime.tv_sec,
+          " seconds: the VM hangs, or it is another program"));
+    }
+    if (got <= 0) return NoAnswer(path);
     text.append(buffer, static_cast<size_t>(got));
   }
-  return true;
+  return absl::OkStatus();
+}
+
+// Returns why nothing can be sent to the socket.
+absl::Status CannotConnect(int error, const std::string& path) {
+  const std::string why(kernel::ErrnoError(error, "connect").message());
+  if (error == EACCES) {
+    return absl::UnavailableError(
+        absl::StrCat("the VM at ", path, " belongs to another user: ", why));
+  }
+  return absl::UnavailableError(
+      absl::StrCat("no VM listens at ", path, ": ", why,
+                   ". Start passthrough_vm with --control=", path, "."));
 }
 
 }  // namespace
@@ -59,28 +91,27 @@ absl::StatusOr<std::string> SendCommand(const std::string& path,
   if (fd < 0) return kernel::ErrnoError(errno, "socket(AF_UNIX)");
   const absl::Cleanup close_socket = [fd] { close(fd); };
   if (connect(fd, address.get(), address.size()) != 0) {
-    return absl::UnavailableError(
-        absl::StrCat("no VM listens at ", path, ": ",
-                     kernel::ErrnoError(errno, "connect").message(),
-                     ". Start passthrough_vm with --control=", path, "."));
+    return CannotConnect(errno, path);
+  }
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kAnswerTime,
+                 sizeof(kAnswerTime)) != 0) {
+    return kernel::ErrnoError(errno, "setsockopt(SO_RCVTIMEO)");
   }
   const std::string line = absl::StrCat(command, "\n");
   // An answer may be there although the VMM does not take the command, as if
   // there are too many connections.
   (void)send(fd, line.data(), line.size(), MSG_NOSIGNAL);
   std::string head;
-  if (!ReadUpTo(fd, 0, head)) return NoAnswer(path);
+  PASSTHRU_RETURN_IF_ERROR(ReadUpTo(fd, path, 0, head));
   std::string_view rest = absl::StripSuffix(head, "\n");
   const bool ok = absl::ConsumePrefix(&rest, "ok ");
   size_t size = 0;
   if ((!ok && !absl::ConsumePrefix(&rest, "error ")) ||
-      !absl::SimpleAtoi(rest, &size)) {
-    return absl::InternalError(absl::StrCat(
-        "what listens at ", path, " is no VM, because it answers '",
-        absl::StripSuffix(head, "\n"), "'"));
+      !absl::SimpleAtoi(rest, &size) || size > kMostOfAnswer) {
+    return NoVm(path, absl::StripSuffix(head, "\n"));
   }
   std::string text;
-  if (size != 0 && !ReadUpTo(fd, size, text)) return NoAnswer(path);
+  if (size != 0) PASSTHRU_RETURN_IF_ERROR(ReadUpTo(fd, path, size, text));
   if (ok) return text;
   return absl::FailedPreconditionError(absl::StripSuffix(text, "\n"));
 }

@@ -290,5 +290,41 @@ TEST_F(ControlTest, AConnectionWithoutAThreadIsTold) {
   server->reset();
 }
 
+// Listens at `path` and sends the first client `answer` without end.
+class OtherProgram {
+ public:
+  OtherProgram(kernel::Syscalls* kernel, const std::string& path,
+               std::string answer)
+      : socket_(kernel, socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const auto address = SocketAddress::Of(path);
+    EXPECT_EQ(bind(socket_.get(), address->get(), address->size()), 0);
+    EXPECT_EQ(listen(socket_.get(), 1), 0);
+    thread_ = std::thread([this, kernel, text = std::move(answer)] {
+      const kernel::FileDescriptor client(
+          kernel, accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      while (send(client.get(), text.data(), text.size(), MSG_NOSIGNAL) > 0) {
+      }
+    });
+  }
+  ~OtherProgram() { thread_.join(); }
+
+ private:
+  const kernel::FileDescriptor socket_;
+  std::thread thread_;
+};
+
+TEST_F(ControlTest, AnotherProgramIsNoVm) {
+  for (const char* const answer :
+       {"220 mail.example ESMTP\r\n", "endless", "\x1b[2J\n",
+        "ok 99999999999999999\n", "ok -1\n"}) {
+    OtherProgram other(&kernel_, path_, answer);
+    const auto said = SendCommand(path_, "inspect");
+    EXPECT_THAT(said, StatusIs(absl::StatusCode::kInternal,
+                               HasSubstr("is no VM, because it answers")));
+    EXPECT_EQ(said.status().message().find('\x1b'), std::string_view::npos);
+    unlink(path_.c_str());
+  }
+}
+
 }  // namespace
 }  // namespace passthru::vmm
