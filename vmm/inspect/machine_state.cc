@@ -13,7 +13,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "passthru/allocator/memory_slot.h"
 #include "passthru/devices/bus/bus.h"
 #include "passthru/devices/interrupts/gsi_router.h"
@@ -71,13 +70,14 @@ void AddSlots(Machine& machine, StateTree& tree) {
   for (const memory::MemoryArea& area : machine.memory().Areas()) {
     const auto slot = slots.extract(area.guest);
     table.rows.push_back(
-        {slot.empty() ? std::string() : absl::StrCat(slot.mapped()),
+        {slot.empty() ? StateValue(nullptr)
+                      : StateValue(uint64_t{slot.mapped().value()}),
          Hex(area.guest.value()), Hex(area.size),
          area.kind == memory::MemoryArea::Kind::kRam ? "RAM" : "BAR",
          area.read_only, area.name});
   }
   for (const auto& [address, slot] : slots) {
-    table.rows.push_back({absl::StrCat(slot), Hex(address.value()), "", "",
+    table.rows.push_back({uint64_t{slot.value()}, Hex(address.value()), "", "",
                           false, "being removed"});
   }
 }
@@ -85,7 +85,7 @@ void AddSlots(Machine& machine, StateTree& tree) {
 void AddDma(const DeviceManager& devices, StateTree& tree) {
   const passthrough::GroupDmaReport report = devices.DescribeDma();
   StateTree& dma = tree.Tree("dma");
-  dma.Value("groups", absl::StrJoin(report.groups, " "));
+  dma.Values("groups", {report.groups.begin(), report.groups.end()});
   StateTree::Table& table =
       dma.AddTable("mappings", {"iova", "size", "read_only", "what"});
   for (const vfio::DmaMapping& mapping : report.mappings) {
@@ -93,7 +93,7 @@ void AddDma(const DeviceManager& devices, StateTree& tree) {
                           mapping.read_only, mapping.name});
   }
   dma.Value("unreachable_bars", uint64_t{report.unreachable_bars});
-  if (!report.failures.empty()) dma.List("failures", report.failures);
+  dma.List("failures", report.failures);
 }
 
 void AddRoutes(const interrupts::GsiRouter& router, StateTree& tree) {
@@ -175,8 +175,8 @@ void AddVectors(const vfio_pci::VectorGroupReport& group, StateTree& tree) {
     table.rows.push_back(
         {uint64_t{vector.vector.value()},
          std::string(interrupts::Name(vector.state)), vector.masked,
-         vector.gsi.has_value() ? absl::StrCat(vector.gsi->value())
-                                : std::string(),
+         vector.gsi.has_value() ? StateValue(uint64_t{vector.gsi->value()})
+                                : StateValue(nullptr),
          vector.user_space_signals, vector.message.ToString()});
   }
 }
@@ -202,7 +202,7 @@ void AddDevice(const DeviceReport& report, pci::Bdf guest,
   StateTree& device = tree.Tree(report.name);
   device.Value("is", report.lines.empty() ? "" : report.lines.front());
   device.Value("guest", guest.ToString());
-  device.Value("root_port", port.has_value() ? absl::StrCat(*port) : "");
+  device.Value("root_port", OrNull(port));
   device.Value("interrupts", std::string(vfio_pci::Name(report.interrupt)));
   device.Value("resets", report.resets);
   AddBars(report, unplaced, device);

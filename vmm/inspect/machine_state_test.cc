@@ -89,6 +89,20 @@ TEST_F(MachineStateTest, TheReadmeShowsIt) {
   EXPECT_TRUE(fake::PageShows("vmm/inspect/README.md", Describe().ToText()));
 }
 
+// Numbers are numbers for programs, or null if there is none, and every key is
+// always there.
+TEST_F(MachineStateTest, JsonHasNumbersAndAllKeys) {
+  BringUp();
+  const std::string json = Describe().ToJson();
+  EXPECT_THAT(json, HasSubstr("{\"slot\": 0, \"address\": \"0x0\""));
+  EXPECT_THAT(json, HasSubstr("\"groups\": [12]"));
+  EXPECT_THAT(json, HasSubstr("\"root_port\": 0"));
+  EXPECT_THAT(json, HasSubstr("\"masked\": false, \"gsi\": 24"));
+  EXPECT_THAT(json, HasSubstr("\"masked\": true, \"gsi\": null"));
+  EXPECT_THAT(json,
+              HasSubstr("\"unreachable_bars\": 0,\n    \"failures\": []"));
+}
+
 TEST_F(MachineStateTest, ABarOutsideOfItsPortHasAReason) {
   BringUp();
   WriteConfig(kPort, 0x04, 0);

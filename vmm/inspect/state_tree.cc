@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "passthru/vmm/report/json_text.h"
 
 namespace passthru::vmm {
@@ -21,6 +23,7 @@ std::string Text(const StateValue& value) {
   if (const auto* number = std::get_if<uint64_t>(&value)) {
     return absl::StrCat(*number);
   }
+  if (std::holds_alternative<std::nullptr_t>(value)) return "-";
   const auto& text = std::get<std::string>(value);
   return text.empty() ? "-" : text;
 }
@@ -31,7 +34,18 @@ std::string Json(const StateValue& value) {
   if (const auto* number = std::get_if<uint64_t>(&value)) {
     return absl::StrCat(*number);
   }
+  if (std::holds_alternative<std::nullptr_t>(value)) return "null";
   return JsonString(std::get<std::string>(value));
+}
+
+// Returns the values one after the other. `one` is Text() or Json().
+std::string Joined(const std::vector<StateValue>& values,
+                   std::string_view separator,
+                   std::string (*one)(const StateValue&)) {
+  return absl::StrJoin(values, separator,
+                       [one](std::string* out, const StateValue& value) {
+                         absl::StrAppend(out, one(value));
+                       });
 }
 
 // Appends the cells of a line, of which all but the last fill their columns.
@@ -89,7 +103,8 @@ std::string StateTree::ToText() const {
 void StateTree::AppendText(const std::string& indent, std::string& text) const {
   size_t width = 0;
   for (const Entry& entry : entries_) {
-    if (std::holds_alternative<StateValue>(entry.content)) {
+    if (std::holds_alternative<StateValue>(entry.content) ||
+        std::holds_alternative<std::vector<StateValue>>(entry.content)) {
       width = std::max(width, entry.name.size());
     }
   }
@@ -97,6 +112,13 @@ void StateTree::AppendText(const std::string& indent, std::string& text) const {
   for (const Entry& entry : entries_) {
     if (const auto* value = std::get_if<StateValue>(&entry.content)) {
       AppendLine(indent, {entry.name, Text(*value)}, {width}, text);
+      continue;
+    }
+    if (const auto* values =
+            std::get_if<std::vector<StateValue>>(&entry.content)) {
+      const std::string line = Joined(*values, " ", Text);
+      AppendLine(indent, {entry.name, line.empty() ? "-" : line}, {width},
+                 text);
       continue;
     }
     const auto* const table = std::get_if<Table>(&entry.content);
@@ -135,6 +157,9 @@ void StateTree::AppendJson(const std::string& indent, std::string& json) const {
     comma = ",";
     if (const auto* value = std::get_if<StateValue>(&entry.content)) {
       json += Json(*value);
+    } else if (const auto* values =
+                   std::get_if<std::vector<StateValue>>(&entry.content)) {
+      absl::StrAppend(&json, "[", Joined(*values, ", ", Json), "]");
     } else if (const auto* table = std::get_if<Table>(&entry.content)) {
       json += '[';
       const char* between = "";

@@ -16,6 +16,9 @@ StateTree Sample() {
   part.Value("count", uint64_t{7});
   part.Value("on", true);
   part.Value("nothing", "");
+  part.Value("absent", nullptr);
+  part.Values("numbers", {uint64_t{12}, uint64_t{3}});
+  part.Values("no_numbers", {});
   StateTree::Table& table = tree.AddTable("rows", {"x", "what"});
   table.rows.push_back({uint64_t{100}, "first"});
   table.rows.push_back({uint64_t{2}, false});
@@ -30,9 +33,12 @@ TEST(StateTreeTest, Text) {
   EXPECT_EQ(Sample().ToText(),
             "name  a \"b\"\n\n"
             "part\n"
-            "  count    7\n"
-            "  on       yes\n"
-            "  nothing  -\n"
+            "  count       7\n"
+            "  on          yes\n"
+            "  nothing     -\n"
+            "  absent      -\n"
+            "  numbers     12 3\n"
+            "  no_numbers  -\n"
             "rows\n"
             "  x    what\n"
             "  100  first\n"
@@ -51,7 +57,10 @@ TEST(StateTreeTest, Json) {
   "part": {
     "count": 7,
     "on": true,
-    "nothing": ""
+    "nothing": "",
+    "absent": null,
+    "numbers": [12, 3],
+    "no_numbers": []
   },
   "rows": [
     {"x": 100, "what": "first"},
