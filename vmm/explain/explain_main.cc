@@ -3,6 +3,8 @@
 // explain shows a device as the hardware has it, as VFIO shows it and as a
 // guest sees it, side by side, and says why they differ.
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <iostream>
 #include <optional>
@@ -20,6 +22,7 @@
 #include "passthru/devices/kernel/linux_syscalls.h"
 #include "passthru/devices/kernel/status_macros.h"
 #include "passthru/devices/vfio/find_group.h"
+#include "passthru/pci/bdf.h"
 #include "passthru/testing/kernel/kernel_version.h"
 #include "passthru/testing/program/program.h"
 #include "passthru/vmm/explain/explain.h"
@@ -106,6 +109,23 @@ absl::Status Print(const Report& report) {
   return absl::OkStatus();
 }
 
+// Returns whether a name that is no capture's is a device's, and what it is if
+// it is a file's.
+absl::Status CheckDevice(const std::string& name) {
+  struct stat file = {};
+  if (pci::Bdf::Parse(name).ok() ||
+      stat(program::UserPath(name).c_str(), &file) != 0) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      name,
+      S_ISDIR(file.st_mode)
+          ? " is a folder. Give the file of a capture, as nic.textproto"
+          : " is no capture, whose name ends in .textproto. If it is text of "
+            "`lspci -xxxx -vv`, `bazel run //testing:capture -- --lspci=FILE` "
+            "makes a capture of it"));
+}
+
 absl::Status Main(const std::vector<char*>& arguments) {
   const std::string output = absl::GetFlag(FLAGS_output);
   if (output != "text" && output != "json") {
@@ -134,6 +154,7 @@ absl::Status Main(const std::vector<char*>& arguments) {
         ExplainFixture(program::UserPath(fixture), kernel, wishes));
     return Print(report);
   }
+  PASSTHRU_RETURN_IF_ERROR(CheckDevice(device));
   PASSTHRU_ASSIGN_OR_RETURN(const auto address, vfio::ParseHostDevice(device));
   kernel::LinuxSyscalls syscalls;
   PASSTHRU_ASSIGN_OR_RETURN(

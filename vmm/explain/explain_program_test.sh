@@ -21,6 +21,17 @@ refuses 2 "no capability at 0xcc" --hide=cc $fixture
 refuses 2 "max_vectors" --max_vectors=5000 $fixture
 refuses 1 "VFIO offers none to read" --rom $fixture
 refuses 1 "absent.textproto" absent.textproto
+refuses 2 "$work is a folder" "$work"
+echo "01:00.0 Ethernet controller: Example" >"$work/lspci.txt"
+refuses 2 "testing:capture -- --lspci=FILE" "$work/lspci.txt"
+printf 'name: \033[2J\351' >"$work/binary.textproto"
+"$explain" "$work/binary.textproto" 2>"$work/err"
+if [[ $? != 2 ]] || grep -q $'\033' "$work/err" ||
+  ! grep -qF "binary.textproto:1:" "$work/err"; then
+  echo "a binary file:"
+  cat -v "$work/err"
+  failures=$((failures + 1))
+fi
 
 if ! "$program" --output=json --show=150 testing/fixtures/igb_vf.textproto \
   >"$work/json" || ! grep -q '"treatment": "VIRTUALIZED"' "$work/json" ||
