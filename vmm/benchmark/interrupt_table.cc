@@ -26,9 +26,9 @@ std::string_view Describe(Trace trace) {
 }  // namespace
 
 std::string InterruptTable(uint16_t vectors) {
-  Rows rows = {
-      {"", "SET_GSI_ROUTING", "IRQFD", "SET_IRQS", "sum", "goal", "SIGNAL_MSI",
-       "eventfd reads", "entries copied", "in one call"}};
+  Rows rows = {{"", "SET_GSI_ROUTING", "IRQFD", "SET_IRQS", "sum", "goal",
+                "SIGNAL_MSI", "eventfd reads", "entries copied",
+                "in one call"}};
   for (const Trace trace : kAllTraces) {
     const InterruptCosts costs = CountBringUp(vectors, trace);
     rows.push_back(

@@ -140,7 +140,6 @@ RoundTrip TimeInterrupts(guest::GuestCpu& cpu,
   return {.best = took.front(), .median = took[took.size() / 2]};
 }
 
-
 void AddMasking(vmm::Machine& machine, Rows& rows) {
   const auto event = *kernel::EventFd::Create(machine.syscalls());
   const allocator::Gsi gsi = *machine.router().Allocate();

@@ -25,7 +25,7 @@ refuses 2 "$work is a folder" "$work"
 echo "01:00.0 Ethernet controller: Example" >"$work/lspci.txt"
 refuses 2 "testing:capture -- --lspci=FILE" "$work/lspci.txt"
 printf 'name: \033[2J\351' >"$work/binary.textproto"
-"$explain" "$work/binary.textproto" 2>"$work/err"
+"$program" "$work/binary.textproto" 2>"$work/err"
 if [[ $? != 2 ]] || grep -q $'\033' "$work/err" ||
   ! grep -qF "binary.textproto:1:" "$work/err"; then
   echo "a binary file:"
