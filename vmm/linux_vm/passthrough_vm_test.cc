@@ -64,7 +64,7 @@ std::string HelloKernel() {
   std::vector<uint8_t> file = EmptyKernel();
   std::copy(passthru_hello_kernel_begin, passthru_hello_kernel_end,
             file.begin() + kEntry);
-  const std::string path = absl::StrCat(::testing::TempDir(), "/vmlinuz");
+  std::string path = absl::StrCat(::testing::TempDir(), "/vmlinuz");
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(file.data()),
              static_cast<std::streamsize>(file.size()));
@@ -79,7 +79,7 @@ std::string AsThePageHasIt(const std::string& output) {
       new std::regex("(kernel calls: [A-Z_]+ [0-9]+ [A-Z_]+ [0-9]+) .*");
   static const std::regex* const kInterrupted =
       new std::regex("returned ([0-9]+) times(.*), interrupted ([0-9]+),");
-  const std::string text = std::regex_replace(output, *kCalls, "$1 ...");
+  std::string text = std::regex_replace(output, *kCalls, "$1 ...");
   std::smatch match;
   int returns = 0;
   int interrupted = 0;
