@@ -131,6 +131,31 @@ TEST_F(InvariantsTest, SlotThatOutlivesDecode) {
   user_->UnmapBar(bar, 0x2000);
 }
 
+// A journal that only counts does not need a description of the call.
+TEST_F(InvariantsTest, NamesTheCallWithoutAJournal) {
+  host_.kernel().journal().set_keep_entries(false);
+  void* const bar = user_->MapBar(0, 0, 0x3000);
+  ASSERT_EQ(vm_->SetSlot(1, kBar, 0x3000, bar), 0);
+  EXPECT_THAT(
+      Violations(),
+      ElementsAre(HasSubstr("after KVM_SET_USER_MEMORY_REGION(vm, slot=1")));
+  ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);
+  ASSERT_EQ(vm_->SetSlot(1, kBar, 0x1000, bar), 0);
+  EXPECT_THAT(Violations(), IsEmpty());
+  const auto& faults = host_.kernel().faults();
+  const size_t counted = faults.counted_calls();
+  const size_t writes = host_.kernel().journal().Count("pwrite");
+  user_->WriteConfig(kCommand, 2, 0);
+  EXPECT_THAT(Violations(),
+              ElementsAre(AllOf(
+                  HasSubstr("memory decode is off"),
+                  HasSubstr("after pwrite(vfio-device 0000:02:00.0, fd="))));
+  EXPECT_EQ(faults.counted_calls(), counted + 1);
+  EXPECT_EQ(host_.kernel().journal().Count("pwrite"), writes + 1);
+  ASSERT_EQ(vm_->SetSlot(1, kBar, 0, nullptr), 0);
+  user_->UnmapBar(bar, 0x3000);
+}
+
 TEST_F(InvariantsTest, SlotThatTheKernelDidNotDeleteIsExcused) {
   void* const bar = user_->MapBar(0, 0, 0x2000);
   ASSERT_EQ(vm_->SetSlot(1, kBar, 0x2000, bar), 0);

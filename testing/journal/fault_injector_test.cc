@@ -70,6 +70,21 @@ TEST(FaultInjectorTest, StickyRuleGoesOnFailing) {
   EXPECT_EQ(ErrorOf(faults, "mmap"), 0);
 }
 
+TEST(FaultInjectorTest, RuleThatCannotFireAgainIsNone) {
+  FaultInjector faults;
+  EXPECT_FALSE(faults.has_rules());
+  faults.FailNth(1, EIO);
+  faults.FailNthOf("mmap", 1, EBUSY);
+  EXPECT_EQ(ErrorOf(faults, "open"), EIO);
+  EXPECT_TRUE(faults.has_rules());
+  EXPECT_EQ(ErrorOf(faults, "mmap"), EBUSY);
+  EXPECT_FALSE(faults.has_rules());
+  EXPECT_EQ(faults.injected(), 2u);
+  faults.FailNth(1, EIO, FaultInjector::Mode::kSticky);
+  EXPECT_EQ(ErrorOf(faults, "open"), EIO);
+  EXPECT_TRUE(faults.has_rules());
+}
+
 TEST(FaultInjectorTest, PredicateSeesTheArguments) {
   FaultInjector faults;
   faults.FailWhen(
