@@ -8,7 +8,7 @@ extern "C" const char* __asan_default_options();
 
 extern "C" const char* __asan_default_options() {
   // An input makes thousands of allocations, and to find and keep the stack of
-  // each takes a fifth of the time. The report of a bad access says where it
+  // each takes a tenth of the time. The report of a bad access says where it
   // was, and tools/fuzz runs the input again with the stacks of allocations.
   //
   // Freed memory stays out of use for longer than an input lasts, and the
