@@ -270,6 +270,8 @@ absl::Status FakeVfio::AddDevice(const fixture::PciDevice& fixture,
                      .device = *std::move(device)});
   for (const fixture::Sibling& sibling : fixture.iommu_group().siblings()) {
     const pci::Bdf other = *pci::Bdf::Parse(sibling.bdf());
+    // It may be there itself, captured as well.
+    if (devices_.contains(other) || without_iommu_.contains(other)) continue;
     files_->AddDevice({.bdf = other.ToString(),
                        .iommu_group = number,
                        .driver = sibling.driver()},
@@ -290,9 +292,15 @@ std::shared_ptr<FakeGroup> FakeVfio::GroupNumbered(uint32_t number) {
 
 void FakeVfio::AddToGroup(const std::shared_ptr<FakeGroup>& group,
                           FakeGroup::Member member) {
-  std::erase_if(group->members(), [&](const FakeGroup::Member& old) {
-    return old.bdf == member.bdf && old.device == nullptr;
-  });
+  // What a sibling's fixture said of it is in the group of that sibling, which
+  // may be another one here.
+  for (const auto& [number, other] : groups_) {
+    const size_t erased =
+        std::erase_if(other->members(), [&](const FakeGroup::Member& old) {
+          return old.bdf == member.bdf && old.device == nullptr;
+        });
+    if (erased > 0) UpdateNode(*other);
+  }
   group->members().push_back(std::move(member));
   UpdateNode(*group);
 }

@@ -24,6 +24,7 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::Contains;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -151,6 +152,20 @@ class FakeMachineTest : public ::testing::Test {
     EXPECT_EQ(Ioctl(group, VFIO_GROUP_GET_STATUS, &status), 0);
     return status.flags;
   }
+  int OpenWithContainer(const std::string& path) {
+    const int group = Open(path);
+    int container = Open("/dev/vfio/vfio");
+    EXPECT_EQ(Ioctl(group, VFIO_GROUP_SET_CONTAINER, &container), 0);
+    EXPECT_TRUE(host_.kernel()
+                    .IoctlInt(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)
+                    .ok());
+    return group;
+  }
+  int OpenDevice(int group, std::string bdf) {
+    const int fd = Ioctl(group, VFIO_GROUP_GET_DEVICE_FD, bdf.data());
+    if (fd >= 0) fds_.push_back(fd);
+    return fd;
+  }
   ~FakeMachineTest() override {
     for (const int fd : fds_) host_.kernel().Close(fd);
     EXPECT_TRUE(host_.kernel().CheckLeaks().empty())
@@ -188,6 +203,28 @@ TEST_F(FakeMachineTest, SiblingOfTheFixtureCounts) {
                 .Readlink("/sys/bus/pci/devices/0000:00:17.1/driver")
                 .value.substr(0, 2),
             "..");
+}
+
+// Two functions of one group, of which each fixture names the other.
+TEST_F(FakeMachineTest, SiblingsThatAreBothThereAreThereOnce) {
+  ASSERT_THAT(Add("ich9_ehci"), IsOk());
+  ASSERT_THAT(Add("ich9_uhci1"), IsOk());
+  const int group = OpenWithContainer("/dev/vfio/2");
+  EXPECT_GE(OpenDevice(group, "0000:00:1d.7"), 0);
+  EXPECT_GE(OpenDevice(group, "0000:00:1d.0"), 0);
+}
+
+TEST_F(FakeMachineTest, SiblingsMayBeInGroupsOfTheirOwn) {
+  ASSERT_THAT(Add("ich9_ehci", {.group = 8}), IsOk());
+  ASSERT_THAT(Add("ich9_uhci1", {.group = 9}), IsOk());
+  EXPECT_GE(OpenDevice(OpenWithContainer("/dev/vfio/8"), "0000:00:1d.7"), 0);
+  EXPECT_GE(OpenDevice(OpenWithContainer("/dev/vfio/9"), "0000:00:1d.0"), 0);
+  const auto folder = [this](const std::string& bdf) {
+    const std::string link = "/sys/bus/pci/devices/" + bdf + "/iommu_group";
+    return host_.kernel().Readlink(link.c_str()).value;
+  };
+  EXPECT_THAT(folder("0000:00:1d.7"), EndsWith("/8"));
+  EXPECT_THAT(folder("0000:00:1d.0"), EndsWith("/9"));
 }
 
 TEST_F(FakeMachineTest, BridgeDriverDoesNotCount) {
