@@ -108,17 +108,6 @@ void AddAccess(Rows& rows, std::string_view what, Access access) {
                   absl::StrFormat("%.0f", AllocationsEach(access))});
 }
 
-// Adds a row for an access beside the bare call that it contains.
-template <typename Access, typename Bare>
-void AddAccessBeside(Rows& rows, std::string_view what, Access access,
-                     Bare bare) {
-  const auto [ours, call] = NanosecondsOfEach(access, bare);
-  rows.push_back({std::string(what), absl::StrFormat("%.1f", ours),
-                  absl::StrFormat("%.1f", call),
-                  absl::StrFormat("%.0f %%", 100 * (ours - call) / call),
-                  absl::StrFormat("%.0f", AllocationsEach(access))});
-}
-
 // Makes `call` from the innermost of `functions` functions, of which each does
 // nothing but call the next one.
 template <typename Call>

@@ -8,9 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <string_view>
 
 #include "absl/functional/function_ref.h"
+#include "absl/strings/str_format.h"
 #include "passthru/vmm/benchmark/table.h"
 
 namespace passthru::benchmark {
@@ -68,6 +70,17 @@ double AllocationsEach(absl::FunctionRef<void()> body);
 // Prints a table as TableText() makes it.
 void PrintTable(std::string_view title, std::string_view about,
                 const Rows& rows);
+
+// Adds a row for an access beside the bare call that it contains.
+template <typename Access, typename Bare>
+void AddAccessBeside(Rows& rows, std::string_view what, Access access,
+                     Bare bare) {
+  const auto [ours, call] = NanosecondsOfEach(access, bare);
+  rows.push_back({std::string(what), absl::StrFormat("%.1f", ours),
+                  absl::StrFormat("%.1f", call),
+                  absl::StrFormat("%.0f %%", 100 * (ours - call) / call),
+                  absl::StrFormat("%.0f", AllocationsEach(access))});
+}
 
 }  // namespace passthru::benchmark
 

@@ -2,6 +2,9 @@
 #ifndef PASSTHRU_VMM_BENCHMARK_SECTIONS_H_
 #define PASSTHRU_VMM_BENCHMARK_SECTIONS_H_
 
+#include "absl/status/status.h"
+#include "passthru/vmm/benchmark/device_register.h"
+
 namespace passthru::benchmark {
 
 // The sections of the benchmark. Each measures and prints its table on standard
@@ -20,6 +23,9 @@ void PrintSimulatedCalls();
 // Times an interrupt's way to a guest, and masking, on this machine's own KVM.
 // Says so if there is none.
 void PrintRealKvm();
+// Times accesses to a register of a device of this machine, beside the bare
+// pread and pwrite. The register is read, and written with what it held, often.
+absl::Status PrintDeviceAccesses(const DeviceRegister& where);
 
 }  // namespace passthru::benchmark
 
