@@ -39,8 +39,18 @@ absl::Status NoVm(const std::string& path, std::string_view said) {
                                           absl::CHexEscape(said), "'"));
 }
 
-// A VM is busy for seconds at most, when it plugs a device in.
-constexpr timeval kAnswerTime = {.tv_sec = 120, .tv_usec = 0};
+// Returns how many seconds a VM may take for a command. Only an unplug takes
+// more than a few, 60 or as many as the command ends with.
+time_t AnswerTime(std::string_view command) {
+  uint32_t seconds = 0;
+  const size_t last = command.rfind(' ');
+  if (last != std::string_view::npos &&
+      !absl::SimpleAtoi(command.substr(last + 1), &seconds)) {
+    seconds = 0;
+  }
+  return time_t{120} + seconds;
+}
+
 // "error " and the digits of a size are fewer, and no state is as large.
 constexpr size_t kMostOfLine = 64;
 constexpr size_t kMostOfAnswer = size_t{1} << 30;
@@ -57,8 +67,8 @@ absl::Status ReadUpTo(int socket, const std::string& path, size_t size,
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN) {
       return absl::UnavailableError(absl::StrCat(
-          "what listens at ", path, " did not answer for ", kAnswerTime.tv_sec,
-          " seconds: the VM hangs, or it is another program"));
+          "what listens at ", path,
+          " did not answer in time: the VM hangs, or it is another program"));
     }
     if (got <= 0) return NoAnswer(path);
     text.append(buffer, static_cast<size_t>(got));
@@ -71,7 +81,8 @@ absl::Status CannotConnect(int error, const std::string& path) {
   const std::string why(kernel::ErrnoError(error, "connect").message());
   if (error == EACCES) {
     return absl::UnavailableError(
-        absl::StrCat("the VM at ", path, " belongs to another user: ", why));
+        absl::StrCat("you may not connect to ", path,
+                     ", which another user's VM made: ", why));
   }
   return absl::UnavailableError(
       absl::StrCat("no VM listens at ", path, ": ", why,
@@ -93,8 +104,8 @@ absl::StatusOr<std::string> SendCommand(const std::string& path,
   if (connect(fd, address.get(), address.size()) != 0) {
     return CannotConnect(errno, path);
   }
-  if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &kAnswerTime,
-                 sizeof(kAnswerTime)) != 0) {
+  const timeval time = {.tv_sec = AnswerTime(command), .tv_usec = 0};
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof(time)) != 0) {
     return kernel::ErrnoError(errno, "setsockopt(SO_RCVTIMEO)");
   }
   const std::string line = absl::StrCat(command, "\n");
