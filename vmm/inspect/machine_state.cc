@@ -77,8 +77,8 @@ void AddSlots(Machine& machine, StateTree& tree) {
          area.read_only, area.name});
   }
   for (const auto& [address, slot] : slots) {
-    table.rows.push_back({uint64_t{slot.value()}, Hex(address.value()), "", "",
-                          false, "being removed"});
+    table.rows.push_back({uint64_t{slot.value()}, Hex(address.value()), nullptr,
+                          nullptr, false, "being removed"});
   }
 }
 
@@ -110,8 +110,9 @@ void AddRoutes(const interrupts::GsiRouter& router, StateTree& tree) {
       routing.AddTable("routes", {"gsi", "committed", "message"});
   for (const interrupts::GsiRouteReport& route : router.Routes()) {
     table.rows.push_back({uint64_t{route.gsi.value()}, route.committed,
-                          route.message.has_value() ? route.message->ToString()
-                                                    : std::string()});
+                          route.message.has_value()
+                              ? StateValue(route.message->ToString())
+                              : StateValue(nullptr)});
   }
 }
 
@@ -144,10 +145,11 @@ void AddBars(const DeviceReport& report,
       place = "no room";
     }
     for (const vfio_pci::BarAreaReport& area : bar.areas) {
-      table.rows.push_back(
-          {absl::StrCat(bar.bar.index), Hex(area.area.offset),
-           Hex(area.area.size), place,
-           area.in_guest ? "mapped" : (bar.placed ? "trapped" : "")});
+      table.rows.push_back({absl::StrCat(bar.bar.index), Hex(area.area.offset),
+                            Hex(area.area.size), place,
+                            area.in_guest ? StateValue("mapped")
+                            : bar.placed  ? StateValue("trapped")
+                                          : StateValue(nullptr)});
     }
   }
 }

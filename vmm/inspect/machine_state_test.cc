@@ -92,6 +92,7 @@ TEST_F(MachineStateTest, TheReadmeShowsIt) {
 // Numbers are numbers for programs, or null if there is none, and every key is
 // always there.
 TEST_F(MachineStateTest, JsonHasNumbersAndAllKeys) {
+  EXPECT_THAT(Describe().ToJson(), HasSubstr("\"access\": null"));
   BringUp();
   const std::string json = Describe().ToJson();
   EXPECT_THAT(json, HasSubstr("{\"slot\": 0, \"address\": \"0x0\""));
