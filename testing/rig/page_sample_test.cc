@@ -16,7 +16,7 @@ class PageSampleTest : public ::testing::Test {
  protected:
   PageSampleTest() : page_(::testing::TempDir() + "/page.md") {
     std::ofstream(page_) << "A page.\n\n```\none at 0x7f0012345678\n  two\n"
-                            "```\n\n```sh\nmake\n```\n";
+                            "```\nbetween\n```sh\nmake\n```\n";
   }
 
   const std::string page_;
@@ -27,6 +27,7 @@ TEST_F(PageSampleTest, ABlockIsShownAsAWhole) {
   EXPECT_FALSE(PageShows(page_, "one at 0x7f0012345678\n"));
   EXPECT_FALSE(PageShows(page_, "  two\n"));
   EXPECT_FALSE(PageShows(page_, "make\n")) << "a command is no sample";
+  EXPECT_FALSE(PageShows(page_, "between\n")) << "this is in no block";
   EXPECT_FALSE(PageShows(page_, "one at 0x7f0012345679\n  two\n"));
 }
 
