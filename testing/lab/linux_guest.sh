@@ -5,7 +5,7 @@
 # guest of passthrough_vm, and the checks that need no more than it.
 
 cache=${PASSTHRU_LAB_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/passthru/lab}
-# What a VM is told while it runs; see linux_guest().
+# The array has what a VM is told while it runs (linux_guest()).
 driven=()
 
 # linux_guest COMMAND-LINE LAB-OPTION... -- FLAG... boots the lab's kernel as a

@@ -60,7 +60,9 @@ counts_of_page() {
 # (--statistics). The page does not show exits for which the VMM itself is the
 # reason.
 counts_of_statistics() {
-  sed -nE -e 's/.*KVM_RUN returned ([0-9]+) times.* interrupted ([0-9]+), .* accesses ([0-9]+) were those of the serial console.*/\1 \2 \3/p' \
+  local -r exits='.*KVM_RUN returned ([0-9]+) times.* interrupted ([0-9]+), '
+  local -r serial='.* accesses ([0-9]+) were those of the serial console.*'
+  sed -nE -e "s/${exits}${serial}/\1 \2 \3/p" \
     -e 's/.*passthrough_vm: kernel calls://p' |
     awk '
       NF == 3 && $1 ~ /^[0-9]+$/ {

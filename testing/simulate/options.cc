@@ -234,10 +234,11 @@ Kernel
       --bars=polled (or not at all, as with x-no-mmap=on of QEMU). simulated:
       every call is answered, but KVM_RUN executes nothing.
   --bars=trapped|polled
-      How an access to a mapped BAR reaches the device, which must decode memory.
-      trapped, the default: at once, and in order. polled: the BAR is memory, at which the device looks every 100 microseconds and before
-      each call on it. It does not see the order of stores, nor a store of the
-      same value.
+      How an access to a mapped BAR reaches the device. While the device does
+      not decode memory, it raises SIGBUS. trapped, the default: at once, and in
+      order. polled: the BAR is memory, at which the device looks every 100
+      microseconds and before each call on it. It does not see the order of
+      stores, nor a store of the same value.
   --fail=CALL:NUMBER:ERRNO
       Make the call of this name and number fail, such as
       VFIO_DEVICE_SET_IRQS:3:ENOSPC. May be repeated. The names are those of the

@@ -19,7 +19,7 @@ namespace passthru::vmm {
 // Thread-compatible. The VM must outlive it.
 class UserEvents {
  public:
-  // `signals` is a signalfd, and -1 stands for none.
+  // `signals` is a signalfd.
   UserEvents(LinuxVm* vm, kernel::Syscalls* syscalls, int signals)
       : vm_(vm), syscalls_(syscalls), signals_(signals) {}
   UserEvents(const UserEvents&) = delete;

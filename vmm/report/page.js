@@ -496,7 +496,8 @@ function drawTimeline() {
   });
   pen.fillStyle = color('soft');
   pen.strokeStyle = color('line');
-  const step = roundStep(atX(kLabel + 110, width) - view.from);
+  const least = atX(kLabel + 110, width) - view.from;
+  const step = Math.max(roundStep(least), view.ordered ? 1 : 0);
   byId('timeline').dataset.step = step;
   for (let at = Math.ceil(view.from / step) * step; at <= view.to; at += step) {
     const x = Math.round(toX(at, width));
