@@ -36,7 +36,7 @@ linux_guest() {
     --file=lab/vmlinuz="$cache/$kernel/vmlinuz" --file=lab/guest="$work/guest"
     "${vm[@]}" --kernel=/lab/vmlinuz --initrd=/lab/guest --memory=256M
     --low_memory_end=160M --statistics
-    --append="console=ttyS0 quiet panic=-1 nowatchdog \
+    --append="console=ttyS0 quiet panic=-1 no_console_suspend nowatchdog \
 rcupdate.rcu_cpu_stall_suppress=1 $guest_options" "$@")
   said=$("${machine[@]}") || status=$?
   # On a busy machine a kernel in two layers of emulation stops now and then
