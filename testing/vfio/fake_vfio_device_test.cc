@@ -115,6 +115,21 @@ TEST_F(VfioDeviceTest, PolledRegistersFollowDecode) {
   user().UnmapBar(const_cast<uint32_t*>(mapped), kPage);
 }
 
+TEST_F(VfioDeviceTest, AStoreJustBeforeDecodeGoesOffReachesTheModel) {
+  constexpr uint64_t kAdminQueueAttributes = 0x24;
+  StartWithModel(LoadDevice("nvme"), {.vfio = {.mapped_registers = true}});
+  auto* mapped = static_cast<uint32_t*>(user().MapBar(0, 0, kPage));
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  mapped[kAdminQueueAttributes / 4] = 0x001f001f;
+  user().WriteConfig(PCI_COMMAND, 2, 0);
+  user().WriteConfig(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+  uint64_t value = 0;
+  EXPECT_EQ(user().ReadBar(0, kAdminQueueAttributes, 4, &value), 4);
+  EXPECT_EQ(value, 0x001f001fu);
+  EXPECT_EQ(mapped[kAdminQueueAttributes / 4], 0x001f001fu);
+  user().UnmapBar(mapped, kPage);
+}
+
 TEST_F(BarMappingTest, PowerStateAndLowPowerFeatureTurnItOff) {
   void* mapped = user().MapBar(0, 0, kPage);
   uint32_t value = 0;

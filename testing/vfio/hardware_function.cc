@@ -121,6 +121,8 @@ HardwareFunction::ReachableRegisters() const {
 }
 
 void HardwareFunction::SetBarsReachable(bool reachable) {
+  // What a processor stored before reaches the function.
+  for (const auto& registers : ReachableRegisters()) registers->Sync();
   bars_reachable_ = reachable;
   for (const auto& bar : bars_) {
     if (bar == nullptr) continue;
