@@ -26,23 +26,36 @@ size_t Inside(uint64_t size, uint64_t offset, size_t length) {
   return static_cast<size_t>(std::min<uint64_t>(length, size - offset));
 }
 
-// Moves the bytes of one file to another, which gets the same holes. Returns
-// false, and the first file keeps its bytes, if that fails.
-bool MoveBytes(int from, int to) {
+// Copies the bytes of one file to another, which gets the same holes. Returns
+// false and sets errno if that fails.
+bool CopyBytes(int from, int to) {
   const off_t length = lseek(from, 0, SEEK_END);
   // A hole reads as zero, whatever was there before.
   if (ftruncate(to, 0) != 0 || ftruncate(to, length) != 0) return false;
   off_t at = 0;
   while ((at = lseek(from, at, SEEK_DATA)) >= 0) {
     const off_t end = lseek(from, at, SEEK_HOLE);
-    if (lseek(to, at, SEEK_SET) != at) return false;
+    if (end < 0 || lseek(to, at, SEEK_SET) != at) return false;
     while (at < end) {
       const auto rest = static_cast<size_t>(end - at);
-      if (sendfile(to, from, &at, rest) <= 0) return false;
+      const ssize_t sent = sendfile(to, from, &at, rest);
+      if (sent == 0) errno = EIO;
+      if (sent <= 0) return false;
     }
   }
   // There is no data beyond (lseek(2)).
-  return errno == ENXIO && ftruncate(from, 0) == 0;
+  return errno == ENXIO;
+}
+
+// Moves the bytes of one file to another. If that fails, it returns false and
+// sets errno, the first file keeps its bytes, and the other is empty.
+bool MoveBytes(int from, int to) {
+  if (CopyBytes(from, to) && ftruncate(from, 0) == 0) return true;
+  const int error = errno;
+  // Making a file shorter takes no memory.
+  [[maybe_unused]] const int result = ftruncate(to, 0);
+  errno = error;
+  return false;
 }
 
 }  // namespace
