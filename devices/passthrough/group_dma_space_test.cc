@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/log/scoped_mock_log.h"
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
@@ -130,6 +131,20 @@ TEST_F(GroupDmaSpaceTest, GroupsShareTheContainerAndItsMappings) {
   nic->reset();
   EXPECT_THAT(space_->Release(nic_), IsOk());
   EXPECT_THAT(space_->Release(nvme_), IsOk());
+}
+
+// The host's administrator unbinds an open device. The kernel waits until it is
+// closed, and then takes the group and the mappings from the container.
+TEST_F(GroupDmaSpaceTest, ADeviceThatTheHostUnboundIsReleased) {
+  absl::ScopedMockLog log(absl::MockLogDefault::kDisallowUnexpected);
+  log.StartCapturingLogs();
+  auto nic = space_->Open(nic_);
+  ASSERT_THAT(nic, IsOk());
+  ASSERT_THAT(host().vfio().SetDriver(nic_, ""), IsOk());
+  nic->reset();
+  EXPECT_THAT(space_->Release(nic_), IsOk());
+  ASSERT_THAT(host().vfio().SetDriver(nic_, "vfio-pci"), IsOk());
+  OpenAndRelease(nic_);
 }
 
 TEST_F(GroupDmaSpaceTest, ADeviceIsOpenedOnceAndReleasedOnce) {

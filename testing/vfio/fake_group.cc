@@ -77,6 +77,8 @@ void FakeGroup::OnFileReleased() {
 
 void FakeGroup::OnDeviceClosed() {
   --open_devices_;
+  // An unbind may have waited for the user to close the device.
+  OnDriverChanged();
   CloseIfUnused();
 }
 

@@ -58,7 +58,8 @@ class FakeGroup : public std::enable_shared_from_this<FakeGroup> {
   void OnDeviceOpened() { ++open_devices_; }
   void OnDeviceClosed();
   // When the last device leaves vfio-pci, the group leaves its container
-  // (vfio_device_remove_group()).
+  // (vfio_device_remove_group()). Linux waits for that until the device is
+  // closed, and so does this.
   void OnDriverChanged();
 
   kernel::SyscallResult<int> Ioctl(unsigned long request, void* arg);

@@ -192,6 +192,23 @@ TEST_F(FakeMachineTest, SiblingOnAHostDriverMakesTheGroupNotViable) {
   EXPECT_EQ(Ioctl(group, VFIO_GROUP_SET_CONTAINER, &container), 0);
 }
 
+// Linux waits with the unbind until the device is closed, and then the group
+// leaves (vfio_device_remove_group()).
+TEST_F(FakeMachineTest, AnUnbindOfAnOpenDeviceDetachesTheGroupAtTheClose) {
+  ASSERT_THAT(Add("edu", {.bdf = pci::Bdf(0, 0, 3, 0), .group = 12}), IsOk());
+  const int group = OpenWithContainer("/dev/vfio/12");
+  const int device = OpenDevice(group, "0000:00:03.0");
+  ASSERT_GE(device, 0);
+  ASSERT_THAT(host_.vfio().SetDriver(pci::Bdf(0, 0, 3, 0), ""), IsOk());
+  constexpr uint32_t kAttached =
+      VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET;
+  EXPECT_EQ(GroupFlags(group), kAttached);
+  host_.kernel().Close(device);
+  std::erase(fds_, device);
+  EXPECT_EQ(GroupFlags(group), uint32_t{VFIO_GROUP_FLAGS_VIABLE});
+  EXPECT_EQ(Ioctl(group, VFIO_GROUP_UNSET_CONTAINER, nullptr), -EINVAL);
+}
+
 TEST_F(FakeMachineTest, SiblingOfTheFixtureCounts) {
   fixture::PciDevice device = LoadDevice("edu");
   fixture::Sibling* sibling = device.mutable_iommu_group()->add_siblings();
