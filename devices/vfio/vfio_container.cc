@@ -166,27 +166,12 @@ absl::Status VfioContainer::AttachGroup(int group_fd, uint32_t group) {
         attached.error,
         absl::StrCat("VFIO_GROUP_SET_CONTAINER of group ", group));
   }
-  bool first = false;
-  {
+  const absl::StatusOr<IommuInfo> info = PrepareIommu(group);
+  if (info.ok()) {
     absl::MutexLock lock(&mutex_);
-    first = groups_ == 0 && !adopted_iommu_;
-  }
-  absl::Status status;
-  if (first) {
-    const SyscallResult<int> set = syscalls_->IoctlInt(
-        container_.get(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
-    if (!set.ok()) status = ExplainSetIommu(set.error, group);
-  }
-  if (status.ok()) {
-    const absl::StatusOr<IommuInfo> info =
-        QueryIommuInfo(syscalls_, container_.get());
-    if (info.ok()) {
-      absl::MutexLock lock(&mutex_);
-      info_ = *info;
-      ++groups_;
-      return absl::OkStatus();
-    }
-    status = info.status();
+    info_ = *info;
+    ++groups_;
+    return absl::OkStatus();
   }
   const SyscallResult<int> undone =
       syscalls_->Ioctl(group_fd, VFIO_GROUP_UNSET_CONTAINER, nullptr);
@@ -195,7 +180,37 @@ absl::Status VfioContainer::AttachGroup(int group_fd, uint32_t group) {
         undone.error,
         absl::StrCat("VFIO_GROUP_UNSET_CONTAINER of group ", group));
   }
-  return status;
+  return info.status();
+}
+
+absl::StatusOr<IommuInfo> VfioContainer::PrepareIommu(uint32_t group) {
+  bool others = false;
+  bool adopted = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    others = groups_ > 0;
+    adopted = adopted_iommu_;
+  }
+  if (others || adopted) {
+    absl::StatusOr<IommuInfo> info =
+        QueryIommuInfo(syscalls_, container_.get());
+    if (kernel::ErrnoOf(info.status()) != EINVAL) return info;
+    // The IOMMU is gone, as in HasLostIommu(). A new one would lack the
+    // mappings that were made for the other groups.
+    if (others) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "VFIO group ", group,
+          " cannot join the container, which lost its IOMMU when its last "
+          "device left vfio-pci; detach the devices of its other groups "
+          "first"));
+    }
+    absl::MutexLock lock(&mutex_);
+    adopted_iommu_ = false;
+  }
+  const SyscallResult<int> set =
+      syscalls_->IoctlInt(container_.get(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
+  if (!set.ok()) return ExplainSetIommu(set.error, group);
+  return QueryIommuInfo(syscalls_, container_.get());
 }
 
 absl::Status VfioContainer::AdoptAttachedGroup() {

@@ -75,6 +75,10 @@ class VfioContainer {
       : syscalls_(syscalls), container_(std::move(container)) {}
 
   absl::Status CheckHasIommu() const;
+  // Calls VFIO_SET_IOMMU, unless the container has an IOMMU, after `group` has
+  // joined, and queries its limits.
+  absl::StatusOr<IommuInfo> PrepareIommu(uint32_t group)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(attach_mutex_);
   // Returns whether the kernel took the IOMMU away, and with it all mappings.
   // It does when the last device of the last group leaves vfio-pci
   // (vfio_device_remove_group()), which the host may want at any time.
@@ -90,7 +94,8 @@ class VfioContainer {
   absl::Mutex attach_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   mutable absl::Mutex mutex_;
   uint32_t groups_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Whether another party has called VFIO_SET_IOMMU, which works only once.
+  // Whether another party has called VFIO_SET_IOMMU, which works only once
+  // while the container has groups.
   bool adopted_iommu_ ABSL_GUARDED_BY(mutex_) = false;
   IommuInfo info_ ABSL_GUARDED_BY(mutex_);
 };

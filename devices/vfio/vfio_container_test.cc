@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/devices/vfio/vfio_container.h"
 
+#include <fcntl.h>
 #include <linux/vfio.h>
 
 #include <cerrno>
@@ -8,16 +9,19 @@
 #include <memory>
 #include <utility>
 
+#include "absl/log/scoped_mock_log.h"
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "passthru/devices/kernel/errors.h"
+#include "passthru/devices/kernel/file_descriptor.h"
 #include "passthru/devices/kernel/mapped_region.h"
 #include "passthru/devices/kernel/syscalls.h"
 #include "passthru/devices/memory/iova.h"
 #include "passthru/devices/vfio/iommu_info.h"
+#include "passthru/devices/vfio/vfio_device.h"
 #include "passthru/devices/vfio/vfio_group.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/host/simulated_host.h"
@@ -184,6 +188,87 @@ TEST_F(VfioContainerTest, MappingsThatWentWithTheIommuAreUnmapped) {
   ASSERT_THAT(host().vfio().SetDriver(nvme_, ""), IsOk());
   EXPECT_THAT(container.UnmapDma(Iova(0x100000), kMapSize), IsOk());
   EXPECT_EQ(ErrnoOf(container.QueryInfo().status()), EINVAL);
+}
+
+// The administrator's unbind waits for the user to close the device, and takes
+// the IOMMU away then, before the user comes to unmap anything.
+TEST_F(VfioContainerTest, AnUnbindThatWaitedTakesTheIommuAtTheClose) {
+  absl::ScopedMockLog log(absl::MockLogDefault::kDisallowUnexpected);
+  log.StartCapturingLogs();
+  std::shared_ptr<VfioGroup> group = OpenGroup(7);
+  const std::shared_ptr<VfioContainer> container = group->container();
+  auto device = VfioDevice::Open(group, nvme_);
+  ASSERT_THAT(device, IsOk());
+  ASSERT_THAT(container->MapDma(Iova(0), kMapSize, memory(), true, true),
+              IsOk());
+  ASSERT_THAT(host().vfio().SetDriver(nvme_, ""), IsOk());
+  EXPECT_THAT(container->QueryInfo(), IsOk());
+  device->reset();
+  EXPECT_EQ(ErrnoOf(container->QueryInfo().status()), EINVAL);
+  EXPECT_THAT(container->UnmapDma(Iova(0), kMapSize), IsOk());
+  group.reset();
+}
+
+// The kernel lets a group that is about to leave go with the next
+// VFIO_CHECK_EXTENSION, so the IOMMU may be lost although VFIO_IOMMU_UNMAP_DMA
+// found it, without its mappings.
+TEST_F(VfioContainerTest, AnIommuThatIsAboutToGoIsWaitedFor) {
+  bool unmapped = false;
+  AlteredIoctl altered(&kernel(), [&](unsigned long request, void* argument,
+                                      SyscallResult<int>& result) {
+    if (request == VFIO_IOMMU_UNMAP_DMA) {
+      EXPECT_EQ(result.error, 0);
+      static_cast<vfio_iommu_type1_dma_unmap*>(argument)->size = 0;
+      unmapped = true;
+    } else if (request == VFIO_CHECK_EXTENSION && unmapped) {
+      EXPECT_THAT(host().vfio().SetDriver(nvme_, ""), IsOk());
+    }
+  });
+  const auto container = VfioContainer::Create(&altered);
+  ASSERT_THAT(container, IsOk());
+  const auto group = VfioGroup::Open(*container, 7);
+  ASSERT_THAT(group, IsOk());
+  ASSERT_THAT((*container)->MapDma(Iova(0), kMapSize, memory(), true, true),
+              IsOk());
+  EXPECT_THAT((*container)->UnmapDma(Iova(0), kMapSize), IsOk());
+  EXPECT_TRUE(unmapped);
+}
+
+// A new IOMMU would have none of the mappings that the user of the first group
+// relies on.
+TEST_F(VfioContainerTest, GroupIsRefusedWhileAnotherHasLostTheIommu) {
+  Plug("edu");
+  std::shared_ptr<VfioGroup> lost = OpenGroup(7);
+  const std::shared_ptr<VfioContainer> container = lost->container();
+  ASSERT_THAT(host().vfio().SetDriver(nvme_, ""), IsOk());
+  EXPECT_THAT(VfioGroup::Open(container, 3),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("group 3"), HasSubstr("detach"))));
+  EXPECT_EQ(kernel().journal().Count("VFIO_SET_IOMMU"), 1u);
+  lost.reset();
+  EXPECT_THAT(VfioGroup::Open(container, 3), IsOk());
+  EXPECT_EQ(kernel().journal().Count("VFIO_SET_IOMMU"), 2u);
+}
+
+// The other party's group left, and with it the IOMMU.
+TEST_F(VfioContainerTest, AnAdoptedIommuThatIsLostIsSetAnew) {
+  kernel::FileDescriptor descriptor(
+      &kernel(), kernel().Open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC).value);
+  kernel::FileDescriptor others(
+      &kernel(), kernel().Open("/dev/vfio/7", O_RDWR | O_CLOEXEC).value);
+  int fd = descriptor.get();
+  ASSERT_EQ(kernel().Ioctl(others.get(), VFIO_GROUP_SET_CONTAINER, &fd).error,
+            0);
+  ASSERT_EQ(kernel().IoctlInt(fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU).error, 0);
+  const auto container = VfioContainer::Adopt(&kernel(), std::move(descriptor));
+  ASSERT_THAT(container, IsOk());
+  others.reset();
+  for (unsigned set = 2; set <= 3; ++set) {
+    const auto group = VfioGroup::Open(*container, 7);
+    EXPECT_THAT(group, IsOk());
+    EXPECT_THAT((*container)->QueryInfo(), IsOk());
+    EXPECT_EQ(kernel().journal().Count("VFIO_SET_IOMMU"), set);
+  }
 }
 
 TEST_F(VfioContainerTest, MissingVfioIsExplained) {
