@@ -34,6 +34,8 @@ namespace {
 using absl_testing::IsOk;
 using absl_testing::StatusIs;
 using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
 
 constexpr uint64_t kRamSize = 0x10000;
 
@@ -141,7 +143,9 @@ TEST_F(GroupDmaSpaceTest, ADeviceThatTheHostUnboundIsReleased) {
   auto nic = space_->Open(nic_);
   ASSERT_THAT(nic, IsOk());
   ASSERT_THAT(host().vfio().SetDriver(nic_, ""), IsOk());
+  EXPECT_THAT(host().vfio().DmaMappings(nic_), SizeIs(1));
   nic->reset();
+  EXPECT_THAT(host().vfio().DmaMappings(nic_), IsEmpty());
   EXPECT_THAT(space_->Release(nic_), IsOk());
   ASSERT_THAT(host().vfio().SetDriver(nic_, "vfio-pci"), IsOk());
   OpenAndRelease(nic_);
