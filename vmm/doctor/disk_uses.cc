@@ -56,16 +56,49 @@ bool IsDiskOf(const HostFiles& host, const DeviceFacts& device,
   return false;
 }
 
-// Unescapes a word of /proc/mounts or /proc/swaps (mangle_path()).
+// Unescapes a word of /proc/self/mountinfo or /proc/swaps (show_mountinfo(),
+// mangle_path()).
 std::string Unescaped(std::string_view word) {
-  return absl::StrReplaceAll(
-      word,
-      {{"\\040", " "}, {"\\011", "\t"}, {"\\012", "\n"}, {"\\134", "\\"}});
+  return absl::StrReplaceAll(word, {{"\\040", " "},
+                                    {"\\011", "\t"},
+                                    {"\\012", "\n"},
+                                    {"\\043", "#"},
+                                    {"\\134", "\\"}});
 }
 
-// Returns whether a host does not run without a file system there.
+// Returns whether a host does not run without a file system there. A container
+// has files of the host's disk below /etc.
 bool IsOfTheSystem(std::string_view place) {
-  return place == "/" || place == "/usr";
+  for (const std::string_view one :
+       {"/", "/usr", "/etc", "/var", "/boot", "/sysroot", "/nix/store",
+        "/run/live/medium"}) {
+    if (place == one) return true;
+  }
+  return absl::StartsWith(place, "/etc/");
+}
+
+// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+struct Mount {
+  std::string number;  // of the block device, as "259:1"
+  std::string place;
+  std::string type;
+  std::string source;
+};
+
+std::vector<Mount> ParseMounts(std::string_view text) {
+  std::vector<Mount> mounts;
+  for (const std::string_view line :
+       absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
+    // Any number of optional fields ends with a dash.
+    size_t dash = 6;
+    while (dash < words.size() && words[dash] != "-") ++dash;
+    if (dash + 2 >= words.size()) continue;
+    mounts.push_back({std::string(words[2]), Unescaped(words[4]),
+                      std::string(words[dash + 1]),
+                      Unescaped(words[dash + 2])});
+  }
+  return mounts;
 }
 
 // A device that is built on others: a logical volume, a RAID array and so on.
@@ -78,10 +111,11 @@ class DiskUses {
  public:
   explicit DiskUses(const HostFiles& host)
       : host_(host),
-        mounts_(host.Text("/proc/mounts")),
+        mount_lines_(host.Text("/proc/self/mountinfo")),
+        mounts_(ParseMounts(mount_lines_.value)),
         swaps_(host.Text("/proc/swaps")) {
     // Each folder here is a btrfs, with links to all its devices, of which
-    // /proc/mounts names one.
+    // /proc/self/mountinfo names one.
     for (const std::string& one : host.Folder("/sys/fs/btrfs").value) {
       const auto devices =
           host.Folder(absl::StrCat("/sys/fs/btrfs/", one, "/devices"));
@@ -133,13 +167,16 @@ class DiskUses {
 
   // Returns why the uses are not known. Empty if they are.
   std::string WhyUnknown() const {
-    if (!mounts_.ok()) return mounts_.known_by;
+    if (!mount_lines_.ok()) return mount_lines_.known_by;
     // A kernel without swap has no such file.
     return "";
   }
 
   // Returns whether the host has ZFS, whose disks the kernel does not list.
-  bool HasZfs() const { return absl::StrContains(mounts_.value, " zfs "); }
+  bool HasZfs() const {
+    return std::any_of(mounts_.begin(), mounts_.end(),
+                       [](const Mount& mount) { return mount.type == "zfs"; });
+  }
 
  private:
   // Returns the node in /dev of a block device.
@@ -147,70 +184,79 @@ class DiskUses {
     const auto mapped = host_.Text(BlockFolder(name) + "/dm/name");
     return mapped.ok() && !mapped.value.empty()
                ? absl::StrCat("/dev/mapper/", mapped.value)
-               : absl::StrCat("/dev/", name);
+               : absl::StrCat("/dev/", absl::StrReplaceAll(name, {{"!", "/"}}));
   }
 
   void CheckMounts(const std::string& name, const std::string& node) {
-    size_t number = 0;
-    for (const std::string_view line :
-         absl::StrSplit(mounts_.value, '\n', absl::SkipEmpty())) {
-      ++number;
-      const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
-      if (words.size() < 2) continue;
-      const std::string source = Unescaped(words[0]);
-      const std::string place = Unescaped(words[1]);
-      if (!IsSource(source, place, name, node)) continue;
-      const std::string known_by =
-          absl::StrCat("/proc/mounts: ", words[0], " ", words[1]);
-      const std::string check = absl::StrCat("use at ", place);
-      Finding finding =
-          IsOfTheSystem(place)
-              ? MakeFinding(check, Finding::PROBLEM,
-                            absl::StrCat("the host runs from it: ", source,
-                                         " is mounted on ", place),
-                            {known_by},
-                            {"# start the host from another disk, or give the "
-                             "guest another"})
-              : MakeFinding(check, Finding::WARNING,
-                            absl::StrCat("the host uses it: ", source,
-                                         " is mounted on ", place),
-                            {known_by},
-                            {absl::StrCat("umount ", ShellWord(place))});
-      mounted_.push_back({number, std::move(finding)});
+    const std::string number = host_.Text(BlockFolder(name) + "/dev").value;
+    bool is_mounted = false;
+    for (size_t i = 0; i < mounts_.size(); ++i) {
+      const Mount& mount = mounts_[i];
+      if (!IsOn(mount, name, node, number)) continue;
+      is_mounted = true;
+      const bool of_the_system = IsOfTheSystem(mount.place);
+      const std::string what =
+          absl::StrCat(of_the_system ? "the host runs from it: " : kUses,
+                       mount.source, " is mounted on ", mount.place);
+      const std::string to_do =
+          of_the_system ? "# start the host from another disk, or give the "
+                          "guest another"
+                        : absl::StrCat("umount ", ShellWord(mount.place));
+      mounted_.push_back(
+          {i, MakeFinding(absl::StrCat("use at ", mount.place),
+                          of_the_system ? Finding::PROBLEM : Finding::WARNING,
+                          what,
+                          {absl::StrCat("/proc/self/mountinfo: ", mount.number,
+                                        " ", mount.place)},
+                          {to_do})});
     }
+    if (!is_mounted) CheckFileSystem(name, node, number);
   }
 
-  // Returns whether what is mounted there is on this block device.
-  bool IsSource(const std::string& source, const std::string& place,
-                const std::string& name, const std::string& node) const {
-    if (source == node || source == absl::StrCat("/dev/", name)) return true;
-    // Without an initial RAM disk the kernel mounts the root by this name.
-    if (source == "/dev/root") return NumberOfMount(place) == Number(name);
+  // Returns whether what is mounted is on this block device. The number tells
+  // it, whatever name the device was mounted by. That of a btrfs is anonymous
+  // (get_anon_bdev()), so there the source has to tell.
+  bool IsOn(const Mount& mount, const std::string& name,
+            const std::string& node, const std::string& number) const {
+    if (!number.empty() && !absl::StartsWith(mount.number, "0:")) {
+      return mount.number == number;
+    }
+    if (IsNode(mount.source, name, node)) return true;
     const auto fellows = btrfs_.find(name);
     if (fellows == btrfs_.end()) return false;
     for (const std::string& fellow : fellows->second) {
-      if (source == Node(fellow) || source == absl::StrCat("/dev/", fellow)) {
-        return true;
-      }
+      if (IsNode(mount.source, fellow, Node(fellow))) return true;
     }
     return false;
   }
 
-  // Returns a block device's number, as "259:1".
-  std::string Number(const std::string& name) const {
-    return host_.Text(BlockFolder(name) + "/dev").value;
+  static bool IsNode(std::string_view source, std::string_view name,
+                     std::string_view node) {
+    return source == node || source == absl::StrCat("/dev/", name);
   }
 
-  // Returns the number of what is mounted there. The third and the fifth word
-  // of a line of /proc/self/mountinfo are the number and the place.
-  std::string NumberOfMount(const std::string& place) const {
-    std::string number = "none";
-    for (const std::string_view line :
-         absl::StrSplit(host_.Text("/proc/self/mountinfo").value, '\n')) {
-      const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
-      if (words.size() > 4 && Unescaped(words[4]) == place) number = words[2];
+  // Some file systems have a folder in sysfs while they are mounted, in
+  // whatever mount namespace.
+  void CheckFileSystem(const std::string& name, const std::string& node,
+                       const std::string& number) {
+    std::string folder;
+    for (const std::string_view type : {"ext4", "xfs"}) {
+      const std::string path = absl::StrCat("/sys/fs/", type, "/", name);
+      if (host_.Folder(path).ok()) folder = path;
     }
-    return number;
+    if (btrfs_.contains(name)) folder = "/sys/fs/btrfs/*/devices/" + name;
+    if (folder.empty()) return;
+    std::vector<std::string> to_do;
+    if (!number.empty()) {
+      to_do.push_back(absl::StrCat("grep -ls ' ", number,
+                                   " ' /proc/[0-9]*/mountinfo  # the processes "
+                                   "that see it"));
+    }
+    found_.push_back(MakeFinding(
+        absl::StrCat("use of ", name), Finding::WARNING,
+        absl::StrCat("the host has a file system of ", node,
+                     " mounted, perhaps in another mount namespace"),
+        {folder}, std::move(to_do)));
   }
 
   void CheckSwap(const std::string& name, const std::string& node) {
@@ -221,11 +267,11 @@ class DiskUses {
       if (words.empty()) continue;
       const std::string source = Unescaped(words[0]);
       if (source != node && source != absl::StrCat("/dev/", name)) continue;
-      found_.push_back(MakeFinding(
-          "use as swap", Finding::WARNING,
-          absl::StrCat("the host uses it: ", source, " is swap space"),
-          {absl::StrCat("/proc/swaps: ", words[0])},
-          {absl::StrCat("swapoff ", ShellWord(source))}));
+      found_.push_back(
+          MakeFinding("use as swap", Finding::WARNING,
+                      absl::StrCat(kUses, source, " is swap space"),
+                      {absl::StrCat("/proc/swaps: ", words[0])},
+                      {absl::StrCat("swapoff ", ShellWord(source))}));
     }
   }
 
@@ -285,12 +331,13 @@ class DiskUses {
   }
 
   const HostFiles& host_;
-  const Answer<std::string> mounts_;
+  const Answer<std::string> mount_lines_;
+  const std::vector<Mount> mounts_;
   const Answer<std::string> swaps_;
   // The devices of the btrfs that has the device.
   std::map<std::string, std::vector<std::string>> btrfs_;
   std::set<std::string> seen_;
-  // A mount, with its line in /proc/mounts.
+  // A mount, with its line in /proc/self/mountinfo.
   struct Mounted {
     size_t line;
     Finding finding;
@@ -319,7 +366,7 @@ void CheckDisks(const HostFiles& host, const DeviceFacts& device,
     findings.push_back(MakeFinding(
         "use in ZFS", Finding::UNKNOWN,
         "the host has ZFS, and the kernel does not tell on which disks",
-        {"/proc/mounts: zfs"}, {"zpool status -P  # names the disks"}));
+        {"/proc/self/mountinfo: zfs"}, {"zpool status -P  # names the disks"}));
   }
   for (Finding& finding : uses.Take()) findings.push_back(std::move(finding));
   if (device.class_code >> 16 == kMassStorage && has_disk && !unknown.empty()) {

@@ -398,9 +398,9 @@ TEST(DoctorTest, DisksOfASataControllerAreSeen) {
   WrongHost host({Wrong::kHostDriver});
   host.AddDisk("ata1/host0/target0:0:0/0:0:0:0/block/sda", {"sda1"});
   host.AddDisk("/sys/devices/pci0000:00/0000:00:1f.2/ata2/block/sdb", {"sdb1"});
-  host.AddFile("/proc/mounts",
-               "/dev/sda1 /mnt/my\\040disk ext4 rw 0 0\n"
-               "/dev/sdb1 /other ext4 rw 0 0\n");
+  host.AddMounts(
+      "/dev/sda1 /mnt/my\\040disk ext4\n"
+      "/dev/sdb1 /other ext4\n");
   EXPECT_THAT(Uses(host),
               ElementsAre("use at /mnt/my disk: the host uses it: /dev/sda1 is "
                           "mounted on /mnt/my disk"));
@@ -418,9 +418,9 @@ TEST(DoctorTest, NamespacesWithSeveralPathsAreTheControllers) {
   const std::string folder = "/sys/devices/virtual/nvme-subsystem/";
   host.AddDisk(folder + "nvme-subsys1/nvme1n1", {});
   host.AddDisk(folder + "nvme-subsys2/nvme2n1", {});
-  host.AddFile("/proc/mounts",
-               "/dev/nvme1n1 /ours ext4 rw 0 0\n"
-               "/dev/nvme2n1 /others ext4 rw 0 0\n");
+  host.AddMounts(
+      "/dev/nvme1n1 /ours ext4\n"
+      "/dev/nvme2n1 /others ext4\n");
   EXPECT_THAT(Uses(host),
               ElementsAre("use at /ours: the host uses it: /dev/nvme1n1 is "
                           "mounted on /ours"));
@@ -454,10 +454,10 @@ TEST(DoctorTest, WhatIsBuiltOnADiskComesApartFromTheTop) {
 TEST(DoctorTest, NestedMountsComeFromTheInside) {
   WrongHost host({Wrong::kHostDriver});
   host.AddDisk("nvme/nvme0/nvme0n1", {"nvme0n1p1", "nvme0n1p2"});
-  host.AddFile("/proc/mounts",
-               "/dev/nvme0n1p2 /srv ext4 rw 0 0\n"
-               "/dev/nvme0n1p1 /srv/data ext4 rw 0 0\n"
-               "/dev/nvme0n1p2 /srv/data/more ext4 rw 0 0\n");
+  host.AddMounts(
+      "/dev/nvme0n1p2 /srv ext4\n"
+      "/dev/nvme0n1p1 /srv/data ext4\n"
+      "/dev/nvme0n1p2 /srv/data/more ext4\n");
   EXPECT_THAT(Uses(host), ElementsAre(HasSubstr("mounted on /srv/data/more"),
                                       HasSubstr("mounted on /srv/data"),
                                       HasSubstr("mounted on /srv")));
@@ -468,7 +468,7 @@ TEST(DoctorTest, PartitionsOfARaidArrayAreSeen) {
   host.AddDisk("nvme/nvme0/nvme0n1", {"nvme0n1p1"});
   host.AddHolder("nvme0n1p1", "md126",
                  {{"md/level", "raid1\n"}, {"md126p1/partition", "1\n"}});
-  host.AddFile("/proc/mounts", "/dev/md126p1 /srv ext4 rw 0 0\n");
+  host.AddMounts("/dev/md126p1 /srv ext4\n");
   EXPECT_THAT(Uses(host), ElementsAre(HasSubstr("mounted on /srv"),
                                       HasSubstr("the RAID array /dev/md126")));
 }
@@ -476,7 +476,7 @@ TEST(DoctorTest, PartitionsOfARaidArrayAreSeen) {
 TEST(DoctorTest, DisksOfADeviceThatVfioHasAreNotTheHosts) {
   WrongHost host({});
   host.AddDisk("nvme/nvme0/nvme0n1", {});
-  host.AddFile("/proc/mounts", "/dev/nvme0n1 /srv ext4 rw 0 0\n");
+  host.AddMounts("/dev/nvme0n1 /srv ext4\n");
   EXPECT_THAT(Uses(host), IsEmpty());
 }
 

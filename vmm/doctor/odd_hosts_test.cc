@@ -93,12 +93,73 @@ TEST(OddHostsTest, RootThatTheKernelMountedItselfIsFound) {
   host.AddDisk("nvme/nvme0/nvme0n1", {"nvme0n1p1", "nvme0n1p2"});
   host.AddDeviceFile("nvme/nvme0/nvme0n1/nvme0n1p1/dev", "259:1\n");
   host.AddDeviceFile("nvme/nvme0/nvme0n1/nvme0n1p2/dev", "259:2\n");
-  host.AddFile("/proc/mounts", "/dev/root / ext4 rw 0 0\n");
   host.AddFile("/proc/self/mountinfo",
                "24 1 259:2 / / rw - ext4 /dev/root rw\n");
   EXPECT_EQ(Of(Look(host), "use at /").verdict(), Finding::PROBLEM);
   host.AddFile("/proc/self/mountinfo", "24 1 8:1 / / rw - ext4 /dev/root rw\n");
   EXPECT_EQ(Of(Look(host), "use at /").check(), "");
+}
+
+// Whatever name an initial RAM disk mounts by, the number tells the disk.
+TEST(OddHostsTest, MountByAnotherNameIsFound) {
+  WrongHost host({Wrong::kHostDriver});
+  host.AddDisk("nvme/nvme0/nvme0n1", {});
+  host.AddDisk("cciss/cciss!c0d0", {});
+  for (const std::string_view disk : {"nvme0n1", "cciss!c0d0"}) {
+    const std::string number = disk == "nvme0n1" ? "259:1" : "259:2";
+    for (const std::string_view source :
+         {"/dev/disk/by-uuid/12-34", "/dev/vg/root", "/dev/cciss/c0d0"}) {
+      host.AddFile("/proc/self/mountinfo",
+                   absl::StrCat("24 1 ", number, " / / rw shared:1 master:2 - ",
+                                "ext4 ", source, " rw\n"));
+      const Finding finding = Of(Look(host), "use at /");
+      EXPECT_EQ(finding.verdict(), Finding::PROBLEM) << disk << source;
+      EXPECT_THAT(
+          finding.known_by(),
+          ElementsAre(absl::StrCat("/proc/self/mountinfo: ", number, " /")));
+    }
+  }
+}
+
+TEST(OddHostsTest, PlaceWithANumberSignIsWrittenAsItIs) {
+  WrongHost host({Wrong::kHostDriver});
+  host.AddDisk("nvme/nvme0/nvme0n1", {});
+  host.AddMounts("/dev/nvme0n1 /srv/a\\043b ext4\n");
+  EXPECT_THAT(ToDo(Of(Look(host), "use at /srv/a#b")),
+              HasSubstr("umount '/srv/a#b'"));
+}
+
+TEST(OddHostsTest, FileSystemOfAnotherMountNamespaceIsSeen) {
+  for (const std::string_view folder :
+       {"/sys/fs/ext4/nvme0n1", "/sys/fs/xfs/nvme0n1",
+        "/sys/fs/btrfs/1234/devices/nvme0n1"}) {
+    WrongHost host({Wrong::kHostDriver});
+    host.AddDisk("nvme/nvme0/nvme0n1", {});
+    host.AddFile(absl::StrCat(folder, "/file"), "");
+    const Finding finding = Of(Look(host), "use of nvme0n1");
+    EXPECT_EQ(finding.verdict(), Finding::WARNING);
+    EXPECT_THAT(finding.what(), HasSubstr("another mount namespace"));
+    EXPECT_THAT(ToDo(finding), HasSubstr("grep -ls ' 259:1 '"));
+    // It is named once.
+    host.AddMounts(
+        absl::StrCat("/dev/nvme0n1 /srv ",
+                     absl::StrContains(folder, "btrfs") ? "btrfs" : "ext4"));
+    EXPECT_EQ(Of(Look(host), "use of nvme0n1").check(), "");
+  }
+}
+
+TEST(OddHostsTest, PlacesOfTheSystemAreNotGivenAway) {
+  for (const std::string_view place :
+       {"/usr", "/etc", "/var", "/boot", "/sysroot", "/nix/store",
+        "/run/live/medium", "/etc/hosts"}) {
+    WrongHost host({Wrong::kHostDriver});
+    host.AddDisk("nvme/nvme0/nvme0n1", {});
+    host.AddMounts(absl::StrCat("/dev/nvme0n1 ", place, " ext4\n"));
+    const Report report = Look(host);
+    EXPECT_EQ(Of(report, absl::StrCat("use at ", place)).verdict(),
+              Finding::PROBLEM);
+    EXPECT_THAT(AllCommands(report), Not(HasSubstr("unbind"))) << place;
+  }
 }
 
 // Of a btrfs on several devices /proc/mounts names one.
@@ -108,14 +169,14 @@ TEST(OddHostsTest, SecondDeviceOfABtrfsIsInUse) {
   host.AddFile("/sys/fs/btrfs/1234/devices/sda", "");
   host.AddFile("/sys/fs/btrfs/1234/devices/nvme0n1", "");
   host.AddFile("/sys/fs/btrfs/features/no", "");
-  host.AddFile("/proc/mounts", "/dev/sda /data btrfs rw 0 0\n");
+  host.AddMounts("/dev/sda /data btrfs\n");
   EXPECT_THAT(ToDo(Of(Look(host), "use at /data")), "umount /data");
 }
 
 TEST(OddHostsTest, DisksOfZfsAreUnknown) {
   WrongHost host({Wrong::kHostDriver});
   host.AddDisk("nvme/nvme0/nvme0n1", {});
-  host.AddFile("/proc/mounts", "tank/home /home zfs rw 0 0\n");
+  host.AddMounts("tank/home /home zfs\n");
   const Finding finding = Of(Look(host), "use in ZFS");
   EXPECT_EQ(finding.verdict(), Finding::UNKNOWN);
   EXPECT_THAT(ToDo(finding), HasSubstr("zpool status"));
@@ -169,9 +230,8 @@ TEST(OddHostsTest, UsesOfSiblingsAreNamedBeforeTheyAreUnbound) {
 
 TEST(OddHostsTest, SiblingWithTheRootDiskStays) {
   WrongHost host({Wrong::kSibling});
-  host.AddSiblingFile("ata1/sda/dev", "8:0\n");
   host.AddDisk("/sys/devices/pci0000:02/0000:02:00.1/ata1/sda", {});
-  host.AddFile("/proc/mounts", "/dev/sda / ext4 rw 0 0\n");
+  host.AddMounts("/dev/sda / ext4\n");
   const Report report = Look(host);
   EXPECT_EQ(Of(report, "use at / of 0000:02:00.1").verdict(), Finding::PROBLEM);
   EXPECT_THAT(AllCommands(report), Not(HasSubstr("unbind")));
@@ -342,8 +402,7 @@ TEST(OddHostsTest, SleepingDeviceIsWokenFirst) {
 TEST(OddHostsTest, WhatIsWrittenInAFileIsNeverMarkupOfTheTerminal) {
   WrongHost host({Wrong::kHostDriver});
   host.AddDisk("nvme/nvme0/nvme0n1", {});
-  host.AddFile("/proc/mounts",
-               "/dev/nvme0n1 /mnt/caf\xe9;reboot ext4 rw 0 0\n");
+  host.AddMounts("/dev/nvme0n1 /mnt/caf\xe9;reboot ext4\n");
   host.AddDeviceFile("power_state", "\x1b[2J\xff\n");
   const Report report = Look(host);
   EXPECT_THAT(Of(report, "power").what(), HasSubstr("\\033[2J\\377"));

@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "absl/log/check.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/fixture/fixture.h"
 #include "passthru/testing/fixture/fixture_bytes.h"
@@ -47,6 +49,21 @@ bool DiskIsUsed(const std::set<Wrong>& wrong) {
   return wrong.contains(Wrong::kMounted) || wrong.contains(Wrong::kSwap) ||
          wrong.contains(Wrong::kLogicalVolume) ||
          wrong.contains(Wrong::kRaid) || wrong.contains(Wrong::kRootDisk);
+}
+
+// Returns what the host has mounted, as in fstab(5).
+std::string MountsOf(const std::set<Wrong>& wrong) {
+  std::string mounts = "tmpfs /tmp tmpfs\n";
+  if (wrong.contains(Wrong::kMounted)) {
+    absl::StrAppend(&mounts, "/dev/nvme0n1p2 /srv ext4\n");
+  }
+  if (wrong.contains(Wrong::kLogicalVolume)) {
+    absl::StrAppend(&mounts, "/dev/mapper/vg-home /home ext4\n");
+  }
+  if (wrong.contains(Wrong::kRootDisk)) {
+    absl::StrAppend(&mounts, "/dev/nvme0n1p1 / ext4\n");
+  }
+  return mounts;
 }
 
 std::string DriverOf(const std::set<Wrong>& wrong) {
@@ -91,7 +108,33 @@ WrongHost::WrongHost(const std::set<Wrong>& wrong)
   AddHostFiles(wrong);
   AddDeviceFiles(wrong);
   if (DiskIsUsed(wrong)) AddDiskFiles(wrong);
+  AddMounts(MountsOf(wrong));
   if (has_iommu) AddGroupFiles(wrong);
+}
+
+void WrongHost::AddMounts(const std::string& lines) {
+  std::string text;
+  int id = 20;
+  for (const std::string_view line :
+       absl::StrSplit(lines, '\n', absl::SkipEmpty())) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ');
+    CHECK_GE(words.size(), 3u);
+    // A disk that is not simulated has some number, and what is on no disk or
+    // on several has an anonymous one.
+    std::string number =
+        words[0].starts_with("/dev/") && words[2] != "btrfs" ? "8:200" : "0:40";
+    const auto known = numbers_.find(words[0]);
+    if (known != numbers_.end() && words[2] != "btrfs") number = known->second;
+    absl::StrAppend(&text, ++id, " 1 ", number, " / ", words[1],
+                    " rw shared:1 - ", words[2], " ", words[0], " rw\n");
+  }
+  AddFile("/proc/self/mountinfo", text);
+}
+
+std::string WrongHost::NewNumber(const std::string& node) {
+  const std::string number = absl::StrCat("259:", numbers_.size() + 1);
+  numbers_["/dev/" + node] = number;
+  return number;
 }
 
 void WrongHost::AddFile(const std::string& path, const std::string& text) {
@@ -139,9 +182,9 @@ void WrongHost::AddHostFiles(const std::set<Wrong>& wrong) {
   host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
     for (const std::string_view path :
          {"/etc/passwd", "/proc/cpuinfo", "/proc/cmdline", "/proc/interrupts",
-          "/proc/meminfo", "/proc/mounts", "/proc/net", "/proc/self",
-          "/proc/swaps", "/sys/block", "/sys/class", "/sys/devices/virtual",
-          "/sys/fs", "/sys/module", "/sys/kernel/debug"}) {
+          "/proc/meminfo", "/proc/net", "/proc/self", "/proc/swaps",
+          "/sys/block", "/sys/class", "/sys/devices/virtual", "/sys/fs",
+          "/sys/module", "/sys/kernel/debug"}) {
       paths.Adopt(path);
     }
     paths.AddFile("/proc/cpuinfo",
@@ -166,17 +209,6 @@ void WrongHost::AddHostFiles(const std::set<Wrong>& wrong) {
                                "   1:          9          0  ",
                                wrong.contains(Wrong::kNoRemapping) ? "" : "IR-",
                                "IO-APIC    1-edge      i8042\n"));
-    std::string mounts = "tmpfs /tmp tmpfs rw 0 0\n";
-    if (wrong.contains(Wrong::kMounted)) {
-      absl::StrAppend(&mounts, "/dev/nvme0n1p2 /srv ext4 rw 0 0\n");
-    }
-    if (wrong.contains(Wrong::kLogicalVolume)) {
-      absl::StrAppend(&mounts, "/dev/mapper/vg-home /home ext4 rw 0 0\n");
-    }
-    if (wrong.contains(Wrong::kRootDisk)) {
-      absl::StrAppend(&mounts, "/dev/nvme0n1p1 / ext4 rw 0 0\n");
-    }
-    paths.AddFile("/proc/mounts", mounts);
     paths.AddFile("/proc/swaps",
                   absl::StrCat("Filename\tType\tSize\tUsed\tPriority\n",
                                wrong.contains(Wrong::kSwap)
@@ -274,10 +306,13 @@ void WrongHost::AddDisk(const std::string& folder,
     const std::string disk = path.substr(path.rfind('/') + 1);
     const std::string target = absl::StrCat("..", path.substr(4));  // /sys
     paths.AddFile(path + "/size", "1024\n");
+    paths.AddFile(path + "/dev", NewNumber(disk) + "\n");
     paths.AddLink("/sys/block/" + disk, target);
     paths.AddLink("/sys/class/block/" + disk, absl::StrCat("../", target));
     for (const std::string& partition : partitions) {
       paths.AddFile(absl::StrCat(path, "/", partition, "/partition"), "1\n");
+      paths.AddFile(absl::StrCat(path, "/", partition, "/dev"),
+                    NewNumber(partition) + "\n");
       paths.AddLink("/sys/class/block/" + partition,
                     absl::StrCat("../", target, "/", partition));
     }
@@ -288,6 +323,13 @@ void WrongHost::AddHolder(const std::string& disk, const std::string& holder,
                           const std::map<std::string, std::string>& files) {
   host_->kernel().EditPaths([&](fake::FakeSysfs& paths) {
     const std::string folder = "/sys/devices/virtual/block/" + holder;
+    const std::string number = NewNumber(holder);
+    paths.AddFile(folder + "/dev", number + "\n");
+    const auto mapped = files.find("dm/name");
+    if (mapped != files.end()) {
+      numbers_[absl::StrCat(
+          "/dev/mapper/", absl::StripAsciiWhitespace(mapped->second))] = number;
+    }
     for (const auto& [name, text] : files) {
       paths.AddFile(absl::StrCat(folder, "/", name), text);
     }

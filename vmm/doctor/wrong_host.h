@@ -78,6 +78,10 @@ class WrongHost {
   // device's folder, or an absolute path.
   void AddDisk(const std::string& folder,
                const std::vector<std::string>& partitions);
+  // Replaces what is mounted. The lines are as in fstab(5), "SOURCE PLACE
+  // TYPE". The number of a disk of AddDisk() or AddHolder() is that of its file
+  // `dev`.
+  void AddMounts(const std::string& lines);
   // Says that the host built a device on a disk or partition. `files` are those
   // of its folder.
   void AddHolder(const std::string& disk, const std::string& holder,
@@ -94,7 +98,12 @@ class WrongHost {
   void AddDiskFiles(const std::set<Wrong>& wrong);
   void AddGroupFiles(const std::set<Wrong>& wrong);
 
+  // Returns the number of a new block device.
+  std::string NewNumber(const std::string& node);
+
   std::unique_ptr<fake::SimulatedHost> host_;
+  // The numbers of block devices, by their names in /dev.
+  std::map<std::string, std::string> numbers_;
   pci::Bdf device_;
 };
 
