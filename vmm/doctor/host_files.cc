@@ -32,6 +32,11 @@ Answer<T> Failure(const std::string& path, int error) {
           .known_by = absl::StrCat(path, ": ", ErrnoName(error))};
 }
 
+// Almost all files are shorter than the first limit. The interrupts or mounts
+// of a large host are not.
+constexpr size_t kUsualLimit = 64 * 1024;
+constexpr size_t kTextLimit = 16 * 1024 * 1024;
+
 }  // namespace
 
 std::string ErrnoName(int error) {
@@ -40,11 +45,17 @@ std::string ErrnoName(int error) {
 }
 
 Answer<std::string> HostFiles::Text(const std::string& path) const {
-  const absl::StatusOr<std::string> text = kernel::ReadFile(syscalls_, path);
+  absl::StatusOr<std::string> text =
+      kernel::ReadFile(syscalls_, path, kUsualLimit);
+  if (text.ok() && text->size() == kUsualLimit) {
+    text = kernel::ReadFile(syscalls_, path, kTextLimit);
+  }
   if (!text.ok()) {
     const int error = kernel::ErrnoOf(text.status());
     return Failure<std::string>(path, error == 0 ? EIO : error);
   }
+  // There may be more of it.
+  if (text->size() == kTextLimit) return Failure<std::string>(path, EFBIG);
   std::string value(absl::StripAsciiWhitespace(*text));
   const bool many_lines = absl::StrContains(value, '\n');
   return {.value = value,

@@ -31,7 +31,8 @@ class HostFiles {
   // `syscalls` must outlive this object.
   explicit HostFiles(kernel::Syscalls* syscalls) : syscalls_(syscalls) {}
 
-  // Returns the text of a file without white space at its ends.
+  // Returns the text of a file without white space at its ends, or EFBIG if it
+  // has 16 MiB or more.
   Answer<std::string> Text(const std::string& path) const;
   // Returns the first bytes of a file as they are. known_by has the path only.
   Answer<std::string> Bytes(const std::string& path, size_t limit) const;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "passthru/vmm/doctor/host_files.h"
 
+#include <cerrno>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
@@ -37,6 +40,17 @@ TEST(HostFilesTest, SaysHowItKnows) {
   EXPECT_EQ(files.Folder("/sys/class/test").value.size(), 3u);
   EXPECT_EQ(files.Folder("/sys/class/test/one").known_by,
             "/sys/class/test/one: ENOTDIR");
+}
+
+TEST(HostFilesTest, CutsNoText) {
+  WrongHost host({});
+  const HostFiles files(host.syscalls());
+  for (const size_t size : {65535, 65536, 65537, 1 << 20}) {
+    host.AddFile("/sys/class/test/long", std::string(size, 'x'));
+    EXPECT_EQ(files.Text("/sys/class/test/long").value.size(), size);
+  }
+  host.AddFile("/sys/class/test/long", std::string(16 << 20, 'x'));
+  EXPECT_EQ(files.Text("/sys/class/test/long").error, EFBIG);
 }
 
 TEST(HostFilesTest, TakesMessagesOfTheLibraryApart) {

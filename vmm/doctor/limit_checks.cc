@@ -99,11 +99,13 @@ struct Limit {
 };
 
 // Returns the least memory.max of this process's control group and those above
-// it (cgroup v2).
+// it (cgroup v2). In a cgroup namespace of its own the process is in the root,
+// which has the file, as a host's root has not.
 Limit ControlGroupLimit(const HostFiles& host) {
   Limit least;
   std::string group = LineAfter(host.Text("/proc/self/cgroup").value, "0:");
-  while (group.size() > 1 && group.front() == '/') {
+  if (group == "/" || !absl::StartsWith(group, "/")) group.clear();
+  while (true) {
     const std::string path =
         absl::StrCat("/sys/fs/cgroup", group, "/memory.max");
     const auto text = host.Text(path);
@@ -111,9 +113,9 @@ Limit ControlGroupLimit(const HostFiles& host) {
     if (absl::SimpleAtoi(text.value, &bytes) && bytes < least.bytes) {
       least = {bytes, text.known_by};
     }
+    if (group.empty()) return least;
     group.resize(group.rfind('/'));
   }
-  return least;
 }
 
 // The kernel pins all of a guest's memory when the device is attached, so none

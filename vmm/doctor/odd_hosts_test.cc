@@ -329,6 +329,36 @@ TEST(OddHostsTest, ControlGroupLimitsMemory) {
                           "1073741824"));
 }
 
+// In a cgroup namespace of its own a process is in the root.
+TEST(OddHostsTest, RootControlGroupOfANamespaceLimitsMemory) {
+  for (const std::string_view group : {"0::/\n", "0::/vm.scope\n"}) {
+    WrongHost host({});
+    host.AddFile("/proc/self/cgroup", std::string(group));
+    EXPECT_EQ(Of(Look(host), "memory").verdict(), Finding::OK);
+    host.AddFile("/sys/fs/cgroup/memory.max", "1073741824\n");
+    EXPECT_THAT(Of(Look(host), "memory").what(), HasSubstr("may have 1 GiB"));
+  }
+}
+
+TEST(OddHostsTest, InterruptsOfALargeHostAreReadToTheEnd) {
+  WrongHost host({Wrong::kHostDriver});
+  const std::string line = absl::StrCat(std::string(1023, '0'), "\n");
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += line;
+  text += "  1:  9  IR-IO-APIC  1-edge  i8042\n";
+  host.AddFile("/proc/interrupts", text);
+  EXPECT_EQ(Of(Look(host), "interrupt remapping").verdict(), Finding::OK);
+}
+
+TEST(OddHostsTest, TooManyMountsAreUnknown) {
+  WrongHost host({Wrong::kHostDriver});
+  host.AddDisk("nvme/nvme0/nvme0n1", {});
+  host.AddFile("/proc/self/mountinfo", std::string(16 << 20, 'x'));
+  const Finding finding = Of(Look(host), "use of its disks");
+  EXPECT_EQ(finding.verdict(), Finding::UNKNOWN);
+  EXPECT_THAT(finding.known_by(), ElementsAre("/proc/self/mountinfo: EFBIG"));
+}
+
 TEST(OddHostsTest, HugePagesAreMemoryOfGuests) {
   WrongHost host({});
   constexpr std::string_view kInfo =
