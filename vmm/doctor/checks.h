@@ -62,10 +62,14 @@ std::vector<std::string> ForUser(const HostFacts& facts,
                                  std::vector<std::string> commands);
 std::string InOwnShell(const HostFacts& facts, std::string_view command);
 
-// Returns the commands that take a word from, or add one to, the kernel's
-// command line (host_checks.cc).
-std::string WithoutWord(std::string_view word);
-std::string WithWord(std::string_view word);
+// Append the commands that take a word from, or add one to, the kernel's
+// command line (host_checks.cc). kUpdateGrub has to follow.
+void AppendWithoutWord(std::string_view word, std::vector<std::string>& to_do);
+void AppendWithWord(std::string_view word, std::vector<std::string>& to_do);
+// Returns whether the kernel's command line has a word such as
+// "pci=nomsi,noats" with this value of the option.
+bool CommandLineSays(const HostFacts& facts, std::string_view option,
+                     std::string_view value);
 
 // Sets whether the host's own interrupts are remapped (remapping_check.cc). The
 // others return the finding "interrupt remapping" if the kernel refused a
@@ -107,7 +111,8 @@ Finding CheckReset(const HostFiles& host, const DeviceFacts& device);
 
 // Checks who on the host uses a device, and what has to be ended before its
 // driver is taken away (use_checks.cc).
-Findings CheckUses(const HostFiles& host, const DeviceFacts& device);
+Findings CheckUses(const HostFiles& host, const HostFacts& facts,
+                   const DeviceFacts& device);
 
 // Appends a finding for each way in which the host uses the device's disks:
 // file systems, swap space, logical volumes, RAID arrays and so on

@@ -107,13 +107,21 @@ Finding CheckBars(const HostFiles& host, const HostFacts& facts,
       continue;
     }
     if ((flags & kResourceUnset) != 0) {
-      return MakeFinding(
-          kCheck, Finding::PROBLEM,
-          absl::StrCat("the host has no address for BAR", i,
-                       ", and VFIO then shows none of it"),
-          {absl::StrCat(resource.known_by, ", line ", i + 1)},
-          {WithWord("pci=realloc"), std::string(kUpdateGrub),
-           "# or enable \"above 4G decoding\" in the firmware's setup"});
+      std::vector<std::string> to_do;
+      // It stays in the way if the kernel has tried that already.
+      if (!CommandLineSays(facts, "pci", "realloc") &&
+          !CommandLineSays(facts, "pci", "realloc=on")) {
+        AppendWithWord("pci=realloc", to_do);
+        to_do.emplace_back(kUpdateGrub);
+      }
+      to_do.push_back(
+          absl::StrCat("# ", to_do.empty() ? "" : "or ",
+                       "enable \"above 4G decoding\" in the firmware's setup"));
+      return MakeFinding(kCheck, Finding::PROBLEM,
+                         absl::StrCat("the host has no address for BAR", i,
+                                      ", and VFIO then shows none of it"),
+                         {absl::StrCat(resource.known_by, ", line ", i + 1)},
+                         std::move(to_do));
     }
     if (end < start) {
       return MakeFinding(

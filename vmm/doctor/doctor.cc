@@ -33,7 +33,7 @@ void ExamineDevice(const HostFiles& host, const HostFacts& facts,
     *report.add_findings() = MakeFinding(
         "device", Finding::PROBLEM,
         "there is none at this address; it may be powered off, removed, or a "
-        "virtual function that nobody made",
+        "virtual function that the host has not made",
         {folder.known_by}, {"lspci -D  # lists the addresses"});
     return;
   }
@@ -42,7 +42,7 @@ void ExamineDevice(const HostFiles& host, const HostFacts& facts,
   *report.add_findings() = CheckType(host, device);
   if (device.stays) return;
   // What the host has to end comes before the driver is taken away.
-  Findings uses = CheckUses(host, device);
+  Findings uses = CheckUses(host, facts, device);
   const bool in_the_way = HasProblem(uses);
   AddAll(std::move(uses), report.mutable_findings());
   AddAll(CheckDevice(host, facts, device, in_the_way),

@@ -71,8 +71,8 @@ Finding CheckNumber(const HostFiles& host, const HostFacts& facts,
     return MakeFinding(
         kGroup, Finding::PROBLEM,
         absl::StrCat("its group ", number,
-                     " is one of the no-IOMMU mode, which protects nobody and "
-                     "which no guest can use"),
+                     " is one of the no-IOMMU mode, which keeps no device from "
+                     "the host's memory and which no guest can use"),
         {name.known_by});
   }
   return MakeFinding(kGroup, Finding::OK,
@@ -81,11 +81,11 @@ Finding CheckNumber(const HostFiles& host, const HostFacts& facts,
 
 // Appends how the host uses a device that has to leave its driver for another's
 // sake. Returns whether the host runs without it.
-bool CheckUsesOfMember(const HostFiles& host, const std::string& member,
-                       Findings& findings) {
+bool CheckUsesOfMember(const HostFiles& host, const HostFacts& facts,
+                       const std::string& member, Findings& findings) {
   const auto address = pci::Bdf::Parse(member);
   if (!address.ok()) return true;
-  Findings uses = CheckUses(host, ReadDevice(host, *address));
+  Findings uses = CheckUses(host, facts, ReadDevice(host, *address));
   const bool spare = !HasProblem(uses);
   for (Finding& use : uses) {
     if (use.verdict() < Finding::WARNING) continue;
@@ -97,10 +97,11 @@ bool CheckUsesOfMember(const HostFiles& host, const std::string& member,
 
 // Bridges stay with the host and are named apart. The last finding is that on
 // the members. Those before it say how the host uses them.
-Findings CheckMembers(const HostFiles& host, const DeviceFacts& device) {
+Findings CheckMembers(const HostFiles& host, const HostFacts& facts,
+                      const DeviceFacts& device) {
   if (!device.group.has_value()) {
     return {MakeFinding(kMembers, Finding::UNKNOWN,
-                        "without a group there is nobody to look at")};
+                        "it has no group, so no other device can be in it")};
   }
   const auto members = host.Folder(GroupFolder(*device.group) + "/devices");
   if (!members.ok()) {
@@ -132,7 +133,7 @@ Findings CheckMembers(const HostFiles& host, const DeviceFacts& device) {
     std::vector<vfio::BlockingDevice> spare;
     std::vector<std::string> to_do;
     for (const vfio::BlockingDevice& other : blocking) {
-      if (CheckUsesOfMember(host, other.device, findings)) {
+      if (CheckUsesOfMember(host, facts, other.device, findings)) {
         spare.push_back(other);
       } else {
         to_do.push_back(absl::StrCat("# leave ", other.device,
@@ -384,7 +385,7 @@ Findings CheckGroup(const HostFiles& host, const HostFacts& facts,
                     DeviceFacts& device) {
   Findings findings;
   findings.push_back(CheckNumber(host, facts, device));
-  for (Finding& finding : CheckMembers(host, device)) {
+  for (Finding& finding : CheckMembers(host, facts, device)) {
     findings.push_back(std::move(finding));
   }
   findings.push_back(CheckReserved(host, device));

@@ -73,10 +73,10 @@ std::vector<std::string> TurnOnIommu(std::string_view cpuinfo,
     is_on = is_on || Says(word, "intel_iommu", "on");
     if (Says(word, "intel_iommu", "off") || Says(word, "amd_iommu", "off") ||
         Says(word, "iommu", "off")) {
-      to_do.push_back(WithoutWord(word));
+      AppendWithoutWord(word, to_do);
     }
   }
-  if (intel && !is_on) to_do.push_back(WithWord("intel_iommu=on"));
+  if (intel && !is_on) AppendWithWord("intel_iommu=on", to_do);
   if (to_do.size() > edits) {
     to_do.emplace_back(kUpdateGrub);
   } else {
@@ -317,12 +317,14 @@ std::optional<Finding> CheckNoIommuMode(const HostFiles& host) {
 std::optional<Finding> CheckAcsOverride(const HostFacts& facts) {
   for (const std::string& word : facts.command_line) {
     if (!absl::StartsWith(word, "pcie_acs_override=")) continue;
+    std::vector<std::string> to_do;
+    AppendWithoutWord(word, to_do);
+    to_do.emplace_back(kUpdateGrub);
     return MakeFinding(
         "isolation", Finding::WARNING,
         "the kernel was told to make groups that the hardware does not keep "
         "apart: their guests may reach one another's memory",
-        {absl::StrCat("/proc/cmdline: ", word)},
-        {WithoutWord(word), std::string(kUpdateGrub)});
+        {absl::StrCat("/proc/cmdline: ", word)}, std::move(to_do));
   }
   return std::nullopt;
 }
@@ -340,21 +342,36 @@ void ReadPhysicalBits(const HostFiles& host, HostFacts& facts) {
 
 }  // namespace
 
-std::string WithoutWord(std::string_view word) {
+void AppendWithoutWord(std::string_view word, std::vector<std::string>& to_do) {
   const bool plain = std::all_of(word.begin(), word.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
            absl::StrContains("_=,-.:", c);
   });
   if (!plain) {
-    return absl::StrCat("# remove ", Printable(word),
-                        " from the kernel's command line");
+    to_do.push_back(absl::StrCat("# remove ", Printable(word),
+                                 " from the kernel's command line"));
+    return;
   }
-  return absl::StrCat("sed -i 's/\\<", word, "\\>//' /etc/default/grub");
+  to_do.push_back(
+      absl::StrCat("sed -i 's/\\<", word, "\\>//' /etc/default/grub"));
+  // Their boot loader entries have a command line each.
+  to_do.push_back(absl::StrCat(
+      "# Fedora, RHEL: grubby --update-kernel=ALL --remove-args=", word));
 }
 
-std::string WithWord(std::string_view word) {
-  return absl::StrCat("sed -i 's/^GRUB_CMDLINE_LINUX=\"/&", word,
-                      " /' /etc/default/grub");
+void AppendWithWord(std::string_view word, std::vector<std::string>& to_do) {
+  to_do.push_back(absl::StrCat("sed -i \"s/^GRUB_CMDLINE_LINUX=[\\\"']/&", word,
+                               " /\" /etc/default/grub"));
+  to_do.push_back(
+      absl::StrCat("# Fedora, RHEL: grubby --update-kernel=ALL --args=", word));
+}
+
+bool CommandLineSays(const HostFacts& facts, std::string_view option,
+                     std::string_view value) {
+  return std::any_of(facts.command_line.begin(), facts.command_line.end(),
+                     [option, value](std::string_view word) {
+                       return Says(word, option, value);
+                     });
 }
 
 Findings CheckHost(const HostFiles& host, HostFacts& facts) {

@@ -359,6 +359,53 @@ TEST(OddHostsTest, TooManyMountsAreUnknown) {
   EXPECT_THAT(finding.known_by(), ElementsAre("/proc/self/mountinfo: EFBIG"));
 }
 
+// Whoever gives all commands in their order must not accept the risk by that.
+TEST(OddHostsTest, RiskOfForgedInterruptsIsAcceptedByHandOnly) {
+  WrongHost host({Wrong::kNoRemapping, Wrong::kHostDriver});
+  host.AddFile("/proc/cmdline", "ro nointremap intremap=off\n");
+  const Finding finding = Of(Look(host), "interrupt remapping");
+  size_t updates = 0;
+  for (const std::string& command : finding.to_do()) {
+    updates += absl::StartsWith(command, "update-grub") ? 1 : 0;
+    if (absl::StrContains(command, "vfio_iommu_type1")) {
+      EXPECT_TRUE(absl::StartsWith(command, "# ")) << command;
+    }
+  }
+  EXPECT_EQ(updates, 1u);
+  ExpectInOrder(ToDo(finding), {"<nointremap", "<intremap=off", "update-grub",
+                                "# modprobe", "# echo 1 > "});
+}
+
+TEST(OddHostsTest, WordsThatTheCommandLineHasAreNotAdvisedAgain) {
+  WrongHost host({Wrong::kConsole, Wrong::kUnplacedBar});
+  const Report before = Look(host);
+  EXPECT_EQ(Of(before, "use as console").verdict(), Finding::WARNING);
+  EXPECT_THAT(ToDo(Of(before, "BARs")), HasSubstr("pci=realloc"));
+  host.AddFile("/proc/cmdline",
+               "ro initcall_blacklist=one,sysfb_init pci=noats,realloc\n");
+  const Report report = Look(host);
+  EXPECT_EQ(Of(report, "use as console").verdict(), Finding::NOTE);
+  EXPECT_EQ(ToDo(Of(report, "use as console")), "");
+  // VFIO still shows none of it.
+  EXPECT_EQ(Of(report, "BARs").verdict(), Finding::PROBLEM);
+  EXPECT_EQ(ToDo(Of(report, "BARs")),
+            "# enable \"above 4G decoding\" in the firmware's setup");
+}
+
+TEST(OddHostsTest, CommandLineIsChangedInEitherQuotesAndByGrubby) {
+  WrongHost host({Wrong::kIommuOff, Wrong::kAcsOverride});
+  const Report report = Look(host);
+  EXPECT_THAT(
+      ToDo(Of(report, "IOMMU")),
+      AllOf(HasSubstr("sed -i \"s/^GRUB_CMDLINE_LINUX=[\\\"']/&intel_iommu=on "
+                      "/\" /etc/default/grub"),
+            HasSubstr("\n# Fedora, RHEL: grubby --update-kernel=ALL "
+                      "--args=intel_iommu=on\n")));
+  EXPECT_THAT(ToDo(Of(report, "isolation")),
+              HasSubstr("\n# Fedora, RHEL: grubby --update-kernel=ALL "
+                        "--remove-args=pcie_acs_override=downstream\n"));
+}
+
 TEST(OddHostsTest, HugePagesAreMemoryOfGuests) {
   WrongHost host({});
   constexpr std::string_view kInfo =

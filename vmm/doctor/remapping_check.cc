@@ -4,6 +4,7 @@
 // of the kernel's interrupt controllers tell it: those behind the remapping of
 // Intel's and AMD's IOMMUs begin with "IR-", as in "IR-PCI-MSI"
 // (dmar_msi_init(), irq_remapping_alloc() and their like).
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,16 +42,18 @@ void ReadRemapping(const HostFiles& host, HostFacts& facts) {
 }
 
 Finding RemappingIsOff(const HostFacts& facts, std::string known_by) {
+  // Whoever gives all the commands has not chosen this.
   constexpr std::string_view kAccept =
-      "echo 1 > /sys/module/vfio_iommu_type1/parameters/"
+      "# echo 1 > /sys/module/vfio_iommu_type1/parameters/"
       "allow_unsafe_interrupts";
   std::vector<std::string> to_do = {
       "# enable interrupt remapping (x2APIC) in the firmware's setup"};
+  const size_t edits = to_do.size();
   for (const std::string& word : facts.command_line) {
     if (word != "nointremap" && word != "intremap=off") continue;
-    to_do.push_back(WithoutWord(word));
-    to_do.emplace_back(kUpdateGrub);
+    AppendWithoutWord(word, to_do);
   }
+  if (to_do.size() > edits) to_do.emplace_back(kUpdateGrub);
   // The risk is accepted already.
   if (facts.unsafe_interrupts == true) {
     return MakeFinding(kRemapping, Finding::WARNING,
@@ -59,7 +62,7 @@ Finding RemappingIsOff(const HostFacts& facts, std::string known_by) {
                        {std::move(known_by)}, std::move(to_do));
   }
   to_do.emplace_back("# or accept the risk:");
-  to_do.emplace_back("modprobe vfio_iommu_type1");
+  to_do.emplace_back("# modprobe vfio_iommu_type1");
   to_do.emplace_back(kAccept);
   return MakeFinding(kRemapping, Finding::PROBLEM,
                      "is off, so a guest could forge interrupts through it, "

@@ -111,16 +111,22 @@ void CheckDisplay(const HostFiles& host, const DeviceFacts& device,
 }
 
 // The firmware's console, which the host may use without any driver.
-void CheckConsole(const HostFiles& host, const DeviceFacts& device,
-                  Findings& findings) {
+void CheckConsole(const HostFiles& host, const HostFacts& facts,
+                  const DeviceFacts& device, Findings& findings) {
   const auto boot = host.Text(device.folder + "/boot_vga");
   if (boot.value != "1") return;
+  std::vector<std::string> to_do;
+  const bool kept_off =
+      CommandLineSays(facts, "initcall_blacklist", "sysfb_init");
+  if (!kept_off) {
+    AppendWithWord("initcall_blacklist=sysfb_init", to_do);
+    to_do.emplace_back(kUpdateGrub);
+  }
   findings.push_back(MakeFinding(
-      "use as console", Finding::WARNING,
+      "use as console", kept_off ? Finding::NOTE : Finding::WARNING,
       "the machine's console is on it, and the firmware has run its ROM: the "
       "guest may need the ROM from a file",
-      {boot.known_by},
-      {WithWord("initcall_blacklist=sysfb_init"), std::string(kUpdateGrub)}));
+      {boot.known_by}, std::move(to_do)));
 }
 
 std::optional<Finding> CheckVirtualFunctions(const HostFiles& host,
@@ -162,14 +168,15 @@ std::optional<Finding> CheckVirtualFunctions(const HostFiles& host,
 
 }  // namespace
 
-Findings CheckUses(const HostFiles& host, const DeviceFacts& device) {
+Findings CheckUses(const HostFiles& host, const HostFacts& facts,
+                   const DeviceFacts& device) {
   Findings findings;
   if (!vfio::IsVfioDriver(device.driver)) {
     CheckNetwork(host, device, findings);
     CheckDisks(host, device, findings);
     CheckDisplay(host, device, findings);
   }
-  CheckConsole(host, device, findings);
+  CheckConsole(host, facts, device, findings);
   if (auto finding = CheckVirtualFunctions(host, device)) {
     findings.push_back(*std::move(finding));
   }
