@@ -11,6 +11,7 @@
 #include "passthru/pci/bdf.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/host_files.h"
+#include "passthru/vmm/doctor/host_uses.h"
 
 // The checks that doctor is made of, for its own sources only.
 
@@ -48,6 +49,7 @@ struct HostFacts {
   bool is_root = false;
   // The words of the kernel's command line.
   std::vector<std::string> command_line;
+  HostUses uses;
 };
 
 // Checks what holds for all devices (host_checks.cc).
@@ -117,8 +119,8 @@ Findings CheckUses(const HostFiles& host, const HostFacts& facts,
 // Appends a finding for each way in which the host uses the device's disks:
 // file systems, swap space, logical volumes, RAID arrays and so on
 // (disk_uses.cc). A problem is one without which the host does not run.
-void CheckDisks(const HostFiles& host, const DeviceFacts& device,
-                Findings& findings);
+void CheckDisks(const HostFiles& host, const HostUses& host_uses,
+                const DeviceFacts& device, Findings& findings);
 
 // Checks the device's IOMMU group and what the kernel says when it is attached
 // to an I/O address space (group_checks.cc). Fills in device.group.

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -16,11 +15,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "passthru/vmm/doctor/checks.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/host_files.h"
+#include "passthru/vmm/doctor/host_uses.h"
 #include "passthru/vmm/doctor/shell_word.h"
 
 namespace passthru::doctor {
@@ -56,16 +55,6 @@ bool IsDiskOf(const HostFiles& host, const DeviceFacts& device,
   return false;
 }
 
-// Unescapes a word of /proc/self/mountinfo or /proc/swaps (show_mountinfo(),
-// mangle_path()).
-std::string Unescaped(std::string_view word) {
-  return absl::StrReplaceAll(word, {{"\\040", " "},
-                                    {"\\011", "\t"},
-                                    {"\\012", "\n"},
-                                    {"\\043", "#"},
-                                    {"\\134", "\\"}});
-}
-
 // Returns whether a host does not run without a file system there. A container
 // has files of the host's disk below /etc.
 bool IsOfTheSystem(std::string_view place) {
@@ -77,30 +66,6 @@ bool IsOfTheSystem(std::string_view place) {
   return absl::StartsWith(place, "/etc/");
 }
 
-// A line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
-struct Mount {
-  std::string number;  // of the block device, as "259:1"
-  std::string place;
-  std::string type;
-  std::string source;
-};
-
-std::vector<Mount> ParseMounts(std::string_view text) {
-  std::vector<Mount> mounts;
-  for (const std::string_view line :
-       absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-    const std::vector<std::string_view> words = absl::StrSplit(line, ' ');
-    // Any number of optional fields ends with a dash.
-    size_t dash = 6;
-    while (dash < words.size() && words[dash] != "-") ++dash;
-    if (dash + 2 >= words.size()) continue;
-    mounts.push_back({std::string(words[2]), Unescaped(words[4]),
-                      std::string(words[dash + 1]),
-                      Unescaped(words[dash + 2])});
-  }
-  return mounts;
-}
-
 // A device that is built on others: a logical volume, a RAID array and so on.
 struct Holder {
   std::string what;     // "the logical volume /dev/mapper/vg-home"
@@ -109,21 +74,8 @@ struct Holder {
 
 class DiskUses {
  public:
-  explicit DiskUses(const HostFiles& host)
-      : host_(host),
-        mount_lines_(host.Text("/proc/self/mountinfo")),
-        mounts_(ParseMounts(mount_lines_.value)),
-        swaps_(host.Text("/proc/swaps")) {
-    // Each folder here is a btrfs, with links to all its devices, of which
-    // /proc/self/mountinfo names one.
-    for (const std::string& one : host.Folder("/sys/fs/btrfs").value) {
-      const auto devices =
-          host.Folder(absl::StrCat("/sys/fs/btrfs/", one, "/devices"));
-      for (const std::string& device : devices.value) {
-        btrfs_[device] = devices.value;
-      }
-    }
-  }
+  DiskUses(const HostFiles& host, const HostUses& uses)
+      : host_(host), uses_(uses) {}
 
   // Looks at a disk or partition and at what is built on it.
   void Look(const std::string& name) {
@@ -165,19 +117,6 @@ class DiskUses {
     return std::move(found_);
   }
 
-  // Returns why the uses are not known. Empty if they are.
-  std::string WhyUnknown() const {
-    if (!mount_lines_.ok()) return mount_lines_.known_by;
-    // A kernel without swap has no such file.
-    return "";
-  }
-
-  // Returns whether the host has ZFS, whose disks the kernel does not list.
-  bool HasZfs() const {
-    return std::any_of(mounts_.begin(), mounts_.end(),
-                       [](const Mount& mount) { return mount.type == "zfs"; });
-  }
-
  private:
   // Returns the node in /dev of a block device.
   std::string Node(const std::string& name) const {
@@ -190,8 +129,9 @@ class DiskUses {
   void CheckMounts(const std::string& name, const std::string& node) {
     const std::string number = host_.Text(BlockFolder(name) + "/dev").value;
     bool is_mounted = false;
-    for (size_t i = 0; i < mounts_.size(); ++i) {
-      const Mount& mount = mounts_[i];
+    const std::vector<Mount>& mounts = uses_.mounts.value;
+    for (size_t i = 0; i < mounts.size(); ++i) {
+      const Mount& mount = mounts[i];
       if (!IsOn(mount, name, node, number)) continue;
       is_mounted = true;
       const bool of_the_system = IsOfTheSystem(mount.place);
@@ -222,8 +162,8 @@ class DiskUses {
       return mount.number == number;
     }
     if (IsNode(mount.source, name, node)) return true;
-    const auto fellows = btrfs_.find(name);
-    if (fellows == btrfs_.end()) return false;
+    const auto fellows = uses_.btrfs.find(name);
+    if (fellows == uses_.btrfs.end()) return false;
     for (const std::string& fellow : fellows->second) {
       if (IsNode(mount.source, fellow, Node(fellow))) return true;
     }
@@ -244,7 +184,7 @@ class DiskUses {
       const std::string path = absl::StrCat("/sys/fs/", type, "/", name);
       if (host_.Folder(path).ok()) folder = path;
     }
-    if (btrfs_.contains(name)) folder = "/sys/fs/btrfs/*/devices/" + name;
+    if (uses_.btrfs.contains(name)) folder = "/sys/fs/btrfs/*/devices/" + name;
     if (folder.empty()) return;
     std::vector<std::string> to_do;
     if (!number.empty()) {
@@ -260,17 +200,12 @@ class DiskUses {
   }
 
   void CheckSwap(const std::string& name, const std::string& node) {
-    for (const std::string_view line :
-         absl::StrSplit(swaps_.value, '\n', absl::SkipEmpty())) {
-      const std::vector<std::string_view> words =
-          absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
-      if (words.empty()) continue;
-      const std::string source = Unescaped(words[0]);
-      if (source != node && source != absl::StrCat("/dev/", name)) continue;
+    for (const std::string& source : uses_.swaps) {
+      if (!IsNode(source, name, node)) continue;
       found_.push_back(
           MakeFinding("use as swap", Finding::WARNING,
                       absl::StrCat(kUses, source, " is swap space"),
-                      {absl::StrCat("/proc/swaps: ", words[0])},
+                      {absl::StrCat("/proc/swaps: ", source)},
                       {absl::StrCat("swapoff ", ShellWord(source))}));
     }
   }
@@ -331,11 +266,7 @@ class DiskUses {
   }
 
   const HostFiles& host_;
-  const Answer<std::string> mount_lines_;
-  const std::vector<Mount> mounts_;
-  const Answer<std::string> swaps_;
-  // The devices of the btrfs that has the device.
-  std::map<std::string, std::vector<std::string>> btrfs_;
+  const HostUses& uses_;
   std::set<std::string> seen_;
   // A mount, with its line in /proc/self/mountinfo.
   struct Mounted {
@@ -350,19 +281,24 @@ class DiskUses {
 
 }  // namespace
 
-void CheckDisks(const HostFiles& host, const DeviceFacts& device,
-                Findings& findings) {
-  const auto disks = host.Folder("/sys/block");
-  DiskUses uses(host);
-  std::string unknown = disks.ok() ? uses.WhyUnknown() : disks.known_by;
+void CheckDisks(const HostFiles& host, const HostUses& host_uses,
+                const DeviceFacts& device, Findings& findings) {
+  const auto& disks = host_uses.disks;
+  const auto& mounts = host_uses.mounts;
+  DiskUses uses(host, host_uses);
+  const std::string unknown = !disks.ok()    ? disks.known_by
+                              : !mounts.ok() ? mounts.known_by
+                                             : "";
   bool has_disk = !disks.ok();
-  for (const std::string& disk : disks.value) {
-    const auto link = host.Target("/sys/block/" + disk);
-    if (!link.ok() || !IsDiskOf(host, device, link.value)) continue;
+  for (const Link& disk : disks.value) {
+    if (!IsDiskOf(host, device, disk.target)) continue;
     has_disk = true;
-    uses.Look(disk);
+    uses.Look(disk.name);
   }
-  if (unknown.empty() && has_disk && uses.HasZfs()) {
+  const bool has_zfs =
+      std::any_of(mounts.value.begin(), mounts.value.end(),
+                  [](const Mount& mount) { return mount.type == "zfs"; });
+  if (unknown.empty() && has_disk && has_zfs) {
     findings.push_back(MakeFinding(
         "use in ZFS", Finding::UNKNOWN,
         "the host has ZFS, and the kernel does not tell on which disks",
@@ -370,10 +306,9 @@ void CheckDisks(const HostFiles& host, const DeviceFacts& device,
   }
   for (Finding& finding : uses.Take()) findings.push_back(std::move(finding));
   if (device.class_code >> 16 == kMassStorage && has_disk && !unknown.empty()) {
-    findings.push_back(
-        MakeFinding("use of its disks", Finding::UNKNOWN,
-                    "whether the host uses its disks cannot be seen",
-                    {std::move(unknown)}));
+    findings.push_back(MakeFinding(
+        "use of its disks", Finding::UNKNOWN,
+        "whether the host uses its disks cannot be seen", {unknown}));
   }
 }
 

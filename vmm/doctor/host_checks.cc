@@ -26,6 +26,7 @@
 #include "passthru/vmm/doctor/checks.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/host_files.h"
+#include "passthru/vmm/doctor/host_uses.h"
 #include "passthru/vmm/doctor/shell_word.h"
 #include "passthru/vmm/plural.h"
 
@@ -378,6 +379,7 @@ Findings CheckHost(const HostFiles& host, HostFacts& facts) {
   ReadUser(host, facts);
   ReadPhysicalBits(host, facts);
   ReadRemapping(host, facts);
+  facts.uses = ReadHostUses(host);
   facts.command_line =
       absl::StrSplit(host.Text("/proc/cmdline").value, ' ', absl::SkipEmpty());
   Findings findings;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,6 +15,8 @@
 #include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "passthru/devices/kernel/forwarding_syscalls.h"
+#include "passthru/devices/kernel/syscalls.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/testing/host/simulated_host.h"
 #include "passthru/testing/kernel/fake_sysfs.h"
@@ -237,6 +240,38 @@ TEST(OddHostsTest, SiblingWithTheRootDiskStays) {
   EXPECT_THAT(AllCommands(report), Not(HasSubstr("unbind")));
   EXPECT_THAT(ToDo(Of(report, "group members")),
               HasSubstr("leave 0000:02:00.1"));
+}
+
+// Counts how often a path is opened or followed.
+class PathCounter final : public kernel::ForwardingSyscalls {
+ public:
+  using ForwardingSyscalls::ForwardingSyscalls;
+
+  kernel::SyscallResult<int> Open(const char* path, int flags) override {
+    ++counts_[path];
+    return ForwardingSyscalls::Open(path, flags);
+  }
+  kernel::SyscallResult<std::string> Readlink(const char* path) override {
+    ++counts_[path];
+    return ForwardingSyscalls::Readlink(path);
+  }
+  int Of(const std::string& path) { return counts_[path]; }
+
+ private:
+  std::map<std::string, int> counts_;
+};
+
+// A group may have hundreds of devices, and each is looked at for each.
+TEST(OddHostsTest, UsesOfTheHostAreReadOnce) {
+  WrongHost host({Wrong::kSibling, Wrong::kMounted, Wrong::kNetworkIsUp});
+  host.AddDisk("/sys/devices/pci0000:02/0000:02:00.1/ata1/sda", {});
+  PathCounter counter(host.syscalls());
+  Examine({.syscalls = &counter, .devices = {host.device(), host.sibling()}});
+  for (const char* const path :
+       {"/proc/self/mountinfo", "/proc/swaps", "/sys/block/sda",
+        "/sys/block/nvme0n1", "/sys/class/net/enp2s0"}) {
+    EXPECT_EQ(counter.Of(path), 1) << path;
+  }
 }
 
 // VFIO's own groups of devices without an IOMMU are in the same folder.
@@ -506,6 +541,20 @@ TEST(OddHostsTest, VariantDriverIsEnough) {
     paths.AddDirectory("/sys/bus/pci/drivers/mlx5-vfio-pci");
   });
   EXPECT_EQ(Of(Look(host), "vfio-pci").verdict(), Finding::NOTE);
+}
+
+TEST(OddHostsTest, MessagesNameTheActor) {
+  WrongHost host({Wrong::kNoIommuMode});
+  host.AddFile("/sys/kernel/iommu_groups/14/name", "vfio-noiommu\n");
+  EXPECT_THAT(Of(Look(host), "IOMMU group").what(),
+              HasSubstr("keeps no device from the host's memory"));
+  WrongHost without({Wrong::kIommuOff});
+  EXPECT_THAT(Of(Look(without), "group members").what(),
+              HasSubstr("no other device can be in it"));
+  const Report absent = Examine(
+      {.syscalls = host.syscalls(), .devices = {pci::Bdf(0, 0x7f, 0, 0)}});
+  EXPECT_THAT(Of(absent, "device").what(),
+              HasSubstr("a virtual function that the host has not made"));
 }
 
 // Every name in a list is there once, so that programs can look for it.

@@ -15,6 +15,7 @@
 #include "passthru/vmm/doctor/checks.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/host_files.h"
+#include "passthru/vmm/doctor/host_uses.h"
 #include "passthru/vmm/doctor/shell_word.h"
 #include "passthru/vmm/plural.h"
 
@@ -40,12 +41,12 @@ bool HasDefaultRoute(const HostFiles& host, const std::string& name) {
 
 // Appends a warning for each of the device's network interfaces that is up.
 // Some drivers have them below another device of theirs, such as virtio0.
-void CheckNetwork(const HostFiles& host, const DeviceFacts& device,
-                  Findings& findings) {
+void CheckNetwork(const HostFiles& host, const std::vector<Link>& interfaces,
+                  const DeviceFacts& device, Findings& findings) {
   const std::string below = absl::StrCat("/", device.address.ToString(), "/");
-  for (const std::string& name : host.Folder("/sys/class/net").value) {
+  for (const auto& [name, target] : interfaces) {
+    if (!absl::StrContains(target, below)) continue;
     const std::string folder = "/sys/class/net/" + name;
-    if (!absl::StrContains(host.Target(folder).value, below)) continue;
     const auto flags = host.Text(folder + "/flags");
     uint32_t bits = 0;
     if (!absl::SimpleHexAtoi(flags.value, &bits)) {
@@ -172,8 +173,8 @@ Findings CheckUses(const HostFiles& host, const HostFacts& facts,
                    const DeviceFacts& device) {
   Findings findings;
   if (!vfio::IsVfioDriver(device.driver)) {
-    CheckNetwork(host, device, findings);
-    CheckDisks(host, device, findings);
+    CheckNetwork(host, facts.uses.interfaces, device, findings);
+    CheckDisks(host, facts.uses, device, findings);
     CheckDisplay(host, device, findings);
   }
   CheckConsole(host, facts, device, findings);
