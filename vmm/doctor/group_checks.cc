@@ -303,7 +303,7 @@ Finding ExplainOpen(const HostFiles& host, const HostFacts& facts, int error,
     default:
       break;
   }
-  return MakeFinding(kCheck, Finding::PROBLEM, what, std::move(known_by),
+  return MakeFinding(kCheck, Finding::PROBLEM, what, known_by,
                      std::move(to_do));
 }
 

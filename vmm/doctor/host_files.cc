@@ -144,7 +144,8 @@ std::string Bytes(uint64_t bytes) {
 }
 
 Finding MakeFinding(std::string_view check, Verdict verdict,
-                    std::string_view what, std::vector<std::string> known_by,
+                    std::string_view what,
+                    const std::vector<std::string>& known_by,
                     std::vector<std::string> to_do) {
   Finding finding;
   finding.set_check(Printable(check));

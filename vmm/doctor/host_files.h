@@ -72,7 +72,7 @@ using Verdict = Finding::Verdict;
 // Makes a finding. Lines may be added to its known_by and to_do.
 Finding MakeFinding(std::string_view check, Verdict verdict,
                     std::string_view what,
-                    std::vector<std::string> known_by = {},
+                    const std::vector<std::string>& known_by = {},
                     std::vector<std::string> to_do = {});
 
 }  // namespace passthru::doctor

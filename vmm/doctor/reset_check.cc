@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -90,7 +89,7 @@ Finding CheckReset(const HostFiles& host, const DeviceFacts& device) {
         kCheck, Finding::WARNING,
         "its function level reset is turned off, by root or by a quirk of the "
         "kernel, so a guest finds what the last one left",
-        std::move(known_by),
+        known_by,
         {absl::StrCat("echo default > ", device.folder, "/reset_method")});
   }
   const auto others = OthersOnBus(host, device);
@@ -104,7 +103,7 @@ Finding CheckReset(const HostFiles& host, const DeviceFacts& device) {
     absl::StrAppend(&what, "; its bus is a root bus, which has no reset");
     known_by.push_back(host.Target(device.folder).known_by);
   }
-  return MakeFinding(kCheck, Finding::WARNING, what, std::move(known_by));
+  return MakeFinding(kCheck, Finding::WARNING, what, known_by);
 }
 
 }  // namespace passthru::doctor

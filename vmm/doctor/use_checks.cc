@@ -74,10 +74,9 @@ void CheckNetwork(const HostFiles& host, const std::vector<Link>& interfaces,
       known_by.emplace_back("/proc/net/route");
     }
     absl::StrAppend(&what, ". Is it the one you came in by?");
-    findings.push_back(
-        MakeFinding(absl::StrCat("use as ", name), Finding::WARNING, what,
-                    std::move(known_by),
-                    {absl::StrCat("ip link set ", ShellWord(name), " down")}));
+    findings.push_back(MakeFinding(
+        absl::StrCat("use as ", name), Finding::WARNING, what, known_by,
+        {absl::StrCat("ip link set ", ShellWord(name), " down")}));
   }
 }
 

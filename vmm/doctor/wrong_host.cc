@@ -132,7 +132,7 @@ void WrongHost::AddMounts(const std::string& lines) {
 }
 
 std::string WrongHost::NewNumber(const std::string& node) {
-  const std::string number = absl::StrCat("259:", numbers_.size() + 1);
+  std::string number = absl::StrCat("259:", numbers_.size() + 1);
   numbers_["/dev/" + node] = number;
   return number;
 }
