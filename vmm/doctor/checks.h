@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/vmm/doctor/doctor_report.pb.h"
 #include "passthru/vmm/doctor/host_files.h"
@@ -92,6 +93,9 @@ struct DeviceFacts {
   bool stays = false;
   // The beginning of the configuration space, as much as this user may read.
   std::string config;
+  absl::Span<const uint8_t> config_bytes() const {
+    return {reinterpret_cast<const uint8_t*>(config.data()), config.size()};
+  }
   std::optional<uint32_t> group;
   std::string driver;          // Empty if there is none.
   std::string driver_unknown;  // Why that is not known, or empty.

@@ -38,11 +38,6 @@ constexpr uint64_t kResourceUnset = 0x20000000;
 // A guest needs room above 4 GiB for BARs of this size.
 constexpr uint64_t kLargeBar = uint64_t{1} << 30;
 
-absl::Span<const uint8_t> ConfigOf(const DeviceFacts& device) {
-  return {reinterpret_cast<const uint8_t*>(device.config.data()),
-          device.config.size()};
-}
-
 uint32_t HeaderLayout(absl::Span<const uint8_t> config) {
   return pci::HeaderType::kLayout.Get(
       pci::ReadRegister(config, pci::kHeaderType));
@@ -52,7 +47,7 @@ uint32_t HeaderLayout(absl::Span<const uint8_t> config) {
 bool Answers(const DeviceFacts& device) {
   return device.is_virtual_function ||
          device.config.size() < pci::kStandardHeaderSize ||
-         pci::ReadRegister<uint16_t>(ConfigOf(device), pci::kVendorId) !=
+         pci::ReadRegister<uint16_t>(device.config_bytes(), pci::kVendorId) !=
              0xffff;
 }
 
@@ -161,7 +156,7 @@ Finding CheckBars(const HostFiles& host, const HostFacts& facts,
 // Returns how many message vectors the device has, or nothing if its
 // capabilities cannot be read.
 std::optional<uint32_t> Vectors(const DeviceFacts& device) {
-  const absl::Span<const uint8_t> config = ConfigOf(device);
+  const absl::Span<const uint8_t> config = device.config_bytes();
   if (config.size() < pci::kConfigSpaceSize) return std::nullopt;
   const pci::CapabilityList list = pci::WalkCapabilities(config);
   uint32_t vectors = 0;
@@ -298,7 +293,7 @@ std::optional<Finding> CheckClass(const HostFiles& host,
 Finding CheckType(const HostFiles& host, const DeviceFacts& device) {
   constexpr std::string_view kCheck = "type";
   const std::string path = device.folder + "/config";
-  const absl::Span<const uint8_t> config = ConfigOf(device);
+  const absl::Span<const uint8_t> config = device.config_bytes();
   const bool readable = config.size() >= pci::kStandardHeaderSize;
   const std::string known_by = absl::StrCat(
       readable ? absl::StrCat(path, ": header type ", HeaderLayout(config))

@@ -51,9 +51,7 @@ DeviceFacts ReadDevice(const HostFiles& host, pci::Bdf address) {
   device.config =
       host.Bytes(device.folder + "/config", pci::kExtendedConfigSpaceSize)
           .value;
-  const absl::Span<const uint8_t> config(
-      reinterpret_cast<const uint8_t*>(device.config.data()),
-      device.config.size());
+  const absl::Span<const uint8_t> config = device.config_bytes();
   constexpr uint8_t kBridge = 0x06;
   device.stays =
       code.base == kBridge ||

@@ -45,18 +45,14 @@ std::string ErrnoName(int error) {
 }
 
 Answer<std::string> HostFiles::Text(const std::string& path) const {
-  absl::StatusOr<std::string> text =
-      kernel::ReadFile(syscalls_, path, kUsualLimit);
-  if (text.ok() && text->size() == kUsualLimit) {
-    text = kernel::ReadFile(syscalls_, path, kTextLimit);
-  }
-  if (!text.ok()) {
-    const int error = kernel::ErrnoOf(text.status());
-    return Failure<std::string>(path, error == 0 ? EIO : error);
-  }
+  Answer<std::string> text = Bytes(path, kUsualLimit);
+  if (text.value.size() == kUsualLimit) text = Bytes(path, kTextLimit);
+  if (!text.ok()) return text;
   // There may be more of it.
-  if (text->size() == kTextLimit) return Failure<std::string>(path, EFBIG);
-  std::string value(absl::StripAsciiWhitespace(*text));
+  if (text.value.size() == kTextLimit) {
+    return Failure<std::string>(path, EFBIG);
+  }
+  std::string value(absl::StripAsciiWhitespace(text.value));
   const bool many_lines = absl::StrContains(value, '\n');
   return {.value = value,
           .known_by = many_lines ? path

@@ -58,6 +58,15 @@ Answer<std::vector<Link>> ReadLinks(const HostFiles& host,
 HostUses ReadHostUses(const HostFiles& host) {
   HostUses uses;
   uses.interfaces = ReadLinks(host, "/sys/class/net").value;
+  // The lines of /proc/net/route begin with the interface and the destination.
+  for (const std::string_view line :
+       absl::StrSplit(host.Text("/proc/net/route").value, '\n')) {
+    const std::vector<std::string_view> words =
+        absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+    if (words.size() > 1 && words[1] == "00000000") {
+      uses.default_routes.emplace(words[0]);
+    }
+  }
   uses.disks = ReadLinks(host, "/sys/block");
   const auto mounts = host.Text("/proc/self/mountinfo");
   uses.mounts = {.value = ParseMounts(mounts.value),

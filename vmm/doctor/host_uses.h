@@ -3,6 +3,7 @@
 #define PASSTHRU_VMM_DOCTOR_HOST_USES_H_
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -27,8 +28,9 @@ struct Mount {
 };
 
 struct HostUses {
-  std::vector<Link> interfaces;     // of /sys/class/net
-  Answer<std::vector<Link>> disks;  // of /sys/block
+  std::vector<Link> interfaces;          // of /sys/class/net
+  std::set<std::string> default_routes;  // the interfaces that have one
+  Answer<std::vector<Link>> disks;       // of /sys/block
   Answer<std::vector<Mount>> mounts;
   std::vector<std::string> swaps;
   // The devices of the btrfs that has the device.

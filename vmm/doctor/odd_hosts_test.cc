@@ -268,8 +268,8 @@ TEST(OddHostsTest, UsesOfTheHostAreReadOnce) {
   PathCounter counter(host.syscalls());
   Examine({.syscalls = &counter, .devices = {host.device(), host.sibling()}});
   for (const char* const path :
-       {"/proc/self/mountinfo", "/proc/swaps", "/sys/block/sda",
-        "/sys/block/nvme0n1", "/sys/class/net/enp2s0"}) {
+       {"/proc/self/mountinfo", "/proc/swaps", "/proc/net/route",
+        "/sys/block/sda", "/sys/block/nvme0n1", "/sys/class/net/enp2s0"}) {
     EXPECT_EQ(counter.Of(path), 1) << path;
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,17 +23,13 @@ namespace passthru::doctor {
 namespace {
 
 // Returns the other functions that a reset of the device's bus resets, or
-// nothing if it is on a root bus, which has no reset.
+// nothing if it is on a root bus, which has no reset. `link` is the device's in
+// /sys/bus/pci/devices, and ends in BRIDGE/DEVICE, or in pci0000:00/DEVICE.
 std::optional<std::vector<std::string>> OthersOnBus(const HostFiles& host,
-                                                    const DeviceFacts& device) {
-  // The link ends in BRIDGE/DEVICE, or in pci0000:00/DEVICE.
-  const std::string link = host.Target(device.folder).value;
-  const size_t end = link.rfind('/');
-  if (end == std::string::npos) return std::nullopt;
-  const size_t begin = link.rfind('/', end - 1);
+                                                    const DeviceFacts& device,
+                                                    std::string_view link) {
   const std::string parent =
-      link.substr(begin == std::string::npos ? 0 : begin + 1,
-                  end - (begin == std::string::npos ? 0 : begin + 1));
+      std::filesystem::path(link).parent_path().filename().string();
   if (!pci::Bdf::Parse(parent).ok()) return std::nullopt;
   std::vector<std::string> others;
   for (const std::string& name :
@@ -48,9 +44,7 @@ std::optional<std::vector<std::string>> OthersOnBus(const HostFiles& host,
 // Returns whether the hardware has a function level reset (PCIe 6.0 6.6.2), as
 // far as this user may read it.
 bool HasFunctionReset(const DeviceFacts& device) {
-  const absl::Span<const uint8_t> config(
-      reinterpret_cast<const uint8_t*>(device.config.data()),
-      device.config.size());
+  const absl::Span<const uint8_t> config = device.config_bytes();
   if (config.size() < pci::kConfigSpaceSize) return false;
   const pci::CapabilityList list = pci::WalkCapabilities(config);
   const auto* const express = list.Find(pci::CapabilityId::kPciExpress);
@@ -92,16 +86,17 @@ Finding CheckReset(const HostFiles& host, const DeviceFacts& device) {
         known_by,
         {absl::StrCat("echo default > ", device.folder, "/reset_method")});
   }
-  const auto others = OthersOnBus(host, device);
+  const auto link = host.Target(device.folder);
+  const auto others = OthersOnBus(host, device, link.value);
   std::string what =
       "it cannot be reset by itself, so a guest finds what the last one left";
   if (others.has_value() && !others->empty()) {
     absl::StrAppend(&what, ", unless the guest gets all of its bus: ",
                     absl::StrJoin(*others, ", "));
-    known_by.push_back(host.Target(device.folder).known_by);
+    known_by.push_back(link.known_by);
   } else if (!others.has_value()) {
     absl::StrAppend(&what, "; its bus is a root bus, which has no reset");
-    known_by.push_back(host.Target(device.folder).known_by);
+    known_by.push_back(link.known_by);
   }
   return MakeFinding(kCheck, Finding::WARNING, what, known_by);
 }

@@ -9,7 +9,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "passthru/devices/vfio/find_group.h"
 #include "passthru/pci/bdf.h"
 #include "passthru/vmm/doctor/checks.h"
@@ -25,26 +24,12 @@ namespace {
 // IFF_UP of <linux/if.h>.
 constexpr uint32_t kInterfaceUp = 1;
 
-// Returns whether an interface has the default route. The lines of
-// /proc/net/route begin with the interface and the destination.
-bool HasDefaultRoute(const HostFiles& host, const std::string& name) {
-  for (const std::string_view line :
-       absl::StrSplit(host.Text("/proc/net/route").value, '\n')) {
-    const std::vector<std::string_view> words =
-        absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
-    if (words.size() > 1 && words[0] == name && words[1] == "00000000") {
-      return true;
-    }
-  }
-  return false;
-}
-
 // Appends a warning for each of the device's network interfaces that is up.
 // Some drivers have them below another device of theirs, such as virtio0.
-void CheckNetwork(const HostFiles& host, const std::vector<Link>& interfaces,
+void CheckNetwork(const HostFiles& host, const HostUses& uses,
                   const DeviceFacts& device, Findings& findings) {
   const std::string below = absl::StrCat("/", device.address.ToString(), "/");
-  for (const auto& [name, target] : interfaces) {
+  for (const auto& [name, target] : uses.interfaces) {
     if (!absl::StrContains(target, below)) continue;
     const std::string folder = "/sys/class/net/" + name;
     const auto flags = host.Text(folder + "/flags");
@@ -63,8 +48,8 @@ void CheckNetwork(const HostFiles& host, const std::vector<Link>& interfaces,
     std::vector<std::string> known_by = {flags.known_by};
     const auto master = host.Link(folder + "/master");
     const bool is_default =
-        HasDefaultRoute(host, name) ||
-        (master.ok() && HasDefaultRoute(host, master.value));
+        uses.default_routes.contains(name) ||
+        (master.ok() && uses.default_routes.contains(master.value));
     if (master.ok()) {
       absl::StrAppend(&what, ", as a part of ", master.value);
       known_by.push_back(master.known_by);
@@ -172,7 +157,7 @@ Findings CheckUses(const HostFiles& host, const HostFacts& facts,
                    const DeviceFacts& device) {
   Findings findings;
   if (!vfio::IsVfioDriver(device.driver)) {
-    CheckNetwork(host, facts.uses.interfaces, device, findings);
+    CheckNetwork(host, facts.uses, device, findings);
     CheckDisks(host, facts.uses, device, findings);
     CheckDisplay(host, device, findings);
   }
