@@ -5,31 +5,10 @@
 # what to do, and with an exit status that is not 0.
 set -u
 
-demo=vmm/demo/passthrough_demo
+program=vmm/demo/passthrough_demo
 work=${TEST_TMPDIR:?}
-failures=0
-
-# refuses STATUS TEXT ARGUMENT... checks that the demo refuses the arguments
-# with the exit status STATUS and one line that contains TEXT.
-refuses() {
-  local status=$1 text=$2
-  shift 2
-  "$demo" "$@" >"$work/out" 2>"$work/err"
-  local got=$?
-  if [[ $got != "$status" ]]; then
-    echo "passthrough_demo $*: exit status $got, not $status"
-    failures=$((failures + 1))
-  fi
-  if [[ -s $work/out ]]; then
-    echo "passthrough_demo $*: printed a report all the same"
-    failures=$((failures + 1))
-  fi
-  if [[ $(wc -l <"$work/err") != 1 ]] || ! grep -qF -- "$text" "$work/err"; then
-    echo "passthrough_demo $*: not one line with '$text' but:"
-    cat "$work/err"
-    failures=$((failures + 1))
-  fi
-}
+# shellcheck source=testing/program/refuses.sh
+source testing/program/refuses.sh
 
 refuses 2 "'nonsense' is not a flag" nonsense
 refuses 2 "none of text, json, html and trace" --output=xml
@@ -48,7 +27,7 @@ printf 'schema_version: 1\nname: "odd"\nconfig_size: 77\n' \
 refuses 2 "config_size" --fixture="$work/odd.textproto"
 
 # The README shows a part of what the demo prints.
-"$demo" >"$work/text" 2>"$work/err"
+"$program" >"$work/text" 2>"$work/err"
 sed -n '/^Address map$/,/^$/p' "$work/text" | sed '$d' >"$work/printed"
 sed -n '/^Address map$/,/^```$/p' README.md | sed '$d' >"$work/shown"
 if [[ ! -s $work/shown ]] || ! diff "$work/shown" "$work/printed"; then
@@ -56,14 +35,14 @@ if [[ ! -s $work/shown ]] || ! diff "$work/shown" "$work/printed"; then
   failures=$((failures + 1))
 fi
 
-if ! "$demo" --output=json >"$work/json" 2>"$work/err" ||
+if ! "$program" --output=json >"$work/json" 2>"$work/err" ||
   ! grep -q '"guest_bdf": "0000:00:01.0"' "$work/json"; then
   echo "--output=json:"
   head -n 20 "$work/json" "$work/err"
   failures=$((failures + 1))
 fi
 
-if ! "$demo" --output=json --journal="$work/journal" >"$work/json" 2>"$work/err" ||
+if ! "$program" --output=json --journal="$work/journal" >"$work/json" 2>"$work/err" ||
   ! grep -q '^VFIO_GROUP_GET_DEVICE_FD(' "$work/journal"; then
   echo "--journal:"
   head -n 20 "$work/journal" "$work/err"
@@ -72,7 +51,7 @@ fi
 
 # has OUTPUT TEXT checks that a format has a text.
 has() {
-  if ! "$demo" "--output=$1" >"$work/output" 2>"$work/err" ||
+  if ! "$program" "--output=$1" >"$work/output" 2>"$work/err" ||
     ! grep -qF -- "$2" "$work/output"; then
     echo "--output=$1 has no '$2':"
     head -n 20 "$work/err"
