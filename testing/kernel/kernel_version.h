@@ -2,6 +2,7 @@
 #ifndef PASSTHRU_TESTING_KERNEL_KERNEL_VERSION_H_
 #define PASSTHRU_TESTING_KERNEL_KERNEL_VERSION_H_
 
+#include <optional>
 #include <ostream>
 #include <string_view>
 
@@ -29,6 +30,15 @@ constexpr std::string_view Name(KernelVersion version) {
       return "7.2";
   }
   return "unknown";
+}
+
+// Returns the version of a name such as "6.12", or none for another name.
+constexpr std::optional<KernelVersion> KernelVersionNamed(
+    std::string_view name) {
+  for (const KernelVersion version : kAllKernelVersions) {
+    if (name == Name(version)) return version;
+  }
+  return std::nullopt;
 }
 
 inline std::ostream& operator<<(std::ostream& out, KernelVersion version) {

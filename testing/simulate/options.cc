@@ -95,9 +95,9 @@ absl::StatusOr<ConnectOption> ParseConnect(std::string_view value) {
 }
 
 absl::StatusOr<fake::KernelVersion> ParseKernel(std::string_view value) {
+  if (const auto kernel = fake::KernelVersionNamed(value)) return *kernel;
   std::vector<std::string_view> names;
   for (const fake::KernelVersion version : fake::kAllKernelVersions) {
-    if (value == fake::Name(version)) return version;
     names.push_back(fake::Name(version));
   }
   return BadValue("--kernel", value, absl::StrJoin(names, ", "));

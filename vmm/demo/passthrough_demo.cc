@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -113,10 +112,7 @@ absl::StatusOr<DemoOptions> OptionsFromFlags(const char* program) {
   }
   options.one_group = absl::GetFlag(FLAGS_one_group);
   const std::string wanted = absl::GetFlag(FLAGS_kernel);
-  std::optional<fake::KernelVersion> kernel;
-  for (const fake::KernelVersion version : fake::kAllKernelVersions) {
-    if (wanted == fake::Name(version)) kernel = version;
-  }
+  const auto kernel = fake::KernelVersionNamed(wanted);
   if (!kernel.has_value()) {
     return absl::InvalidArgumentError(
         absl::StrCat("--kernel=", wanted,

@@ -91,9 +91,7 @@ absl::StatusOr<Wishes> WishesFromFlags() {
 
 absl::StatusOr<fake::KernelVersion> KernelFromFlags() {
   const std::string wanted = absl::GetFlag(FLAGS_kernel);
-  for (const fake::KernelVersion version : fake::kAllKernelVersions) {
-    if (wanted == fake::Name(version)) return version;
-  }
+  if (const auto kernel = fake::KernelVersionNamed(wanted)) return *kernel;
   return absl::InvalidArgumentError(absl::StrCat(
       "--kernel=", wanted,
       " is not a kernel that can be simulated. Give 6.1, 6.12, 6.18 or 7.2"));

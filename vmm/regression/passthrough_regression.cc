@@ -8,7 +8,6 @@
 
 #include <fstream>
 #include <iostream>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -75,10 +74,7 @@ absl::Status Print(const RegressionResult& result, const TimelineData& timeline,
 absl::StatusOr<int> Main() {
   RegressionOptions options;
   options.fixture = absl::GetFlag(FLAGS_fixture);
-  std::optional<fake::KernelVersion> kernel;
-  for (const fake::KernelVersion version : fake::kAllKernelVersions) {
-    if (absl::GetFlag(FLAGS_kernel) == fake::Name(version)) kernel = version;
-  }
+  const auto kernel = fake::KernelVersionNamed(absl::GetFlag(FLAGS_kernel));
   if (!kernel.has_value()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--kernel=", absl::GetFlag(FLAGS_kernel),
