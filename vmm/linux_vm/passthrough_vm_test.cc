@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/config.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
@@ -34,14 +35,8 @@ extern const uint8_t passthru_hello_kernel_end[];
 namespace passthru::vmm {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
 constexpr bool kProgramIsSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr bool kProgramIsSanitized = true;
-#else
-constexpr bool kProgramIsSanitized = false;
-#endif
 #else
 constexpr bool kProgramIsSanitized = false;
 #endif
