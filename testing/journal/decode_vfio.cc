@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "passthru/testing/journal/decode_syscall.h"
 #include "passthru/testing/journal/user_memory.h"
 
 namespace passthru::journal {
@@ -181,11 +182,7 @@ std::string_view NameOfVfioDeviceIoctl(unsigned long request) {
 
 Call DescribeVfioIoctl(unsigned long request, const void* arg) {
   const std::string_view name = NameOfVfioIoctl(request);
-  if (name.empty()) {
-    Call call{.name = absl::StrFormat("ioctl 0x%x", request)};
-    call.HostAddress("arg", reinterpret_cast<uintptr_t>(arg));
-    return call;
-  }
+  if (name.empty()) return DescribeUnknownIoctl(request, arg);
   Call call = WithName(name);
   switch (request) {
     case VFIO_CHECK_EXTENSION:
