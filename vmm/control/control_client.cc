@@ -43,12 +43,8 @@ absl::Status NoVm(const std::string& path, std::string_view said) {
 // more than a few, 60 or as many as the command ends with.
 time_t AnswerTime(std::string_view command) {
   uint32_t seconds = 0;
-  const size_t last = command.rfind(' ');
-  if (last != std::string_view::npos &&
-      !absl::SimpleAtoi(command.substr(last + 1), &seconds)) {
-    seconds = 0;
-  }
-  return time_t{120} + seconds;
+  const std::string_view last = command.substr(command.rfind(' ') + 1);
+  return time_t{120} + (absl::SimpleAtoi(last, &seconds) ? seconds : 0);
 }
 
 // "error " and the digits of a size are fewer, and no state is as large.
