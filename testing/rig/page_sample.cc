@@ -28,11 +28,12 @@ std::string WithoutAddresses(const std::string& text) {
   const std::string shown{std::istreambuf_iterator<char>(in),
                           std::istreambuf_iterator<char>()};
   const std::string block = absl::StrCat("```\n", text, "```\n");
+  const std::string wanted = compared(block);
   // What lies between two fences is a block, and then a text, by turns.
   const std::vector<std::string> parts =
       absl::StrSplit(absl::StrCat("\n", compared(shown)), "\n```");
   for (size_t i = 1; i < parts.size(); i += 2) {
-    if (absl::StrCat("```", parts[i], "\n```\n") == compared(block)) {
+    if (absl::StrCat("```", parts[i], "\n```\n") == wanted) {
       return ::testing::AssertionSuccess();
     }
   }

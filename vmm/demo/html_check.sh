@@ -135,10 +135,10 @@ check() {
 }
 
 check_all() {
+  local i many=() evil
   check nvme "${demo[@]}" --fixture="${fixtures}/nvme.textproto"
   check two "${demo[@]}" --fixture="${fixtures}/nvme.textproto" \
     --fixture="${fixtures}/igb.textproto"
-  many=()
   for ((i = 0; i < 20; i++)); do
     many+=("--fixture=${fixtures}/edu.textproto")
   done
